@@ -1,0 +1,279 @@
+"""
+The translator file: a network's weights and its card in one safetensors file.
+
+A safetensors file is eight bytes with the length of a JSON header, the header, and the tensors' bytes. The card (a dict
+that JSON can hold) lies in the header, so that reading it needs neither torch nor the weights. Two checksums, of the
+tensors and of the card, tell a file that was damaged or edited from one that was saved by `save`.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from astro_galtrans._release import __version__
+from astro_galtrans.exceptions import CheckpointError
+
+from .registry import get_model_class
+
+__all__ = ["FORMAT_VERSION", "Checkpoint", "load", "read_card", "save"]
+
+FORMAT_VERSION = 1
+#: What `save` asks of its caller; it writes the rest of the card itself.
+REQUIRED = ("name", "source", "target", "calibration", "validity")
+KEY = "astro_galtrans"  # the entry of the safetensors metadata that holds the card
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A network with its card, as read from a file."""
+
+    model: object  #: the `~astro_galtrans.models.base.TranslationModel`, ready to predict
+    card: dict  #: see `save`
+    sha256: str  #: of the whole file, as ``sha256sum`` prints it
+
+
+def save(path, model, card):
+    """
+    Write a translator file; either the whole file is there afterwards or nothing has changed.
+
+    Parameters
+    ----------
+    path : str or `~pathlib.Path`
+        Where to write; an existing file is replaced.
+    model : `~astro_galtrans.models.base.TranslationModel`
+        The network. Its class must be known to the registry, so that `load` can rebuild it.
+    card : dict
+        Description of the translator: ``name``, ``source`` and ``target`` (survey, unit, zero point, pixel scale, scaling,
+        and sky rms of the source), ``calibration`` (factors of flux and std per output band), ``validity`` (range of
+        inputs); optional: ``description``, ``sampling``, ``training``, ``scores``, ``licence``. ``network`` may give the
+        ``preset`` and, where the model does not know them, the ``settings``. Format version, versions, date and
+        checksums are added.
+
+    Returns
+    -------
+    dict
+        The card as it was written.
+
+    Raises
+    ------
+    ValueError
+        If a key is missing, or the card describes another network than ``model``.
+    """
+    from safetensors.torch import save as to_bytes
+
+    path = Path(path)
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in _shipped(model).items()}
+    bare = to_bytes(tensors)
+    card = _completed(card, model) | {"tensors_sha256": _tensors_sha256(bare, _header(bare, path))}
+    card["card_sha256"] = _card_sha256(card)
+    _write_atomically(path, to_bytes(tensors, metadata={KEY: _canonical(card)}))
+    return card
+
+
+def load(path, device="cpu"):
+    """
+    Read a translator file and rebuild its network.
+
+    Parameters
+    ----------
+    path : str or `~pathlib.Path`
+        The file.
+    device : str or `torch.device`, optional
+        Where the network shall live.
+
+    Returns
+    -------
+    `Checkpoint`
+        With the network in float32 and in evaluation mode.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    CheckpointError
+        If the file is damaged, was edited, is of another format version, or does not fit its network.
+    """
+    from safetensors.torch import load as from_bytes
+
+    path = Path(path)
+    content = path.read_bytes()
+    header = _header(content, path)
+    card = _card(header, path)
+    if _tensors_sha256(content, header) != card["tensors_sha256"]:
+        msg = f"{path}: the weights do not match their checksum; the file is damaged or was edited"
+        raise CheckpointError(msg)
+    model = _build(card["network"], path)
+    _fill(model, from_bytes(content), path)
+    # float32 whatever the file holds: a network may have been stored in half precision to save room
+    return Checkpoint(model.float().to(device).eval(), card, hashlib.sha256(content).hexdigest())
+
+
+def read_card(path):
+    """
+    Read the card of a translator file, and nothing else of it.
+
+    Parameters
+    ----------
+    path : str or `~pathlib.Path`
+        The file.
+
+    Returns
+    -------
+    dict
+        The card; see `save`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    CheckpointError
+        If the file is damaged, its card was edited, or it is of another format version.
+    """
+    path = Path(path)
+    with path.open("rb") as file:
+        start = file.read(8)
+        start += file.read(min(int.from_bytes(start, "little"), path.stat().st_size))
+    return _card(_header(start, path, size=path.stat().st_size), path)
+
+
+def _header(content, path, size=None):
+    """Parse the safetensors header and check that all the bytes it announces are there."""
+    size = len(content) if size is None else size
+    end = 8 + int.from_bytes(content[:8], "little")
+    try:
+        if not 8 < end <= size:
+            msg = f"a header of {end - 8} bytes in a file of {size}"
+            raise ValueError(msg)
+        header = json.loads(content[8:end])
+        stops = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+    except (ValueError, AttributeError, TypeError, KeyError, IndexError) as err:
+        msg = f"{path} is not a safetensors file ({err}); a translator file is written by astro_galtrans"
+        raise CheckpointError(msg) from err
+    if size != end + max(stops, default=0):
+        msg = f"{path} should hold {end + max(stops, default=0)} bytes and holds {size}: it is truncated or damaged"
+        raise CheckpointError(msg)
+    return header
+
+
+def _card(header, path):
+    """Return the card in a header, once its version and checksum are right."""
+    try:
+        card = json.loads(header["__metadata__"][KEY])
+        found = card["format_version"]
+    except (KeyError, TypeError, ValueError) as err:
+        msg = f"{path} is a safetensors file without a card of astro_galtrans; it is no translator"
+        raise CheckpointError(msg) from err
+    if found != FORMAT_VERSION:
+        msg = f"{path} is of format version {found}; this astro_galtrans ({__version__}) reads version {FORMAT_VERSION}"
+        raise CheckpointError(msg)
+    if _card_sha256(card) != card.get("card_sha256"):
+        msg = f"{path}: the card does not match its checksum; the file is damaged or was edited"
+        raise CheckpointError(msg)
+    return card
+
+
+def _completed(card, model):
+    missing = [key for key in REQUIRED if key not in card]
+    if missing:
+        msg = f"the card lacks {', '.join(missing)}; it must have {', '.join(REQUIRED)}"
+        raise ValueError(msg)
+    card = {key: value for key, value in card.items() if not key.endswith("_sha256")}
+    card["format_version"] = FORMAT_VERSION
+    card["network"] = _network(card.get("network", {}), model)
+    card["versions"] = _versions() | card.get("versions", {})
+    card.setdefault("created", datetime.now(UTC).isoformat(timespec="seconds"))
+    return json.loads(_canonical(card))  # tuples become lists now, as they will when the file is read
+
+
+def _network(given, model):
+    """Return the recipe to rebuild the model; what the card already says must agree with it."""
+    spec = model.spec
+    own = {"name": spec.name, "in_bands": list(spec.in_bands), "out_bands": list(spec.out_bands), "scale": spec.scale}
+    if hasattr(model, "settings"):
+        own["settings"] = dict(model.settings)
+    for key in own.keys() & given.keys():
+        if json.loads(_canonical(given[key])) != json.loads(_canonical(own[key])):
+            msg = f"the card says network {key} = {given[key]!r}, the model has {own[key]!r}"
+            raise ValueError(msg)
+    return {"preset": None, "settings": {}} | given | own
+
+
+def _versions():
+    import torch
+
+    return {"astro_galtrans": __version__, "torch": torch.__version__}
+
+
+def _shipped(model):
+    """Return the tensors worth keeping: all but the parts that only training needs (an adversary)."""
+    unused = tuple(getattr(model, "training_only", ()))
+    return {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(unused)}
+
+
+def _build(network, path):
+    import torch
+
+    try:
+        with torch.random.fork_rng(devices=[]):  # initial weights are thrown away: the caller's random state stays
+            return get_model_class(network["name"])(
+                network["in_bands"], network["out_bands"], network["scale"], **network["settings"]
+            )
+    except (KeyError, TypeError, ValueError) as err:
+        msg = f"{path} describes a network that this installation cannot build: {err}"
+        raise CheckpointError(msg) from err
+
+
+def _fill(model, tensors, path):
+    expected = _shipped(model)
+    missing, surplus = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
+    if missing or surplus:
+        msg = f"{path} does not fit its network: missing tensors {missing}, surplus tensors {surplus}"
+        raise CheckpointError(msg)
+    try:
+        model.load_state_dict(tensors, strict=False)  # the names were checked above
+    except RuntimeError as err:  # a shape differs
+        msg = f"{path} does not fit its network: {err}"
+        raise CheckpointError(msg) from err
+
+
+def _canonical(card):
+    return json.dumps(card, sort_keys=True, separators=(",", ":"), allow_nan=False, default=_plain)
+
+
+def _plain(value):
+    """Numpy numbers and arrays, and tensors, to what JSON knows."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    msg = f"a card holds numbers, strings, lists and dicts; got {type(value).__name__}: {value!r}"
+    raise TypeError(msg)
+
+
+def _card_sha256(card):
+    rest = {key: value for key, value in card.items() if key != "card_sha256"}
+    return hashlib.sha256(_canonical(rest).encode()).hexdigest()
+
+
+def _tensors_sha256(content, header):
+    """Hash name, dtype, shape and bytes of each tensor, by name: the order in the file does not matter."""
+    start = 8 + int.from_bytes(content[:8], "little")
+    content = memoryview(content)
+    digest = hashlib.sha256()
+    for name in sorted(header.keys() - {"__metadata__"}):
+        entry = header[name]
+        digest.update(_canonical([name, entry["dtype"], entry["shape"]]).encode())
+        first, stop = entry["data_offsets"]
+        digest.update(content[start + first : start + stop])
+    return digest.hexdigest()
+
+
+def _write_atomically(path, content):
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
