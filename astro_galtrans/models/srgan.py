@@ -1,0 +1,283 @@
+r"""
+SRGAN: a residual generator, and a discriminator that judges it.
+
+Ledig et al. 2017, CVPR, "Photo-Realistic Single Image Super-Resolution Using a Generative Adversarial Network"
+(arXiv:1609.04802), with what later work changed:
+
+* no batch normalisation in the small preset (Lim et al. 2017, EDSR, arXiv:1707.02921): dividing by the batch's
+  spread makes the flux of one galaxy depend on its neighbours in the batch;
+* features of the discriminator in place of a photographic VGG, to which five bands of sky mean nothing
+  (Wang et al. 2018, pix2pixHD, arXiv:1711.11585);
+* a patch discriminator with spectral normalisation (Miyato et al. 2018, arXiv:1802.05957) and without dense
+  layers, so that any image size works.
+
+No output is clamped and there is no tanh: fluxes have no upper bound.
+
+======  ==============================================================
+symbol  meaning
+======  ==============================================================
+B       batch size
+C       bands: C_in of the source, C_out of the target
+w       width, the number of feature maps of the generator
+s       scale, target pixels per source pixel along an axis
+H, W    source pixels
+x, y    source and target image, in network units
+D       discriminator: logit of "y is a real image of the scene in x"
+======  ==============================================================
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from .base import Estimate, TranslationModel
+from .blocks import split_estimate
+
+__all__ = ["Discriminator", "Generator", "ResidualBlock", "SRGANTranslator"]
+
+#: Sub-pixel stages of each scale: a factor 4 is two doublings, as in the paper.
+STAGES = {1: (), 2: (2,), 3: (3,), 4: (2, 2)}
+SKIP_RADIUS = 2  # bicubic interpolation reaches two source pixels
+
+
+class ResidualBlock(nn.Module):
+    """conv - [BN] - PReLU - conv - [BN] + identity: figure 4 of Ledig et al. 2017."""
+
+    def __init__(self, width, norm):
+        super().__init__()
+        self.conv1, self.norm1 = _conv(width, width, norm=norm), _norm(width, norm)
+        self.act = nn.PReLU()
+        self.conv2, self.norm2 = _conv(width, width, norm=norm), _norm(width, norm)
+
+    def forward(self, x):
+        """Features ``[B, w, H, W]`` to the same."""
+        y = self.act(self.norm1(self.conv1(x)))  # [B, w, H, W]
+        return x + self.norm2(self.conv2(y))  # [B, w, H, W]
+
+
+class Generator(nn.Module):
+    """
+    SRResNet: all but the last convolutions at the source's resolution.
+
+    Parameters
+    ----------
+    in_channels, out_channels, scale : int
+        C_in, C_out and s.
+    width, blocks : int
+        Feature maps, and number of residual blocks.
+    fine_width : int
+        Feature maps at the target's resolution.
+    kernel : int
+        Side of the first and last kernel (9 in the paper).
+    norm : bool
+        Batch normalisation in the residual blocks. It uses running statistics once trained, and so is local.
+    """
+
+    def __init__(self, in_channels, out_channels, scale, *, width, blocks, fine_width, kernel, norm):
+        super().__init__()
+        self.first = nn.Sequential(_conv(in_channels, width, kernel), nn.PReLU())
+        self.blocks = nn.Sequential(*(ResidualBlock(width, norm) for _ in range(blocks)))
+        self.merge = nn.Sequential(_conv(width, width, norm=norm), _norm(width, norm))
+        widths = (width, *(fine_width for _ in STAGES[scale]))
+        stages = zip(widths, widths[1:], STAGES[scale], strict=False)
+        self.upsample = nn.Sequential(*(_subpixel(a, b, factor) for a, b, factor in stages))
+        self.last = _start_from_skip(_conv(widths[-1], 2 * out_channels, kernel))
+
+    def forward(self, x):
+        """Source ``[B, C_in, H, W]`` to residual and log std, ``[B, 2 C_out, sH, sW]``."""
+        shallow = self.first(x)  # [B, w, H, W]
+        deep = shallow + self.merge(self.blocks(shallow))  # [B, w, H, W]
+        return self.last(self.upsample(deep))  # [B, 2 C_out, sH, sW]
+
+
+class Discriminator(nn.Module):
+    """
+    A stack of strided convolutions that judges overlapping patches of an image, given the source.
+
+    Parameters
+    ----------
+    channels : int
+        C_in + C_out.
+    layers : sequence of (int, int)
+        Feature maps and stride of each layer.
+    """
+
+    def __init__(self, channels, layers):
+        super().__init__()
+        widths = (channels, *(width for width, _ in layers))
+        self.layers = nn.ModuleList(
+            spectral_norm(nn.Conv2d(a, b, 3, stride, padding=1))
+            for a, (b, stride) in zip(widths, layers, strict=False)
+        )
+        self.judge = spectral_norm(nn.Conv2d(widths[-1], 1, 3, padding=1))
+
+    def forward(self, source, image):
+        """Source ``[B, C_in, H, W]`` and image ``[B, C_out, sH, sW]`` to (logits of patches, features per layer)."""
+        given = F.interpolate(source, image.shape[-2:], mode="bilinear")  # [B, C_in, sH, sW]
+        x = torch.cat([given, image], dim=1).contiguous(memory_format=torch.channels_last)
+        features = []
+        for layer in self.layers:
+            x = F.leaky_relu(layer(x), 0.2)  # [B, width, sH / strides, sW / strides]
+            features.append(x)
+        return self.judge(x), features  # [B, 1, h, w]
+
+
+class SRGANTranslator(TranslationModel):
+    """
+    SRResNet generator, trained on flux first and against a discriminator at the end.
+
+    Parameters
+    ----------
+    in_bands, out_bands, scale
+        As for `TranslationModel`.
+    width, blocks, fine_width, kernel, norm
+        As for `Generator`.
+    discriminator : sequence of (int, int)
+        As ``layers`` of `Discriminator`.
+    adversarial_start : float
+        Share of the training after which the discriminator joins; before, it costs nothing.
+    adversarial_weight, feature_weight : float
+        Weights of its terms beside the flux error's 1 (1e-3 for the adversarial term in the paper).
+    """
+
+    name = "srgan"
+    training_only = ("discriminator",)
+    PRESETS = {
+        "tiny": {
+            "width": 40,
+            "blocks": 5,
+            "fine_width": 16,
+            "kernel": 3,
+            "norm": False,
+            "discriminator": ((24, 2), (48, 2), (64, 2)),
+            "adversarial_start": 0.7,
+            "adversarial_weight": 1e-3,
+            "feature_weight": 1e-2,
+        },
+        "paper": {
+            "width": 64,
+            "blocks": 16,
+            "fine_width": 64,
+            "kernel": 9,
+            "norm": True,
+            "discriminator": ((64, 1), (64, 2), (128, 1), (128, 2), (256, 1), (256, 2), (512, 1), (512, 2)),
+            "adversarial_start": 0.5,
+            "adversarial_weight": 1e-3,
+            "feature_weight": 1e-2,
+        },
+    }
+
+    def __init__(
+        self,
+        in_bands,
+        out_bands,
+        scale,
+        *,
+        discriminator,
+        adversarial_start,
+        adversarial_weight,
+        feature_weight,
+        **generator,
+    ):
+        super().__init__(in_bands, out_bands, scale)
+        self.generator = Generator(len(self.in_bands), len(self.out_bands), self.scale, **generator)
+        self.discriminator = None  # a translator does not need it; see `prepare_training`
+        self.discriminator_layers = discriminator
+        self.adversarial_start = adversarial_start
+        self.adversarial_weight, self.feature_weight = adversarial_weight, feature_weight
+        self.margin = _receptive_radius(self.scale, generator["blocks"], generator["kernel"])
+
+    def forward(self, source):
+        """Source ``[B, C_in, H, W]`` of any H and W to an `Estimate`."""
+        # channels last is the layout the CPU's convolutions are fastest in
+        raw = self.generator(source.contiguous(memory_format=torch.channels_last))  # [B, 2 C_out, sH, sW]
+        return Estimate(*split_estimate(raw, self.skip(source)))
+
+    def prepare_training(self):
+        """Build the discriminator, once."""
+        if self.discriminator is None:
+            channels = len(self.in_bands) + len(self.out_bands)
+            self.discriminator = Discriminator(channels, self.discriminator_layers).to(self.device)
+
+    def optimizer_groups(self):
+        """Parameters of the generator, and of the discriminator if there is one."""
+        players = (self.generator, self.discriminator)
+        return [list(player.parameters()) for player in players if player is not None]
+
+    def losses(self, source, target, progress, generator=None):
+        """
+        Yield the generator's terms, then, once the adversary has joined, the discriminator's.
+
+        The discriminator sees survey images, with noise, while the generator's mean has none, and absence of
+        noise would be all it ever learnt to see. So it is shown the mean plus a draw of the noise the generator
+        claims; the claim itself stays the likelihood's affair and is detached.
+        """
+        estimate = self(source)
+        terms = self.content_losses(estimate, source, target)
+        if progress < self.adversarial_start:
+            yield terms
+            return
+        image = estimate.mean + _noise(estimate, generator)
+        yield terms | self._adversarial_losses(source, target, image)
+        yield {"discriminator": self._discriminator_loss(source, target, image.detach())}
+
+    def _adversarial_losses(self, source, target, image):
+        self._require_discriminator().requires_grad_(False)  # this step moves the generator alone
+        logits, features = self.discriminator(source, image)
+        with torch.no_grad():
+            _, wanted = self.discriminator(source, target)
+        self.discriminator.requires_grad_(True)
+        distances = [F.l1_loss(a, b) for a, b in zip(features, wanted, strict=True)]
+        return {
+            "adversarial": self.adversarial_weight * F.softplus(-logits).mean(),  # -log D(G(x)), eq. 6
+            "feature": self.feature_weight * torch.stack(distances).mean(),
+        }
+
+    def _discriminator_loss(self, source, target, image):
+        real, _ = self.discriminator(source, target)
+        fake, _ = self.discriminator(source, image)
+        return F.softplus(-real).mean() + F.softplus(fake).mean()  # -log D(y) - log(1 - D(G(x))), eq. 2
+
+    def _require_discriminator(self):
+        if self.discriminator is None:
+            msg = "the adversarial terms need a discriminator: call prepare_training() before building the optimizers"
+            raise RuntimeError(msg)
+        return self.discriminator
+
+
+def _conv(a, b, kernel=3, norm=False):
+    # a bias before a normalisation would be subtracted again
+    return nn.Conv2d(a, b, kernel, padding=kernel // 2, bias=not norm)
+
+
+def _norm(width, norm):
+    return nn.BatchNorm2d(width) if norm else nn.Identity()
+
+
+def _subpixel(a, b, factor):
+    """``[B, a, H, W]`` to ``[B, b, factor H, factor W]`` (Shi et al. 2016, arXiv:1609.05158)."""
+    return nn.Sequential(_conv(a, b * factor**2), nn.PixelShuffle(factor), nn.PReLU())
+
+
+def _start_from_skip(conv):
+    """Let an untrained network answer with its skip connection and a standard deviation of about exp(-1)."""
+    mean = conv.out_channels // 2
+    with torch.no_grad():
+        conv.weight[:mean] = 0
+        conv.bias[:mean] = 0
+        conv.bias[mean:] = 0.5  # `split_estimate` turns 0.5 into -1.0
+    return conv
+
+
+def _noise(estimate, generator):
+    std = estimate.log_std.detach().exp()
+    return std * torch.randn(std.shape, generator=generator, device=std.device, dtype=std.dtype)
+
+
+def _receptive_radius(scale, blocks, kernel):
+    """Source pixels that a target pixel depends on, to each side: followed from the target back to the source."""
+    radius = kernel // 2  # last convolution, in target pixels
+    for factor in reversed(STAGES[scale]):
+        radius = -(-radius // factor) + 1
+    return max(radius + 1 + 2 * blocks + kernel // 2, SKIP_RADIUS)
