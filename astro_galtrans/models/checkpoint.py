@@ -46,11 +46,11 @@ def save(path, model, card):
     model : `~astro_galtrans.models.base.TranslationModel`
         The network. Its class must be known to the registry, so that `load` can rebuild it.
     card : dict
-        Description of the translator: ``name``, ``source`` and ``target`` (survey, unit, zero point, pixel scale, scaling,
-        and sky rms of the source), ``calibration`` (factors of flux and std per output band), ``validity`` (range of
-        inputs); optional: ``description``, ``sampling``, ``training``, ``scores``, ``licence``. ``network`` may give the
-        ``preset`` and, where the model does not know them, the ``settings``. Format version, versions, date and
-        checksums are added.
+        Description of the translator: ``name``, ``source`` and ``target`` (survey, unit, zero point, pixel scale and
+        scaling; for the source also its sky rms), ``calibration`` (factors of flux and std per output band),
+        ``validity`` (range of inputs); optional: ``description``, ``sampling``, ``training``, ``scores``, ``licence``.
+        ``network`` may hold the ``preset`` and, where the model does not know them, the ``settings``. Format version,
+        versions, date and checksums are added.
 
     Returns
     -------
@@ -144,13 +144,10 @@ def _header(content, path, size=None):
     size = len(content) if size is None else size
     end = 8 + int.from_bytes(content[:8], "little")
     try:
-        if not 8 < end <= size:
-            msg = f"a header of {end - 8} bytes in a file of {size}"
-            raise ValueError(msg)
-        header = json.loads(content[8:end])
+        header = json.loads(content[8:end])  # of what is there: fails where the file ends before its header does
         stops = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
     except (ValueError, AttributeError, TypeError, KeyError, IndexError) as err:
-        msg = f"{path} is not a safetensors file ({err}); a translator file is written by astro_galtrans"
+        msg = f"{path} is not a safetensors file, or a truncated one ({size} bytes): {err}"
         raise CheckpointError(msg) from err
     if size != end + max(stops, default=0):
         msg = f"{path} should hold {end + max(stops, default=0)} bytes and holds {size}: it is truncated or damaged"
@@ -273,7 +270,7 @@ def _write_atomically(path, content):
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         temporary.write_bytes(content)
-        os.replace(temporary, path)
+        temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
