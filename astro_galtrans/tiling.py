@@ -2,8 +2,8 @@
 Whole images through a network that sees tiles: plan the tiles, cut them, blend what comes back.
 
 Tiles form a regular grid, so a weight is the product of one vector per axis, and the vectors of an axis sum to one
-at every pixel. That makes blending a sum, ``output[tile] += w_y * w_x * values``, with no plane of weights to divide by.
-A tile says nothing in the `margin` next to a cut edge, where the network missed its surroundings; it says everything
+at every pixel. Blending is then a sum, ``output[tile] += w_y * w_x * values``, with no plane of weights to divide by.
+A tile says nothing in the margin next to a cut edge, where the network missed its surroundings; it says everything
 where no other tile does, so that there its values come through bit for bit.
 """
 
@@ -159,7 +159,7 @@ class _Grid:
             total = self.total(height, rows)
             if total * width >= cost:  # more rows of tiles only add overlap
                 break
-            columns = min(max_pixels // rows // self.multiple * self.multiple, width) if rows * width > max_pixels else width
+            columns = width if rows * width <= max_pixels else max_pixels // rows // self.multiple * self.multiple
             if columns >= min(self.least, width):
                 columns = self.shrink(width, self.count(width, columns))
                 if total * self.total(width, columns) < cost:
@@ -168,7 +168,7 @@ class _Grid:
                 break
         if best is None:
             least = min(self.least, height) * min(self.least, width)
-            msg = f"tiles of max_pixels={max_pixels} are too small for a margin of {self.margin}: allow at least {least}"
+            msg = f"max_pixels={max_pixels} is too few for a margin of {self.margin}: allow at least {least}"
             raise ValueError(msg)
         return best
 
@@ -223,14 +223,13 @@ def blend_window(plan, tile):
 
 def _axis_weights(n, spans, margin, scale):
     """Weights of the tiles along one axis; they sum to one at each of its ``scale * n`` pixels."""
-    valid = [
-        (scale * (start + margin if start > 0 else 0), scale * (stop - margin if stop < n else n)) for start, stop in spans
-    ]
+    starts = [scale * (start + margin if start > 0 else 0) for start, _ in spans]  # without the margins
+    stops = [scale * (stop - margin if stop < n else n) for _, stop in spans]
     weights, total = {}, np.zeros(scale * n)
     for i, (start, stop) in enumerate(spans):
         centre = np.arange(scale * start, scale * stop) + 0.5
-        rise = _ramp(centre - valid[i][0], valid[i - 1][1] - valid[i][0]) if start > 0 else 1.0
-        fall = _ramp(valid[i][1] - centre, valid[i][1] - valid[i + 1][0]) if stop < n else 1.0
+        rise = _ramp(centre - starts[i], stops[i - 1] - starts[i]) if start > 0 else 1.0
+        fall = _ramp(stops[i] - centre, stops[i] - starts[i + 1]) if stop < n else 1.0
         weights[start, stop] = np.minimum(rise, fall) + np.zeros_like(centre)
         total[scale * start : scale * stop] += weights[start, stop]
     # two ramps already sum to one; dividing matters where small tiles make three overlap
