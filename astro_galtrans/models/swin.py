@@ -1,0 +1,411 @@
+"""
+Swin Transformer translation: self-attention in small windows, shifted between layers.
+
+The network is SwinIR (Liang et al. 2021, https://arxiv.org/abs/2108.10257), built from the windows of Liu et al. (2021,
+https://arxiv.org/abs/2103.14030); parameters carry the names of the authors' code, so that their weights load.
+
+How it computes is its own. A token is a pixel's ``width`` features. Within a residual group tokens stay *in window
+order* -- the 64 tokens of a window next to each other -- and one gather takes them from the plain windows of a block to
+the shifted windows of the next. Windows that meet the same attention mask are kept together, so that mask and
+relative position bias are one small matrix per group and nothing is built per window.
+"""
+
+import math
+from functools import lru_cache
+from typing import ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from .base import Estimate, TranslationModel
+from .blocks import LOG_STD_RANGE, crop_to, pad_to_multiple, split_estimate
+
+__all__ = ["SwinIR", "SwinTranslator"]
+
+#: What a token adds to its attention to a token of another region; exp(-100) is zero in float32.
+FORBIDDEN = -100.0
+
+
+class SwinTranslator(TranslationModel):
+    """
+    Translate with residual Swin Transformer groups (SwinIR).
+
+    Parameters
+    ----------
+    in_bands, out_bands, scale
+        As for `~astro_galtrans.models.base.TranslationModel`.
+    depths : sequence of int, optional
+        Number of blocks in each residual group; every second block has shifted windows.
+    width : int, optional
+        Features per pixel.
+    heads : int, optional
+        Attention heads; must divide ``width``.
+    window : int, optional
+        Side of an attention window in source pixels, even.
+    mlp_ratio : float, optional
+        Hidden features of the two-layer perceptron per feature.
+    upsampler : {'pixelshuffledirect', 'pixelshuffle'}, optional
+        One convolution to the finer grid, or several with 64 features.
+    resi : {'1conv', '3conv'}, optional
+        Convolution at the end of each residual group.
+    """
+
+    name: ClassVar[str] = "swin"
+    PRESETS: ClassVar[dict[str, dict]] = {
+        "tiny": {
+            "depths": (2, 2),
+            "width": 48,
+            "heads": 2,
+            "window": 8,
+            "mlp_ratio": 2.0,
+            "upsampler": "pixelshuffledirect",
+            "resi": "1conv",
+        },
+        "paper": {
+            "depths": (6,) * 6,
+            "width": 180,
+            "heads": 6,
+            "window": 8,
+            "mlp_ratio": 2.0,
+            "upsampler": "pixelshuffle",
+            "resi": "1conv",
+        },
+    }
+    margin: int = 32
+
+    def __init__(
+        self, in_bands, out_bands, scale, *, depths=(2, 2), width=48, heads=2, window=8, mlp_ratio=2.0,
+        upsampler="pixelshuffledirect", resi="1conv",
+    ):  # fmt: skip
+        super().__init__(in_bands, out_bands, scale)
+        self.multiple_of = window
+        self.network = SwinIR(
+            len(self.in_bands), 2 * len(self.out_bands), scale=self.scale, depths=depths, width=width, heads=heads,
+            window=window, mlp_ratio=mlp_ratio, upsampler=upsampler, resi=resi,
+        )  # fmt: skip
+        self._start_from_the_skip()
+
+    def forward(self, source):
+        """Source ``[B, C_in, H, W]`` to an `~astro_galtrans.models.base.Estimate` on the finer grid."""
+        return Estimate(*split_estimate(self.network(source), self.skip(source)))
+
+    @torch.no_grad()
+    def _start_from_the_skip(self):
+        """Make the untrained network return the skip connection, with a standard deviation of exp(-1)."""
+        last = self.network.last_convolution
+        nn.init.zeros_(last.weight)
+        means, log_stds = last.bias.chunk(2)
+        means.zero_()
+        log_stds.fill_(_raw_log_std(-1.0))
+
+
+def _raw_log_std(log_std):
+    """Invert what `split_estimate` does to a raw log_std."""
+    low, high = LOG_STD_RANGE
+    half = (high - low) / 2
+    return half * math.atanh((log_std - (low + high) / 2) / half)
+
+
+class SwinIR(nn.Module):
+    """
+    The network of Liang et al. (2021): convolution, residual Swin groups, convolution, upsampling.
+
+    An official state dict of the same configuration loads with ``strict=True``; the masks and position indices it also
+    holds follow from the configuration and are left out. (The official code subtracts a mean colour from RGB images,
+    outside its weights: do so before, with such weights.)
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+        Channels of the image and of the result.
+    scale : int, optional
+        Output pixels per input pixel along each axis.
+    depths, width, heads, window, mlp_ratio, upsampler, resi
+        As for `SwinTranslator`; an ``upsampler`` of ``""`` adds the result to the image (denoising; scale 1).
+    """
+
+    def __init__(
+        self, in_channels, out_channels, *, scale=2, depths=(4, 4, 4, 4), width=60, heads=6, window=8, mlp_ratio=2.0,
+        upsampler="pixelshuffledirect", resi="1conv",
+    ):  # fmt: skip
+        super().__init__()
+        _check_sizes(width, heads, window)
+        self.window = window
+        self.upsampler = upsampler
+        self.conv_first = _conv(in_channels, width)
+        self.patch_embed = PatchEmbed(width)
+        self.layers = nn.ModuleList(
+            ResidualGroup(width, depth, heads, window, int(width * mlp_ratio), resi) for depth in depths
+        )
+        self.norm = nn.LayerNorm(width)
+        self.conv_after_body = _residual_conv(width, resi)
+        self._add_reconstruction(width, out_channels, scale)
+        self.apply(_init_linear)
+
+    def forward(self, image):
+        """Image ``[B, C_in, H, W]`` of any size to ``[B, C_out, scale*H, scale*W]``."""
+        height, width = image.shape[-2:]
+        padded = pad_to_multiple(image, self.window)
+        shallow = self.conv_first(padded.contiguous(memory_format=torch.channels_last))
+        deep = self.conv_after_body(self.features(shallow)) + shallow
+        finer = self.reconstruct(deep)
+        if not self.upsampler:
+            finer = padded + finer
+        factor = finer.shape[-1] // padded.shape[-1]
+        return crop_to(finer, factor * height, factor * width)
+
+    def features(self, shallow):
+        """Shallow features ``[B, C, H, W]`` to deep ones, channels last in between."""
+        x = self.patch_embed.norm(shallow.permute(0, 2, 3, 1))  # [B, H, W, C]
+        for layer in self.layers:
+            x = layer(x)
+        return self.norm(x).permute(0, 3, 1, 2)  # [B, C, H, W]
+
+    def reconstruct(self, deep):
+        """Deep features to the finer grid."""
+        if self.upsampler == "pixelshuffledirect":
+            return self.upsample(deep)
+        if self.upsampler == "pixelshuffle":
+            deep = self.upsample(self.conv_before_upsample(deep))
+        return self.conv_last(deep)
+
+    @property
+    def last_convolution(self):
+        """The convolution that makes the output."""
+        return self.upsample[0] if self.upsampler == "pixelshuffledirect" else self.conv_last
+
+    def _add_reconstruction(self, width, out_channels, scale):
+        if self.upsampler == "pixelshuffledirect":
+            self.upsample = nn.Sequential(_conv(width, out_channels * scale**2), nn.PixelShuffle(scale))
+        elif self.upsampler == "pixelshuffle":
+            self.conv_before_upsample = nn.Sequential(_conv(width, 64), nn.LeakyReLU())
+            self.upsample = nn.Sequential(*_upsampling_steps(scale, 64))
+            self.conv_last = _conv(64, out_channels)
+        elif self.upsampler == "" and scale == 1:
+            self.conv_last = _conv(width, out_channels)
+        else:
+            msg = f"upsampler must be 'pixelshuffledirect', 'pixelshuffle', or '' at scale 1; got {self.upsampler!r}"
+            raise ValueError(msg)
+
+
+class PatchEmbed(nn.Module):
+    """The normalisation before the first group; patches are single pixels."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+
+
+class ResidualGroup(nn.Module):
+    """Residual Swin Transformer group: blocks, a convolution, and the input added."""
+
+    def __init__(self, width, depth, heads, window, hidden, resi):
+        super().__init__()
+        self.window = window
+        self.residual_group = BlockList(width, depth, heads, window, hidden)
+        self.conv = _residual_conv(width, resi)
+
+    def forward(self, x):
+        """Features ``[B, H, W, C]`` to features."""
+        *shape, width = x.shape
+        tokens, before = x.reshape(-1, width), None  # [B*H*W, C], in image order
+        for block in self.residual_group.blocks:
+            tokens = self._to_windows(tokens, tuple(shape), before, block.shift)
+            tokens = block(tokens, _windows_per_kind(tuple(shape), self.window, block.shift))
+            before = block.shift
+        tokens = self._to_windows(tokens, tuple(shape), before, None)
+        return self.conv(tokens.view(x.shape).permute(0, 3, 1, 2)).permute(0, 2, 3, 1) + x
+
+    def _to_windows(self, tokens, shape, before, after):
+        if before == after:
+            return tokens
+        return _Gather.apply(tokens, *_change_order(shape, self.window, before, after, tokens.device))
+
+
+class BlockList(nn.Module):
+    """The blocks of one group, under the name the official weights give them."""
+
+    def __init__(self, width, depth, heads, window, hidden):
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            SwinBlock(width, heads, window, window // 2 * (i % 2), hidden) for i in range(depth)
+        )
+
+
+class SwinBlock(nn.Module):
+    """Swin Transformer block (Liu et al. 2021, eq. 3): attention in windows, then a perceptron, each added to its input."""
+
+    def __init__(self, width, heads, window, shift, hidden):
+        super().__init__()
+        self.shift = shift
+        self.norm1 = nn.LayerNorm(width)
+        self.attn = WindowAttention(width, heads, window, shift)
+        self.norm2 = nn.LayerNorm(width)
+        self.mlp = Mlp(width, hidden)
+        self.register_load_state_dict_pre_hook(_drop_derived)
+
+    def forward(self, tokens, groups):
+        """Tokens ``[N*M, C]`` in window order, M per window, to tokens; ``groups`` says how many windows share a mask."""
+        tokens = tokens + self.attn(self.norm1(tokens), groups)
+        return tokens + self.mlp(self.norm2(tokens))
+
+
+class Mlp(nn.Module):
+    """Two-layer perceptron with GELU."""
+
+    def __init__(self, width, hidden):
+        super().__init__()
+        self.fc1 = nn.Linear(width, hidden)
+        self.fc2 = nn.Linear(hidden, width)
+
+    def forward(self, x):
+        """Tokens to tokens."""
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+class WindowAttention(nn.Module):
+    r"""Multi-head attention within a window, :math:`\mathrm{softmax}(q k^T / \sqrt{d} + b)\,v`, b by relative position."""
+
+    def __init__(self, width, heads, window, shift):
+        super().__init__()
+        self.heads, self.window = heads, window
+        self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * window - 1) ** 2, heads))
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+        self.register_buffer("index", _relative_position(window), persistent=False)
+        self.register_buffer("masks", _shift_masks(window, shift), persistent=False)
+        nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
+
+    def forward(self, tokens, groups):
+        """Normalised tokens ``[N*M, C]`` in window order to tokens."""
+        size, width = self.window**2, tokens.shape[-1]
+        qkv = self.qkv(tokens).view(-1, size, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        parts = [
+            _attend(*part, bias)
+            for part, bias in zip(qkv.split(groups, dim=1), self.bias(), strict=False)
+            if part.shape[1]
+        ]
+        return self.proj(torch.cat(parts).transpose(1, 2).reshape(-1, width))
+
+    def bias(self):
+        """Relative position bias plus mask ``[groups, heads, M, M]``."""
+        size = self.window**2
+        bias = F.embedding(self.index, self.relative_position_bias_table).view(size, size, -1).permute(2, 0, 1)
+        return bias + self.masks[:, None]
+
+
+def _attend(q, k, v, bias):
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1) + bias
+    return scores.softmax(dim=-1) @ v
+
+
+class _Gather(torch.autograd.Function):
+    """Rows in another order; its gradient is a gather too, where that of indexing would be a slow scatter."""
+
+    @staticmethod
+    def forward(ctx, rows, index, inverse):
+        ctx.save_for_backward(index, inverse)
+        return rows.index_select(0, index)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        index, inverse = ctx.saved_tensors
+        return _Gather.apply(gradient, inverse, index), None, None
+
+
+@lru_cache(maxsize=16)
+def _change_order(shape, window, before, after, device):
+    """Index, and its inverse, that takes tokens from the windows of one shift to those of another (None: image order)."""
+    old, new = (_window_order(*shape, window, shift) for shift in (before, after))
+    index, inverse = np.argsort(old)[new], np.argsort(new)[old]
+    with torch.inference_mode(False):  # the cache outlives the caller's inference mode, and training may meet it later
+        return tuple(torch.from_numpy(rows.astype(np.int32)).to(device) for rows in (index, inverse))
+
+
+def _window_order(batch, height, breadth, window, shift):
+    """Row-major position in the batch of each token, window by window."""
+    place = np.arange(batch * height * breadth).reshape(batch, height, breadth)
+    if shift is None:
+        return place.ravel()
+    rolled = np.roll(place, (-shift, -shift), axis=(1, 2))
+    tiles = rolled.reshape(batch, height // window, window, breadth // window, window).swapaxes(2, 3)
+    windows = tiles.reshape(-1, window**2)
+    kinds = np.tile(_window_kinds(height // window, breadth // window, shift).ravel(), batch)
+    return windows[np.argsort(kinds, kind="stable")].ravel()
+
+
+def _window_kinds(rows, columns, shift):
+    """Which mask each window meets: 0 none; 1, 2, 3 where the shift wrapped it around in x, in y, in both."""
+    kinds = np.zeros((rows, columns), dtype=int)
+    if shift:
+        kinds[:, -1] += 1
+        kinds[-1, :] += 2
+    return kinds
+
+
+@lru_cache(maxsize=16)
+def _windows_per_kind(shape, window, shift):
+    batch, height, breadth = shape
+    kinds = _window_kinds(height // window, breadth // window, shift)
+    return tuple(int(count) for count in batch * np.bincount(kinds.ravel(), minlength=4 if shift else 1))
+
+
+def _shift_masks(window, shift):
+    """Masks ``[kinds, M, M]`` that keep tokens of a wrapped window to their own side of the image's edge."""
+    beyond = torch.arange(window) >= window - shift
+    x = beyond.repeat(window)
+    y = beyond.repeat_interleave(window)
+    regions = [torch.zeros_like(x), x, y, x + 2 * y] if shift else [torch.zeros_like(x)]
+    return torch.stack([FORBIDDEN * (r[:, None] != r[None, :]).float() for r in regions])
+
+
+def _relative_position(window):
+    """Row of the bias table for each pair of tokens, ``[M * M]``."""
+    y, x = (axis.ravel() for axis in np.mgrid[:window, :window])
+    dy, dx = (axis[:, None] - axis[None, :] + window - 1 for axis in (y, x))
+    return torch.from_numpy((dy * (2 * window - 1) + dx).ravel())
+
+
+def _drop_derived(module, state_dict, prefix, *_):
+    """Let go of what official state dicts hold beside weights: it follows from the configuration."""
+    for name in ("attn_mask", "attn.relative_position_index"):
+        state_dict.pop(prefix + name, None)
+
+
+def _conv(inputs, outputs, size=3):
+    return nn.Conv2d(inputs, outputs, size, padding=size // 2)
+
+
+def _residual_conv(width, resi):
+    if resi == "1conv":
+        return _conv(width, width)
+    if resi == "3conv":
+        slim = width // 4
+        return nn.Sequential(
+            _conv(width, slim), nn.LeakyReLU(0.2), _conv(slim, slim, 1), nn.LeakyReLU(0.2), _conv(slim, width)
+        )
+    msg = f"resi must be '1conv' or '3conv', got {resi!r}"
+    raise ValueError(msg)
+
+
+def _upsampling_steps(scale, width):
+    """Convolution and pixel shuffle by 2 as often as needed, or once by 3."""
+    factors = [3] if scale == 3 else [2] * (scale.bit_length() - 1)
+    return [layer for s in factors for layer in (_conv(width, width * s * s), nn.PixelShuffle(s))]
+
+
+def _init_linear(module):
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)
+
+
+def _check_sizes(width, heads, window):
+    if width % heads:
+        msg = f"heads must divide width, got width={width} and heads={heads}"
+        raise ValueError(msg)
+    if window < 2 or window % 2:
+        msg = f"window must be even and at least 2, got {window}"
+        raise ValueError(msg)
