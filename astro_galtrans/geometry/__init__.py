@@ -1,0 +1,29 @@
+"""
+Where pixels are on the sky, and what happens to them when the grid changes.
+
+`grids` holds what is exact (world coordinates of a finer grid, pixel areas, comparison of grids), `masks` what masked
+pixels do, `alignment` what needs interpolation (bands on one grid, the result on a grid of choice).
+"""
+
+from .grids import (
+    ResampledLowLevelWCS,
+    check_celestial,
+    pixel_area,
+    pixel_scale,
+    rescale_wcs,
+    same_grid,
+    wcs_hdus,
+)
+from .masks import fill_masked, output_mask
+
+__all__ = [
+    "ResampledLowLevelWCS",
+    "check_celestial",
+    "fill_masked",
+    "output_mask",
+    "pixel_area",
+    "pixel_scale",
+    "rescale_wcs",
+    "same_grid",
+    "wcs_hdus",
+]

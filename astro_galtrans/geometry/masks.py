@@ -1,0 +1,115 @@
+"""What masked pixels do: how far they reach into a result, and what stands in for them before a network sees the image."""
+
+import numpy as np
+
+__all__ = ["fill_masked", "output_mask"]
+
+_RADII = (2, 4, 8, 16, 32)  # pixels; beyond the last one a hole is filled with the median of its band
+
+
+def output_mask(mask, scale, footprint):
+    """
+    Mask of the finer grid: every pixel that a masked source pixel may have touched.
+
+    A network sees a square window, so a masked pixel reaches ``footprint`` pixels along each axis and along diagonals.
+
+    Parameters
+    ----------
+    mask : `~numpy.ndarray` or None
+        True where the source is masked, ``(..., H, W)``. Where a network mixes bands, pass the union over bands.
+    scale : int
+        Output pixels along the side of a source pixel.
+    footprint : int
+        How far a source pixel influences the result, in source pixels; 0 for not beyond itself.
+
+    Returns
+    -------
+    `~numpy.ndarray` of bool or None
+        ``(..., scale * H, scale * W)``; None for None.
+    """
+    if mask is None:
+        return None
+    if footprint < 0 or footprint != int(footprint):
+        msg = f"footprint must be a whole number of pixels, 0 or more, got {footprint!r}"
+        raise ValueError(msg)
+    mask = np.asarray(mask, dtype=bool)
+    if footprint and mask.any():
+        mask = _dilated(_dilated(mask, -1, int(footprint)), -2, int(footprint))
+    return mask.repeat(scale, axis=-1).repeat(scale, axis=-2)
+
+
+def _dilated(mask, axis, reach):
+    from scipy.ndimage import maximum_filter1d  # only where there is something masked
+
+    return maximum_filter1d(mask.view(np.uint8), 2 * reach + 1, axis=axis, mode="constant").view(bool)
+
+
+def fill_masked(data, mask=None):
+    """
+    Replace masked and non-finite pixels by a local average of good ones.
+
+    Each such pixel gets the average of good pixels around it, weighted with a Gaussian: from the nearest pixels if there
+    are any, otherwise from a window twice as wide, and so on (normalised convolution with a growing kernel); the weights
+    are positive, so nothing rings. In holes deeper than 32 pixels it is the median of the band.
+
+    Parameters
+    ----------
+    data : `~numpy.ndarray`
+        Image ``(H, W)`` or bands ``(C, H, W)``; each band is filled from itself.
+    mask : `~numpy.ndarray` of bool, optional
+        True where a pixel is bad, of the shape of ``data`` or one plane for all bands.
+
+    Returns
+    -------
+    `~numpy.ndarray`
+        Finite data, same shape and dtype; ``data`` itself if there was nothing to fill.
+
+    Raises
+    ------
+    ValueError
+        If a band has no good pixel.
+    """
+    data = np.asarray(data)
+    bad = ~np.isfinite(data)
+    if mask is not None:
+        bad |= mask
+    if not bad.any():
+        return data
+    filled = data.copy()
+    planes = zip(filled.reshape(-1, *data.shape[-2:]), bad.reshape(-1, *data.shape[-2:]), strict=True)
+    for band, (plane, holes) in enumerate(planes):
+        if holes.all():
+            msg = f"band {band} of {len(filled) if data.ndim > 2 else 1} has no good pixel: all are masked or not finite"
+            raise ValueError(msg)
+        if holes.any():
+            _fill_plane(plane, holes)
+    return filled
+
+
+def _fill_plane(plane, holes):
+    """Fill one plane in place; sums are taken at bad pixels only, so the cost goes with their number."""
+    pad = _RADII[-1]  # windows reach over the edge of the image, where every weight is 0
+    good = np.pad(~holes, pad)
+    known = np.pad(np.where(holes, 0, plane), pad)
+    y, x = np.nonzero(holes)
+    index = (y + pad) * good.shape[1] + x + pad
+    values = np.full(len(y), np.median(plane[~holes]))
+    todo = np.arange(len(y))
+    for radius in _RADII:
+        weight, total = _window_sums(good, known, index[todo], radius)
+        found = weight > 0
+        values[todo[found]] = total[found] / weight[found]
+        todo = todo[~found]
+    plane[y, x] = values
+
+
+def _window_sums(good, known, index, radius):
+    """Sums of weights and of weighted values over good pixels of a 5 x 5 lattice that reaches ``radius`` pixels."""
+    weight, total = np.zeros(len(index)), np.zeros(len(index))
+    for i in range(-2, 3):
+        for j in range(-2, 3):
+            place = index + (i * good.shape[1] + j) * (radius // 2)
+            kernel = np.exp(-0.5 * (i * i + j * j))
+            weight += kernel * good.ravel()[place]
+            total += kernel * known.ravel()[place]
+    return weight, total
