@@ -1,0 +1,328 @@
+"""
+The one door in and out: images of any accepted kind to a `BandStack` of plain arrays, and back to the same kind.
+
+Between the doors nothing knows where an image came from. `read` takes CCDData, NDData, HDUs, FITS paths, and lists and dicts
+of them; `write_like` gives back what came in, new, in the unit and on the grid of the stack; `write_fits` writes a file that
+`astropy.nddata.CCDData.read` reads. The readers and writers themselves are in ``_readers.py`` and ``_writers.py``.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import numpy as np
+from astropy import units as u
+
+from . import _readers, _writers
+from ._readers import Origin
+from ._wcs import same_grid
+from .bands import parse_bands
+from .units import flux_factor, flux_zeropoint, parse_unit
+
+__all__ = ["BandStack", "Origin", "Plane", "check_writable", "read", "select", "to_unit", "write_fits", "write_like"]
+
+check_writable = _writers.check_writable
+
+
+class Plane(NamedTuple):
+    """One band of a stack on its own grid."""
+
+    data: np.ndarray  #: flux, [H, W]
+    variance: np.ndarray | None  #: [H, W], in the unit of the flux squared
+    mask: np.ndarray | None  #: [H, W] bool, True where the pixel is bad
+    wcs: object  #: celestial 2-D WCS, astropy's or any APE 14 one
+
+
+@dataclass(frozen=True)
+class BandStack:
+    """
+    Images of the same sky in several bands, as plain arrays.
+
+    While the bands lie on different grids, ``data``, ``variance``, ``mask`` and ``wcs`` are tuples with one item per band.
+
+    Attributes
+    ----------
+    data : `~numpy.ndarray`, [C, H, W]
+        Flux per pixel, float32 or float64 in the machine's byte order.
+    variance : `~numpy.ndarray` or None, [C, H, W]
+        Variance of the flux.
+    mask : `~numpy.ndarray` or None, [C, H, W] bool
+        True where a pixel is bad.
+    wcs : `~astropy.wcs.WCS` or APE 14 WCS
+        Celestial, two pixel axes.
+    bands : tuple of str
+        Short names in the order of the planes.
+    unit : `~astropy.units.UnitBase`
+        Unit of all planes.
+    zeropoint : float
+        AB magnitude of one flux unit, for all planes.
+    meta : mapping
+        Cards that hold for every band and do not go stale when the image is translated.
+    origin : `Origin`
+        The kind of object that came in.
+    """
+
+    data: np.ndarray | tuple
+    variance: np.ndarray | tuple | None
+    mask: np.ndarray | tuple | None
+    wcs: object
+    bands: tuple[str, ...]
+    unit: u.UnitBase
+    zeropoint: float
+    meta: object = field(default_factory=dict)
+    origin: Origin = field(default_factory=Origin)
+
+    @property
+    def planes(self):
+        """List of one `Plane` per band."""
+        none = [None] * len(self.bands)
+        columns = (self.data, none if self.variance is None else self.variance, none if self.mask is None else self.mask, self.grids)
+        return [Plane(*plane) for plane in zip(*columns, strict=True)]
+
+    @property
+    def grids(self):
+        """Tuple of one WCS per band."""
+        return self.wcs if isinstance(self.wcs, tuple) else (self.wcs,) * len(self.bands)
+
+    @property
+    def on_one_grid(self):
+        """Whether all bands have one shape, and WCS that agree to 1e-3 pixel across the image."""
+        return not isinstance(self.wcs, tuple)
+
+    def with_planes(self, planes, bands=None, **changes):
+        """
+        Return a new stack with other images.
+
+        Parameters
+        ----------
+        planes : iterable of `Plane` or of (data, variance, mask, wcs)
+            One per band; all or none have a variance, and planes without a mask among masked ones are taken as good.
+        bands : iterable of str, optional
+            Their names; those of this stack by default.
+        **changes
+            Other attributes to replace: ``unit``, ``zeropoint``, ``meta``, ``origin``.
+
+        Returns
+        -------
+        `BandStack`
+            With arrays of shape [C, H, W] if the planes share a grid, else with tuples.
+
+        Raises
+        ------
+        ValueError
+            If the number of planes and of bands differ, or some planes have a variance and some not.
+        """
+        bands = self.bands if bands is None else tuple(bands)
+        return replace(self, **_gather([Plane(*plane) for plane in planes], bands), **changes)
+
+    def with_provenance(self, **provenance):
+        """
+        Return a new stack whose ``meta`` says how it was made.
+
+        Parameters
+        ----------
+        **provenance
+            Any of the names in `astro_galtrans._writers.PROVENANCE` (``translator``, ``weights_hash``, ``version``, ``seed``,
+            ``date``, ``alignment``, ...); each goes to the header card given there. None is left out.
+
+        Returns
+        -------
+        `BandStack`
+        """
+        return replace(self, meta=_writers.add_provenance(self.meta, provenance))
+
+
+def read(image, bands=None, *, zeropoint=None, unit=None, align=True):
+    """
+    Read an image of any accepted kind.
+
+    Parameters
+    ----------
+    image : `~astropy.nddata.NDData`, FITS HDU, `~astropy.io.fits.HDUList`, path, or list or dict of them
+        One object may hold one band (2-D) or several (3-D: band, y, x). Paths may end in ``.fits``, ``.fz``, ``.gz`` or
+        ``.bz2`` and name an extension, ``"file.fits[SCI]"``. The keys of a dict are band names.
+    bands : str or iterable of str, optional
+        Band of each plane, in order; for a dict, which of its entries to take, in order. Where absent, the bands come from
+        the dict's keys, or from ``FILTER``-like cards (``BANDS`` or ``BAND1``... for a cube).
+    zeropoint : float or mapping of str to float, optional
+        AB magnitude of one count, for all bands or by band; for an image in counts whose header has none.
+    unit : str or `~astropy.units.UnitBase`, optional
+        Unit of the pixels. It overrides what the image says.
+    align : bool, optional
+        Whether bands may lie on different grids. This function never resamples: such a stack holds tuples.
+
+    Returns
+    -------
+    `BandStack`
+        In the unit and zero point of the first band. The arrays are the stack's own; ``image`` is not touched.
+
+    Raises
+    ------
+    ValueError
+        If bands, unit, zero point or a celestial WCS are missing, shapes do not match, a band has no usable pixel, or
+        grids differ with ``align=False``.
+    TypeError
+        If the object is of none of these kinds.
+    OSError
+        If a file does not exist or is empty, truncated or not FITS.
+    """
+    layers, origin = _readers.load(image, bands, unit=unit, zeropoint=zeropoint)
+    first = layers[0]
+    planes = [_in_unit_of(first, layer) for layer in layers]
+    meta = _readers.common_meta([layer.meta for layer in layers])
+    gathered = _gather(planes, parse_bands([layer.band for layer in layers]))
+    stack = BandStack(**gathered, unit=first.unit, zeropoint=first.zeropoint, meta=meta, origin=origin)
+    if not (align or stack.on_one_grid):
+        msg = f"bands lie on other grids than {stack.bands[0]!r}: {', '.join(_off_grid(stack))}; align them or leave align=True"
+        raise ValueError(msg)
+    return stack
+
+
+def select(stack, bands):
+    """
+    Take some bands of a stack, in a given order.
+
+    Parameters
+    ----------
+    stack : `BandStack`
+    bands : str or iterable of str
+        Names as in `~astro_galtrans.bands.parse_bands`.
+
+    Returns
+    -------
+    `BandStack`
+        Of the named bands only, in that order.
+
+    Raises
+    ------
+    ValueError
+        If the stack lacks some of them; the message names these.
+    """
+    wanted = parse_bands(bands)
+    if wanted == stack.bands:
+        return stack
+    missing = [band for band in wanted if band not in stack.bands]
+    if missing:
+        msg = f"missing bands: {', '.join(missing)}; the image has {', '.join(stack.bands)} and {', '.join(wanted)} are needed"
+        raise ValueError(msg)
+    planes = dict(zip(stack.bands, stack.planes, strict=True))
+    return stack.with_planes([planes[band] for band in wanted], bands=wanted)
+
+
+def to_unit(stack, unit, zeropoint=None):
+    """
+    Convert flux and variance to another unit.
+
+    Parameters
+    ----------
+    stack : `BandStack`
+    unit : str or `~astropy.units.UnitBase`
+    zeropoint : float, optional
+        AB magnitude of one unit; needed for counts.
+
+    Returns
+    -------
+    `BandStack`
+    """
+    unit = parse_unit(unit)
+    zeropoint = flux_zeropoint(unit, zeropoint=zeropoint)
+    factor = flux_factor(stack.zeropoint, zeropoint)
+    return stack.with_planes([_scaled(plane, factor) for plane in stack.planes], unit=unit, zeropoint=zeropoint)
+
+
+def write_like(stack, origin=None):
+    """
+    Make an object of the kind that came in.
+
+    Parameters
+    ----------
+    stack : `BandStack`
+    origin : `Origin`, optional
+        The kind wanted; by default that of the stack.
+
+    Returns
+    -------
+    object
+        CCDData, NDData or a subclass, HDU, HDUList, or a list or dict of them with one item per band; an HDUList for what was
+        read from files. A single HDU has no room for mask and uncertainty: bad pixels are NaN in it.
+    """
+    return _writers.write_like(stack, stack.origin if origin is None else origin)
+
+
+def write_fits(image, path, overwrite=False):
+    """
+    Write a FITS file that `astropy.nddata.CCDData.read` reads.
+
+    Parameters
+    ----------
+    image : `BandStack`, `~astropy.nddata.NDData`, HDU, `~astropy.io.fits.HDUList`, or list or dict of them
+        What `write_like` returns, or a stack.
+    path : str or path-like
+        The file appears whole or not at all.
+    overwrite : bool, optional
+        Whether an existing file may be replaced.
+
+    Raises
+    ------
+    OSError
+        If the file exists and ``overwrite`` is false, or its folder does not exist.
+    """
+    check_writable(path, overwrite)
+    if not isinstance(image, BandStack | _writers.FITS_KINDS):
+        image = read(image)
+    _writers.write_hdulist(image if isinstance(image, _writers.FITS_KINDS) else _writers.to_hdulist(image), path, overwrite)
+
+
+def _gather(planes, bands):
+    """Attributes of a stack that come from its planes."""
+    if len(planes) != len(bands) or not planes:
+        msg = f"{len(planes)} images for {len(bands)} bands ({', '.join(bands)}); expected one image per band"
+        raise ValueError(msg)
+    columns = {"data": _one_dtype([plane.data for plane in planes]), "variance": _variances(planes, bands), "mask": _masks(planes)}
+    grids = tuple(plane.wcs for plane in planes)
+    first = planes[0]
+    if all(plane.data.shape == first.data.shape and same_grid(plane.wcs, first.wcs, first.data.shape) for plane in planes[1:]):
+        columns = {name: None if column is None else np.stack(column) for name, column in columns.items()}
+        grids = first.wcs
+    return {**columns, "wcs": grids, "bands": tuple(bands)}
+
+
+def _one_dtype(arrays):
+    dtype = np.result_type(*arrays)
+    return tuple(array.astype(dtype, copy=False) for array in arrays)
+
+
+def _variances(planes, bands):
+    without = [band for plane, band in zip(planes, bands, strict=True) if plane.variance is None]
+    if len(without) == len(bands):
+        return None
+    if without:
+        msg = f"bands {', '.join(without)} have no uncertainty while others have one; give all bands one, or none"
+        raise ValueError(msg)
+    return _one_dtype([plane.variance for plane in planes])
+
+
+def _masks(planes):
+    if all(plane.mask is None for plane in planes):
+        return None
+    return tuple(np.zeros(p.data.shape, bool) if p.mask is None else np.asarray(p.mask, bool) for p in planes)
+
+
+def _in_unit_of(first, layer):
+    """Plane of a layer, in the unit of the first one."""
+    plane = Plane(layer.data, layer.variance, layer.mask, layer.wcs)
+    return plane if layer.zeropoint == first.zeropoint else _scaled(plane, flux_factor(layer.zeropoint, first.zeropoint))
+
+
+def _scaled(plane, factor):
+    # the factor takes the dtype of the array, so that float32 stays float32
+    variance = None if plane.variance is None else plane.variance * plane.variance.dtype.type(factor**2)
+    return plane._replace(data=plane.data * plane.data.dtype.type(factor), variance=variance)
+
+
+def _off_grid(stack):
+    first = stack.planes[0]
+    return [
+        band
+        for plane, band in zip(stack.planes, stack.bands, strict=True)
+        if plane.data.shape != first.data.shape or not same_grid(plane.wcs, first.wcs, first.data.shape)
+    ]
