@@ -25,6 +25,8 @@ b, c    routing logits and coupling coefficients
 ======  ======================================================================
 """
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -56,7 +58,11 @@ def squash(capsules):
 
 
 def margin_loss(lengths, present, upper=0.9, lower=0.1, absent_weight=0.5):
-    """Margin loss of Sabour et al. 2017, eq. 4: lengths above ``upper`` where ``present``, below ``lower`` elsewhere."""
+    """
+    Mean margin loss of Sabour et al. 2017, eq. 4.
+
+    Lengths ``[...]`` are asked to be above ``upper`` where ``present`` and below ``lower`` elsewhere.
+    """
     missed = F.relu(upper - lengths).square()
     invented = F.relu(lengths - lower).square()
     return torch.where(present, missed, absent_weight * invented).mean()
@@ -139,15 +145,15 @@ class Encoder(nn.Module):
         types, components = self.first
         self.primary = nn.Conv2d(width, types * components, kernel, stride=2, padding=kernel // 2)
         route = {"kernel": kernel, "iterations": iterations}
-        self.same = nn.ModuleList(ConvCapsules(level, level, **route) for level in levels[:1])
+        self.same = ConvCapsules(self.first, self.first, **route)
         self.down = nn.ModuleList(
-            ConvCapsules(fine, coarse, stride=2, **route) for fine, coarse in zip(levels, levels[1:], strict=False)
+            ConvCapsules(fine, coarse, stride=2, **route) for fine, coarse in pairwise(levels)
         )
 
     def forward(self, features):
         """Features ``[B, w, H, W]`` to a list of capsules ``[B, I, a, H/2^l, W/2^l]``, finest first."""
         capsules = squash(self.primary(features).unflatten(1, self.first))  # [B, I, a, H/2, W/2]
-        levels = [self.same[0](capsules)]
+        levels = [self.same(capsules)]
         for layer in self.down:
             levels.append(layer(levels[-1]))  # [B, I, a, h/2, w/2]
         return levels
@@ -159,7 +165,7 @@ class Decoder(nn.Module):
     def __init__(self, levels, *, kernel, iterations):
         super().__init__()
         route = {"kernel": kernel, "iterations": iterations}
-        pairs = list(zip(levels, levels[1:], strict=False))[::-1]
+        pairs = list(pairwise(levels))[::-1]
         self.up = nn.ModuleList(ConvCapsules(coarse, fine, **route) for fine, coarse in pairs)
         # the skip brings as many types again; they vote pixel by pixel
         self.join = nn.ModuleList(
@@ -295,25 +301,25 @@ def _start_from_skip(conv):
 
 def _receptive_radius(levels, kernel, blocks):
     """
-    Source pixels that a target pixel depends on, to each side.
+    Source pixels that a target pixel depends on, to each side, followed from the target back to the source.
 
     It depends on where the pixel lies among the strides; this is the largest.
     """
+    down_the_decoder = ["repeat"] + ["conv", "repeat"] * (levels - 1)
+    up_the_encoder = ["stride"] * (levels - 1) + ["conv", "stride"]
     reach = 0
     for pixel in range(2**levels):
         near = 1 + 2 * blocks + 1  # last convolution, residual pairs, meeting
         low, high = pixel - near, pixel + near
-        steps = ["half"] + ["conv", "half"] * (levels - 1)  # down through the decoder
-        steps += ["strided"] * (levels - 1) + ["conv", "strided"]  # and back up through the encoder
-        for step in steps:
-            low, high = _STEPS[step](low, high, kernel // 2)
+        for step in down_the_decoder + up_the_encoder:
+            low, high = _read_by(step, low, high, kernel // 2)
         reach = max(reach, pixel - low, high - pixel)
-    return max(reach + 2, SKIP_RADIUS)  # the stem's kernel of 5
+    return max(reach + 2, SKIP_RADIUS)  # 2 for the stem's kernel of 5
 
 
-#: From the interval of pixels that a layer gives to the interval that it reads.
-_STEPS = {
-    "half": lambda low, high, radius: (low // 2, high // 2),
-    "conv": lambda low, high, radius: (low - radius, high + radius),
-    "strided": lambda low, high, radius: (2 * low - radius, 2 * high + radius),
-}
+def _read_by(step, low, high, radius):
+    """From the interval of pixels that a layer gives to the interval that it reads."""
+    if step == "repeat":
+        return low // 2, high // 2
+    stride = 2 if step == "stride" else 1
+    return stride * low - radius, stride * high + radius
