@@ -146,9 +146,7 @@ class Encoder(nn.Module):
         self.primary = nn.Conv2d(width, types * components, kernel, stride=2, padding=kernel // 2)
         route = {"kernel": kernel, "iterations": iterations}
         self.same = ConvCapsules(self.first, self.first, **route)
-        self.down = nn.ModuleList(
-            ConvCapsules(fine, coarse, stride=2, **route) for fine, coarse in pairwise(levels)
-        )
+        self.down = nn.ModuleList(ConvCapsules(fine, coarse, stride=2, **route) for fine, coarse in pairwise(levels))
 
     def forward(self, features):
         """Features ``[B, w, H, W]`` to a list of capsules ``[B, I, a, H/2^l, W/2^l]``, finest first."""

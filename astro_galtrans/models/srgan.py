@@ -107,8 +107,7 @@ class Discriminator(nn.Module):
         super().__init__()
         widths = (channels, *(width for width, _ in layers))
         self.layers = nn.ModuleList(
-            spectral_norm(nn.Conv2d(a, b, 3, stride, padding=1))
-            for a, (b, stride) in zip(widths, layers, strict=False)
+            spectral_norm(nn.Conv2d(a, b, 3, stride, padding=1)) for a, (b, stride) in zip(widths, layers, strict=False)
         )
         self.judge = spectral_norm(nn.Conv2d(widths[-1], 1, 3, padding=1))
 
