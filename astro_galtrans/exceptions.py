@@ -1,0 +1,25 @@
+"""The package's own errors and warnings; everything else raised is a built-in ``ValueError``, ``TypeError`` or ``OSError``."""
+
+from astropy.utils.exceptions import AstropyUserWarning
+
+__all__ = ["CheckpointError", "DomainError", "DomainWarning", "GaltransError", "GaltransWarning"]
+
+
+class GaltransError(Exception):
+    """Base of the errors that only this package raises."""
+
+
+class CheckpointError(GaltransError):
+    """A translator file is damaged, was tampered with, or was written by an unsupported version."""
+
+
+class DomainError(GaltransError, ValueError):
+    """The input lies outside the range a translator was trained on (raised with ``strict=True``)."""
+
+
+class GaltransWarning(AstropyUserWarning):
+    """Base of the package's warnings."""
+
+
+class DomainWarning(GaltransWarning):
+    """The input lies outside the range a translator was trained on."""

@@ -1,0 +1,1 @@
+"""The translation networks, one per file, behind one contract (`TranslationModel`)."""

@@ -1,0 +1,208 @@
+"""
+What every translation network is to the rest of the package: one class, and the numpy <-> torch border.
+
+Arrays are ``[C, H, W]`` in network units (`astro_galtrans.scaling`); batches are ``[B, C, H, W]``. A network maps a
+source of ``H x W`` pixels to a target of ``scale*H x scale*W`` pixels and gives, for every target pixel, a mean
+and the logarithm of a standard deviation, both in network units.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from astro_galtrans.tiling import tiled_map
+
+from .blocks import SkipConnection
+from .losses import gaussian_nll, weighted_flux_mse
+
+__all__ = ["Estimate", "ModelSpec", "Prediction", "TranslationModel"]
+
+SCALES = (1, 2, 3, 4)
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What a caller needs to know of a network; pixels are source pixels."""
+
+    name: str
+    in_bands: tuple[str, ...]
+    out_bands: tuple[str, ...]
+    scale: int  #: output pixels per source pixel, along each axis
+    multiple_of: int  #: tile origins and sizes must be multiples of it
+    margin: int  #: pixels next to a tile's cut edge whose result may not be used
+    stochastic: bool  #: does it sample?
+
+
+class Estimate(NamedTuple):
+    """What a network says of a batch: each ``[B, C_out, scale*H, scale*W]`` in network units."""
+
+    mean: Tensor
+    log_std: Tensor
+
+
+class Prediction(NamedTuple):
+    """What a model gives to numpy: each float32 ``[C_out, scale*H, scale*W]`` in network units."""
+
+    values: np.ndarray
+    std: np.ndarray
+
+
+class TranslationModel(nn.Module, ABC):
+    """
+    A network that translates images of one survey to another.
+
+    Subclasses set `name`, `PRESETS`, `multiple_of` and `margin`, and write `forward`; those that need another objective
+    or another way to predict override `losses` or `predict`.
+
+    Parameters
+    ----------
+    in_bands, out_bands : sequence of str
+        Names of the bands, in the order of the channels.
+    scale : int
+        Output pixels per source pixel along each axis: 1, 2, 3 or 4.
+
+    Raises
+    ------
+    ValueError
+        If a band list is empty or repeats a name, or the scale is not offered.
+    """
+
+    name: ClassVar[str]
+    PRESETS: ClassVar[dict[str, dict]]
+    stochastic: ClassVar[bool] = False
+    training_only: ClassVar[tuple[str, ...]] = ()  #: submodules that a translator file leaves out
+    multiple_of: int = 1
+    margin: int = 0
+
+    def __init__(self, in_bands, out_bands, scale):
+        super().__init__()
+        self.in_bands, self.out_bands = _checked_bands(in_bands), _checked_bands(out_bands)
+        if scale not in SCALES:
+            msg = f"scale must be one of {SCALES}, got {scale!r}"
+            raise ValueError(msg)
+        self.scale = int(scale)
+        self.skip = SkipConnection(self.in_bands, self.out_bands, self.scale)
+
+    @classmethod
+    def from_preset(cls, preset, in_bands, out_bands, scale, **changes):
+        """
+        Build the network in one of its published sizes.
+
+        Parameters
+        ----------
+        preset : str
+            A key of ``PRESETS``: ``"tiny"`` (the size that is shipped) or ``"paper"`` (the size of the literature).
+        in_bands, out_bands, scale
+            As for the class.
+        **changes
+            Settings that replace those of the preset.
+        """
+        if preset not in cls.PRESETS:
+            msg = f"unknown preset {preset!r} of {cls.name}; choose from {', '.join(cls.PRESETS)}"
+            raise ValueError(msg)
+        settings = cls.PRESETS[preset] | changes
+        unknown = set(changes) - set(cls.PRESETS[preset])
+        if unknown:
+            word = sorted(unknown)[0]
+            near = get_close_matches(word, cls.PRESETS[preset], n=1, cutoff=0.0)
+            msg = f"{cls.name} has no setting {word!r}; did you mean {near[0]!r}? (all: {', '.join(cls.PRESETS[preset])})"
+            raise ValueError(msg)
+        model = cls(in_bands, out_bands, scale, **settings)
+        model.settings = settings
+        return model
+
+    @property
+    def spec(self):
+        """The `ModelSpec` of this network."""
+        return ModelSpec(
+            self.name, self.in_bands, self.out_bands, self.scale, self.multiple_of, self.margin, self.stochastic
+        )
+
+    @property
+    def device(self):
+        """The device the parameters are on."""
+        return next(self.parameters()).device
+
+    @abstractmethod
+    def forward(self, source):
+        """Source ``[B, C_in, H, W]`` of any H and W to an `Estimate`."""
+
+    def prepare_training(self):
+        """Build what only training needs (the submodules `training_only`); called before the optimizers are."""
+
+    def inference_state_dict(self):
+        """Return the state that a translator file holds: all but the submodules `training_only`."""
+        left_out = tuple(f"{name}." for name in self.training_only)
+        return {key: value for key, value in self.state_dict().items() if not key.startswith(left_out)}
+
+    def optimizer_groups(self):
+        """Parameters of each optimizer, in the order in which `losses` yields; one by default."""
+        return [list(self.parameters())]
+
+    def losses(self, source, target, progress, generator=None):
+        """
+        Yield the terms of the loss, one dict of scalars per optimizer.
+
+        The trainer minimises the sum of a dict's values before it asks for the next, so that an adversary sees
+        the network it judges already updated.
+
+        Parameters
+        ----------
+        source, target : `torch.Tensor`
+            ``[B, C_in, H, W]`` and ``[B, C_out, scale*H, scale*W]`` in network units.
+        progress : float
+            Share of the training done, 0 to 1.
+        generator : `torch.Generator`, optional
+            Source of any randomness.
+        """
+        yield self.content_losses(self(source), source, target)
+
+    def content_losses(self, estimate, source, target):
+        """Return the terms every network has: squared flux error, and the likelihood of its standard deviation."""
+        return {
+            "flux": weighted_flux_mse(estimate.mean, target, self.skip(source), estimate.log_std),
+            # the mean is detached: how sure the network is must not bend what it says
+            "nll": 0.1 * gaussian_nll(estimate.mean.detach(), estimate.log_std, target),
+        }
+
+    @torch.inference_mode()
+    def predict(self, source, plan, *, n_samples=1, seed=None, batch_size=1, progress=None):
+        """
+        Translate a whole image, tile by tile, and yield one `Prediction` per sample.
+
+        Parameters
+        ----------
+        source : `numpy.ndarray`
+            float32 ``[C_in, H, W]`` in network units, finite.
+        plan : `astro_galtrans.tiling.TilePlan`
+            How to cut the image.
+        n_samples : int, optional
+            Number of samples; a deterministic network has one.
+        seed : int, optional
+            Seed of the samples.
+        batch_size : int, optional
+            Tiles evaluated at once.
+        progress : callable, optional
+            Called with 1 after each network evaluation of a tile.
+        """
+
+        def evaluate(tile):
+            estimate = self(torch.from_numpy(tile).to(self.device))
+            return torch.cat([estimate.mean, estimate.log_std.exp_()], dim=1).cpu().numpy()
+
+        channels = 2 * len(self.out_bands)
+        both = tiled_map(evaluate, [source], plan, channels=channels, batch_size=batch_size, progress=progress)
+        yield Prediction(*np.split(both, 2))
+
+
+def _checked_bands(bands):
+    bands = tuple(str(band) for band in bands)
+    if not bands or len(set(bands)) != len(bands):
+        msg = f"bands must be a non-empty sequence of different names, got {bands}"
+        raise ValueError(msg)
+    return bands

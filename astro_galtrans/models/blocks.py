@@ -1,0 +1,62 @@
+"""What two or more networks share."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+__all__ = ["LOG_STD_RANGE", "SkipConnection", "crop_to", "pad_to_multiple", "split_estimate"]
+
+#: Bounds of log(std) in network units, reached smoothly: exp(-6) is far below any sky noise, exp(3) beyond any doubt.
+LOG_STD_RANGE = (-6.0, 3.0)
+
+
+class SkipConnection(nn.Module):
+    """
+    The source, interpolated to the target's grid: what a network has to improve on.
+
+    Each output band starts from the input band of the same name, or, where there is none, from the mean of all. It has
+    no parameters. Interpolation is bicubic with pixel centres where the rescaled WCS has them.
+    """
+
+    def __init__(self, in_bands, out_bands, scale):
+        super().__init__()
+        self.scale = scale
+        rows = [
+            [float(b == band) if band in in_bands else 1 / len(in_bands) for b in in_bands] for band in out_bands
+        ]
+        self.register_buffer("weights", torch.tensor(rows), persistent=False)
+        self.identity = tuple(in_bands) == tuple(out_bands)
+
+    def forward(self, source):
+        x = source if self.identity else torch.einsum("oi,bihw->bohw", self.weights, source)
+        if self.scale == 1:
+            return x
+        return F.interpolate(x, scale_factor=self.scale, mode="bicubic", align_corners=False)
+
+
+def pad_to_multiple(x, multiple):
+    """Pad ``[B, C, H, W]`` at the bottom and right to multiples; reflected, or repeated where too small to reflect."""
+    height, width = x.shape[-2:]
+    down, right = -height % multiple, -width % multiple
+    if not down and not right:
+        return x
+    mode = "reflect" if down < height and right < width else "replicate"
+    return F.pad(x, (0, right, 0, down), mode=mode)
+
+
+def crop_to(x, height, width):
+    """Undo `pad_to_multiple` on an output of ``height x width`` pixels."""
+    return x[..., :height, :width]
+
+
+def split_estimate(raw, skip):
+    """
+    Network output ``[B, 2 C_out, H, W]`` and skip connection ``[B, C_out, H, W]`` to (mean, log_std).
+
+    The mean is the skip plus a residual; the logarithm of the standard deviation is kept in `LOG_STD_RANGE` by a
+    smooth function, so that no pixel can claim infinite certainty and gradients never vanish at once.
+    """
+    residual, log_std = raw.chunk(2, dim=1)
+    low, high = LOG_STD_RANGE
+    middle, half = (low + high) / 2, (high - low) / 2
+    return skip + residual, middle + half * torch.tanh(log_std / half)

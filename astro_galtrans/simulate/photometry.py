@@ -1,0 +1,108 @@
+"""
+Magnitudes of model spectra through survey filters.
+
+Galaxy spectra are the Coleman, Wu & Weedman (1980, ApJS 43, 393) templates that GalSim ships, reddened by the law of
+Calzetti et al. (2000, ApJ 533, 682) in the galaxy's rest frame; stars are black bodies. Filter curves come from speclite.
+Everything is tabulated once, with the SDSS r band as the anchor: a table gives ``m(band) - m(SDSS r)``.
+"""
+
+from functools import cache
+
+import numpy as np
+
+from astro_galtrans._optional import require
+from astro_galtrans.surveys import get_survey
+
+__all__ = ["SED_TYPES", "galaxy_colours", "star_colours"]
+
+#: Spectral types of the table's first axis, from quiescent to star-forming.
+SED_TYPES = ("E", "Sbc", "Scd", "Im")
+REDSHIFTS = np.linspace(0.0, 1.2, 49)
+REDDENINGS = np.linspace(0.0, 0.6, 5)  # E(B-V) of the stars, mag
+TEMPERATURES = np.geomspace(2800.0, 12000.0, 30)  # K
+ANCHOR = "sdss2010-r"
+
+
+def galaxy_colours(survey, sed_type, redshift, reddening):
+    """
+    Colours of galaxies relative to SDSS r.
+
+    Parameters
+    ----------
+    survey : str
+        Name of a survey.
+    sed_type : array_like
+        Position along `SED_TYPES`, 0 to 3; between two types the colours are interpolated.
+    redshift : array_like
+        Redshift, 0 to 1.2.
+    reddening : array_like
+        E(B-V) in the galaxy, 0 to 0.6 mag.
+
+    Returns
+    -------
+    `~numpy.ndarray`
+        ``m(band) - m(SDSS r)`` in AB magnitudes, shape ``(..., bands)``.
+    """
+    points = np.stack(np.broadcast_arrays(sed_type, redshift, reddening), axis=-1)
+    return _galaxy_table(survey)(points).reshape(*points.shape[:-1], -1)
+
+
+def star_colours(survey, temperature):
+    """Colours ``m(band) - m(SDSS r)`` of black bodies of 2800 to 12000 K, shape ``(..., bands)``."""
+    table = _star_table(survey)
+    log_t = np.log(np.asarray(temperature))
+    return np.stack([np.interp(log_t, np.log(TEMPERATURES), column) for column in table.T], axis=-1)
+
+
+@cache
+def _filters(survey):
+    load = require("speclite.filters", extra="simulate").load_filters
+    return load(*[band.filter_name for band in get_survey(survey).bands], ANCHOR)
+
+
+def _colours(survey, wavelength, flux):
+    """AB colours relative to the anchor of spectra ``flux`` in F_lambda at ``wavelength`` (Angstrom)."""
+    magnitudes = np.array([-2.5 * np.log10(f.get_ab_maggies(flux, wavelength)) for f in _filters(survey)])
+    return magnitudes[:-1] - magnitudes[-1]
+
+
+@cache
+def _galaxy_table(survey):
+    from scipy.interpolate import RegularGridInterpolator
+
+    templates = [_template(name) for name in SED_TYPES]
+    table = np.array(
+        [
+            [[_colours(survey, wave * (1 + z), flux * _calzetti(wave, ebv)) for ebv in REDDENINGS] for z in REDSHIFTS]
+            for wave, flux in templates
+        ]
+    )
+    return RegularGridInterpolator((np.arange(len(SED_TYPES)), REDSHIFTS, REDDENINGS), table)
+
+
+@cache
+def _star_table(survey):
+    wave = np.linspace(2500.0, 12000.0, 2000)
+    return np.array([_colours(survey, wave, _planck(wave, t)) for t in TEMPERATURES])
+
+
+def _template(name):
+    galsim = require("galsim", extra="simulate")
+    wave, flux = np.loadtxt(f"{galsim.meta_data.share_dir}/SEDs/CWW_{name}_ext.sed", unpack=True)
+    use = (wave > 900) & (wave < 15000)
+    return wave[use], flux[use]
+
+
+def _planck(wave, temperature):
+    # F_lambda up to a constant; 1.4388e8 = h c / k in Angstrom K
+    return wave**-5.0 / np.expm1(1.4388e8 / (wave * temperature))
+
+
+def _calzetti(wave, ebv):
+    """Transmission of dust of colour excess E(B-V) at rest wavelengths (Angstrom), Calzetti et al. (2000), eq. 4."""
+    micron = wave / 1e4
+    blue = -2.156 + 1.509 / micron - 0.198 / micron**2 + 0.011 / micron**3
+    red = -1.857 + 1.040 / micron
+    # below 0.12 micron the polynomial turns over: hold its last value, that light is outside every filter here
+    k = 2.659 * np.where(micron < 0.63, np.where(micron < 0.12, 5.47, blue), red) + 4.05
+    return 10 ** (-0.4 * ebv * np.clip(k, 0, None))

@@ -1,0 +1,179 @@
+"""
+How two surveys see a scene: PSF, pixels, noise.
+
+GalSim gives the Fourier transforms of profiles and PSFs; they are summed, band by band, in Fourier space, where a shift is
+a phase and a convolution a product. One pass therefore draws all bands of both surveys, some ten times faster
+than one real-space drawing each. The grid is finer than any PSF's band limit, and periodic: light that leaves on one
+side of the (padded) grid comes back on the other, alike for both surveys.
+"""
+
+from dataclasses import dataclass
+from functools import cache, lru_cache
+
+import numpy as np
+
+from astro_galtrans._optional import require
+from astro_galtrans.surveys import get_survey
+
+__all__ = ["Seeing", "draw_seeing", "render_pair"]
+
+PADDING = 16  # source pixels of scene beyond each edge of the stamp
+
+
+@dataclass(frozen=True)
+class Seeing:
+    """PSF of each band: Moffat profiles, FWHM in arcsec and one reduced shear."""
+
+    beta: float
+    fwhm: tuple[float, ...]
+    g1: float = 0.0
+    g2: float = 0.0
+
+
+def draw_seeing(rng, survey, spread=0.10):
+    """
+    Draw the seeing of one exposure.
+
+    Parameters
+    ----------
+    rng : `numpy.random.Generator`
+    survey : str
+        Survey whose typical FWHM is the median.
+    spread : float
+        Log-normal scatter of the FWHM, common to all bands; a quarter of it is added per band. With 0 the PSF is the
+        survey's typical one, round: what a translation should give, whatever the seeing of the source.
+
+    Returns
+    -------
+    `Seeing`
+    """
+    typical = np.array([band.fwhm for band in get_survey(survey).bands])
+    if spread == 0:
+        return Seeing(3.5, tuple(typical))
+    common, each = rng.normal(0, spread), rng.normal(0, spread / 4, len(typical))
+    beta = float(rng.choice([2.8, 3.2, 3.6, 4.2, 4.765]))  # 4.765 is pure atmospheric turbulence
+    g1, g2 = rng.normal(0, 0.015, 2)
+    return Seeing(beta, tuple(typical * np.exp(common + each)), float(g1), float(g2))
+
+
+def render_pair(scene, rng, surveys, seeings, size, scale, noise=True):
+    """
+    Draw a scene as two surveys see it.
+
+    Parameters
+    ----------
+    scene : `~astro_galtrans.simulate.population.Scene`
+    rng : `numpy.random.Generator`
+        Source of the noise.
+    surveys : (str, str)
+        Names of the source and target surveys.
+    seeings : (`Seeing`, `Seeing`)
+    size : int
+        Side of the source stamp in source pixels.
+    scale : int
+        Target pixels per source pixel, along each axis.
+    noise : bool, optional
+        Whether to add sky and photon noise.
+
+    Returns
+    -------
+    source : `~numpy.ndarray`
+        float32 ``[C, size, size]`` in the source survey's flux unit per pixel.
+    target : `~numpy.ndarray`
+        float32 ``[C', scale*size, scale*size]`` in the target survey's flux unit per (finer) pixel.
+    clean : `~numpy.ndarray`
+        The target without noise.
+    """
+    source, target = (get_survey(name) for name in surveys)
+    pixel = source.pixel_scale / scale
+    grid = _grid((size + 2 * PADDING) * scale, pixel)
+    split = len(source.bands)
+    spectrum = _scene_spectrum(scene, grid, split + len(target.bands))  # [bands of both, ky, kx], AB maggies
+    x = _observe(spectrum[:split], source, seeings[0], grid, size, scale, source.pixel_scale)
+    y = _observe(spectrum[split:], target, seeings[1], grid, size * scale, 1, pixel)
+    if not noise:
+        return x.astype("f4"), y.astype("f4"), y.astype("f4")
+    noisy = _with_noise(x, source, source.pixel_scale, rng), _with_noise(y, target, pixel, rng)
+    return noisy[0].astype("f4"), noisy[1].astype("f4"), y.astype("f4")
+
+
+@dataclass(frozen=True)
+class _Grid:
+    n: int
+    pixel: float
+    kx: np.ndarray  # [n // 2 + 1] rad / arcsec
+    ky: np.ndarray  # [n] in the order of numpy.fft
+
+
+@cache
+def _grid(n, pixel):
+    return _Grid(n, pixel, 2 * np.pi * np.fft.rfftfreq(n, pixel), 2 * np.pi * np.fft.fftfreq(n, pixel))
+
+
+def _transform(profile, grid):
+    """Fourier transform of a centred, point-symmetric GalSim profile of unit flux: real, ``[ky, kx]``."""
+    galsim = require("galsim", extra="simulate")
+    half = grid.n // 2
+    image = galsim.ImageCD(galsim.BoundsI(0, half, -half, half - 1), scale=float(grid.kx[1]))
+    profile.drawKImage(image=image, recenter=False)
+    return np.fft.ifftshift(image.array.real, axes=0)
+
+
+def _phase(x, y, grid):
+    # a source at (x, y) from the stamp's centre; the centre of an even grid lies half a pixel before pixel n/2
+    centre = (grid.n - 1) / 2 * grid.pixel
+    along_x = np.exp(-1j * np.multiply.outer(np.asarray(x) + centre, grid.kx))
+    along_y = np.exp(-1j * np.multiply.outer(np.asarray(y) + centre, grid.ky))
+    return along_x, along_y
+
+
+def _scene_spectrum(scene, grid, bands):
+    spectrum = np.zeros((bands, grid.n, grid.n // 2 + 1), complex)
+    if scene.points:  # sum over points of flux * phase_y * phase_x: one matrix product per band
+        x, y, magnitudes = (np.array(column) for column in zip(*scene.points, strict=True))
+        along_x, along_y = _phase(x, y, grid)
+        for band, flux in enumerate((10 ** (-0.4 * magnitudes)).T):
+            spectrum[band] += (flux[:, None] * along_y).T @ along_x
+    if scene.profiles:
+        shapes = [_profile_spectrum(p, grid).ravel() for p in scene.profiles]
+        fluxes = 10 ** (-0.4 * np.array([p.magnitudes for p in scene.profiles]))
+        spectrum += (fluxes.T @ np.array(shapes)).reshape(spectrum.shape)
+    return spectrum
+
+
+def _profile_spectrum(p, grid):
+    galsim = require("galsim", extra="simulate")
+    sersic = galsim.Sersic(p.n, half_light_radius=p.half_light_radius).shear(g1=p.g1, g2=p.g2)
+    along_x, along_y = _phase(p.x, p.y, grid)
+    return _transform(sersic, grid) * along_y[:, None] * along_x
+
+
+@lru_cache(maxsize=16)  # the typical seeing of a target survey recurs in every pair
+def _psf(beta, fwhm, g1, g2, n, pixel):
+    galsim = require("galsim", extra="simulate")
+    return _transform(galsim.Moffat(beta, fwhm=fwhm).shear(g1=g1, g2=g2), _grid(n, pixel))
+
+
+def _observe(spectrum, survey, seeing, grid, size, step, pixel):
+    """Convolve with PSF and pixel, sample every ``step`` grid pixels, cut the stamp; flux per pixel, ``[C, size, size]``."""
+    # a coarse pixel's centre lies (step - 1) / 2 fine pixels after the centre of its first fine pixel
+    shift = (step - 1) / 2 * grid.pixel
+    pixel_x = np.sinc(grid.kx * pixel / (2 * np.pi)) * np.exp(1j * grid.kx * shift)
+    pixel_y = np.sinc(grid.ky * pixel / (2 * np.pi)) * np.exp(1j * grid.ky * shift)
+    response = pixel_y[:, None] * pixel_x
+    edge = (grid.n // step - size) // 2
+    images = np.empty((len(survey.bands), size, size))
+    for k, fwhm in enumerate(seeing.fwhm):
+        psf = _psf(seeing.beta, fwhm, seeing.g1, seeing.g2, grid.n, grid.pixel)
+        image = np.fft.irfft2(spectrum[k] * psf * response, s=(grid.n, grid.n))[::step, ::step]
+        images[k] = image[edge : edge + size, edge : edge + size]
+    # maggies per grid pixel (a sum over samples is the flux at unit sampling) to survey flux per pixel
+    return images * step**2 * 10 ** (0.4 * survey.zeropoint)
+
+
+def _with_noise(image, survey, pixel, rng):
+    sky = survey.sky_rms(pixel)[:, None, None]
+    electrons = np.array([band.electrons for band in survey.bands])[:, None, None]
+    # Gaussian photon noise: at less than a few electrons the sky dominates anyway
+    sigma = np.sqrt(sky**2 + np.clip(image, 0, None) / electrons)
+    return image + sigma * rng.standard_normal(image.shape)
