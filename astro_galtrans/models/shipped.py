@@ -1,0 +1,84 @@
+"""The translators that come with the package, by name, and the devices they can run on."""
+
+from difflib import get_close_matches
+from importlib.resources import files
+from pathlib import Path
+
+__all__ = ["find_weights", "list_weights", "pick_device"]
+
+SUFFIX = ".safetensors"
+
+
+def list_weights():
+    """Return the names of the shipped translators, sorted."""
+    return sorted(_shipped())
+
+
+def find_weights(name):
+    """
+    Find a translator file.
+
+    Parameters
+    ----------
+    name : str or `~pathlib.Path`
+        A name from `list_weights`, or the path of a ``.safetensors`` file.
+
+    Returns
+    -------
+    `~pathlib.Path`
+
+    Raises
+    ------
+    ValueError
+        If there is no shipped translator of that name; the message gives the nearest.
+    FileNotFoundError
+        If the path leads nowhere.
+    """
+    shipped = _shipped()
+    if name in shipped:
+        return shipped[name]
+    path = Path(name).expanduser()
+    if isinstance(name, Path) or path.suffix == SUFFIX or len(path.parts) > 1:
+        if not path.is_file():
+            msg = f"there is no translator file {path}"
+            raise FileNotFoundError(msg)
+        return path
+    near = ", ".join(get_close_matches(str(name), shipped, n=3, cutoff=0.3) or sorted(shipped)) or "none (none is shipped)"
+    msg = f"unknown translator {name!r}; the nearest are {near} (or pass the path of a {SUFFIX} file)"
+    raise ValueError(msg)
+
+
+def pick_device(device=None):
+    """
+    Check a device, or choose the fastest there is.
+
+    Parameters
+    ----------
+    device : str or `torch.device`, optional
+        For instance ``"cpu"`` or ``"cuda:1"``; by default CUDA where it is available.
+
+    Returns
+    -------
+    `torch.device`
+
+    Raises
+    ------
+    ValueError
+        If there is no such device.
+    """
+    import torch
+
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(0, device=device)  # the only way to ask that covers every kind of device
+        return torch.device(device)
+    except (RuntimeError, AssertionError, NotImplementedError) as err:
+        msg = f"device {device!r} is not available here (torch {torch.__version__}); use device='cpu', or leave it out"
+        raise ValueError(msg) from err
+
+
+def _shipped():
+    # importlib.resources: a Path here, since a package with compiled dependencies is never run from a zip file
+    folder = Path(str(files("astro_galtrans"))) / "data" / "weights"
+    return {path.stem: path for path in folder.glob(f"*{SUFFIX}")}
