@@ -1,0 +1,162 @@
+r"""
+Noise schedule, preconditioning and sampler steps of a diffusion model, as pure functions.
+
+Equations and algorithms are those of Karras, Aittala, Aila & Laine 2022, "Elucidating the Design Space of
+Diffusion-Based Generative Models" (EDM), NeurIPS 35, arXiv:2206.00364. As there, the noise level is the time:
+:math:`t = \sigma(t)`, and a noisy image is :math:`x = z + \sigma n` with n of unit variance. Arrays may be numpy or torch.
+"""
+
+import math
+
+import torch
+
+__all__ = [
+    "churned_level",
+    "euler_step",
+    "heun_correction",
+    "loss_weight",
+    "noise_levels",
+    "preconditioning",
+    "random_levels",
+    "sample",
+    "slope",
+    "white_noise",
+]
+
+
+def noise_levels(steps, sigma_min, sigma_max, rho=7.0):
+    """
+    Noise levels of a sampler with ``steps`` steps, from ``sigma_max`` down to ``sigma_min`` and then zero (Eq. 5).
+
+    Parameters
+    ----------
+    steps : int
+        Number of steps; Heun's method evaluates the network ``2 * steps - 1`` times.
+    sigma_min, sigma_max : float
+        Lowest and highest positive level.
+    rho : float, optional
+        The larger, the more of the steps lie near ``sigma_min``.
+
+    Returns
+    -------
+    list of float
+        ``steps + 1`` levels, falling.
+
+    Raises
+    ------
+    ValueError
+        If there is no step, or the levels do not fall.
+    """
+    if steps < 1 or not 0 < sigma_min < sigma_max:
+        msg = f"need steps >= 1 and 0 < sigma_min < sigma_max, got {steps}, {sigma_min} and {sigma_max}"
+        raise ValueError(msg)
+    high, low = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
+    last = max(steps - 1, 1)
+    return [(high + i / last * (low - high)) ** rho for i in range(steps)] + [0.0]
+
+
+def preconditioning(sigma, sigma_data):
+    r"""
+    Coefficients of the denoiser (Eq. 7 and Table 1).
+
+    .. math:: D(x; \sigma) = c_{skip} x + c_{out} F(c_{in} x; c_{noise})
+
+    With them, F's input and its training target have unit variance at every noise level, and its errors are amplified
+    as little as possible.
+
+    Parameters
+    ----------
+    sigma : `torch.Tensor`
+        Noise levels, positive, any shape.
+    sigma_data : float
+        Standard deviation of the noise-free images.
+
+    Returns
+    -------
+    c_skip, c_out, c_in, c_noise : `torch.Tensor`
+        Of the shape of ``sigma``.
+    """
+    total = sigma.square() + sigma_data**2
+    return sigma_data**2 / total, sigma * sigma_data * total.rsqrt(), total.rsqrt(), sigma.log() / 4
+
+
+def loss_weight(sigma, sigma_data):
+    """Return the weight of the denoiser's squared error: ``1 / c_out**2``, so that F's weighs alike everywhere (Table 1)."""
+    return (sigma.square() + sigma_data**2) / (sigma * sigma_data).square()
+
+
+def random_levels(count, mean, std, generator=None, device=None):
+    """Noise levels to train on, ``[count]``: ln(sigma) is normal with this mean and standard deviation (Table 1)."""
+    return (mean + std * white_noise((count,), generator, device)).exp()
+
+
+def white_noise(shape, generator=None, device=None):
+    """Unit normal numbers, drawn on the generator's device and brought to ``device``."""
+    source = device if generator is None else generator.device
+    return torch.randn(shape, generator=generator, device=source).to(device)
+
+
+def churned_level(sigma, steps, churn):
+    r"""Noise level after the churn of a stochastic sampler, :math:`\hat t = t + \gamma t` (Alg. 2; 0 leaves it alone)."""
+    return sigma * (1 + min(churn / steps, math.sqrt(2) - 1))
+
+
+def slope(x, denoised, sigma):
+    """Return dx/dt of the probability flow, ``(x - D(x; t)) / t`` (Eq. 3 with Eq. 4 at sigma(t) = t)."""
+    return (x - denoised) / sigma
+
+
+def euler_step(x, slope, sigma, sigma_next):
+    """Follow the slope from one noise level to the next (Alg. 1, line 5)."""
+    return x + (sigma_next - sigma) * slope
+
+
+def heun_correction(x_next, slope, slope_next, sigma, sigma_next):
+    """Turn an Euler step's result into that of a step along the mean of both ends' slopes (Alg. 1, line 8)."""
+    return x_next + (sigma_next - sigma) / 2 * (slope_next - slope)
+
+
+def sample(denoise, x, levels, *, churn=0.0, generator=None):
+    r"""
+    Draw a sample with Heun's method: Alg. 1, or with ``churn`` Alg. 2.
+
+    A survey frame is large, so the image is changed in place, plane by plane: beside it and the denoiser's
+    output only one slope is held.
+
+    Parameters
+    ----------
+    denoise : callable
+        ``denoise(x, sigma) -> D``: the expected noise-free image as a new array; it is overwritten.
+    x : array
+        ``[C, H, W]``, numpy or torch: white noise of standard deviation ``levels[0]``; becomes the sample.
+    levels : list of float
+        Falling noise levels that end with zero, of `noise_levels`.
+    churn : float, optional
+        :math:`S_{churn}`: fresh noise added before each step, 0 for none.
+    generator : `torch.Generator`, optional
+        Source of that noise.
+
+    Returns
+    -------
+    array
+        ``x``.
+    """
+    for sigma, sigma_next in zip(levels[:-1], levels[1:], strict=True):
+        start = churned_level(sigma, len(levels) - 1, churn)
+        if churn:
+            _add_noise(x, math.sqrt(start**2 - sigma**2), generator)
+        first = denoise(x, start)
+        for plane, d in zip(x, first, strict=True):
+            d[...] = slope(plane, d, start)
+            plane[...] = euler_step(plane, d, start, sigma_next)
+        if sigma_next > 0:  # at zero the slope is not defined
+            second = denoise(x, sigma_next)
+            for plane, d, d_next in zip(x, first, second, strict=True):
+                plane[...] = heun_correction(plane, d, slope(plane, d_next, sigma_next), start, sigma_next)
+    return x
+
+
+def _add_noise(x, std, generator):
+    for plane in x:
+        noise = std * white_noise(tuple(plane.shape), generator)
+        plane += noise if isinstance(plane, torch.Tensor) else noise.numpy()
