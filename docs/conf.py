@@ -1,0 +1,83 @@
+"""Sphinx configuration: sphinx-astropy's, and what differs from it."""
+
+import re
+import socket
+from pathlib import Path
+
+from docutils.parsers.rst.directives.misc import Include
+from sphinx_astropy.conf.v2 import *  # noqa: F403
+
+import astro_galtrans
+
+HERE = Path(__file__).parent
+
+project = "astro_galtrans"
+author = "The astro_galtrans developers"
+copyright = f"2025, {author}"
+version = release = astro_galtrans.__version__
+
+html_title = f"astro_galtrans {version}"
+html_theme_options.update(  # noqa: F405
+    github_url="",
+    navigation_with_keys=False,
+    show_toc_level=2,
+    logo={"text": "astro_galtrans"},
+)
+html_static_path = []
+templates_path = []
+exclude_patterns += ["_build", "tables"]  # noqa: F405 - tables are included, not pages
+
+# The diagrams need graphviz and say little about classes this shallow.
+automodapi_inheritance_diagram = False
+automodapi_toctreedirnm = "reference/api"
+numpydoc_xref_param_type = False
+add_function_parentheses = False
+plot_html_show_source_link = False
+
+nitpicky = True
+nitpick_ignore_regex = [
+    (r"py:.*", r"astro_galtrans\..*\b_\w+"),  # private bases, shown in signatures only
+    (r"py:.*", r"(numpy\.)?_typing\..*"),
+]
+
+
+def _reachable(host):
+    try:
+        socket.create_connection((host, 443), timeout=3).close()
+    except OSError:
+        return False
+    return True
+
+
+# Without a network (a build machine, a train) links into other packages' pages stay plain text.
+intersphinx_mapping = {
+    "python": ("https://docs.python.org/3/", None),
+    "numpy": ("https://numpy.org/doc/stable/", None),
+    "astropy": ("https://docs.astropy.org/en/stable/", None),
+    "photutils": ("https://photutils.readthedocs.io/en/stable/", None),
+    "reproject": ("https://reproject.readthedocs.io/en/stable/", None),
+    "torch": ("https://docs.pytorch.org/docs/stable/", None),
+}
+if not all(_reachable(url.split("/")[2]) for url, _ in intersphinx_mapping.values()):
+    intersphinx_mapping = {}
+    others = ["numpy", "astropy", "photutils", "reproject", "torch", "gwcs", "pathlib", "typing", "collections", "abc"]
+    builtins_ = ["Exception", "ValueError", "TypeError", "ImportError", "OSError", "bool", "bytes", "dict", "float"]
+    builtins_ += ["int", "list", "object", "str", "tuple", "None", "Module", "Tensor", "ABC", "NamedTuple"]
+    nitpick_ignore_regex += [(r"py:.*", rf"({'|'.join(others)})(\..*)?"), (r"py:.*", rf"({'|'.join(builtins_)})")]
+
+
+class Table(Include):
+    """Include a table of ``docs/tables``, which the benchmarks write; nothing where they have not been run."""
+
+    def run(self):
+        """Include the file if it is there."""
+        path = HERE / "tables" / self.arguments[0]
+        if not path.exists():
+            return []
+        self.arguments[0] = f"/tables/{path.name}"
+        return super().run()
+
+
+def setup(app):
+    """Register the directive ``measured-table``."""
+    app.add_directive("measured-table", Table)
