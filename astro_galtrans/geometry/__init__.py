@@ -5,6 +5,7 @@ Where pixels are on the sky, and what happens to them when the grid changes.
 pixels do, `alignment` what needs interpolation (bands on one grid, the result on a grid of choice).
 """
 
+from .alignment import align_planes, resample
 from .grids import (
     ResampledLowLevelWCS,
     check_celestial,
@@ -18,11 +19,13 @@ from .masks import fill_masked, output_mask
 
 __all__ = [
     "ResampledLowLevelWCS",
+    "align_planes",
     "check_celestial",
     "fill_masked",
     "output_mask",
     "pixel_area",
     "pixel_scale",
+    "resample",
     "rescale_wcs",
     "same_grid",
     "wcs_hdus",

@@ -1,0 +1,82 @@
+"""
+Where the pixels of one grid lie on another.
+
+World coordinates are smooth, but costly to evaluate: five transformations of a three megapixel frame take longer than the
+interpolation of its pixels. They are therefore evaluated on a coarse lattice and splined in between wherever that is
+good to `_TOLERANCE`, and at every pixel wherever it is not.
+"""
+
+import warnings
+
+import numpy as np
+from astropy.wcs.utils import pixel_to_pixel
+
+__all__ = ["PixelMap"]
+
+_STEP = 32  # pixels between points of the lattice
+_TOLERANCE = 1e-4  # pixels; a hundredth of the best centroid in a survey image
+
+
+class PixelMap:
+    """
+    Positions, on a source grid, of points of another grid.
+
+    Parameters
+    ----------
+    wcs_out, wcs_in : `~astropy.wcs.WCS` or APE 14 WCS
+        World coordinates of the grid the points are on, and of the source grid.
+    shape : tuple of int
+        Shape ``(H, W)`` of the grid the points are on.
+
+    Attributes
+    ----------
+    jacobian : `~numpy.ndarray`
+        ``d(x_in, y_in) / d(x_out, y_out)`` at the centre of the image.
+    """
+
+    def __init__(self, wcs_out, wcs_in, shape):
+        self._wcs_out, self._wcs_in, self._shape = wcs_out, wcs_in, shape
+        self.jacobian = self._jacobian(*((np.array([[size - 1]]) / 2 for size in reversed(shape))))[..., 0, 0]
+        self._splines = self._fit()
+
+    def positions(self, y, x):
+        """Source coordinates ``(y, x)``, each of shape (len(y), len(x)), of the lattice ``y`` times ``x``; NaN where there are none."""
+        if self._splines is None:
+            return self._exact(*np.meshgrid(x, y))[::-1]
+        return tuple(spline(y, x) for spline in self._splines[:2])
+
+    def area(self, y, x):
+        """Area of a pixel of this grid in pixels of the source grid, on the lattice ``y`` times ``x``."""
+        if self._splines is None:
+            return np.abs(np.linalg.det(np.moveaxis(self._jacobian(*np.meshgrid(x, y)), (0, 1), (-2, -1))))
+        return self._splines[2](y, x)
+
+    def _fit(self):
+        from scipy.interpolate import RectBivariateSpline  # scipy.interpolate costs more to import than this package
+
+        y, x = (np.linspace(-0.5, size - 0.5, -(-size // _STEP) + 1) for size in self._shape)
+        if min(len(y), len(x)) < 5:  # a small image: exact is cheap, and a cubic spline needs its points
+            return None
+        grid = np.meshgrid(x, y)
+        at_knots = (*self._exact(*grid)[::-1], np.abs(np.linalg.det(np.moveaxis(self._jacobian(*grid), (0, 1), (-2, -1)))))
+        if not all(np.isfinite(values).all() for values in at_knots):
+            return None
+        splines = [RectBivariateSpline(y, x, values) for values in at_knots]
+        between = (y[1:] + y[:-1]) / 2, (x[1:] + x[:-1]) / 2
+        exact = self._exact(*np.meshgrid(*between[::-1]))[::-1]
+        off = max(np.max(np.abs(spline(*between) - truth)) for spline, truth in zip(splines, exact, strict=False))
+        return splines if off < _TOLERANCE else None
+
+    def _exact(self, x, y):
+        with warnings.catch_warnings():
+            # inverting SIP may fail far outside the source image; the round trip below finds those points
+            warnings.filterwarnings("ignore", message=".*failed to converge")
+            x_in, y_in = pixel_to_pixel(self._wcs_out, self._wcs_in, x, y)
+            x_back, y_back = pixel_to_pixel(self._wcs_in, self._wcs_out, x_in, y_in)
+        lost = ~(np.hypot(x_back - x, y_back - y) < 0.5)  # behind the sky of a projection, or outside its bounds
+        return np.where(lost, np.nan, x_in), np.where(lost, np.nan, y_in)
+
+    def _jacobian(self, x, y):
+        along_x = np.subtract(self._exact(x + 0.5, y), self._exact(x - 0.5, y))
+        along_y = np.subtract(self._exact(x, y + 0.5), self._exact(x, y - 0.5))
+        return np.stack([along_x, along_y], axis=1)

@@ -1,0 +1,199 @@
+"""
+What needs interpolation: bands brought to one grid, and a result brought to the grid somebody asks for.
+
+Both go through `_interpolation.interpolate_plane`, which says what is conserved and how well.
+"""
+
+import numpy as np
+from astropy import units as u
+from astropy.coordinates import SkyCoord
+from astropy.io.fits import Header
+from astropy.wcs import WCS
+from astropy.wcs.utils import celestial_frame_to_wcs, wcs_to_celestial_frame
+from astropy.wcs.wcsapi import BaseHighLevelWCS, BaseLowLevelWCS
+
+from ._interpolation import interpolate_plane
+from ._pixelmap import PixelMap
+from .grids import _low, _sky, check_celestial, same_grid
+from .masks import fill_masked
+
+__all__ = ["align_planes", "resample"]
+
+
+def align_planes(planes, reference=0):
+    """
+    Bring bands that have a pixel grid each onto the grid of one of them.
+
+    Flux is conserved: where pixel areas differ, it is multiplied with their ratio. Masked and non-finite pixels are
+    filled before interpolation, so that they do not ring, and a pixel next to one of them is masked in the result.
+    Bands on the grid of the reference are passed on as they are. Interpolation correlates the noise of neighbouring
+    pixels; the variance is right for each pixel alone.
+
+    Parameters
+    ----------
+    planes : list of tuple
+        ``(data, variance, mask, wcs)`` of each band: flux per pixel ``(H, W)``, its variance or None, True where bad or
+        None, and celestial world coordinates. Shapes may differ between bands. Nothing in it is changed.
+    reference : int, optional
+        Index of the band whose grid all get.
+
+    Returns
+    -------
+    data : `~numpy.ndarray`
+        ``(C, H, W)`` on the grid of the reference, NaN where a band does not cover it.
+    variance : `~numpy.ndarray` or None
+        Same shape; None unless every band has one.
+    mask : `~numpy.ndarray` of bool
+        Same shape; True where masked, not finite or not covered.
+    report : dict of int to tuple
+        For each band that was moved its median offset ``(dx, dy)`` in pixels: what is at ``(x, y)`` in the result was
+        at ``(x + dx, y + dy)``.
+
+    Raises
+    ------
+    ValueError
+        If a band has no celestial WCS, or does not overlap with the reference.
+    """
+    grids = [check_celestial(wcs) for *_, wcs in planes]
+    shape = np.shape(planes[reference][0])
+    dtype = np.result_type(np.float32, *(np.asarray(data).dtype for data, *_ in planes))
+    with_variance = all(variance is not None for _, variance, *_ in planes)
+    aligned = np.empty((len(planes), *shape), dtype)
+    noise = np.empty_like(aligned) if with_variance else None
+    masked = np.zeros(aligned.shape, bool)
+    report = {}
+    for band, (data, variance, mask, _) in enumerate(planes):
+        moved, offset = _on_grid(data, variance if with_variance else None, mask, grids[band], grids[reference], shape)
+        for whole, part in zip((aligned, noise, masked), moved, strict=True):
+            if part is not None:
+                whole[band] = part
+        if offset is not None:
+            report[band] = offset
+            _require_overlap(masked[band], f"band {band}", f"the reference band {reference}")
+    return aligned, noise, masked | ~np.isfinite(aligned), report
+
+
+def _on_grid(data, variance, mask, grid, reference, shape):
+    """Return data, variance and mask on the grid of the reference, and the offset in pixels or None if they were there."""
+    data = np.asarray(data)
+    if data.shape == shape and same_grid(grid, reference, shape):
+        return (data, variance, mask), None
+    pixel_map = PixelMap(reference, grid, shape)
+    bad = ~np.isfinite(data) if mask is None else mask | ~np.isfinite(data)
+    moved = interpolate_plane(_ready(data, bad), None if variance is None else _ready(variance, bad), bad, pixel_map, shape)
+    y, x = (np.linspace(0, size - 1, min(size, 33)) for size in shape)
+    there = pixel_map.positions(y, x)
+    return moved, (float(np.nanmedian(there[1] - x)), float(np.nanmedian(there[0] - y[:, np.newaxis])))
+
+
+def _ready(plane, bad):
+    """Floating point, in the machine's byte order, and finite: what the interpolation expects."""
+    return fill_masked(np.asarray(plane, np.result_type(plane.dtype.newbyteorder("="), np.float32)), bad)
+
+
+def _require_overlap(mask, what, other):
+    if mask.all():
+        msg = f"{what} does not overlap with {other} (or all of it is masked there): check its world coordinates"
+        raise ValueError(msg)
+
+
+def resample(data, variance, mask, wcs_in, target):
+    """
+    Put an image on another grid, flux conserved.
+
+    Parameters
+    ----------
+    data : `~numpy.ndarray`
+        Flux per pixel, ``(C, H, W)``.
+    variance : `~numpy.ndarray` or None
+        Its variance, same shape.
+    mask : `~numpy.ndarray` of bool or None
+        True where a pixel is bad, same shape. Masked values that are finite are used, those that are not are filled.
+    wcs_in : `~astropy.wcs.WCS` or APE 14 WCS
+        World coordinates of the image.
+    target : float or `~astropy.wcs.WCS` or APE 14 WCS or `~astropy.io.fits.Header`
+        A pixel scale in arcsec, for a grid of square pixels with the centre and the orientation of the image that covers
+        all of it; or a grid with its shape (``NAXISn``, `~astropy.wcs.WCS.array_shape`).
+
+    Returns
+    -------
+    data, variance : `~numpy.ndarray`
+        On the new grid, NaN outside the image; variance None for None.
+    mask : `~numpy.ndarray` of bool
+        True where masked pixels were used and outside the image.
+    wcs_out : `~astropy.wcs.WCS` or APE 14 WCS
+        World coordinates of the new grid.
+
+    Raises
+    ------
+    ValueError
+        If a WCS is not celestial, if the target has no shape, or if it does not overlap with the image.
+    """
+    data = np.asarray(data)
+    wcs_in = check_celestial(wcs_in)
+    wcs_out, shape = _target_grid(target, wcs_in, data.shape[-2:])
+    pixel_map = PixelMap(wcs_out, wcs_in, shape)
+    dtype = np.result_type(data.dtype.newbyteorder("="), np.float32)
+    new = np.empty((len(data), *shape), dtype)
+    noise = None if variance is None else np.empty_like(new)
+    masked = np.empty(new.shape, bool)
+    for band, plane in enumerate(data):
+        bad = ~np.isfinite(plane)
+        plane, scatter = _ready(plane, bad), None if variance is None else _ready(variance[band], ~np.isfinite(variance[band]))
+        if mask is not None:
+            bad |= mask[band]
+        for whole, part in zip((new, noise, masked), interpolate_plane(plane, scatter, bad, pixel_map, shape), strict=True):
+            if whole is not None:
+                whole[band] = part
+        _require_overlap(masked[band], f"band {band}", "the grid asked for")
+    return new, noise, masked, wcs_out
+
+
+def _target_grid(target, wcs_in, shape):
+    """Return WCS and shape of the grid that ``target`` stands for."""
+    if isinstance(target, int | float | np.number):
+        wcs = _native_grid(wcs_in, shape, float(target))
+    elif isinstance(target, Header | BaseHighLevelWCS | BaseLowLevelWCS):
+        wcs = check_celestial(WCS(target) if isinstance(target, Header) else target)
+    else:
+        msg = f"the grid must be a pixel scale in arcsec, a WCS or a FITS header, got {type(target).__name__}"
+        raise ValueError(msg)
+    new_shape = _low(wcs).array_shape
+    if new_shape is None or None in new_shape or min(new_shape) < 1:
+        msg = "the grid asked for has no shape: set NAXIS1 and NAXIS2 in the header, or array_shape of the WCS"
+        raise ValueError(msg)
+    return wcs, tuple(new_shape)
+
+
+def _native_grid(wcs_in, shape, scale):
+    """Return a TAN grid of square pixels of ``scale`` arcsec with centre and orientation of an image, covering all of it."""
+    if not (np.isfinite(scale) and scale > 0):
+        msg = f"the pixel scale must be positive, in arcsec, got {scale!r}"
+        raise ValueError(msg)
+    frame = wcs_to_celestial_frame(wcs_in)
+    middle = [(size - 1) / 2 for size in reversed(shape)]
+    centre = _sky(wcs_in, *middle).transform_to(frame)
+    wcs = celestial_frame_to_wcs(frame, projection="TAN")
+    wcs.wcs.crval = centre.spherical.lon.deg, centre.spherical.lat.deg
+    wcs.wcs.crpix = 1.0, 1.0
+    wcs.wcs.cd = _orientation(wcs_in, middle, centre) * scale / 3600
+    edge = _outline(shape)
+    reach = np.abs(wcs.world_to_pixel(_sky(wcs_in, *edge))).max(axis=1)
+    wcs.pixel_shape = tuple(int(n) for n in np.ceil(2 * reach - 1e-6))  # an exact fit shall not gain a pixel by rounding
+    wcs.wcs.crpix = [(n + 1) / 2 for n in wcs.pixel_shape]
+    return wcs
+
+
+def _orientation(wcs, middle, centre):
+    """Return the rotation or reflection nearest to the image's axes on the sky: what remains of them for square pixels."""
+    x, y = (np.array(middle)[:, np.newaxis] + 0.5 * np.array([[1, -1, 0, 0], [0, 0, 1, -1]]))
+    lon, lat = (offset.to_value(u.rad) for offset in centre.spherical_offsets_to(_sky(wcs, x, y).transform_to(centre)))
+    left, _, right = np.linalg.svd(np.array([lon[::2] - lon[1::2], lat[::2] - lat[1::2]]))
+    return left @ right
+
+
+def _outline(shape, n=33):
+    """Points along the outer edge of an image."""
+    x, y = (np.linspace(-0.5, size - 0.5, n) for size in reversed(shape))
+    ends_x, ends_y = np.repeat(x[[0, -1]], n), np.repeat(y[[0, -1]], n)
+    return np.concatenate([np.tile(x, 2), ends_x]), np.concatenate([ends_y, np.tile(y, 2)])
