@@ -161,7 +161,9 @@ def _check_counts(unit):
     elif isinstance(unit, u.function.FunctionUnitBase) or unit.is_equivalent(u.mag):
         hint = "magnitudes cannot hold the negative pixels of the sky: convert the image to flux first"
     else:
-        hint = "expected nanomaggies, maggies, Jy with any prefix, or counts (adu, DN, count, electron) with a zero point"
+        hint = (
+            "expected nanomaggies, maggies, Jy with any prefix, or counts (adu, DN, count, electron) with a zero point"
+        )
     msg = f"the unit {unit.to_string() or 'dimensionless'!r} is not a flux per pixel; {hint}, or pass unit= if it is wrong"
     raise ValueError(msg)
 

@@ -1,10 +1,4 @@
-"""
-The one door in and out: images of any accepted kind to a `BandStack` of plain arrays, and back to the same kind.
-
-Between the doors nothing knows where an image came from. `read` takes CCDData, NDData, HDUs, FITS paths, and lists and dicts
-of them; `write_like` gives back what came in, new, in the unit and on the grid of the stack; `write_fits` writes a file that
-`astropy.nddata.CCDData.read` reads. The readers and writers themselves are in ``_readers.py`` and ``_writers.py``.
-"""
+"""The stack of bands, and the two doors."""
 
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -12,15 +6,15 @@ from typing import NamedTuple
 import numpy as np
 from astropy import units as u
 
-from . import _readers, _writers
-from ._readers import Origin
+from astro_galtrans.bands import parse_bands
+from astro_galtrans.units import flux_factor, flux_zeropoint, parse_unit
+from . import _writers
+from ._cards import add_provenance, common_meta
+from ._layers import load
+from ._opening import Origin
 from ._wcs import same_grid
-from .bands import parse_bands
-from .units import flux_factor, flux_zeropoint, parse_unit
 
-__all__ = ["BandStack", "Origin", "Plane", "check_writable", "read", "select", "to_unit", "write_fits", "write_like"]
-
-check_writable = _writers.check_writable
+__all__ = ["BandStack", "Plane", "read", "select", "to_unit", "write_fits", "write_like"]
 
 
 class Plane(NamedTuple):
@@ -75,7 +69,12 @@ class BandStack:
     def planes(self):
         """List of one `Plane` per band."""
         none = [None] * len(self.bands)
-        columns = (self.data, none if self.variance is None else self.variance, none if self.mask is None else self.mask, self.grids)
+        columns = (
+            self.data,
+            none if self.variance is None else self.variance,
+            none if self.mask is None else self.mask,
+            self.grids,
+        )
         return [Plane(*plane) for plane in zip(*columns, strict=True)]
 
     @property
@@ -121,14 +120,19 @@ class BandStack:
         Parameters
         ----------
         **provenance
-            Any of the names in `astro_galtrans._writers.PROVENANCE` (``translator``, ``weights_hash``, ``version``, ``seed``,
-            ``date``, ``alignment``, ...); each goes to the header card given there. None is left out.
+            Any of the names in `PROVENANCE_CARDS`: ``translator``, ``weights_hash``, ``version``, ``seed``, ``date``, ``alignment``
+            and others. Each goes to the card given there; None is left out.
 
         Returns
         -------
         `BandStack`
+
+        Raises
+        ------
+        ValueError
+            If a name is not one of `PROVENANCE_CARDS`.
         """
-        return replace(self, meta=_writers.add_provenance(self.meta, provenance))
+        return replace(self, meta=add_provenance(self.meta, provenance))
 
 
 def read(image, bands=None, *, zeropoint=None, unit=None, align=True):
@@ -165,10 +169,10 @@ def read(image, bands=None, *, zeropoint=None, unit=None, align=True):
     OSError
         If a file does not exist or is empty, truncated or not FITS.
     """
-    layers, origin = _readers.load(image, bands, unit=unit, zeropoint=zeropoint)
+    layers, origin = load(image, bands, unit=unit, zeropoint=zeropoint)
     first = layers[0]
     planes = [_in_unit_of(first, layer) for layer in layers]
-    meta = _readers.common_meta([layer.meta for layer in layers])
+    meta = common_meta([layer.meta for layer in layers])
     gathered = _gather(planes, parse_bands([layer.band for layer in layers]))
     stack = BandStack(**gathered, unit=first.unit, zeropoint=first.zeropoint, meta=meta, origin=origin)
     if not (align or stack.on_one_grid):
@@ -266,10 +270,10 @@ def write_fits(image, path, overwrite=False):
     OSError
         If the file exists and ``overwrite`` is false, or its folder does not exist.
     """
-    check_writable(path, overwrite)
-    if not isinstance(image, BandStack | _writers.FITS_KINDS):
-        image = read(image)
-    _writers.write_hdulist(image if isinstance(image, _writers.FITS_KINDS) else _writers.to_hdulist(image), path, overwrite)
+    _writers.check_writable(path, overwrite)
+    if not isinstance(image, _writers.FITS_KINDS):
+        image = _writers.to_hdulist(image if isinstance(image, BandStack) else read(image))
+    _writers.write_hdulist(image, path, overwrite)
 
 
 def _gather(planes, bands):
@@ -277,10 +281,17 @@ def _gather(planes, bands):
     if len(planes) != len(bands) or not planes:
         msg = f"{len(planes)} images for {len(bands)} bands ({', '.join(bands)}); expected one image per band"
         raise ValueError(msg)
-    columns = {"data": _one_dtype([plane.data for plane in planes]), "variance": _variances(planes, bands), "mask": _masks(planes)}
+    columns = {
+        "data": _one_dtype([plane.data for plane in planes]),
+        "variance": _variances(planes, bands),
+        "mask": _masks(planes),
+    }
     grids = tuple(plane.wcs for plane in planes)
     first = planes[0]
-    if all(plane.data.shape == first.data.shape and same_grid(plane.wcs, first.wcs, first.data.shape) for plane in planes[1:]):
+    if all(
+        plane.data.shape == first.data.shape and same_grid(plane.wcs, first.wcs, first.data.shape)
+        for plane in planes[1:]
+    ):
         columns = {name: None if column is None else np.stack(column) for name, column in columns.items()}
         grids = first.wcs
     return {**columns, "wcs": grids, "bands": tuple(bands)}
@@ -310,7 +321,9 @@ def _masks(planes):
 def _in_unit_of(first, layer):
     """Plane of a layer, in the unit of the first one."""
     plane = Plane(layer.data, layer.variance, layer.mask, layer.wcs)
-    return plane if layer.zeropoint == first.zeropoint else _scaled(plane, flux_factor(layer.zeropoint, first.zeropoint))
+    return (
+        plane if layer.zeropoint == first.zeropoint else _scaled(plane, flux_factor(layer.zeropoint, first.zeropoint))
+    )
 
 
 def _scaled(plane, factor):

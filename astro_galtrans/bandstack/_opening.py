@@ -1,0 +1,247 @@
+"""First step of the door in: take an object or file of any accepted kind apart into `Image`, what it says of itself."""
+
+import os
+import re
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+from astropy.nddata import CCDData, InverseVariance, NDData, StdDevUncertainty, VarianceUncertainty
+from astropy.utils.exceptions import AstropyUserWarning
+
+from astro_galtrans.bands import band_from_header, known_band, parse_band
+from ._wcs import celestial_wcs, wcs_from_header
+
+__all__ = ["IMAGE_HDUS", "UNCERTAINTIES", "Image", "Origin", "take_apart"]
+
+ACCEPTED = "a CCDData, NDData, HDU, HDUList or FITS path, or a list or dict of one per band"
+IMAGE_HDUS = (fits.PrimaryHDU, fits.ImageHDU)  # tile-compressed images are ImageHDUs too
+UNCERTAINTIES = (StdDevUncertainty, VarianceUncertainty, InverseVariance)
+
+# Extensions that go with an image and are none themselves, by the first word of their names
+_COMPANIONS = frozenset(
+    "mask uncert flags psfimage d2imarr wcsdvarr err error sigma std rms var variance ivar invvar wht weight dq psf seg segmap"
+    " segmentation bkg background sky wcscorr".split()
+)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The kind of object that came in, for the door out."""
+
+    kind: type = CCDData  #: class of the object, or of the items of a list or dict; HDUList for files
+    container: type | None = None  #: list, tuple or dict where each band came in its own object
+    cube: bool = True  #: whether an object without container had a band axis
+
+
+@dataclass
+class Image:
+    """An image as its container describes it: 2-D, or 3-D with one plane per band."""
+
+    data: np.ndarray
+    uncertainty: object
+    mask: np.ndarray | None
+    wcs: Callable  # gives the celestial WCS, or raises
+    unit: object
+    meta: object
+    label: str  # for messages
+    key: str | None = None  # band by dict key or extension name
+
+    @property
+    def planes(self):
+        return self.data.shape[0] if self.data.ndim == 3 else 1
+
+
+def take_apart(image, wanted=()):
+    """
+    Take an object of any accepted kind apart.
+
+    Parameters
+    ----------
+    image : object
+        See `astro_galtrans.bandstack.read`.
+    wanted : tuple of str, optional
+        Names of bands that extensions of a file may have.
+
+    Returns
+    -------
+    images : list of `Image`
+    origin : `Origin`
+    """
+    if isinstance(image, fits.HDUList):
+        return _whole(_from_hdulist(image, "the HDUList", wanted), fits.HDUList)
+    if isinstance(image, Mapping) and not isinstance(image, fits.Header):
+        return _from_items(image.values(), dict, wanted, keys=[parse_band(key) for key in image])
+    if isinstance(image, list | tuple):
+        return _from_items(image, type(image) if type(image) in (list, tuple) else list, wanted)
+    images, kind = _open_one(image, "the image", wanted)
+    return _whole(images, kind)
+
+
+def _whole(images, kind):
+    return images, Origin(kind, cube=len(images) > 1 or images[0].data.ndim == 3)
+
+
+def _open_one(image, label, wanted):
+    """List of `Image` of one object or file, and the kind to give back."""
+    if isinstance(image, NDData):
+        return [_from_nddata(image, label)], type(image)
+    if isinstance(image, IMAGE_HDUS):
+        return [_from_hdu(image, None, label)], type(image)
+    if isinstance(image, fits.HDUList):
+        return _from_hdulist(image, label, wanted), fits.HDUList
+    if isinstance(image, str | os.PathLike):
+        return _from_path(image, wanted), fits.HDUList
+    hint = "; wrap the array: CCDData(array, unit=..., wcs=...)" if isinstance(image, np.ndarray) else ""
+    msg = f"{label} is of type {type(image).__name__}; expected {ACCEPTED}{hint}"
+    raise TypeError(msg)
+
+
+def _from_items(items, container, wanted, keys=None):
+    """Images of a list or dict; what was read from files only is given back as one file."""
+    items = list(items)
+    if not items:
+        msg = f"the {container.__name__} of images is empty; expected {ACCEPTED}"
+        raise ValueError(msg)
+    images, kinds = [], []
+    for index, item in enumerate(items):
+        label = f"image {index}" if keys is None else f"image {keys[index]!r}"
+        opened, kind = _open_one(item, label, wanted)
+        if keys is not None:
+            if len(opened) != 1 or opened[0].planes != 1:
+                msg = f"{label} holds several bands; expected one image per key of the dict"
+                raise ValueError(msg)
+            opened[0].key = keys[index]
+        images += opened
+        kinds.append(kind)
+    if all(isinstance(item, str | os.PathLike) for item in items):
+        return images, Origin(fits.HDUList)
+    return images, Origin(kinds[0], container)
+
+
+def _from_nddata(nddata, label):
+    # a CCDData read from a cube whose WCS astropy could not handle has it in its header still
+    if nddata.wcs is not None:
+        wcs = partial(celestial_wcs, nddata.wcs, np.ndim(nddata.data))
+    else:
+        wcs = partial(wcs_from_header, nddata.meta) if isinstance(nddata.meta, fits.Header) else _no_wcs
+    return Image(np.asarray(nddata.data), nddata.uncertainty, nddata.mask, wcs, nddata.unit, nddata.meta, label)
+
+
+def _no_wcs():
+    msg = "no celestial WCS; add one: CCDData(..., wcs=astropy.wcs.WCS(header))"
+    raise ValueError(msg)
+
+
+def _from_hdu(hdu, hdulist, label):
+    """Image of one HDU, with what the file says of it elsewhere."""
+    if hdu.data is None or hdu.data.ndim < 2:
+        msg = f"{label} holds no image (shape {hdu.shape}); expected two axes, or three with the bands first"
+        raise ValueError(msg)
+    header = hdu.header.copy(strip=False)
+    uncertainty = mask = None
+    if hdulist is not None:
+        if hdu is not hdulist[0]:
+            header.extend(hdulist[0].header, unique=True, useblanks=False)  # as CCDData.read does
+        mask = hdulist["MASK"].data if "MASK" in hdulist else None
+        uncertainty = _hdu_uncertainty(hdulist["UNCERT"]) if "UNCERT" in hdulist else None
+    wcs = partial(
+        wcs_from_header, hdu.header, hdulist
+    )  # of the HDU alone: the primary header's may be that of another image
+    return Image(hdu.data, uncertainty, mask, wcs, header.get("BUNIT"), header, label)
+
+
+def _hdu_uncertainty(hdu):
+    kinds = {kind.__name__: kind for kind in UNCERTAINTIES}
+    return kinds.get(hdu.header.get("UTYPE"), StdDevUncertainty)(hdu.data)  # as CCDData.read does
+
+
+def _from_hdulist(hdulist, label, wanted, extension=None):
+    """Images of a FITS file: the extension asked for, one per band, or else the first."""
+    if extension is not None:
+        return [_from_hdu(_extension(hdulist, extension, label), hdulist, f"{label}[{extension}]")]
+    candidates = [
+        hdu for hdu in hdulist if isinstance(hdu, IMAGE_HDUS) and len(hdu.shape) >= 2 and not _is_companion(hdu)
+    ]
+    if not candidates:
+        msg = f"{label} holds no image; its extensions are {', '.join(_extension_names(hdulist))}"
+        raise ValueError(msg)
+    by_band = [(band, hdu) for hdu in candidates if (band := _extension_band(hdu, wanted)) is not None]
+    if len(by_band) < 2:
+        return [_from_hdu(candidates[0], hdulist, label)]
+    images = [_from_hdu(hdu, hdulist, f"{label}[{hdulist.index(hdu)}]") for _, hdu in by_band]
+    for image, (band, _) in zip(images, by_band, strict=True):
+        image.key = band
+    return images
+
+
+def _extension(hdulist, extension, label):
+    try:
+        hdu = hdulist[extension]
+    except (KeyError, IndexError):
+        msg = f"{label} has no extension {extension!r}; it has {', '.join(_extension_names(hdulist))}"
+        raise ValueError(msg) from None
+    if not isinstance(hdu, IMAGE_HDUS):
+        msg = f"extension {extension!r} of {label} is a {type(hdu).__name__}, not an image"
+        raise ValueError(msg)
+    return hdu
+
+
+def _extension_names(hdulist):
+    return [f"{index} {hdu.name}".rstrip() for index, hdu in enumerate(hdulist)]
+
+
+def _is_companion(hdu):
+    return re.split(r"[^a-z0-9]", hdu.name.lower(), maxsplit=1)[0] in _COMPANIONS
+
+
+def _extension_band(hdu, wanted):
+    """Band that a 2-D extension is for, by its name (astropy makes these upper case) or its own FILTER card."""
+    if len(hdu.shape) != 2:
+        return None
+    by_name = {band.lower(): band for band in wanted}.get(hdu.name.lower()) or known_band(hdu.name.lower())
+    return by_name or band_from_header(hdu.header)
+
+
+def _from_path(path, wanted):
+    path, extension = _split_extension(path)
+    return _from_hdulist(_read_file(path), str(path), wanted, extension)
+
+
+def _split_extension(path):
+    """Path and extension of 'file.fits[SCI]', 'file.fits[1]' or 'file.fits[SCI,2]'."""
+    text = os.fspath(path)
+    match = re.fullmatch(r"(.+)\[([^\[\]]+)\]", text)
+    if match is None or Path(text).exists():
+        return Path(text).expanduser(), None
+    name, _, version = (part.strip() for part in match[2].partition(","))
+    extension = int(name) if name.isdigit() else (name, int(version)) if version.isdigit() else name
+    return Path(match[1]).expanduser(), extension
+
+
+def _read_file(path):
+    """Contents of a FITS file, in memory; whatever is wrong with it is an OSError that names it."""
+    if not path.exists():
+        msg = f"there is no file {path}"
+        raise FileNotFoundError(msg)
+    if path.is_dir():
+        msg = f"{path} is a directory; expected a FITS file"
+        raise IsADirectoryError(msg)
+    if path.stat().st_size == 0:
+        msg = f"{path} is an empty file"
+        raise OSError(msg)
+    try:
+        with warnings.catch_warnings():
+            # astropy reads what there is of a truncated file, with a warning: half an image must not be translated
+            warnings.filterwarnings("error", ".*truncated|Error validating header", AstropyUserWarning)
+            with fits.open(path, memmap=False, lazy_load_hdus=False) as hdulist:
+                for hdu in hdulist:
+                    hdu.data  # noqa: B018  (read here, where the file is open and a fault is the file's)
+    except Exception as err:  # of many kinds: OSError, EOFError, zlib.error, TypeError from a buffer too short, ...
+        msg = f"{path} cannot be read; it is truncated, damaged or not FITS: {' '.join(str(err).split())}"
+        raise OSError(msg) from err
+    return hdulist

@@ -1,0 +1,240 @@
+"""
+World coordinates at the door: out of headers and objects, and back into headers.
+
+Everything behind the door sees one kind of WCS: celestial, with the two axes of an image. FITS WCS of cubes are reduced to it,
+and written back in a form that a cube's header can hold.
+"""
+
+import re
+import warnings
+from functools import reduce
+
+import numpy as np
+from astropy.coordinates import SkyCoord
+from astropy.io import fits
+from astropy.wcs import WCS, FITSFixedWarning, NoConvergence
+from astropy.wcs.utils import pixel_to_pixel
+from astropy.wcs.wcsapi import SlicedLowLevelWCS
+
+__all__ = ["celestial_wcs", "is_wcs_card", "same_grid", "wcs_from_header", "wcs_to_header"]
+
+_WCS_CARD = re.compile(
+    r"""(
+    (CTYPE|CUNIT|CRVAL|CRPIX|CDELT|CROTA|CNAME|CRDER|CSYER)\d+[A-Z]?     # axes
+    | (PC|CD|PV|PS)\d+_\d+[A-Z]? | (PC|CD)\d{6} | CNPIX\d                 # matrix and parameters, modern and old
+    | (WCSAXES|WCSNAME|LONPOLE|LATPOLE|RADESYS|EQUINOX)[A-Z]? | RADECSYS | EPOCH | WCSDIM | MJDREF[IF]?
+    | (A|B|AP|BP)_(ORDER|DMAX|\d+_\d+)                                    # SIP
+    | (CPDIS|CPERR|CQDIS|CQERR|DP|DQ)\d+(\..*)? | DVERR\d* | D2IM(DIS|ERR)?\d+(\..*)? | D2IM(EXT|ERR) | AXISCORR   # tables
+    | LT[MV]\d(_\d)? | AT[MV]\d(_\d)? | WAT\d_\d+ | WAXMAP\d+             # IRAF
+    )""",
+    re.VERBOSE,
+)
+# cards that speak of a third or later axis
+_EXTRA_AXIS_CARD = re.compile(
+    r"(NAXIS|CTYPE|CUNIT|CRVAL|CRPIX|CDELT|CROTA|CNAME|CRDER|CSYER)([3-9]|\d\d)[A-Z]?"
+    r"|(PC|CD)(([3-9]|\d\d)_\d+|\d+_([3-9]|\d\d))[A-Z]?|(PV|PS)([3-9]|\d\d)_\d+[A-Z]?"
+)
+# the terms of a TPV polynomial in x and y, by total degree; the numbers left out stand for powers of the radius
+_TPV_FIRST_TERM = (0, 1, 4, 7, 12, 17, 24, 31)
+
+
+def is_wcs_card(key):
+    """Whether a header keyword belongs to a WCS."""
+    return _WCS_CARD.fullmatch(key.upper()) is not None
+
+
+def wcs_from_header(header, hdulist=None):
+    """
+    Celestial WCS of an image or cube in a FITS file.
+
+    Parameters
+    ----------
+    header : `~astropy.io.fits.Header`
+    hdulist : `~astropy.io.fits.HDUList`, optional
+        The file, where the header refers to distortion or coordinate tables in other extensions.
+
+    Returns
+    -------
+    `~astropy.wcs.WCS`
+        Of the first two axes.
+
+    Raises
+    ------
+    ValueError
+        If there is no celestial WCS on these axes, or it cannot be read.
+    """
+    header = _first_two_axes(header)
+    try:
+        with warnings.catch_warnings():
+            # repairs of old spellings (RADECSYS, dates): they leave the pixel to sky transformation as it is
+            warnings.simplefilter("ignore", FITSFixedWarning)
+            wcs = WCS(header, fobj=hdulist)
+    except Exception as err:  # wcslib raises many kinds, MemoryError among them
+        msg = f"the WCS in the header cannot be read: {' '.join(str(err).split())}"
+        if "HDUList is required" in str(err):
+            msg += "; pass the HDUList or the path instead of the single HDU"
+        raise ValueError(msg) from err
+    return _checked(wcs)
+
+
+def celestial_wcs(wcs, ndim):
+    """
+    Celestial part of a WCS, on the last two axes of an array.
+
+    Parameters
+    ----------
+    wcs : `~astropy.wcs.WCS` or APE 14 WCS
+        With two axes, or as many as the array.
+    ndim : int
+        Number of axes of the array.
+
+    Returns
+    -------
+    `~astropy.wcs.WCS` or APE 14 low-level WCS
+        With two pixel axes.
+
+    Raises
+    ------
+    ValueError
+        If the image axes are not on the sky.
+    """
+    wcs = wcs.low_level_wcs
+    if wcs.pixel_n_dim == 2:
+        return _checked(wcs)
+    if isinstance(wcs, WCS):
+        _checked(wcs)
+        # by way of a header: WCS.celestial cannot take a TPV distortion along (wcslib's wcssub, astropy 8.0)
+        return wcs_from_header(wcs.to_header(relax=True))
+    if wcs.pixel_n_dim == ndim:
+        return _checked(SlicedLowLevelWCS(wcs, (0,) * (ndim - 2) + (slice(None), slice(None))))
+    msg = f"the WCS has {wcs.pixel_n_dim} pixel axes and the image {ndim}; expected two, or as many as the image"
+    raise ValueError(msg)
+
+
+def same_grid(wcs_a, wcs_b, shape, tolerance=1e-3):
+    """
+    Whether two WCS agree across an image.
+
+    Parameters
+    ----------
+    wcs_a, wcs_b : `~astropy.wcs.WCS` or APE 14 WCS
+    shape : tuple of int
+        Rows and columns of the image.
+    tolerance : float, optional
+        Largest distance in pixels.
+
+    Returns
+    -------
+    bool
+    """
+    if wcs_a is wcs_b:
+        return True
+    # distortions of a survey image are smooth: a grid of 7 by 7 points, edges included, sees them
+    y, x = np.meshgrid(*(np.linspace(-0.5, n - 0.5, 7) for n in shape), indexing="ij")
+    try:
+        there = pixel_to_pixel(wcs_a, wcs_b, x, y)
+    except NoConvergence:
+        return False
+    return bool(np.max(np.hypot(there[0] - x, there[1] - y)) < tolerance)  # False too where a point has no image (NaN)
+
+
+def wcs_to_header(wcs, ndim=2):
+    """
+    Cards and extensions that hold a WCS.
+
+    Parameters
+    ----------
+    wcs : `~astropy.wcs.WCS`
+        Celestial, with two axes.
+    ndim : int, optional
+        Number of axes of the array that the header describes.
+
+    Returns
+    -------
+    header : `~astropy.io.fits.Header`
+        Of the two celestial axes (``WCSAXES = 2``), for a cube too: that is what `~astropy.nddata.CCDData.write` makes of a cube
+        with a two-axis WCS, astropy completes it with a linear third axis on reading, and no world coordinate is made up
+        for the bands. With three axes astropy refuses SIP, so in a cube SIP is written as the equal TPV polynomial.
+    tables : list of `~astropy.io.fits.ImageHDU`
+        Lookup-table distortions. `~astropy.nddata.CCDData.read` passes these over (it leaves the WCS None);
+        `astro_galtrans.bandstack.read` does not.
+
+    Raises
+    ------
+    ValueError
+        If FITS has no keywords for it.
+    """
+    if not isinstance(wcs, WCS) or wcs.wcs.tab:
+        msg = f"a WCS of kind {type(wcs).__name__} has no FITS keywords; keep the object, or ask for an output grid with a FITS WCS"
+        raise ValueError(msg)
+    if ndim > 2 and wcs.sip is not None:
+        wcs = _sip_as_tpv(wcs)
+    primary, *tables = wcs.to_fits(relax=True)
+    header = fits.Header([card for card in primary.header.cards if is_wcs_card(card.keyword)])
+    return header, tables
+
+
+def _first_two_axes(header):
+    """Copy of a header as if it were that of one plane."""
+    coupled = [key for key in header if re.fullmatch(r"(PC|CD)[12]_[3-9]", key) and header[key] != 0]
+    if coupled:
+        msg = f"the sky position depends on a third axis ({', '.join(coupled)}); pass one image per band"
+        raise ValueError(msg)
+    plane = header.copy()  # cards are shared between headers that are built of them
+    for key in [key for key in plane if _EXTRA_AXIS_CARD.fullmatch(key)]:
+        plane.remove(key, ignore_missing=True)
+    for key in ("NAXIS", "WCSAXES"):
+        if plane.get(key, 2) > 2:
+            plane[key] = 2
+    return plane
+
+
+def _checked(wcs):
+    """Return the WCS if its first two axes are on the sky."""
+    if isinstance(wcs, WCS):
+        celestial = wcs.has_celestial and sorted((wcs.wcs.lng, wcs.wcs.lat)) == [0, 1]
+    else:
+        frames = [kind for kind, *_ in wcs.world_axis_object_classes.values()]
+        celestial = any(isinstance(kind, type) and issubclass(kind, SkyCoord) for kind in frames)
+    if celestial:
+        return wcs
+    axes = ", ".join(repr(str(name)) for name in wcs.world_axis_physical_types)
+    msg = f"no celestial WCS on the image axes (found {axes}); add one, e.g. with astropy.wcs.WCS"
+    raise ValueError(msg)
+
+
+def _sip_as_tpv(wcs):
+    """
+    Return the TPV equal to a TAN-SIP.
+
+    SIP adds polynomials A, B to pixel offsets u, v and then applies the CD matrix (Shupe et al. 2005, ASPC 347, 491); TPV applies the
+    matrix first. With (u, v) = CD^-1 (x, y) one turns into the other exactly, up to TPV's degree 7 (Shupe et al. 2012, SPIE 8451).
+    """
+    degree = max(wcs.sip.a_order, wcs.sip.b_order)
+    if degree >= len(_TPV_FIRST_TERM) or not all(ctype.endswith("TAN-SIP") for ctype in wcs.wcs.ctype):
+        return wcs  # no such form: the header keeps SIP, which this package reads from a cube though astropy does not
+    matrix = wcs.pixel_scale_matrix  # [x; y] = matrix [u; v]
+    by_degree = [np.zeros((2, n + 1)) for n in range(degree + 1)]  # [axis, power of v], before the matrix
+    for axis, coefficients in enumerate((wcs.sip.a, wcs.sip.b)):
+        for p, q in np.argwhere(coefficients):
+            by_degree[p + q][axis, q] += coefficients[p, q]
+    by_degree[1] += np.eye(2)  # u itself, and v
+    pv = []
+    for n, terms in enumerate(by_degree):
+        in_xy = matrix @ terms @ _powers(np.linalg.inv(matrix), n)  # [axis, power of y]
+        # the second axis has its own variable first: PV2_4 stands for yy
+        rows = (in_xy[0], in_xy[1][::-1])
+        pv += [(i + 1, _TPV_FIRST_TERM[n] + k, value) for i, row in enumerate(rows) for k, value in enumerate(row)]
+    tpv = wcs.deepcopy()
+    tpv.sip = None
+    tpv.wcs.ctype = [ctype.replace("TAN-SIP", "TPV") for ctype in wcs.wcs.ctype]
+    tpv.wcs.set_pv([*wcs.wcs.get_pv(), *pv])
+    tpv.wcs.set()
+    return tpv
+
+
+def _powers(inverse, degree):
+    """Matrix that writes u^(n-q) v^q as polynomials in x and y: row q, columns by power of y."""
+    u, v = inverse
+    rows = [reduce(np.convolve, [u] * (degree - q) + [v] * q, np.ones(1)) for q in range(degree + 1)]
+    return np.array(rows)

@@ -1,0 +1,191 @@
+"""Writers of the door out: a stack to an object of the kind that came in, or to a file."""
+
+import os
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+from astropy.nddata import CCDData, NDData, StdDevUncertainty
+
+from ._cards import set_card
+from ._wcs import wcs_to_header
+
+__all__ = ["FITS_KINDS", "check_writable", "to_hdulist", "write_hdulist", "write_like"]
+
+FITS_KINDS = (fits.HDUList, fits.PrimaryHDU, fits.ImageHDU)
+
+
+def write_like(stack, origin):
+    """See `astro_galtrans.bandstack.write_like`."""
+    if origin.container is None:
+        return _make(stack, origin.kind, flat=not origin.cube and len(stack.bands) == 1)
+    items = {band: _make(_single(stack, index), origin.kind, flat=True) for index, band in enumerate(stack.bands)}
+    return items if origin.container is dict else origin.container(items.values())
+
+
+def to_hdulist(stack, flat=False):
+    """
+    FITS form of a stack: the image in the primary HDU, then ``MASK`` and ``UNCERT`` as `~astropy.nddata.CCDData` has them.
+
+    Parameters
+    ----------
+    stack : `~astro_galtrans.bandstack.BandStack`
+        On one grid.
+    flat : bool, optional
+        Whether to leave the band axis out; for one band.
+
+    Returns
+    -------
+    `~astropy.io.fits.HDUList`
+    """
+    data, deviation, mask = _arrays(stack, flat)
+    header, tables = _header(stack, data.ndim)
+    hdulist = fits.HDUList([fits.PrimaryHDU(data, header)])
+    if mask is not None:
+        hdulist.append(fits.ImageHDU(mask.astype(np.uint8), name="MASK"))
+    if deviation is not None:
+        kind = fits.Header([("UTYPE", StdDevUncertainty.__name__), ("BUNIT", stack.unit.to_string())])
+        hdulist.append(fits.ImageHDU(deviation, kind, name="UNCERT"))
+    hdulist.extend(tables)
+    hdulist.verify("silentfix+exception")  # old headers bring cards that are legible but not quite standard
+    return hdulist
+
+
+def check_writable(path, overwrite=False):
+    """
+    Raise unless a file can be written; for callers to ask before the long work.
+
+    Parameters
+    ----------
+    path : str or path-like
+    overwrite : bool, optional
+        Whether an existing file may be replaced.
+
+    Raises
+    ------
+    OSError
+        If the file exists and ``overwrite`` is false, or its folder does not exist or cannot be written to.
+    """
+    path = Path(path).expanduser()
+    if path.is_dir():
+        msg = f"the output {path} is a directory; expected the name of a file"
+        raise IsADirectoryError(msg)
+    if path.exists() and not overwrite:
+        msg = f"the output {path} exists; choose another name, or overwrite=True to replace it"
+        raise FileExistsError(msg)
+    if not path.parent.is_dir():
+        msg = f"the folder of the output {path} does not exist"
+        raise FileNotFoundError(msg)
+    if not os.access(path.parent, os.W_OK):
+        msg = f"the folder of the output {path} cannot be written to"
+        raise PermissionError(msg)
+
+
+def write_hdulist(hdus, path, overwrite=False):
+    """
+    Write HDUs to a file that appears whole or not at all.
+
+    Parameters
+    ----------
+    hdus : `~astropy.io.fits.HDUList` or HDU
+    path : str or path-like
+    overwrite : bool, optional
+    """
+    check_writable(path, overwrite)
+    path = Path(path).expanduser()
+    # beside the output, so that the last step is a rename on one file system; its suffix tells astropy whether to compress
+    partial = path.with_name(f".{uuid.uuid4().hex}-{path.name}")
+    try:
+        hdus.writeto(partial, output_verify="exception")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _make(stack, kind, flat):
+    """One object of a kind."""
+    if issubclass(kind, fits.HDUList):
+        return to_hdulist(stack, flat)
+    if issubclass(kind, FITS_KINDS):
+        return _hdu(stack, kind, flat)
+    return _nddata(stack, kind, flat)
+
+
+def _nddata(stack, kind, flat):
+    data, deviation, mask = _arrays(stack, flat)
+    parts = {"unit": stack.unit, "mask": mask, "wcs": stack.wcs, "meta": _described(stack)}
+    for candidate in (kind, CCDData, NDData) if issubclass(kind, CCDData) else (kind, NDData):
+        uncertainty = None if deviation is None else StdDevUncertainty(deviation)
+        try:
+            return candidate(data, uncertainty=uncertainty, **parts)
+        except (TypeError, ValueError):  # a subclass whose constructor asks for something else
+            if candidate is NDData:
+                raise
+    return None
+
+
+def _hdu(stack, kind, flat):
+    data, _, mask = _arrays(stack, flat)
+    header, tables = _header(stack, data.ndim)
+    if tables:
+        msg = "a single HDU cannot hold lookup-table distortions; pass the HDUList or the path instead"
+        raise ValueError(msg)
+    if mask is not None:
+        data[mask] = np.nan  # there is no other room for it
+    # tile compression rounds floats to a fraction of the noise unless told not to
+    lossless = {"compression_type": "GZIP_2", "quantize_level": 0} if issubclass(kind, fits.CompImageHDU) else {}
+    hdu = kind(data, header, **lossless)
+    hdu.verify("silentfix+exception")
+    return hdu
+
+
+def _arrays(stack, flat):
+    """Copies of data, standard deviation and mask: what goes out shares nothing with the stack."""
+    if not stack.on_one_grid:
+        msg = "the bands lie on different grids; align them before writing"
+        raise ValueError(msg)
+    plane = 0 if flat else slice(None)
+    deviation = None if stack.variance is None else np.sqrt(stack.variance[plane]).astype(stack.data.dtype)
+    return stack.data[plane].copy(), deviation, None if stack.mask is None else stack.mask[plane].copy()
+
+
+def _single(stack, index):
+    return stack.with_planes([stack.planes[index]], bands=(stack.bands[index],))
+
+
+def _described(stack):
+    """Copy of the stack's meta, with what its own reader needs to read the object again."""
+    meta = stack.meta.copy()
+    if len(stack.bands) == 1:
+        set_card(meta, "FILTER", stack.bands[0], "band")
+    else:
+        set_card(meta, "BANDS", ",".join(stack.bands), "bands, in the order of the planes")
+    set_card(meta, "MAGZERO", float(stack.zeropoint), "AB magnitude of one flux unit")
+    return meta
+
+
+def _header(stack, ndim):
+    """FITS header of an image, and the extensions that its WCS needs."""
+    described = _described(stack)
+    header = described if isinstance(described, fits.Header) else _to_header(described)
+    header["BUNIT"] = (stack.unit.to_string(), "unit of the pixels")
+    wcs_header, tables = wcs_to_header(stack.wcs, ndim)
+    for card in wcs_header.cards:
+        header.append(card, end=True)  # one by one: a distortion record has several cards of one name
+    return header, tables
+
+
+def _to_header(meta):
+    """Header with what of a dict FITS can hold."""
+    header = fits.Header()
+    for key, value in meta.items():
+        key = str(key)
+        try:
+            header[key if len(key) <= 8 else f"HIERARCH {key}"] = (
+                value.item() if isinstance(value, np.generic) else value
+            )
+        except (ValueError, TypeError):  # arrays, NaN, nested mappings, text that is not ASCII
+            continue
+    return header
