@@ -1,0 +1,427 @@
+"""
+The data flow: an image of one survey goes in, its translation to another comes out, in nine steps.
+
+Nothing here knows a network by name. What there is to know of one, its spec and its card say.
+"""
+
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cache
+from math import ceil
+from operator import index
+
+import numpy as np
+from astropy.io.fits import Header
+from astropy.wcs.wcsapi import BaseHighLevelWCS, BaseLowLevelWCS
+
+from . import domain, uncertainty
+from ._release import __version__
+from .bandstack import read, select, to_unit, write_like
+from .exceptions import GaltransError
+from .geometry import align_planes, fill_masked, output_mask, pixel_scale, resample, rescale_wcs
+from .models.checkpoint import Checkpoint, load
+from .models.shipped import find_weights, list_weights, pick_device
+from .scaling import AsinhScaling
+from .surveys import get_survey
+from .tiling import plan_tiles
+from .units import flux_factor, parse_unit
+
+__all__ = ["Translator", "list_translators", "load_translator", "translate"]
+
+ROWS = 128  # output rows converted at once: a step that needs temporary arrays keeps them small
+
+
+def translate(
+    image, translator, *, bands=None, zeropoint=None, unit=None, n_samples=None, combine="mean", seed=None,
+    output_grid=None, align=True, strict=False, tile=None, batch_size=1, device=None, progress=None,
+):  # fmt: skip
+    """
+    Translate an image of one survey into what another would have seen.
+
+    Parameters
+    ----------
+    image : `~astropy.nddata.NDData`, FITS HDU, `~astropy.io.fits.HDUList`, path, or list or dict of them
+        Background-subtracted images in all bands that the translator needs, see `astro_galtrans.bandstack.read`. Bands
+        it does not need are left out. The image is not changed.
+    translator : str, `~pathlib.Path` or `Translator`
+        A name from `list_translators`, the path of a translator file, or what `load_translator` returns.
+    bands : str or iterable of str, optional
+        Band of each plane, where keys or headers do not say.
+    zeropoint : float or mapping of str to float, optional
+        AB magnitude of one count, for an image in counts whose header has none.
+    unit : str or `~astropy.units.UnitBase`, optional
+        Unit of the pixels; it overrides what the image says.
+    n_samples : int, optional
+        Number of samples of a translator that samples; by default what its card recommends.
+    combine : {"mean", None}, optional
+        Give the mean of the samples, or with None a list of all of them.
+    seed : int, optional
+        Seed of the samples. Without one it is drawn, and recorded in the result's ``meta``.
+    output_grid : "target", `~astropy.wcs.WCS` or `~astropy.io.fits.Header`, optional
+        Grid to resample the result to: with the target survey's own pixels, or any. By default each pixel of the image
+        becomes ``scale`` x ``scale``, and nothing is resampled.
+    align : bool, optional
+        Bring bands on different grids to that of the middle band; if False, such bands are an error.
+    strict : bool, optional
+        Raise, instead of warning, if the image is unlike those the translator was trained on.
+    tile : int or tuple of int, optional
+        Rows and columns of the tiles the image is cut into, in its pixels; by default chosen to bound the memory. The
+        result does not depend on it.
+    batch_size : int, optional
+        Number of tiles the network sees at once.
+    device : str or `torch.device`, optional
+        Where to compute; by default on CUDA where available. A `Translator` stays where it is by default.
+    progress : callable, optional
+        Called with 1 after each evaluation of the network on a tile.
+
+    Returns
+    -------
+    object
+        The same kind of object as ``image``, new: float32 flux per pixel in the target survey's unit, WCS on the finer
+        grid, standard deviation, mask (of pixels that a bad one has touched), and provenance in ``meta``. With
+        ``combine=None`` a list of them, one per sample.
+
+    Raises
+    ------
+    ValueError
+        If bands, unit, zero point or WCS are missing or do not fit, a band has no usable pixel, or an argument is no
+        sensible one.
+    OSError
+        If a file does not exist, is damaged, or is not FITS.
+    CheckpointError
+        If the translator file is damaged.
+    DomainError
+        With ``strict``, if the image is outside the translator's range.
+    GaltransError
+        If the network's result is not finite.
+
+    Warns
+    -----
+    DomainWarning
+        If the image is outside the range of those the translator was trained on.
+    """
+    translator = _ready(translator, device)
+    spec, card = translator.spec, translator.card
+    sampling = _sampling(translator, n_samples, combine, seed)
+    grid = _grid(output_grid, card)
+
+    # 1. Any accepted input to bands on one grid, in the unit that the network was trained with.
+    stack = read(image, bands, zeropoint=zeropoint, unit=unit, align=align)
+    stack = to_unit(select(stack, spec.in_bands), card["source"]["unit"], card["source"]["zeropoint"])
+    outside = _compare_with_training(stack, translator, strict)
+    stack, alignment = _on_one_grid(stack)
+    bad = _bad_pixels(stack)
+
+    # 2. Flux to network units.
+    filled = fill_masked(stack.data, bad).astype(np.float32, copy=False)
+    source = AsinhScaling.from_dict(card["source"]["scaling"]).forward(filled)
+    del filled
+
+    # 3. Tiles that overlap by what the network needs to see; and, before it starts its work, what else can go wrong.
+    shape = source.shape[1:]
+    plan = plan_tiles(shape, scale=spec.scale, multiple_of=spec.multiple_of, margin=spec.margin, tile=tile)
+    wcs, mask = rescale_wcs(stack.wcs, spec.scale, shape), _mask(bad, translator)
+
+    # 4. and 5. Batches of tiles through the network, blended to whole images, one sample after the other.
+    predictions = translator.model.predict(
+        source, plan, n_samples=sampling.n, seed=sampling.seed, batch_size=batch_size, progress=progress
+    )
+
+    provenance = _provenance(translator, sampling, alignment, outside)
+    images = []
+    # 6. Network units to flux of the target survey.
+    for estimate in sampling.gather(_to_flux(prediction, card) for prediction in predictions):
+        # 7. The variance of its error: what the network states, calibrated, and unusual noise of the input.
+        result = estimate.mean, _error_variance(estimate, stack, translator), mask, wcs
+        # 8. The grid that was asked for, if it is not the finer one.
+        result = result if grid is None else resample(*result, grid)
+        # 9. The same kind of object as came in, which says how it was made.
+        images.append(write_like(_as_stack(result, stack, translator, provenance)))
+    return images if combine is None else images[0]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Translator:
+    """
+    A network with all that is needed to apply it: flux scalings, surveys, calibration and the range of valid inputs.
+
+    It is called like `translate`: ``translator(image, ...)``.
+
+    Parameters
+    ----------
+    checkpoint : `~astro_galtrans.models.checkpoint.Checkpoint`
+        Network and card.
+    """
+
+    checkpoint: Checkpoint
+
+    def __call__(self, image, **options):
+        """Translate an image; options as for `translate`."""
+        return translate(image, self, **options)
+
+    def __repr__(self):
+        ends = (
+            f"{end['survey']} {','.join(bands)} ({end['pixel_scale']:.3g} arcsec)"
+            for end, bands in ((self.source, self.bands_in), (self.target, self.bands_out))
+        )
+        count = sum(parameter.numel() for parameter in self.model.parameters())
+        return f"<Translator {self.name}: {' to '.join(ends)}, {self.spec.name} network with {count:,} parameters>"
+
+    @property
+    def model(self):
+        """The network."""
+        return self.checkpoint.model
+
+    @property
+    def card(self):
+        """The card: what was saved with the network, see `astro_galtrans.models.checkpoint.save`."""
+        return self.checkpoint.card
+
+    @property
+    def name(self):
+        """The name of the translator."""
+        return self.card["name"]
+
+    @property
+    def spec(self):
+        """The network's `~astro_galtrans.models.base.ModelSpec`."""
+        return self.model.spec
+
+    @property
+    def bands_in(self):
+        """The bands an image must have."""
+        return self.spec.in_bands
+
+    @property
+    def bands_out(self):
+        """The bands of the translation."""
+        return self.spec.out_bands
+
+    @property
+    def source(self):
+        """Survey, unit, zero point, pixel scale (arcsec) and noise of the images it takes, from the card."""
+        return self.card["source"]
+
+    @property
+    def target(self):
+        """Survey, unit, zero point and pixel scale (arcsec) of the translations, from the card."""
+        return self.card["target"]
+
+    def to(self, device):
+        """Return this translator on a device: itself, or a copy if it lives on another."""
+        device, own = pick_device(device), self.model.device
+        if device.type == own.type and device.index in {None, own.index}:
+            return self
+        return Translator(replace(self.checkpoint, model=deepcopy(self.model).to(device)))
+
+
+def list_translators():
+    """Return the names of the translators that come with the package, sorted."""
+    return list_weights()
+
+
+def load_translator(name_or_path, device="cpu"):
+    """
+    Load a translator; the ones that come with the package are kept in memory.
+
+    Parameters
+    ----------
+    name_or_path : str or `~pathlib.Path`
+        A name from `list_translators`, or the path of a translator file.
+    device : str or `torch.device`, optional
+        Where it shall compute; None for CUDA where available.
+
+    Returns
+    -------
+    `Translator`
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown (the message gives the nearest ones), or there is no such device.
+    FileNotFoundError
+        If the path leads nowhere.
+    CheckpointError
+        If the file is damaged or of another version.
+    """
+    path, device = find_weights(name_or_path), pick_device(device)
+    if name_or_path in list_weights():
+        return _load_shipped(path, device)
+    return Translator(load(path, device))
+
+
+@cache
+def _load_shipped(path, device):
+    return Translator(load(path, device))
+
+
+def _ready(translator, device):
+    if not isinstance(translator, Translator):
+        return load_translator(translator, device)
+    return translator if device is None else translator.to(device)
+
+
+@dataclass(frozen=True)
+class _Sampling:
+    """How often to ask the network, and what to make of the answers."""
+
+    n: int
+    seed: int | None
+    stochastic: bool
+    apart: bool
+
+    def gather(self, samples):
+        """Yield one `SampleMean` of all samples, or one of each."""
+        mean = uncertainty.SampleMean(posterior=self.stochastic)
+        for flux, variance in samples:
+            mean.add(flux, variance)
+            if self.apart:
+                yield mean
+                mean = uncertainty.SampleMean(posterior=self.stochastic)
+        if not self.apart:
+            yield mean
+
+
+def _sampling(translator, n_samples, combine, seed):
+    stochastic = translator.spec.stochastic
+    if combine not in {"mean", None}:
+        msg = f"combine must be 'mean' or None (all samples), got {combine!r}"
+        raise ValueError(msg)
+    if not stochastic and n_samples not in {None, 1}:
+        msg = f"{translator.name} is deterministic and has one answer; leave out n_samples={n_samples!r}"
+        raise ValueError(msg)
+    recommended = translator.card.get("sampling", {}).get("n_samples", 1)
+    n = index(recommended if n_samples is None else n_samples)
+    if n < 1:
+        msg = f"n_samples must be 1 or more, got {n}"
+        raise ValueError(msg)
+    if seed is not None and index(seed) < 0:
+        msg = f"seed must be an integer of 0 or more, got {seed}"
+        raise ValueError(msg)
+    if stochastic and seed is None:
+        seed = int(np.random.SeedSequence().generate_state(1)[0])
+    return _Sampling(n, seed if stochastic else None, stochastic, combine is None)
+
+
+def _grid(output_grid, card):
+    """What `~astro_galtrans.geometry.resample` understands, or None."""
+    if isinstance(output_grid, str) and output_grid == "target":
+        return get_survey(card["target"]["survey"]).pixel_scale
+    if output_grid is None or isinstance(output_grid, Header | BaseHighLevelWCS | BaseLowLevelWCS):
+        return output_grid
+    msg = f"output_grid must be 'target', a WCS, a FITS header or None, got {output_grid!r}"
+    raise ValueError(msg)
+
+
+def _compare_with_training(stack, translator, strict):
+    """Measure the image before bands are aligned, which would change its noise, and warn of what is unusual."""
+    planes = stack.planes
+    middle = planes[len(planes) // 2]
+    measured = domain.measure(
+        [plane.data for plane in planes],
+        [plane.mask for plane in planes],
+        stack.bands,
+        pixel_scale(middle.wcs, middle.data.shape),
+    )
+    return domain.check(measured, translator.card["validity"], strict=strict, stacklevel=4)
+
+
+def _on_one_grid(stack):
+    if stack.on_one_grid:
+        return stack, None
+    reference = len(stack.bands) // 2
+    data, variance, mask, moved = align_planes(stack.planes, reference)
+    offsets = ", ".join(f"{stack.bands[k]} by ({dx:+.2f}, {dy:+.2f})" for k, (dx, dy) in moved.items())
+    report = f"to {stack.bands[reference]}, in pixels (x, y): {offsets}"
+    return replace(stack, data=data, variance=variance, mask=mask, wcs=stack.grids[reference]), report
+
+
+def _bad_pixels(stack):
+    """Pixels that cannot be used, ``[C, H, W]``, or None; an infinite variance is how weight maps spell "bad"."""
+    bad = ~np.isfinite(stack.data)
+    if stack.variance is not None:
+        bad |= ~np.isfinite(stack.variance)
+    if stack.mask is not None:
+        bad |= stack.mask
+    empty = [band for band, plane in zip(stack.bands, bad, strict=True) if plane.all()]
+    if empty:
+        msg = f"no usable pixel in {', '.join(empty)}: all are masked or not finite"
+        raise ValueError(msg)
+    return bad if stack.mask is not None or bad.any() else None
+
+
+def _to_flux(prediction, card):
+    """Flux and its variance, in the memory of the prediction."""
+    scaling = AsinhScaling.from_dict(card["target"]["scaling"])
+    factor = np.array(card["calibration"]["flux"], dtype=np.float32).reshape(-1, 1, 1)
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is not finite, and that is an error below
+        for start in range(0, prediction.values.shape[1], ROWS):
+            values, std = (array[:, start : start + ROWS] for array in prediction)
+            std *= factor * scaling.derivative(values)
+            np.square(std, out=std)
+            values[...] = factor * scaling.inverse(values)
+            if not (np.isfinite(values).all() and np.isfinite(std).all()):
+                msg = f"the network's result is not finite around output row {start}; its weights or the image are bad"
+                raise GaltransError(msg)
+    return prediction
+
+
+def _error_variance(estimate, stack, translator):
+    """Calibrated variance of the error, with the noise of the input that exceeds what the network learnt."""
+    source, target, spec = translator.source, translator.target, translator.spec
+    variance = estimate.variance
+    to_target = flux_factor(source["zeropoint"], target["zeropoint"]) ** 2
+    for k, band in enumerate(spec.out_bands):
+        extra = None
+        if stack.variance is not None and band in spec.in_bands:
+            i = spec.in_bands.index(band)
+            noise = np.nan_to_num(stack.variance[i : i + 1], nan=0.0, posinf=0.0) * to_target
+            extra = uncertainty.propagate_variance(noise, source["sky_rms"][i] ** 2 * to_target, spec.scale)
+        std = uncertainty.combine(variance[k : k + 1], translator.card["calibration"]["std"][k], extra)
+        np.square(std, out=std)  # of the same memory: a stack holds variances
+    return variance
+
+
+def _mask(bad, translator):
+    """
+    Mask of the output: what a bad pixel of any band may have touched.
+
+    The light it should have shown is spread over a PSF, so the answer suffers as far as the widest PSF reaches that the
+    network was trained on. The network looks further, up to its margin, but what it sees there is the filled-in
+    value, which is a likely one.
+    """
+    if bad is None:
+        return None
+    widest = max((np.max(fwhm) for fwhm in translator.card["validity"].get("fwhm", {}).values()), default=0.0)
+    reach = min(translator.spec.margin, ceil(widest / translator.source["pixel_scale"]))
+    mask = output_mask(bad.any(axis=0), translator.spec.scale, reach)
+    return np.repeat(mask[None], len(translator.bands_out), axis=0)
+
+
+def _as_stack(result, stack, translator, provenance):
+    data, variance, mask, wcs = result
+    target = translator.target
+    new = replace(
+        stack, data=data, variance=variance, mask=mask, wcs=wcs,
+        bands=translator.bands_out, unit=parse_unit(target["unit"]), zeropoint=target["zeropoint"],
+    )  # fmt: skip
+    return new.with_provenance(**provenance)
+
+
+def _provenance(translator, sampling, alignment, outside):
+    return {
+        "translator": translator.name,
+        "weights_hash": translator.checkpoint.sha256,
+        "version": __version__,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seed": sampling.seed,
+        "samples": sampling.n if sampling.stochastic else None,
+        "alignment": alignment,
+        "source": translator.source["survey"],
+        "target": translator.target["survey"],
+        "source_bands": translator.bands_in,
+        "scale": translator.spec.scale,
+        "calibration": translator.card["calibration"]["std"],
+        "domain": "; ".join(map(str, outside)) or None,
+    }
