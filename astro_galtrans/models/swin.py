@@ -18,6 +18,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.autograd.function import once_differentiable
 
 from .base import Estimate, TranslationModel
 from .blocks import LOG_STD_RANGE, crop_to, pad_to_multiple, split_estimate
@@ -26,6 +27,9 @@ __all__ = ["SwinIR", "SwinTranslator"]
 
 #: What a token adds to its attention to a token of another region; exp(-100) is zero in float32.
 FORBIDDEN = -100.0
+
+#: Windows computed together: few enough that what they need stays in a core's cache.
+CHUNK = 32
 
 
 class SwinTranslator(TranslationModel):
@@ -235,7 +239,7 @@ class BlockList(nn.Module):
 
 
 class SwinBlock(nn.Module):
-    """Swin Transformer block (Liu et al. 2021, eq. 3): attention in windows, then a perceptron, each added to its input."""
+    """Swin Transformer block (Liu et al. 2021, eq. 3): attention in windows, then a perceptron, both residual."""
 
     def __init__(self, width, heads, window, shift, hidden):
         super().__init__()
@@ -246,9 +250,15 @@ class SwinBlock(nn.Module):
         self.mlp = Mlp(width, hidden)
         self.register_load_state_dict_pre_hook(_drop_derived)
 
-    def forward(self, tokens, groups):
-        """Tokens ``[N*M, C]`` in window order, M per window, to tokens; ``groups`` says how many windows share a mask."""
-        tokens = tokens + self.attn(self.norm1(tokens), groups)
+    def forward(self, tokens, counts):
+        """Tokens ``[N*M, C]`` in window order to tokens; ``counts`` says how many windows there are of each kind."""
+        biases = self.attn.bias()
+        chunks, kinds = _chunks(counts, CHUNK)
+        parts = tokens.split([n * self.attn.window**2 for n in chunks])
+        return torch.cat([self._block(part, biases[kind]) for part, kind in zip(parts, kinds, strict=True)])
+
+    def _block(self, tokens, bias):
+        tokens = tokens + self.attn(self.norm1(tokens), bias)
         return tokens + self.mlp(self.norm2(tokens))
 
 
@@ -266,7 +276,7 @@ class Mlp(nn.Module):
 
 
 class WindowAttention(nn.Module):
-    r"""Multi-head attention within a window, :math:`\mathrm{softmax}(q k^T / \sqrt{d} + b)\,v`, b by relative position."""
+    r"""Multi-head attention within windows, :math:`\mathrm{softmax}(q k^T / \sqrt{d} + b)\,v`, b by relative position."""
 
     def __init__(self, width, heads, window, shift):
         super().__init__()
@@ -278,27 +288,55 @@ class WindowAttention(nn.Module):
         self.register_buffer("masks", _shift_masks(window, shift), persistent=False)
         nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
 
-    def forward(self, tokens, groups):
-        """Normalised tokens ``[N*M, C]`` in window order to tokens."""
-        size, width = self.window**2, tokens.shape[-1]
-        qkv = self.qkv(tokens).view(-1, size, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        parts = [
-            _attend(*part, bias)
-            for part, bias in zip(qkv.split(groups, dim=1), self.bias(), strict=False)
-            if part.shape[1]
-        ]
-        return self.proj(torch.cat(parts).transpose(1, 2).reshape(-1, width))
+    def forward(self, tokens, bias):
+        """Normalised tokens ``[N*M, C]`` in window order, and bias ``[h, M, M]``, to tokens."""
+        return self.proj(_Attention.apply(self.qkv(tokens), bias))
 
     def bias(self):
-        """Relative position bias plus mask ``[groups, heads, M, M]``."""
+        """Relative position bias plus mask, ``[kinds, h, M, M]``."""
         size = self.window**2
         bias = F.embedding(self.index, self.relative_position_bias_table).view(size, size, -1).permute(2, 0, 1)
         return bias + self.masks[:, None]
 
 
-def _attend(q, k, v, bias):
-    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1) + bias
-    return scores.softmax(dim=-1) @ v
+class _Attention(torch.autograd.Function):
+    r"""
+    Attention of many small windows, with its gradient written out.
+
+    :math:`P = \mathrm{softmax}(s\,q k^T + b)`, :math:`o = P v`; s is the inverse root of the head's width. Nothing but
+    P and the input is kept, and k is transposed first, as batches of matrices this small multiply twice as fast so.
+    """
+
+    @staticmethod
+    def forward(ctx, qkv, bias):
+        heads, size, _ = bias.shape
+        q, k, v = _split_heads(qkv, 3, heads, size)  # each [h, N, M, d]
+        weights = torch.matmul(q * q.shape[-1] ** -0.5, k.transpose(-2, -1).contiguous()).add_(bias[:, None])
+        torch.softmax(weights, dim=-1, out=weights)
+        ctx.save_for_backward(qkv, weights)
+        return torch.matmul(weights, v).permute(1, 2, 0, 3).reshape(len(qkv), -1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        qkv, weights = ctx.saved_tensors
+        heads, _, size, _ = weights.shape
+        q, k, v = _split_heads(qkv, 3, heads, size)
+        (g,) = _split_heads(gradient, 1, heads, size)
+        slopes = torch.matmul(g, v.transpose(-2, -1).contiguous())
+        slopes = torch._softmax_backward_data(slopes, weights, -1, weights.dtype)  # of the scores
+        dqkv = torch.empty_like(qkv)
+        dq, dk, dv = _split_heads(dqkv, 3, heads, size)
+        scale = q.shape[-1] ** -0.5
+        dq.copy_(torch.matmul(slopes, k)).mul_(scale)
+        dk.copy_(torch.matmul(slopes.transpose(-2, -1), q)).mul_(scale)
+        dv.copy_(torch.matmul(weights.transpose(-2, -1), g))
+        return dqkv, slopes.sum(dim=1)
+
+
+def _split_heads(tokens, parts, heads, size):
+    """View tokens ``[N*M, parts*h*d]`` as ``[parts, h, N, M, d]``."""
+    return tokens.view(-1, size, parts, heads, tokens.shape[-1] // (parts * heads)).permute(2, 3, 0, 1, 4)
 
 
 class _Gather(torch.autograd.Function):
@@ -317,7 +355,7 @@ class _Gather(torch.autograd.Function):
 
 @lru_cache(maxsize=16)
 def _change_order(shape, window, before, after, device):
-    """Index, and its inverse, that takes tokens from the windows of one shift to those of another (None: image order)."""
+    """Index, and its inverse, that takes tokens from windows of one shift to those of another (None: image order)."""
     old, new = (_window_order(*shape, window, shift) for shift in (before, after))
     index, inverse = np.argsort(old)[new], np.argsort(new)[old]
     with torch.inference_mode(False):  # the cache outlives the caller's inference mode, and training may meet it later
@@ -350,6 +388,16 @@ def _windows_per_kind(shape, window, shift):
     batch, height, breadth = shape
     kinds = _window_kinds(height // window, breadth // window, shift)
     return tuple(int(count) for count in batch * np.bincount(kinds.ravel(), minlength=4 if shift else 1))
+
+
+def _chunks(counts, most):
+    """Cut runs of windows of one kind into chunks; their sizes and kinds."""
+    sizes, kinds = [], []
+    for kind, count in enumerate(counts):
+        full, rest = divmod(count, most)
+        sizes += [most] * full + [rest] * bool(rest)
+        kinds += [kind] * (full + bool(rest))
+    return sizes, kinds
 
 
 def _shift_masks(window, shift):
