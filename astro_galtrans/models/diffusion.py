@@ -27,7 +27,6 @@ from astro_galtrans.tiling import tiled_map
 
 from .base import Estimate, Prediction, TranslationModel
 from .blocks import crop_to, pad_to_multiple, split_estimate
-from .losses import gaussian_nll, weighted_flux_mse
 from .schedule import loss_weight, noise_levels, preconditioning, random_levels, sample, white_noise
 
 __all__ = ["DiffusionTranslator"]
@@ -123,11 +122,8 @@ class DiffusionTranslator(TranslationModel):
         level = sigma[:, None, None, None]
         noisy = residual + level * white_noise(residual.shape, generator, source.device)
         error = self.denoise(source, fixed, noisy, sigma) - residual
-        yield {
-            "flux": weighted_flux_mse(estimate.mean, target, self.skip(source)),
-            "nll": 0.1 * gaussian_nll(fixed.mean, estimate.log_std, target),
-            "denoise": 0.1 * (loss_weight(level, SIGMA_DATA) * error.square()).mean(),
-        }
+        weighted = (loss_weight(level, SIGMA_DATA) * error.square()).mean()
+        yield self.content_losses(estimate, source, target) | {"denoise": 0.1 * weighted}
 
     @torch.inference_mode()
     def predict(self, source, plan, *, n_samples=1, seed=None, batch_size=1, progress=None):

@@ -3,9 +3,10 @@ Noise schedule, preconditioning and sampler steps of a diffusion model, as pure 
 
 Equations and algorithms are those of Karras, Aittala, Aila & Laine 2022, "Elucidating the Design Space of
 Diffusion-Based Generative Models" (EDM), NeurIPS 35, arXiv:2206.00364. As there, the noise level is the time:
-:math:`t = \sigma(t)`, and a noisy image is :math:`x = z + \sigma n` with n of unit variance. Arrays may be numpy or torch.
+:math:`t = \sigma(t)`, and a noisy image is :math:`x = z + \sigma n` with n of unit variance.
 """
 
+import itertools
 import math
 
 import torch
@@ -81,13 +82,21 @@ def preconditioning(sigma, sigma_data):
 
 
 def loss_weight(sigma, sigma_data):
-    """Return the weight of the denoiser's squared error: ``1 / c_out**2``, so that F's weighs alike everywhere (Table 1)."""
+    """Return the weight of the denoiser's squared error: ``1 / c_out**2``, so that F's is weighted by 1 (Table 1)."""
     return (sigma.square() + sigma_data**2) / (sigma * sigma_data).square()
 
 
 def random_levels(count, mean, std, generator=None, device=None):
-    """Noise levels to train on, ``[count]``: ln(sigma) is normal with this mean and standard deviation (Table 1)."""
-    return (mean + std * white_noise((count,), generator, device)).exp()
+    """
+    Noise levels to train on, ``[count]``: ln(sigma) is normal with this mean and standard deviation (Table 1).
+
+    Each level is random, but a batch has one from each of ``count`` equally likely ranges (Kingma et al. 2021,
+    arXiv:2107.00630, app. I.1), so that the loss depends less on the draw.
+    """
+    offset = torch.rand((), generator=generator, device=device if generator is None else generator.device)
+    quantile = (torch.arange(count, device=offset.device) + offset) / count
+    # float32 can round to 0 or 1, whose normal deviates are infinite
+    return (mean + std * torch.special.ndtri(quantile.clamp(1e-6, 1 - 1e-6))).exp().to(device)
 
 
 def white_noise(shape, generator=None, device=None):
@@ -97,7 +106,7 @@ def white_noise(shape, generator=None, device=None):
 
 
 def churned_level(sigma, steps, churn):
-    r"""Noise level after the churn of a stochastic sampler, :math:`\hat t = t + \gamma t` (Alg. 2; 0 leaves it alone)."""
+    r"""Noise level after the churn of a stochastic sampler, :math:`\hat t = t + \gamma t` (Alg. 2)."""
     return sigma * (1 + min(churn / steps, math.sqrt(2) - 1))
 
 
@@ -141,7 +150,7 @@ def sample(denoise, x, levels, *, churn=0.0, generator=None):
     array
         ``x``.
     """
-    for sigma, sigma_next in zip(levels[:-1], levels[1:], strict=True):
+    for sigma, sigma_next in itertools.pairwise(levels):
         start = churned_level(sigma, len(levels) - 1, churn)
         if churn:
             _add_noise(x, math.sqrt(start**2 - sigma**2), generator)
