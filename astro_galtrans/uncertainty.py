@@ -238,8 +238,8 @@ def _ratios(residual, std, select):
         usable = np.isfinite(value) & np.isfinite(sigma) & (sigma > 0)
         if not (usable.size and usable.all()):
             msg = (
-                f"band {band} has {usable.size} selected pixels, of which {np.count_nonzero(usable)} have a finite residual "
-                "and a positive standard deviation; select at least one pixel, and only such pixels"
+                f"band {band} has {usable.size} selected pixels, of which {np.count_nonzero(usable)} have a finite "
+                "residual and a positive standard deviation; select at least one pixel, and only such pixels"
             )
             raise ValueError(msg)
         yield np.abs(value) / sigma

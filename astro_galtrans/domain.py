@@ -1,0 +1,313 @@
+"""
+Is an image like those a translator was trained on? What can be read off it, compared with the translator's card.
+
+Measured are the pixel scale, and per band the sky noise, the seeing and the brightest pixel; `check` compares them with
+a ``validity`` range such as::
+
+    {"pixel_scale": [0.38, 0.41], "fwhm": {"r": [0.9, 1.6]}, "sky_rms": {"r": [0.02, 0.04]}, "peak": {"r": 90.0}}
+
+What a card does not limit, or an image does not tell, is not compared. Sky noise is estimated from a sample of pixels
+and seeing from a few dozen stars, so that a survey frame takes a fraction of a second.
+"""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from .exceptions import DomainError, DomainWarning
+
+__all__ = ["Violation", "check", "gaussian_fwhm", "measure", "seeing_from_stars", "sky_rms"]
+
+SEEING_CARDS = ("SEEING", "PSF_FWHM", "FWHM", "IQIMAGE", "IQFINAL")  # the last two are those of CFHT
+SIGMA_TO_FWHM = np.sqrt(8 * np.log(2))
+MAD_PER_SIGMA = 0.67449
+MIN_STARS = 5
+
+# what is measured: (name for people, unit, what to expect below the range, what to expect above it)
+QUANTITIES = {
+    "pixel_scale": ("pixel scale", "arcsec", "sizes are taken for larger", "sizes are taken for smaller"),
+    "fwhm": ("seeing (FWHM)", "arcsec", "sources come out too sharp", "sources come out too blurred"),
+    "sky_rms": ("sky rms", "flux units", "faint detail is taken for noise", "noise is taken for detail"),
+    "peak": ("brightest pixel", "flux units", "", "fluxes of bright cores are extrapolated"),
+}
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One quantity of an image that lies outside a translator's range."""
+
+    quantity: str  #: key of the validity range
+    band: str | None  #: None for what all bands share
+    value: float  #: what the image has
+    low: float
+    high: float
+
+    def __str__(self):
+        title, unit, below, above = QUANTITIES[self.quantity]
+        where = f" in band {self.band}" if self.band else ""
+        allowed = f"at most {self.high:.4g}" if self.low == -np.inf else f"from {self.low:.4g} to {self.high:.4g}"
+        expect = below if self.value < self.low else above
+        return f"{title}{where} is {self.value:.4g} {unit}; the translator was trained on {allowed}: {expect}"
+
+
+def check(measured, validity, strict=False, stacklevel=2):
+    """
+    Compare an image with a translator's range.
+
+    Parameters
+    ----------
+    measured : dict
+        From `measure`; None is not compared.
+    validity : dict
+        Of the translator's card: ``pixel_scale`` is ``[low, high]``; ``fwhm``, ``sky_rms`` and ``peak`` hold such a
+        pair, or only the highest value, per band. Bands and quantities it does not name are not limited.
+    strict : bool, optional
+        Raise instead of warning.
+    stacklevel : int, optional
+        As for `warnings.warn`.
+
+    Returns
+    -------
+    list of `Violation`
+
+    Raises
+    ------
+    DomainError
+        With ``strict``, if there is a violation; the message gives them all.
+    """
+    violations = list(_violations(measured, validity))
+    if strict and violations:
+        msg = "the image is outside the translator's range: " + "; ".join(map(str, violations))
+        raise DomainError(msg)
+    for violation in violations:
+        warnings.warn(str(violation), DomainWarning, stacklevel=stacklevel)
+    return violations
+
+
+def _violations(measured, validity):
+    for quantity in QUANTITIES:
+        values, limits = measured.get(quantity), validity.get(quantity)
+        if not isinstance(values, Mapping):
+            values, limits = {None: values}, {None: limits}
+        for band, value in values.items():
+            limit = (limits or {}).get(band)
+            if value is None or limit is None:
+                continue
+            low, high = limit if np.iterable(limit) else (-np.inf, limit)
+            if not low <= value <= high:
+                yield Violation(quantity, band, value, low, high)
+
+
+def measure(data, mask, bands, pixel_scale, meta=None):
+    """
+    Measure what can be compared with a translator's range.
+
+    Parameters
+    ----------
+    data : `numpy.ndarray` or sequence of `numpy.ndarray`
+        ``[C, H, W]``, or one ``[H, W]`` per band: flux per pixel in the source survey's unit, best before bands are
+        aligned, since resampling makes sky noise correlated and smaller.
+    mask : `numpy.ndarray`, sequence or None
+        True where a pixel is bad; not finite pixels are bad anyway. A sequence may hold None.
+    bands : sequence of str
+        Names of the bands.
+    pixel_scale : float
+        Side of a pixel (arcsec).
+    meta : dict, sequence or mapping of dict, optional
+        Header of the image; one per band, in order or by name, if there are several bands. A card such as ``SEEING``
+        (arcsec) takes precedence over stars; one that several bands share says nothing of any and is not used.
+
+    Returns
+    -------
+    dict
+        ``pixel_scale`` and, by band, ``fwhm`` (arcsec, see `gaussian_fwhm`), ``sky_rms`` and ``peak`` (flux unit):
+        floats, or None where the image does not tell.
+    """
+    masks = [None] * len(bands) if mask is None else mask
+    result = {"pixel_scale": float(pixel_scale), "fwhm": {}, "sky_rms": {}, "peak": {}}
+    for index, (band, plane, bad) in enumerate(zip(bands, data, masks, strict=True)):
+        good = np.isfinite(plane) if bad is None else np.isfinite(plane) & ~np.asarray(bad, dtype=bool)
+        noise = sky_rms(plane, good)
+        fwhm = _seeing_card(_header(meta, index, band, len(bands)), pixel_scale)
+        result["fwhm"][band] = seeing_from_stars(plane, good, noise, pixel_scale) if fwhm is None else fwhm
+        result["sky_rms"][band] = noise
+        result["peak"][band] = float(np.max(plane, where=good, initial=-np.inf)) if good.any() else None
+    return result
+
+
+def sky_rms(plane, good, n_pairs=150_000):
+    r"""
+    Return the rms of the sky noise in a pixel.
+
+    It is that of differences of neighbouring pixels, over :math:`\sqrt 2`, in the fainter half of the pairs. A galaxy
+    that fills the image hardly touches it: light varies little from a pixel to the next, and the sum of a pair, by
+    which the half is chosen, is independent of its difference. Noise is taken as white: in a resampled image, where
+    neighbours share noise, the result is too small.
+
+    Parameters
+    ----------
+    plane, good : `numpy.ndarray`
+        Image and usable pixels, ``[H, W]``.
+    n_pairs : int, optional
+        About how many pairs to use along each axis.
+
+    Returns
+    -------
+    float or None
+        None with too few usable pixels to tell.
+    """
+    step = max(1, int(np.sqrt(plane.size / n_pairs)))
+    both = []
+    for image, usable in ((plane, good), (plane.T, good.T)):
+        left, right = image[::step, :-1:step], image[::step, 1::step]
+        used = usable[::step, :-1:step] & usable[::step, 1::step]
+        used &= (left != 0) | (right != 0)  # images are padded with zeros, often unmasked
+        both.append(np.stack([left[used], right[used]]).astype(float))
+    left, right = np.concatenate(both, axis=1)
+    if left.size < 2 * MIN_STARS**2:
+        return None
+    total = left + right
+    difference = (left - right)[total <= np.median(total)]
+    return float(_clipped_rms(difference) / np.sqrt(2))
+
+
+def _clipped_rms(values):
+    """Robust rms of values around zero: that of a Gaussian whose part within three MAD-sigma is theirs."""
+    spread = np.median(np.abs(values)) / MAD_PER_SIGMA
+    inside = values[np.abs(values) <= 3 * spread]
+    # the rms of what is left also holds for coarsely digitised counts, where a MAD is a multiple of the step
+    return np.sqrt(np.mean(inside**2)) / 0.98658
+
+
+def _header(meta, index, band, n_bands):
+    """Return the header that belongs to one band, if any."""
+    if meta is None:
+        return {}
+    if not isinstance(meta, Mapping):
+        return meta[index] or {}
+    own = meta.get(band)
+    if isinstance(own, Mapping):
+        return own
+    return meta if n_bands == 1 else {}
+
+
+def _seeing_card(header, pixel_scale):
+    """Return the seeing (arcsec) a header states, or None."""
+    comments = getattr(header, "comments", {})
+    for card in SEEING_CARDS:
+        value = header.get(card)
+        if not isinstance(value, (int, float, np.number)):
+            continue
+        fwhm = float(value) * (pixel_scale if "pix" in str(comments[card] if comments else "").lower() else 1.0)
+        if 0 < fwhm < 60:  # surveys write 0, -1 or 99 for "not measured"
+            return fwhm
+    return None
+
+
+def seeing_from_stars(plane, good, noise, pixel_scale, max_stars=60):
+    """
+    Return the FWHM of the stars in an image.
+
+    Stars are the sources with peaks above 30 times the noise and no neighbour, whose sizes agree: saturated stars
+    and galaxies are larger, by differing amounts.
+
+    Parameters
+    ----------
+    plane, good : `numpy.ndarray`
+        Image and usable pixels, ``[H, W]``.
+    noise : float or None
+        Sky rms.
+    pixel_scale : float
+        Side of a pixel (arcsec).
+    max_stars : int, optional
+        Number of sources to measure, the brightest.
+
+    Returns
+    -------
+    float or None
+        Median FWHM (arcsec, as of `gaussian_fwhm`), or None if fewer than five stars are found.
+    """
+    half = int(np.clip(round(4 / pixel_scale), 5, 25))
+    if not noise or min(plane.shape) <= 2 * half:
+        return None
+    boxes = _isolated_sources(plane, good, noise, half)[:max_stars]
+    sizes = np.sort([fwhm for fwhm in map(gaussian_fwhm, boxes) if fwhm is not None])
+    if len(sizes) < MIN_STARS:
+        return None
+    # the star locus is where sizes crowd: the densest third of them
+    third = max(MIN_STARS, len(sizes) // 3)
+    start = np.argmin(sizes[third - 1 :] / sizes[: len(sizes) - third + 1])
+    stars = sizes[np.abs(sizes / np.median(sizes[start : start + third]) - 1) < 0.1]
+    return float(np.median(stars) * pixel_scale) if len(stars) >= MIN_STARS else None
+
+
+def _isolated_sources(plane, good, noise, half, max_pixels=200_000):
+    """Return sky-subtracted boxes around bright sources without neighbours, brightest first."""
+    sample = plane[::4, ::4][good[::4, ::4]]
+    if not sample.size:
+        return []
+    sky = np.median(sample)
+    # where noise is correlated, as in a smoothed image, only the scatter of pixels shows how high its peaks are
+    noise = max(noise, np.median(np.abs(sample - sky)) / MAD_PER_SIGMA)
+    bright = np.flatnonzero((plane > sky + 30 * noise) & good)
+    if bright.size > max_pixels:  # an image full of light: the brightest will do
+        bright = bright[np.argpartition(plane.flat[bright], -max_pixels)[-max_pixels:]]
+    y, x = np.unravel_index(bright, plane.shape)
+    inside = (y >= half) & (x >= half) & (y < plane.shape[0] - half) & (x < plane.shape[1] - half)
+    y, x = y[inside], x[inside]
+    for dy, dx in ((0, 1), (1, 0), (0, -1), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1)):
+        highest = plane[y, x] >= plane[y + dy, x + dx]
+        y, x = y[highest], x[highest]
+    order = np.argsort(-plane[y, x])
+    offset = np.arange(-half, half + 1)
+    outside = np.hypot(offset[:, None], offset) > 0.75 * half
+    boxes = []
+    for row, column in zip(y[order], x[order], strict=True):
+        window = slice(row - half, row + half + 1), slice(column - half, column + half + 1)
+        box, peak = plane[window] - sky, plane[row, column] - sky
+        # a second pixel as high as the peak is a neighbour, or the flat top of a saturated star
+        if good[window].all() and np.count_nonzero(box >= peak) == 1 and box[outside].max() < 0.1 * peak:
+            boxes.append(box)
+    return boxes
+
+
+def gaussian_fwhm(box, n_iter=20):
+    r"""
+    Return the FWHM of the Gaussian that is most like a source: adaptive moments (Bernstein & Jarvis 2002, section 3.1).
+
+    With a round Gaussian weight as wide as the source, the weighted second moment is half the width squared. For a PSF
+    with wings this lies between the width at half maximum and that of the noise-equivalent area (such as the
+    ``psf_width`` of SDSS); it includes the pixel.
+
+    Parameters
+    ----------
+    box : `numpy.ndarray`
+        Sky-subtracted image, odd and square, the source near its centre.
+    n_iter : int, optional
+        Number of iterations.
+
+    Returns
+    -------
+    float or None
+        FWHM in pixels; None if there is no such Gaussian of at least 1.3 pixels (a hot pixel, a cosmic ray, noise).
+    """
+    half = box.shape[0] // 2
+    offset = np.arange(-half, half + 1.0)
+    x0 = y0 = 0.0
+    variance = (half / 5) ** 2
+    for _ in range(n_iter):
+        x, y = offset - x0, offset - y0
+        weighted = box * np.exp(-0.5 * y**2 / variance)[:, None] * np.exp(-0.5 * x**2 / variance)
+        along_x, along_y, flux = weighted.sum(axis=0), weighted.sum(axis=1), weighted.sum()
+        if not flux > 0:
+            return None
+        dx, dy = along_x @ x / flux, along_y @ y / flux
+        moment = 0.5 * (along_x @ (x - dx) ** 2 + along_y @ (y - dy) ** 2) / flux
+        if not 0 < moment < variance or max(abs(x0), abs(y0)) > half / 2:
+            return None
+        # the weight narrows a Gaussian: 1 / moment = 1 / source + 1 / weight
+        x0, y0, variance = x0 + 2 * dx, y0 + 2 * dy, 1 / (1 / moment - 1 / variance)
+    fwhm = SIGMA_TO_FWHM * np.sqrt(variance)
+    return float(fwhm) if 1.3 <= fwhm < half else None
