@@ -1,8 +1,8 @@
 """
 Band names: from the many spellings of filters in headers, catalogues and filter collections to one short name.
 
-The canonical names are ``u g r i z y`` for the optical bands of the SDSS system and its relatives (MegaCam, HSC, DECam, LSST...),
-and the filter's own name for anything else (``J``, ``F606W``, ``NB921``, Johnson's ``R``).
+The canonical names are ``u g r i z y`` for the optical bands of the SDSS system and its relatives (MegaCam, HSC, DECam,
+LSST...), and the filter's own name for anything else (``J``, ``F606W``, ``NB921``, Johnson's ``R``).
 """
 
 import re
@@ -18,18 +18,19 @@ _MEGACAM = {
 }  # fmt: skip
 
 # Surveys and cameras whose filters are all of the SDSS kind: with one of these words, "R" means r and not Johnson's R.
-_SDSS_LIKE = frozenset(
-    "sdss sdss2010 sdssdr7 sloan cfht cfhtls megacam megaprime hsc des decam decals ps1 panstarrs gpc1 lsst lsst2016 lsst2023"
-    " lsstcam comcam kids omegacam ocam skymapper legacy unions ztf".split()
-)
+_SDSS_LIKE = frozenset({
+    "sdss", "sdss2010", "sdssdr7", "sloan", "cfht", "cfhtls", "megacam", "megaprime", "unions", "hsc", "des", "decam",
+    "decals", "legacy", "ps1", "panstarrs", "gpc1", "lsst", "lsst2016", "lsst2023", "lsstcam", "comcam", "kids",
+    "omegacam", "ocam", "skymapper", "ztf",
+})  # fmt: skip
 
-# u*, u', up, ustar, i2: marks that tell filters of one band apart; CFHTLS, SDSS (u'g'r'i'z' system) and HSC use them
-_MARKED = re.compile(r"([ugrizy])(\*|'|’|p|prime|star|s?2)?", re.IGNORECASE)
+# u*, u', up, ustar, i2: marks that tell filters of one band apart; CFHTLS, SDSS (u'g'r'i'z') and HSC use them
+_MARKED = re.compile(r"([ugrizy])(\*|'|’|p|prime|star|2)?", re.IGNORECASE)
 _GLUED = re.compile(r"(?:sdss|sloan|cfht|hsc|decam|des|ps1|lsst|kids)([ugrizy])", re.IGNORECASE)
 
 _CARDS = (
-    "FILTER", "BAND", "FILTNAM", "FILTNAM1", "FILTNAME", "FILTERS", "FILTERN", "INSFILTE", "FILTER1", "FILTER2", "FILTER01",
-    "FILT1", "FILT2", "ESO INS FILT1 NAME", "FPA.FILTERID", "FPA.FILTER",
+    "FILTER", "BAND", "FILTNAM", "FILTNAM1", "FILTNAME", "FILTERS", "FILTERN", "INSFILTE", "FILTER1", "FILTER2",
+    "FILTER01", "FILT1", "FILT2", "ESO INS FILT1 NAME", "FPA.FILTERID", "FPA.FILTER",
 )  # fmt: skip
 _EMPTY_WHEEL = frozenset(["", "clear", "none", "open", "blank", "empty", "n/a", "na", "air", "unknown"])
 
@@ -41,7 +42,7 @@ def parse_band(text):
     Parameters
     ----------
     text : str
-        For instance ``"g.MP9401"``, ``"sdss_g"``, ``"SDSS g"``, ``"cfht_megacam-g"``, ``"g'"``, ``"MP9401"`` or ``"HSC-G"``.
+        For instance ``"g.MP9401"``, ``"sdss_g"``, ``"cfht_megacam-g"``, ``"g'"``, ``"MP9401"`` or ``"HSC-G"``.
 
     Returns
     -------

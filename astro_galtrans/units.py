@@ -1,10 +1,10 @@
-"""
+r"""
 Flux units as surveys spell them, and AB zero points.
 
-The AB magnitude of a flux ``f`` is ``zeropoint - 2.5 log10(f)`` (Oke & Gunn 1983, ApJ 266, 713): the zero point is the AB
-magnitude of one flux unit. A maggy is the flux of an object of AB magnitude zero, so nanomaggies have the zero point 22.5;
-for a spectral flux density the definition :math:`m = -2.5 \\log_{10} f_\\nu - 48.60` (cgs) gives one jansky 8.90. Counts have
-the zero point that their calibration says.
+The AB magnitude of a flux ``f`` is ``zeropoint - 2.5 log10(f)`` (Oke & Gunn 1983, ApJ 266, 713): the zero point is the
+AB magnitude of one flux unit. A maggy is the flux of an object of AB magnitude zero, so that nanomaggies have the zero
+point 22.5; for a spectral flux density the definition :math:`m = -2.5 \log_{10} f_\nu - 48.60` (cgs) gives one jansky
+8.90. Counts have the zero point that their calibration says.
 """
 
 import re
@@ -80,7 +80,7 @@ def parse_unit(unit):
             warnings.simplefilter("ignore", u.UnitsWarning)
             return u.Unit(text)
     except ValueError as err:
-        msg = f"{unit!r} is not a unit this package knows; pass unit=, e.g. unit='nanomaggy', 'uJy', 'adu' or 'electron / s'"
+        msg = f"{unit!r} is not a known unit; pass unit=, e.g. unit='nanomaggy', 'uJy', 'adu' or 'electron / s'"
         raise ValueError(msg) from err
 
 
@@ -94,7 +94,7 @@ def flux_zeropoint(unit, meta=None, zeropoint=None):
         Unit of the flux in a pixel: maggies or a spectral flux density with any prefix, or counts
         (``adu``, ``DN``, ``count``, ``electron``, ``photon``), also per second.
     meta : mapping, optional
-        Header where the zero point of counts is looked up: `ZEROPOINT_CARDS`, then ``FLUXMAG0``, the counts of an object
+        Header where the zero point of counts is looked up: `ZEROPOINT_CARDS` and ``FLUXMAG0``, the counts of an object
         of AB magnitude zero. Exposure times are not applied: a zero point belongs to the pixel values as they are.
     zeropoint : float, optional
         AB magnitude of one count. It takes precedence over the header.
@@ -114,7 +114,7 @@ def flux_zeropoint(unit, meta=None, zeropoint=None):
     known = _physical_zeropoint(unit)
     if known is not None:
         if zeropoint is not None and abs(zeropoint - known) > _TOLERANCE:
-            msg = f"zeropoint={zeropoint} contradicts the unit {unit}, whose AB zero point is {known:.3f}; leave zeropoint= out"
+            msg = f"zeropoint={zeropoint} contradicts the unit {unit}, which has {known:.3f} (AB); leave zeropoint= out"
             raise ValueError(msg)
         return known
     _check_counts(unit)
@@ -161,10 +161,9 @@ def _check_counts(unit):
     elif isinstance(unit, u.function.FunctionUnitBase) or unit.is_equivalent(u.mag):
         hint = "magnitudes cannot hold the negative pixels of the sky: convert the image to flux first"
     else:
-        hint = (
-            "expected nanomaggies, maggies, Jy with any prefix, or counts (adu, DN, count, electron) with a zero point"
-        )
-    msg = f"the unit {unit.to_string() or 'dimensionless'!r} is not a flux per pixel; {hint}, or pass unit= if it is wrong"
+        hint = "expected nanomaggies, Jy with any prefix, or counts (adu, DN, count, electron) with a zero point"
+    name = unit.to_string() or "dimensionless"
+    msg = f"the unit {name!r} is not a flux per pixel; {hint}, or pass unit= if the image states a wrong one"
     raise ValueError(msg)
 
 
@@ -176,7 +175,9 @@ def _header_zeropoint(unit, meta):
         found[_FLUX_CARD] = _zeropoint_of_flux(cards[_FLUX_CARD])
     if not found:
         cards = ", ".join((*ZEROPOINT_CARDS, _FLUX_CARD))
-        msg = f"an image in {unit} needs a zero point: pass zeropoint= (AB magnitude of one {unit}) or a header with one of {cards}"
+        msg = (
+            f"no zero point for {unit}: pass zeropoint= (AB magnitude of one {unit}), or give the header one of {cards}"
+        )
         raise ValueError(msg)
     if max(found.values()) - min(found.values()) > _TOLERANCE:
         listed = ", ".join(f"{key} = {value:g}" for key, value in found.items())

@@ -1,9 +1,9 @@
 """
 The one door in and out: images of any accepted kind to a `BandStack` of plain arrays, and back to the same kind.
 
-Between the doors nothing knows where an image came from. `read` takes CCDData, NDData, HDUs, FITS paths, and lists and dicts
-of them; `write_like` gives back what came in, new, in the unit and on the grid of the stack; `write_fits` writes a file that
-`astropy.nddata.CCDData.read` reads.
+Between the doors nothing knows where an image came from. `read` takes CCDData, NDData, HDUs, FITS paths, and lists and
+dicts of them; `write_like` gives back what came in, new, in the unit and on the grid of the stack; `write_fits` writes
+a file that `astropy.nddata.CCDData.read` reads.
 """
 
 from ._cards import PROVENANCE_CARDS

@@ -14,6 +14,7 @@ from astropy.nddata import CCDData, InverseVariance, NDData, StdDevUncertainty, 
 from astropy.utils.exceptions import AstropyUserWarning
 
 from astro_galtrans.bands import band_from_header, known_band, parse_band
+
 from ._wcs import celestial_wcs, wcs_from_header
 
 __all__ = ["IMAGE_HDUS", "UNCERTAINTIES", "Image", "Origin", "take_apart"]
@@ -23,10 +24,10 @@ IMAGE_HDUS = (fits.PrimaryHDU, fits.ImageHDU)  # tile-compressed images are Imag
 UNCERTAINTIES = (StdDevUncertainty, VarianceUncertainty, InverseVariance)
 
 # Extensions that go with an image and are none themselves, by the first word of their names
-_COMPANIONS = frozenset(
-    "mask uncert flags psfimage d2imarr wcsdvarr err error sigma std rms var variance ivar invvar wht weight dq psf seg segmap"
-    " segmentation bkg background sky wcscorr".split()
-)
+_COMPANIONS = frozenset({
+    "mask", "dq", "flags", "uncert", "err", "error", "sigma", "std", "rms", "var", "variance", "ivar", "invvar", "wht",
+    "weight", "psf", "psfimage", "seg", "segmap", "segmentation", "bkg", "background", "sky", "d2imarr", "wcsdvarr",
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Origin:
 
     kind: type = CCDData  #: class of the object, or of the items of a list or dict; HDUList for files
     container: type | None = None  #: list, tuple or dict where each band came in its own object
-    cube: bool = True  #: whether an object without container had a band axis
+    cube: bool = True  #: whether one object held all bands, along an axis of their own
 
 
 @dataclass
@@ -53,7 +54,8 @@ class Image:
 
     @property
     def planes(self):
-        return self.data.shape[0] if self.data.ndim == 3 else 1
+        """Number of planes."""
+        return self.data.shape[-3] if self.data.ndim > 2 else 1
 
 
 def take_apart(image, wanted=()):
@@ -72,18 +74,16 @@ def take_apart(image, wanted=()):
     images : list of `Image`
     origin : `Origin`
     """
-    if isinstance(image, fits.HDUList):
-        return _whole(_from_hdulist(image, "the HDUList", wanted), fits.HDUList)
     if isinstance(image, Mapping) and not isinstance(image, fits.Header):
-        return _from_items(image.values(), dict, wanted, keys=[parse_band(key) for key in image])
-    if isinstance(image, list | tuple):
-        return _from_items(image, type(image) if type(image) in (list, tuple) else list, wanted)
+        return _from_items(list(image.values()), dict, wanted, keys=list(image))
+    if isinstance(image, list | tuple) and not isinstance(image, fits.HDUList):
+        return _from_items(image, tuple if isinstance(image, tuple) else list, wanted)
     images, kind = _open_one(image, "the image", wanted)
-    return _whole(images, kind)
+    return images, Origin(kind, cube=_is_cube(images))
 
 
-def _whole(images, kind):
-    return images, Origin(kind, cube=len(images) > 1 or images[0].data.ndim == 3)
+def _is_cube(images):
+    return len(images) > 1 or images[0].data.ndim > 2
 
 
 def _open_one(image, label, wanted):
@@ -103,31 +103,32 @@ def _open_one(image, label, wanted):
 
 def _from_items(items, container, wanted, keys=None):
     """Images of a list or dict; what was read from files only is given back as one file."""
-    items = list(items)
     if not items:
         msg = f"the {container.__name__} of images is empty; expected {ACCEPTED}"
         raise ValueError(msg)
-    images, kinds = [], []
-    for index, item in enumerate(items):
-        label = f"image {index}" if keys is None else f"image {keys[index]!r}"
-        opened, kind = _open_one(item, label, wanted)
-        if keys is not None:
-            if len(opened) != 1 or opened[0].planes != 1:
-                msg = f"{label} holds several bands; expected one image per key of the dict"
-                raise ValueError(msg)
-            opened[0].key = keys[index]
-        images += opened
-        kinds.append(kind)
+    labels = [f"image {index}" for index in range(len(items))] if keys is None else [f"image {key!r}" for key in keys]
+    opened = [_open_one(item, label, wanted) for item, label in zip(items, labels, strict=True)]
+    if keys is not None:
+        _name_by_keys([images for images, _ in opened], keys)
+    images = [image for images, _ in opened for image in images]
     if all(isinstance(item, str | os.PathLike) for item in items):
-        return images, Origin(fits.HDUList)
-    return images, Origin(kinds[0], container)
+        return images, Origin(fits.HDUList, cube=_is_cube(images))
+    return images, Origin(opened[0][1], container, cube=False)
+
+
+def _name_by_keys(opened, keys):
+    for images, key in zip(opened, keys, strict=True):
+        if len(images) != 1 or images[0].planes != 1:
+            msg = f"image {key!r} holds several bands; expected one image per key of the dict"
+            raise ValueError(msg)
+        images[0].key = parse_band(key)
 
 
 def _from_nddata(nddata, label):
-    # a CCDData read from a cube whose WCS astropy could not handle has it in its header still
     if nddata.wcs is not None:
         wcs = partial(celestial_wcs, nddata.wcs, np.ndim(nddata.data))
     else:
+        # a CCDData read from a cube with a WCS that astropy cannot handle in three axes has it in its header still
         wcs = partial(wcs_from_header, nddata.meta) if isinstance(nddata.meta, fits.Header) else _no_wcs
     return Image(np.asarray(nddata.data), nddata.uncertainty, nddata.mask, wcs, nddata.unit, nddata.meta, label)
 
@@ -149,9 +150,8 @@ def _from_hdu(hdu, hdulist, label):
             header.extend(hdulist[0].header, unique=True, useblanks=False)  # as CCDData.read does
         mask = hdulist["MASK"].data if "MASK" in hdulist else None
         uncertainty = _hdu_uncertainty(hdulist["UNCERT"]) if "UNCERT" in hdulist else None
-    wcs = partial(
-        wcs_from_header, hdu.header, hdulist
-    )  # of the HDU alone: the primary header's may be that of another image
+    # the WCS of this HDU alone: the primary header's may be that of another image
+    wcs = partial(wcs_from_header, hdu.header, hdulist)
     return Image(hdu.data, uncertainty, mask, wcs, header.get("BUNIT"), header, label)
 
 
@@ -163,10 +163,11 @@ def _hdu_uncertainty(hdu):
 def _from_hdulist(hdulist, label, wanted, extension=None):
     """Images of a FITS file: the extension asked for, one per band, or else the first."""
     if extension is not None:
-        return [_from_hdu(_extension(hdulist, extension, label), hdulist, f"{label}[{extension}]")]
-    candidates = [
-        hdu for hdu in hdulist if isinstance(hdu, IMAGE_HDUS) and len(hdu.shape) >= 2 and not _is_companion(hdu)
-    ]
+        image = _from_hdu(_extension(hdulist, extension, label), hdulist, f"{label}[{extension}]")
+        image.key = known_band(extension.lower()) if isinstance(extension, str) and image.planes == 1 else None
+        return [image]
+    # SDSS frames have sky vectors and tables behind the image
+    candidates = [hdu for hdu in hdulist if _is_image(hdu)]
     if not candidates:
         msg = f"{label} holds no image; its extensions are {', '.join(_extension_names(hdulist))}"
         raise ValueError(msg)
@@ -195,8 +196,9 @@ def _extension_names(hdulist):
     return [f"{index} {hdu.name}".rstrip() for index, hdu in enumerate(hdulist)]
 
 
-def _is_companion(hdu):
-    return re.split(r"[^a-z0-9]", hdu.name.lower(), maxsplit=1)[0] in _COMPANIONS
+def _is_image(hdu):
+    first_word = re.split(r"[^a-z0-9]", hdu.name.lower(), maxsplit=1)[0]
+    return isinstance(hdu, IMAGE_HDUS) and len(hdu.shape) >= 2 and first_word not in _COMPANIONS
 
 
 def _extension_band(hdu, wanted):
@@ -238,9 +240,9 @@ def _read_file(path):
         with warnings.catch_warnings():
             # astropy reads what there is of a truncated file, with a warning: half an image must not be translated
             warnings.filterwarnings("error", ".*truncated|Error validating header", AstropyUserWarning)
-            with fits.open(path, memmap=False, lazy_load_hdus=False) as hdulist:
+            with path.open("rb") as file, fits.open(file, memmap=False, lazy_load_hdus=False) as hdulist:
                 for hdu in hdulist:
-                    hdu.data  # noqa: B018  (read here, where the file is open and a fault is the file's)
+                    hdu.data  # noqa: B018 - read here, where the file is open and a fault is the file's
     except Exception as err:  # of many kinds: OSError, EOFError, zlib.error, TypeError from a buffer too short, ...
         msg = f"{path} cannot be read; it is truncated, damaged or not FITS: {' '.join(str(err).split())}"
         raise OSError(msg) from err

@@ -8,9 +8,10 @@ from astropy import units as u
 
 from astro_galtrans.bands import parse_bands
 from astro_galtrans.units import flux_factor, flux_zeropoint, parse_unit
+
 from . import _writers
 from ._cards import add_provenance, common_meta
-from ._layers import load
+from ._layers import load, narrowed
 from ._opening import Origin
 from ._wcs import same_grid
 
@@ -31,7 +32,7 @@ class BandStack:
     """
     Images of the same sky in several bands, as plain arrays.
 
-    While the bands lie on different grids, ``data``, ``variance``, ``mask`` and ``wcs`` are tuples with one item per band.
+    While the bands lie on different grids, ``data``, ``variance``, ``mask`` and ``wcs`` are tuples, one item per band.
 
     Attributes
     ----------
@@ -49,7 +50,7 @@ class BandStack:
         Unit of all planes.
     zeropoint : float
         AB magnitude of one flux unit, for all planes.
-    meta : mapping
+    meta : `~astropy.io.fits.Header` or dict
         Cards that hold for every band and do not go stale when the image is translated.
     origin : `Origin`
         The kind of object that came in.
@@ -68,14 +69,9 @@ class BandStack:
     @property
     def planes(self):
         """List of one `Plane` per band."""
-        none = [None] * len(self.bands)
-        columns = (
-            self.data,
-            none if self.variance is None else self.variance,
-            none if self.mask is None else self.mask,
-            self.grids,
-        )
-        return [Plane(*plane) for plane in zip(*columns, strict=True)]
+        none = (None,) * len(self.bands)
+        variance, mask = (none if column is None else column for column in (self.variance, self.mask))
+        return [Plane(*plane) for plane in zip(self.data, variance, mask, self.grids, strict=True)]
 
     @property
     def grids(self):
@@ -120,8 +116,8 @@ class BandStack:
         Parameters
         ----------
         **provenance
-            Any of the names in `PROVENANCE_CARDS`: ``translator``, ``weights_hash``, ``version``, ``seed``, ``date``, ``alignment``
-            and others. Each goes to the card given there; None is left out.
+            Any of the names in `PROVENANCE_CARDS`: ``translator``, ``weights_hash``, ``version``, ``seed``, ``date``,
+            ``alignment`` and others. Each goes to the card given there; None is left out.
 
         Returns
         -------
@@ -145,8 +141,8 @@ def read(image, bands=None, *, zeropoint=None, unit=None, align=True):
         One object may hold one band (2-D) or several (3-D: band, y, x). Paths may end in ``.fits``, ``.fz``, ``.gz`` or
         ``.bz2`` and name an extension, ``"file.fits[SCI]"``. The keys of a dict are band names.
     bands : str or iterable of str, optional
-        Band of each plane, in order; for a dict, which of its entries to take, in order. Where absent, the bands come from
-        the dict's keys, or from ``FILTER``-like cards (``BANDS`` or ``BAND1``... for a cube).
+        The bands to take, in order. Where an image says which bands it holds (keys of a dict, names of extensions,
+        ``FILTER``-like cards, ``BANDS`` or ``BAND1``... for a cube) they are found by name; else they name the planes.
     zeropoint : float or mapping of str to float, optional
         AB magnitude of one count, for all bands or by band; for an image in counts whose header has none.
     unit : str or `~astropy.units.UnitBase`, optional
@@ -171,12 +167,12 @@ def read(image, bands=None, *, zeropoint=None, unit=None, align=True):
     """
     layers, origin = load(image, bands, unit=unit, zeropoint=zeropoint)
     first = layers[0]
-    planes = [_in_unit_of(first, layer) for layer in layers]
+    gathered = _gather([_in_unit_of(first, layer) for layer in layers], tuple(layer.band for layer in layers))
     meta = common_meta([layer.meta for layer in layers])
-    gathered = _gather(planes, parse_bands([layer.band for layer in layers]))
     stack = BandStack(**gathered, unit=first.unit, zeropoint=first.zeropoint, meta=meta, origin=origin)
     if not (align or stack.on_one_grid):
-        msg = f"bands lie on other grids than {stack.bands[0]!r}: {', '.join(_off_grid(stack))}; align them or leave align=True"
+        off = ", ".join(_off_grid(stack))
+        msg = f"bands on another grid than {stack.bands[0]}: {off}; align=True resamples them to one"
         raise ValueError(msg)
     return stack
 
@@ -206,7 +202,8 @@ def select(stack, bands):
         return stack
     missing = [band for band in wanted if band not in stack.bands]
     if missing:
-        msg = f"missing bands: {', '.join(missing)}; the image has {', '.join(stack.bands)} and {', '.join(wanted)} are needed"
+        has, needs = ", ".join(stack.bands), ", ".join(wanted)
+        msg = f"missing bands: {', '.join(missing)}; the image has {has}, and {needs} are needed"
         raise ValueError(msg)
     planes = dict(zip(stack.bands, stack.planes, strict=True))
     return stack.with_planes([planes[band] for band in wanted], bands=wanted)
@@ -240,14 +237,16 @@ def write_like(stack, origin=None):
     Parameters
     ----------
     stack : `BandStack`
+        On one grid.
     origin : `Origin`, optional
         The kind wanted; by default that of the stack.
 
     Returns
     -------
     object
-        CCDData, NDData or a subclass, HDU, HDUList, or a list or dict of them with one item per band; an HDUList for what was
-        read from files. A single HDU has no room for mask and uncertainty: bad pixels are NaN in it.
+        CCDData, NDData or a subclass, HDU, HDUList, or a list or dict of them with one item per band; an HDUList for
+        what was read from files. It shares no array with the stack. A single HDU has no room for mask and
+        uncertainty: bad pixels are NaN in it.
     """
     return _writers.write_like(stack, stack.origin if origin is None else origin)
 
@@ -268,7 +267,9 @@ def write_fits(image, path, overwrite=False):
     Raises
     ------
     OSError
-        If the file exists and ``overwrite`` is false, or its folder does not exist.
+        If the file exists and ``overwrite`` is false, or its folder does not exist or cannot be written to.
+    ValueError
+        If FITS has no keywords for the WCS.
     """
     _writers.check_writable(path, overwrite)
     if not isinstance(image, _writers.FITS_KINDS):
@@ -287,14 +288,19 @@ def _gather(planes, bands):
         "mask": _masks(planes),
     }
     grids = tuple(plane.wcs for plane in planes)
-    first = planes[0]
-    if all(
-        plane.data.shape == first.data.shape and same_grid(plane.wcs, first.wcs, first.data.shape)
-        for plane in planes[1:]
-    ):
+    if all(_same_grid(plane, planes[0]) for plane in planes[1:]):
         columns = {name: None if column is None else np.stack(column) for name, column in columns.items()}
-        grids = first.wcs
-    return {**columns, "wcs": grids, "bands": tuple(bands)}
+        grids = grids[0]
+    return {**columns, "wcs": grids, "bands": bands}
+
+
+def _same_grid(plane, first):
+    return plane.data.shape == first.data.shape and same_grid(plane.wcs, first.wcs, first.data.shape)
+
+
+def _off_grid(stack):
+    first, *others = stack.planes
+    return [band for band, plane in zip(stack.bands[1:], others, strict=True) if not _same_grid(plane, first)]
 
 
 def _one_dtype(arrays):
@@ -321,21 +327,14 @@ def _masks(planes):
 def _in_unit_of(first, layer):
     """Plane of a layer, in the unit of the first one."""
     plane = Plane(layer.data, layer.variance, layer.mask, layer.wcs)
-    return (
-        plane if layer.zeropoint == first.zeropoint else _scaled(plane, flux_factor(layer.zeropoint, first.zeropoint))
-    )
+    same = layer.zeropoint == first.zeropoint
+    return plane if same else _scaled(plane, flux_factor(layer.zeropoint, first.zeropoint))
 
 
 def _scaled(plane, factor):
-    # the factor takes the dtype of the array, so that float32 stays float32
-    variance = None if plane.variance is None else plane.variance * plane.variance.dtype.type(factor**2)
-    return plane._replace(data=plane.data * plane.data.dtype.type(factor), variance=variance)
-
-
-def _off_grid(stack):
-    first = stack.planes[0]
-    return [
-        band
-        for plane, band in zip(stack.planes, stack.bands, strict=True)
-        if plane.data.shape != first.data.shape or not same_grid(plane.wcs, first.wcs, first.data.shape)
-    ]
+    # the factor takes the dtype of the data, so that float32 stays float32; its square may not fit in there
+    data = plane.data * plane.data.dtype.type(factor)
+    variance = plane.variance
+    if variance is not None:
+        variance = narrowed(variance.astype(np.float64) * factor**2, data.dtype)
+    return plane._replace(data=data, variance=variance)

@@ -1,8 +1,8 @@
 """
 World coordinates at the door: out of headers and objects, and back into headers.
 
-Everything behind the door sees one kind of WCS: celestial, with the two axes of an image. FITS WCS of cubes are reduced to it,
-and written back in a form that a cube's header can hold.
+Everything behind the door sees one kind of WCS: celestial, with the two axes of an image. FITS WCS of cubes are reduced
+to it, and written back in a form that a cube's header can hold.
 """
 
 import re
@@ -12,7 +12,7 @@ from functools import reduce
 import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
-from astropy.wcs import WCS, FITSFixedWarning, NoConvergence
+from astropy.wcs import WCS, DistortionLookupTable, FITSFixedWarning, NoConvergence
 from astropy.wcs.utils import pixel_to_pixel
 from astropy.wcs.wcsapi import SlicedLowLevelWCS
 
@@ -20,12 +20,15 @@ __all__ = ["celestial_wcs", "is_wcs_card", "same_grid", "wcs_from_header", "wcs_
 
 _WCS_CARD = re.compile(
     r"""(
-    (CTYPE|CUNIT|CRVAL|CRPIX|CDELT|CROTA|CNAME|CRDER|CSYER)\d+[A-Z]?     # axes
-    | (PC|CD|PV|PS)\d+_\d+[A-Z]? | (PC|CD)\d{6} | CNPIX\d                 # matrix and parameters, modern and old
+    # axes; matrix and parameters, modern and old; frame
+    (CTYPE|CUNIT|CRVAL|CRPIX|CDELT|CROTA|CNAME|CRDER|CSYER)\d+[A-Z]?
+    | (PC|CD|PV|PS)\d+_\d+[A-Z]? | (PC|CD)\d{6} | CNPIX\d
     | (WCSAXES|WCSNAME|LONPOLE|LATPOLE|RADESYS|EQUINOX)[A-Z]? | RADECSYS | EPOCH | WCSDIM | MJDREF[IF]?
-    | (A|B|AP|BP)_(ORDER|DMAX|\d+_\d+)                                    # SIP
-    | (CPDIS|CPERR|CQDIS|CQERR|DP|DQ)\d+(\..*)? | DVERR\d* | D2IM(DIS|ERR)?\d+(\..*)? | D2IM(EXT|ERR) | AXISCORR   # tables
-    | LT[MV]\d(_\d)? | AT[MV]\d(_\d)? | WAT\d_\d+ | WAXMAP\d+             # IRAF
+    # distortions: SIP, lookup tables
+    | (A|B|AP|BP)_(ORDER|DMAX|\d+_\d+)
+    | (CPDIS|CPERR|CQDIS|CQERR|DP|DQ)\d+(\..*)? | DVERR\d* | D2IM(DIS|ERR)?\d+(\..*)? | D2IM(EXT|ERR) | AXISCORR
+    # IRAF
+    | LT[MV]\d(_\d)? | AT[MV]\d(_\d)? | WAT\d_\d+ | WAXMAP\d+
     )""",
     re.VERBOSE,
 )
@@ -152,12 +155,12 @@ def wcs_to_header(wcs, ndim=2):
     Returns
     -------
     header : `~astropy.io.fits.Header`
-        Of the two celestial axes (``WCSAXES = 2``), for a cube too: that is what `~astropy.nddata.CCDData.write` makes of a cube
-        with a two-axis WCS, astropy completes it with a linear third axis on reading, and no world coordinate is made up
-        for the bands. With three axes astropy refuses SIP, so in a cube SIP is written as the equal TPV polynomial.
+        Of the two celestial axes (``WCSAXES = 2``), for a cube too: that is what `~astropy.nddata.CCDData.write` makes
+        of a cube with a two-axis WCS, astropy completes it with a linear third axis on reading, and no world coordinate
+        is made up for the bands. With three axes astropy refuses SIP, so in a cube SIP is written as the equal TPV.
     tables : list of `~astropy.io.fits.ImageHDU`
-        Lookup-table distortions. `~astropy.nddata.CCDData.read` passes these over (it leaves the WCS None);
-        `astro_galtrans.bandstack.read` does not.
+        Lookup-table distortions. `~astropy.nddata.CCDData.read` cannot use these (it leaves the WCS None);
+        `astro_galtrans.bandstack.read` does.
 
     Raises
     ------
@@ -165,10 +168,12 @@ def wcs_to_header(wcs, ndim=2):
         If FITS has no keywords for it.
     """
     if not isinstance(wcs, WCS) or wcs.wcs.tab:
-        msg = f"a WCS of kind {type(wcs).__name__} has no FITS keywords; keep the object, or ask for an output grid with a FITS WCS"
+        msg = f"a WCS of kind {type(wcs).__name__} has no FITS keywords; keep the object, or resample to a FITS WCS"
         raise ValueError(msg)
-    if ndim > 2 and wcs.sip is not None:
-        wcs = _sip_as_tpv(wcs)
+    if ndim > 2 and wcs.sip is not None and not any((wcs.cpdis1, wcs.cpdis2, wcs.det2im1, wcs.det2im2)):
+        wcs = _sip_as_tpv(wcs)  # not beside tables, which astropy refuses in a cube anyway
+    if wcs.cpdis1 is not None and wcs.cpdis2 is None:
+        wcs = _with_second_table(wcs)
     primary, *tables = wcs.to_fits(relax=True)
     header = fits.Header([card for card in primary.header.cards if is_wcs_card(card.keyword)])
     return header, tables
@@ -203,12 +208,21 @@ def _checked(wcs):
     raise ValueError(msg)
 
 
+def _with_second_table(wcs):
+    """Give the second axis a table of zeros: astropy cannot read its own header with a table for the first alone (8.0)."""
+    first = wcs.cpdis1
+    wcs = wcs.deepcopy()
+    wcs.cpdis2 = DistortionLookupTable(np.zeros_like(first.data), first.crpix, first.crval, first.cdelt)
+    return wcs
+
+
 def _sip_as_tpv(wcs):
     """
     Return the TPV equal to a TAN-SIP.
 
-    SIP adds polynomials A, B to pixel offsets u, v and then applies the CD matrix (Shupe et al. 2005, ASPC 347, 491); TPV applies the
-    matrix first. With (u, v) = CD^-1 (x, y) one turns into the other exactly, up to TPV's degree 7 (Shupe et al. 2012, SPIE 8451).
+    SIP adds polynomials A, B to pixel offsets u, v and then applies the CD matrix (Shupe et al. 2005, ASPC 347, 491);
+    TPV applies the matrix first. With (u, v) = CD^-1 (x, y) one turns into the other exactly, up to TPV's degree 7
+    (Shupe et al. 2012, Proc. SPIE 8451, 84511M).
     """
     degree = max(wcs.sip.a_order, wcs.sip.b_order)
     if degree >= len(_TPV_FIRST_TERM) or not all(ctype.endswith("TAN-SIP") for ctype in wcs.wcs.ctype):

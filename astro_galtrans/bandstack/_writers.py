@@ -2,12 +2,13 @@
 
 import os
 import uuid
-from collections.abc import Mapping
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
 from astropy.nddata import CCDData, NDData, StdDevUncertainty
+from astropy.wcs import WCS
 
 from ._cards import set_card
 from ._wcs import wcs_to_header
@@ -19,28 +20,35 @@ FITS_KINDS = (fits.HDUList, fits.PrimaryHDU, fits.ImageHDU)
 
 def write_like(stack, origin):
     """See `astro_galtrans.bandstack.write_like`."""
+    if not stack.on_one_grid:
+        msg = "the bands lie on different grids; align them before writing"
+        raise ValueError(msg)
     if origin.container is None:
-        return _make(stack, origin.kind, flat=not origin.cube and len(stack.bands) == 1)
+        return _make(stack, origin.kind, flat=_is_flat(stack, origin))
     items = {band: _make(_single(stack, index), origin.kind, flat=True) for index, band in enumerate(stack.bands)}
     return items if origin.container is dict else origin.container(items.values())
 
 
-def to_hdulist(stack, flat=False):
+def _is_flat(stack, origin):
+    return not origin.cube and len(stack.bands) == 1
+
+
+def to_hdulist(stack, flat=None):
     """
-    FITS form of a stack: the image in the primary HDU, then ``MASK`` and ``UNCERT`` as `~astropy.nddata.CCDData` has them.
+    FITS form of a stack: the image in the primary HDU, then ``MASK`` and ``UNCERT`` as CCDData has them.
 
     Parameters
     ----------
     stack : `~astro_galtrans.bandstack.BandStack`
         On one grid.
     flat : bool, optional
-        Whether to leave the band axis out; for one band.
+        Whether to leave the band axis out; by default where there is one band and it came without.
 
     Returns
     -------
     `~astropy.io.fits.HDUList`
     """
-    data, deviation, mask = _arrays(stack, flat)
+    data, deviation, mask = _arrays(stack, _is_flat(stack, stack.origin) if flat is None else flat)
     header, tables = _header(stack, data.ndim)
     hdulist = fits.HDUList([fits.PrimaryHDU(data, header)])
     if mask is not None:
@@ -95,11 +103,11 @@ def write_hdulist(hdus, path, overwrite=False):
     """
     check_writable(path, overwrite)
     path = Path(path).expanduser()
-    # beside the output, so that the last step is a rename on one file system; its suffix tells astropy whether to compress
+    # beside the output, so that the last step is a rename on one file system; the suffix tells astropy to compress
     partial = path.with_name(f".{uuid.uuid4().hex}-{path.name}")
     try:
         hdus.writeto(partial, output_verify="exception")
-        os.replace(partial, path)
+        partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -115,13 +123,16 @@ def _make(stack, kind, flat):
 
 def _nddata(stack, kind, flat):
     data, deviation, mask = _arrays(stack, flat)
-    parts = {"unit": stack.unit, "mask": mask, "wcs": stack.wcs, "meta": _described(stack)}
-    for candidate in (kind, CCDData, NDData) if issubclass(kind, CCDData) else (kind, NDData):
+    wcs = deepcopy(stack.wcs) if isinstance(stack.wcs, WCS) else stack.wcs
+    parts = {"unit": stack.unit, "mask": mask, "wcs": wcs, "meta": _described(stack)}
+    # from the class itself to the plainest, for subclasses whose constructors ask for something else
+    candidates = [kind, *(base for base in (CCDData, NDData) if issubclass(kind, base) and base is not kind)]
+    for candidate in candidates:
         uncertainty = None if deviation is None else StdDevUncertainty(deviation)
         try:
             return candidate(data, uncertainty=uncertainty, **parts)
-        except (TypeError, ValueError):  # a subclass whose constructor asks for something else
-            if candidate is NDData:
+        except (TypeError, ValueError):
+            if candidate is candidates[-1]:
                 raise
     return None
 
@@ -143,11 +154,8 @@ def _hdu(stack, kind, flat):
 
 def _arrays(stack, flat):
     """Copies of data, standard deviation and mask: what goes out shares nothing with the stack."""
-    if not stack.on_one_grid:
-        msg = "the bands lie on different grids; align them before writing"
-        raise ValueError(msg)
     plane = 0 if flat else slice(None)
-    deviation = None if stack.variance is None else np.sqrt(stack.variance[plane]).astype(stack.data.dtype)
+    deviation = None if stack.variance is None else np.sqrt(stack.variance[plane]).astype(stack.data.dtype, copy=False)
     return stack.data[plane].copy(), deviation, None if stack.mask is None else stack.mask[plane].copy()
 
 
@@ -159,10 +167,10 @@ def _described(stack):
     """Copy of the stack's meta, with what its own reader needs to read the object again."""
     meta = stack.meta.copy()
     if len(stack.bands) == 1:
-        set_card(meta, "FILTER", stack.bands[0], "band")
+        set_card(meta, "FILTER", stack.bands[0])
     else:
-        set_card(meta, "BANDS", ",".join(stack.bands), "bands, in the order of the planes")
-    set_card(meta, "MAGZERO", float(stack.zeropoint), "AB magnitude of one flux unit")
+        set_card(meta, "BANDS", ",".join(stack.bands))
+    set_card(meta, "MAGZERO", float(stack.zeropoint))
     return meta
 
 
@@ -170,7 +178,7 @@ def _header(stack, ndim):
     """FITS header of an image, and the extensions that its WCS needs."""
     described = _described(stack)
     header = described if isinstance(described, fits.Header) else _to_header(described)
-    header["BUNIT"] = (stack.unit.to_string(), "unit of the pixels")
+    set_card(header, "BUNIT", stack.unit.to_string())
     wcs_header, tables = wcs_to_header(stack.wcs, ndim)
     for card in wcs_header.cards:
         header.append(card, end=True)  # one by one: a distortion record has several cards of one name
@@ -181,11 +189,12 @@ def _to_header(meta):
     """Header with what of a dict FITS can hold."""
     header = fits.Header()
     for key, value in meta.items():
-        key = str(key)
+        name = str(key) if len(str(key)) <= 8 else f"HIERARCH {key}"
+        if not isinstance(value, str | bool | int | float | complex | np.generic):
+            continue
         try:
-            header[key if len(key) <= 8 else f"HIERARCH {key}"] = (
-                value.item() if isinstance(value, np.generic) else value
-            )
-        except (ValueError, TypeError):  # arrays, NaN, nested mappings, text that is not ASCII
+            fits.Card(name, value).verify("exception")
+            set_card(header, name, value)
+        except (ValueError, fits.VerifyError):  # NaN, text that is not ASCII or too long
             continue
     return header
