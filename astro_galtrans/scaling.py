@@ -2,8 +2,8 @@ r"""
 Flux scaling: survey flux per pixel to the units networks work in, and back.
 
 Networks see asinh magnitudes (Lupton, Gunn & Szalay 1999, AJ 118, 1406), linear near the sky and logarithmic in
-bright cores: :math:`u = \operatorname{arcsinh}(f / b)` with one softening flux :math:`b` per band. The softening is a few
-times the sky noise, so that blank sky is of order 0.3 and the brightest cores of order 10.
+bright cores: :math:`u = \operatorname{arcsinh}(f / b)` with one softening flux :math:`b` per band. The softening is
+a few times the sky noise, so that blank sky is of order 0.3 and the brightest cores of order 10.
 """
 
 from dataclasses import dataclass
@@ -56,7 +56,7 @@ class AsinhScaling:
         return b * np.sinh(scaled)
 
     def derivative(self, scaled):
-        """d flux / d network units at ``scaled``: what turns a small standard deviation into flux."""
+        """Return d flux / d network units at ``scaled``: what turns a small standard deviation into flux."""
         scaled, b = self._column(scaled)
         return b * np.cosh(scaled)
 

@@ -13,6 +13,8 @@ import numpy as np
 
 __all__ = ["Band", "Survey", "get_survey", "list_surveys"]
 
+COLUMNS = "band", "fwhm", "sky_rms", "electrons", "filter", "source"
+
 
 @dataclass(frozen=True)
 class Band:
@@ -84,8 +86,8 @@ def _load():
 
 def _survey(name, title, rows):
     bands = tuple(
-        Band(str(r["band"]), float(r["fwhm"]), float(r["sky_rms"]), float(r["electrons"]), str(r["filter"]), str(r["source"]))
-        for r in rows
+        Band(str(band), float(fwhm), float(rms), float(electrons), str(curve), str(source))
+        for band, fwhm, rms, electrons, curve, source in rows.iterrows(*COLUMNS)
     )
     return Survey(name, title, float(rows["pixel_scale"][0]), str(rows["flux_unit"][0]), float(rows["zeropoint"][0]), bands)
 

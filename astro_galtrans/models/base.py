@@ -108,9 +108,10 @@ class TranslationModel(nn.Module, ABC):
         settings = cls.PRESETS[preset] | changes
         unknown = set(changes) - set(cls.PRESETS[preset])
         if unknown:
-            word = sorted(unknown)[0]
-            near = get_close_matches(word, cls.PRESETS[preset], n=1, cutoff=0.0)
-            msg = f"{cls.name} has no setting {word!r}; did you mean {near[0]!r}? (all: {', '.join(cls.PRESETS[preset])})"
+            word = min(unknown)
+            known = cls.PRESETS[preset]
+            near = get_close_matches(word, known, n=1, cutoff=0.0)
+            msg = f"{cls.name} has no setting {word!r}; did you mean {near[0]!r}? (all: {', '.join(known)})"
             raise ValueError(msg)
         model = cls(in_bands, out_bands, scale, **settings)
         model.settings = settings

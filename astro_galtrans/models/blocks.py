@@ -28,6 +28,7 @@ class SkipConnection(nn.Module):
         self.identity = tuple(in_bands) == tuple(out_bands)
 
     def forward(self, source):
+        """Source ``[B, C_in, H, W]`` to ``[B, C_out, scale*H, scale*W]``."""
         x = source if self.identity else torch.einsum("oi,bihw->bohw", self.weights, source)
         if self.scale == 1:
             return x

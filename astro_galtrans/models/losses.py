@@ -41,8 +41,8 @@ def gaussian_nll(mean, log_std, target):
     r"""
     Negative log-likelihood of the target's flux, :math:`\langle \ln s + e^2 / 2 s^2 \rangle`.
 
-    :math:`e = (\sinh m - \sinh t) / \cosh m` is the flux error in network units by error propagation at the mean, so that
-    ``std * d flux/d u`` at the mean is the standard deviation of the flux. All ``[B, C, H, W]``.
+    :math:`e = (\sinh m - \sinh t) / \cosh m` is the flux error in network units by error propagation at the mean,
+    so that ``std * d flux/d u`` at the mean is the standard deviation of the flux. All ``[B, C, H, W]``.
     """
     error = (torch.sinh(mean) - torch.sinh(target)) / torch.cosh(mean)
     return (log_std + 0.5 * error.square() * torch.exp(-2 * log_std)).mean()

@@ -21,7 +21,8 @@ def _table():
     table = dict(BUILT_IN)
     for point in entry_points(group="astro_galtrans.models"):
         if point.name in table:
-            msg = f"two networks are called {point.name!r}: {table[point.name]} and {point.value}; uninstall one of them"
+            both = f"{table[point.name]} and {point.value}"
+            msg = f"two networks are called {point.name!r}: {both}; uninstall one of them"
             raise ValueError(msg)
         table[point.name] = point.value
     return table

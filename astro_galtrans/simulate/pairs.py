@@ -5,12 +5,13 @@ A pair set is a folder of shards, ``shard-00000/`` and so on, each with
 
 - ``source.npy``  float32 ``[N, C, size, size]``, source survey's flux unit per pixel,
 - ``target.npy``  float32 ``[N, C', scale*size, scale*size]``, target survey's flux unit per (finer) pixel,
-- ``signal.npy``  uint8, ``[N, C', scale*size, scale*size // 8]``: bits (`numpy.packbits`) of the target pixels whose noise-free flux
+- ``signal.npy``  uint8, ``[N, C', scale*size, scale*size // 8]``: bits (`numpy.packbits`) of the target pixels
+  whose noise-free flux
   exceeds `SIGNAL` sigma of the sky,
 - ``truth.ecsv``  one row per pair: redshift, magnitudes, size, seeing.
 
-and of ``pairs.json``, the settings. A shard appears whole (it is written beside and renamed), so an interrupted run goes on
-where it stopped; pair ``i`` depends on the seed and ``i`` only, whatever the number of workers.
+and of ``pairs.json``, the settings. A shard appears whole (it is written beside and renamed), so an interrupted run
+goes on where it stopped; pair ``i`` depends on the seed and ``i`` only, whatever the number of workers.
 """
 
 import json
@@ -46,7 +47,7 @@ class PairSettings:
     scale: int = 2
     size: int = 64  #: side of the source stamp (source pixels)
     seed: int = 1
-    seeing_spread: float = 0.10  #: log-normal scatter of the source's seeing
+    seeing_spread: float = 0.13  #: log-normal scatter of the source's seeing
     kind: str | None = None  #: one kind of stamp for all (see `astro_galtrans.simulate.population.KINDS`)
 
     @property
@@ -150,7 +151,9 @@ def _claim(directory, settings):
         there = json.loads(path.read_text(encoding="utf8"))
         if there != asdict(settings):
             differ = {k: (there.get(k), v) for k, v in asdict(settings).items() if there.get(k) != v}
-            msg = f"{directory} holds pairs made with other settings (there, asked for): {differ}; choose another folder"
+            msg = (
+                f"{directory} holds pairs made with other settings (there, asked for): {differ}; choose another folder"
+            )
             raise ValueError(msg)
         return
     temporary = path.with_suffix(".tmp")
@@ -196,7 +199,8 @@ class PairSet:
         path = self.directory / "pairs.json"
         self.shards = sorted(self.directory.glob("shard-*"))
         if not path.exists() or not self.shards:
-            msg = f"{self.directory} is not a pair set (no pairs.json, or no finished shard); make one with: galtrans simulate"
+            why = "no pairs.json, or no finished shard"
+            msg = f"{self.directory} is not a pair set ({why}); make one with: galtrans simulate"
             raise FileNotFoundError(msg)
         self.settings = PairSettings(**json.loads(path.read_text(encoding="utf8")))
 

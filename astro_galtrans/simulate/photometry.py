@@ -2,8 +2,8 @@
 Magnitudes of model spectra through survey filters.
 
 Galaxy spectra are the Coleman, Wu & Weedman (1980, ApJS 43, 393) templates that GalSim ships, reddened by the law of
-Calzetti et al. (2000, ApJ 533, 682) in the galaxy's rest frame; stars are black bodies. Filter curves come from speclite.
-Everything is tabulated once, with the SDSS r band as the anchor: a table gives ``m(band) - m(SDSS r)``.
+Calzetti et al. (2000, ApJ 533, 682) in the galaxy's rest frame; stars are black bodies. Filter curves come from
+speclite. Everything is tabulated once, with the SDSS r band as the anchor: a table gives ``m(band) - m(SDSS r)``.
 """
 
 from functools import cache

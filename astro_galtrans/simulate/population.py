@@ -2,10 +2,11 @@
 What is on the sky: scenes of galaxies and stars, with their truth.
 
 A scene is what a perfect telescope would see in a stamp: elliptical Sersic profiles and point sources (stars, and the
-knots of star-forming discs), each with a flux in every band of both surveys. Distributions are simple and stated here; they
-are made to cover what survey frames hold, not to be a model of galaxy formation:
+knots of star-forming discs), each with a flux in every band of both surveys. Distributions are simple and stated
+here; they are made to cover what survey frames hold, not to be a model of galaxy formation:
 
-- r magnitudes: number counts, shallower for the central galaxy than for the field, so that bright ones are well sampled;
+- r magnitudes: number counts, shallower for the central galaxy than for the field, so that bright ones are well
+  sampled;
 - redshift: ``p(z | r)`` proportional to ``z^2 exp(-(z/z0)^1.5)`` (Baugh & Efstathiou 1993), median 0.1 at r = 17.8;
 - sizes: log-normal around ``1.9 arcsec * 10^(-0.1 (r - 17.8))``, 0.2 dex;
 - two populations: early types (bulge-dominated, old, little dust) and late types (discs with dust and knots).
@@ -29,7 +30,7 @@ STAR_R = (13.0, 22.5)
 
 @dataclass(frozen=True)
 class Profile:
-    """An elliptical Sersic profile: index, half-light radius (arcsec), reduced shear, centre (arcsec from the centre)."""
+    """An elliptical Sersic profile: index, half-light radius (arcsec), reduced shear, centre (arcsec)."""
 
     n: float
     half_light_radius: float

@@ -1,8 +1,8 @@
 """
 How two surveys see a scene: PSF, pixels, noise.
 
-GalSim gives the Fourier transforms of profiles and PSFs; they are summed, band by band, in Fourier space, where a shift is
-a phase and a convolution a product. One pass therefore draws all bands of both surveys, some ten times faster
+GalSim gives the Fourier transforms of profiles and PSFs; they are summed, band by band, in Fourier space, where a
+shift is a phase and a convolution a product. One pass therefore draws all bands of both surveys, some ten times faster
 than one real-space drawing each. The grid is finer than any PSF's band limit, and periodic: light that leaves on one
 side of the (padded) grid comes back on the other, alike for both surveys.
 """
@@ -30,7 +30,7 @@ class Seeing:
     g2: float = 0.0
 
 
-def draw_seeing(rng, survey, spread=0.10):
+def draw_seeing(rng, survey, spread=0.13):
     """
     Draw the seeing of one exposure.
 
@@ -40,7 +40,7 @@ def draw_seeing(rng, survey, spread=0.10):
     survey : str
         Survey whose typical FWHM is the median.
     spread : float
-        Log-normal scatter of the FWHM, common to all bands; a quarter of it is added per band. With 0 the PSF is the
+        Log-normal scatter of the FWHM, common to all bands; a fifth of it is added per band. With 0 the PSF is the
         survey's typical one, round: what a translation should give, whatever the seeing of the source.
 
     Returns
@@ -50,7 +50,7 @@ def draw_seeing(rng, survey, spread=0.10):
     typical = np.array([band.fwhm for band in get_survey(survey).bands])
     if spread == 0:
         return Seeing(3.5, tuple(typical))
-    common, each = rng.normal(0, spread), rng.normal(0, spread / 4, len(typical))
+    common, each = rng.normal(0, spread), rng.normal(0, spread / 5, len(typical))
     beta = float(rng.choice([2.8, 3.2, 3.6, 4.2, 4.765]))  # 4.765 is pure atmospheric turbulence
     g1, g2 = rng.normal(0, 0.015, 2)
     return Seeing(beta, tuple(typical * np.exp(common + each)), float(g1), float(g2))
@@ -155,7 +155,7 @@ def _psf(beta, fwhm, g1, g2, n, pixel):
 
 
 def _observe(spectrum, survey, seeing, grid, size, step, pixel):
-    """Convolve with PSF and pixel, sample every ``step`` grid pixels, cut the stamp; flux per pixel, ``[C, size, size]``."""
+    """Convolve with PSF and pixel, sample every ``step`` grid pixels, cut the stamp: ``[C, size, size]``."""
     # a coarse pixel's centre lies (step - 1) / 2 fine pixels after the centre of its first fine pixel
     shift = (step - 1) / 2 * grid.pixel
     pixel_x = np.sinc(grid.kx * pixel / (2 * np.pi)) * np.exp(1j * grid.kx * shift)

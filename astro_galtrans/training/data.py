@@ -23,8 +23,8 @@ def matched_scalings(settings, softening):
     Returns
     -------
     source, target : `~astro_galtrans.scaling.AsinhScaling`
-        A source pixel of flux f holds ``f / scale**2`` in each of the target's finer pixels, times the ratio of flux units.
-        Bands that only the target has get the softening of the nearest band in order.
+        A source pixel of flux f holds ``f / scale**2`` in each of the target's finer pixels, times the ratio of
+        flux units. Bands that only the target has get the softening of the nearest band in order.
     """
     source, target = get_survey(settings.source), get_survey(settings.target)
     by_band = dict(zip(source.band_names, softening * source.sky_rms(), strict=True))

@@ -1,7 +1,8 @@
 """
 The training loop. It knows no network: a network brings its losses and its groups of parameters.
 
-State is written to ``checkpoint.pt`` every few minutes (beside, then renamed), and a run that finds one goes on from it.
+State is written to ``checkpoint.pt`` every few minutes (beside, then renamed), and a run that finds one goes on
+from it.
 """
 
 import copy
@@ -9,6 +10,7 @@ import csv
 import math
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from tqdm.auto import tqdm
@@ -18,7 +20,7 @@ from astro_galtrans.surveys import get_survey
 
 from .data import CropSampler, matched_scalings
 
-__all__ = ["fit"]
+__all__ = ["Trained", "fit"]
 
 
 def fit(recipe, pairs, directory, *, device="cpu", progress=True):
@@ -39,8 +41,8 @@ def fit(recipe, pairs, directory, *, device="cpu", progress=True):
 
     Returns
     -------
-    `~astro_galtrans.models.base.TranslationModel`
-        The trained network, with the averaged weights.
+    `Trained`
+        The network with its averaged weights, and how long it took.
 
     Raises
     ------
@@ -58,7 +60,15 @@ def fit(recipe, pairs, directory, *, device="cpu", progress=True):
             if run.step % 20 == 0:
                 bar.set_postfix({name: f"{value:.4f}" for name, value in losses.items()})
     run.checkpoint()
-    return run.average.eval()
+    return Trained(run.average.eval(), run.step, run.seconds / 3600)
+
+
+class Trained(NamedTuple):
+    """What a training gives."""
+
+    model: object  #: the `~astro_galtrans.models.base.TranslationModel`
+    steps: int
+    hours: float
 
 
 class TrainingRun:
@@ -140,7 +150,9 @@ class TrainingRun:
             writer = csv.writer(stream)
             if new:
                 writer.writerow(["step", "seconds", "rate", "losses"])
-            writer.writerow([row["step"], f"{self.seconds:.1f}", f"{rate:.3e}", *(f"{k}={v:.5f}" for k, v in values.items())])
+            writer.writerow(
+                [row["step"], f"{self.seconds:.1f}", f"{rate:.3e}", *(f"{k}={v:.5f}" for k, v in values.items())]
+            )
 
     def checkpoint(self):
         """Write the state beside the last checkpoint, then replace that."""
