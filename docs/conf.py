@@ -37,7 +37,9 @@ plot_html_show_source_link = False
 nitpicky = True
 nitpick_ignore_regex = [
     (r"py:.*", r"astro_galtrans\..*\b_\w+"),  # private bases, shown in signatures only
-    (r"py:.*", r"(numpy\.)?_typing\..*"),
+    ("py:obj", r"\w+(\.\w+)?"),  # `name` in a docstring: something beside it, or a constant, which have no page
+    ("py:obj", r"astro_galtrans\..*\.[A-Z_]+"),  # constants likewise
+    ("py:class", r"astro_galtrans\.training\.recipe\.\w+"),  # sections of a recipe: shown there
 ]
 
 
