@@ -131,12 +131,13 @@ def translate(
     provenance = _provenance(translator, sampling, alignment, outside)
     images = []
     # 6. Network units to flux of the target survey.
-    for estimate in sampling.gather(_to_flux(prediction, card) for prediction in predictions):
+    for number, estimate in enumerate(sampling.gather(_to_flux(prediction, card) for prediction in predictions)):
         # 7. The variance of its error: what the network states, calibrated, and unusual noise of the input.
         result = estimate.mean, _error_variance(estimate, stack, translator), mask, wcs
         # 8. The grid that was asked for, if it is not the finer one.
         result = result if grid is None else resample(*result, grid)
         # 9. The same kind of object as came in, which says how it was made.
+        provenance["sample"] = number if sampling.apart else None
         images.append(write_like(_as_stack(result, stack, translator, provenance)))
     return images if combine is None else images[0]
 
@@ -369,18 +370,27 @@ def _to_flux(prediction, card):
 
 def _error_variance(estimate, stack, translator):
     """Calibrated variance of the error, with the noise of the input that exceeds what the network learnt."""
-    source, target, spec = translator.source, translator.target, translator.spec
-    variance = estimate.variance
-    to_target = flux_factor(source["zeropoint"], target["zeropoint"]) ** 2
+    spec, factors, variance = translator.spec, translator.card["calibration"]["std"], estimate.variance
     for k, band in enumerate(spec.out_bands):
         extra = None
         if stack.variance is not None and band in spec.in_bands:
-            i = spec.in_bands.index(band)
-            noise = np.nan_to_num(stack.variance[i : i + 1], nan=0.0, posinf=0.0) * to_target
-            extra = uncertainty.propagate_variance(noise, source["sky_rms"][i] ** 2 * to_target, spec.scale)
-        std = uncertainty.combine(variance[k : k + 1], translator.card["calibration"]["std"][k], extra)
-        np.square(std, out=std)  # of the same memory: a stack holds variances
+            extra = _unusual_noise(stack, spec.in_bands.index(band), translator)
+        std = uncertainty.combine(variance[k : k + 1], factors[k], extra)
+        np.square(std, out=std)  # in the memory of ``variance``: a stack holds variances
     return variance
+
+
+def _unusual_noise(stack, i, translator):
+    """Variance in the target's pixels of input noise beyond the usual: the sky's, and photons' if the card counts them."""
+    source, target = translator.source, translator.target
+    to_target = flux_factor(source["zeropoint"], target["zeropoint"]) ** 2
+    with np.errstate(invalid="ignore"):
+        noise = stack.variance[i : i + 1].astype(np.float32)
+        if "electrons" in source:  # per flux unit
+            noise -= np.maximum(stack.data[i], 0) / source["electrons"][i]
+    noise[~np.isfinite(noise)] = 0  # of a bad pixel, which the mask tells of
+    noise *= to_target
+    return uncertainty.propagate_variance(noise, to_target * source["sky_rms"][i] ** 2, translator.spec.scale)
 
 
 def _mask(bad, translator):
