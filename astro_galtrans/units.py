@@ -69,7 +69,7 @@ def parse_unit(unit):
     """
     if not isinstance(unit, str):
         return u.Unit(unit)
-    text = unit.strip().strip("'\"[]")
+    text = unit.strip("'\"[] ")
     base = _PER_SECOND.sub("", text)
     if base.lower() in _SPELLINGS:
         count = _SPELLINGS[base.lower()]

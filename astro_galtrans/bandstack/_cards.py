@@ -121,7 +121,9 @@ def add_provenance(meta, provenance):
 def _plain(value):
     """Value that a FITS card can hold."""
     if isinstance(value, list | tuple | np.ndarray):
-        return ",".join(map(str, value))
+        value = ",".join(map(str, value))
+    if isinstance(value, str):
+        return " ".join(value.encode("ascii", "replace").decode().split())
     return value.item() if isinstance(value, np.generic) else value
 
 

@@ -168,7 +168,8 @@ def wcs_to_header(wcs, ndim=2):
         If FITS has no keywords for it.
     """
     if not isinstance(wcs, WCS) or wcs.wcs.tab:
-        msg = f"a WCS of kind {type(wcs).__name__} has no FITS keywords; keep the object, or resample to a FITS WCS"
+        kind = type(wcs)
+        msg = f"{kind.__module__}.{kind.__name__} has no FITS keywords; keep the object, or resample to a FITS WCS"
         raise ValueError(msg)
     if ndim > 2 and wcs.sip is not None and not any((wcs.cpdis1, wcs.cpdis2, wcs.det2im1, wcs.det2im2)):
         wcs = _sip_as_tpv(wcs)  # not beside tables, which astropy refuses in a cube anyway
@@ -209,7 +210,7 @@ def _checked(wcs):
 
 
 def _with_second_table(wcs):
-    """Give the second axis a table of zeros: astropy cannot read its own header with a table for the first alone (8.0)."""
+    """Give the second axis a table of zeros: astropy (8.0) cannot read a header with one for the first axis alone."""
     first = wcs.cpdis1
     wcs = wcs.deepcopy()
     wcs.cpdis2 = DistortionLookupTable(np.zeros_like(first.data), first.crpix, first.crval, first.cdelt)
