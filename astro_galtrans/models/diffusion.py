@@ -18,6 +18,8 @@ CorrDiff (Mardani et al. 2023, arXiv:2309.15214):
 Both networks are small U-Nets on the *source* grid: target pixels enter and leave as ``scale**2`` channels.
 """
 
+import math
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -58,7 +60,7 @@ class DiffusionTranslator(TranslationModel):
 
     name = "diffusion"
     stochastic = True
-    _SAMPLER = dict(steps=8, sigma_min=0.02, sigma_max=40.0, rho=7.0, churn=0.0, level_mean=0.0, level_std=1.4)
+    _SAMPLER = dict(steps=9, sigma_min=0.05, sigma_max=80.0, rho=7.0, churn=0.0, level_mean=0.0, level_std=1.4)
     PRESETS = {
         "tiny": dict(
             regression_widths=(24, 64), regression_blocks=(1, 2), denoiser_widths=(24, 64), denoiser_blocks=(1, 1),
@@ -80,9 +82,7 @@ class DiffusionTranslator(TranslationModel):
         self.levels, self.churn = noise_levels(steps, sigma_min, sigma_max, rho), float(churn)
         self.level_mean, self.level_std = float(level_mean), float(level_std)
         self.regression = UNet(n_in, 2 * n_fine, regression_widths, regression_blocks)
-        self.embed = nn.Sequential(
-            nn.Linear(1, embedding), nn.SiLU(), nn.Linear(embedding, embedding), nn.SiLU()
-        )
+        self.embed = nn.Sequential(nn.Linear(1, embedding), nn.SiLU(), nn.Linear(embedding, embedding), nn.SiLU())
         self.denoiser = UNet(n_in + 3 * n_fine, n_fine, denoiser_widths, denoiser_blocks, embedding)
         self.multiple_of = max(self.regression.stride, self.denoiser.stride)
         self.margin = max(self.regression.radius, self.denoiser.radius)
@@ -141,20 +141,22 @@ class DiffusionTranslator(TranslationModel):
 
         estimate = tiled_map(regress, [source], plan, channels=2 * n_out, **options)  # [2 C_out, sH, sW]
 
-        def denoise(noisy, sigma):
-            def evaluate(source, estimate, noisy):
-                batch = self._tensor(source), Estimate(*self._tensor(estimate).chunk(2, dim=1)), self._tensor(noisy)
-                return self.denoise(*batch, torch.full((len(source),), sigma, device=self.device)).cpu().numpy()
+        def denoise(state, sigma):
+            def evaluate(source, estimate, state):
+                noisy = math.hypot(1, sigma) * self._tensor(state)
+                level = torch.full((len(source),), sigma, device=self.device)
+                parts = Estimate(*self._tensor(estimate).chunk(2, dim=1))
+                return self.denoise(self._tensor(source), parts, noisy, level).cpu().numpy()
 
-            return tiled_map(evaluate, [source, estimate, noisy], plan, channels=n_out, **options)
+            return tiled_map(evaluate, [source, estimate, state], plan, channels=n_out, **options)
 
         root = np.random.SeedSequence(seed).entropy
         for index in range(n_samples):
             generator = sample_generator(root, index)
-            noise = np.empty_like(estimate[:n_out])
-            for plane in noise:
-                plane[...] = self.levels[0] * white_noise(plane.shape, generator).numpy()
-            residual = sample(denoise, noise, self.levels, churn=self.churn, generator=generator)
+            state = np.empty_like(estimate[:n_out])
+            for plane in state:
+                plane[...] = white_noise(plane.shape, generator).numpy()
+            residual = sample(denoise, state, self.levels, churn=self.churn, generator=generator)
             yield unstandardise(residual, *np.split(estimate, 2))
 
     def _tensor(self, array):

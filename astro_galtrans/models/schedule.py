@@ -2,8 +2,13 @@ r"""
 Noise schedule, preconditioning and sampler steps of a diffusion model, as pure functions.
 
 Equations and algorithms are those of Karras, Aittala, Aila & Laine 2022, "Elucidating the Design Space of
-Diffusion-Based Generative Models" (EDM), NeurIPS 35, arXiv:2206.00364. As there, the noise level is the time:
-:math:`t = \sigma(t)`, and a noisy image is :math:`x = z + \sigma n` with n of unit variance.
+Diffusion-Based Generative Models" (EDM), NeurIPS 35, arXiv:2206.00364. A noisy image is :math:`z + \sigma n`: z is the
+image without noise, n white noise of unit variance.
+
+The sampler is their Alg. 1 with :math:`\sigma(t) = \tan t` and the scaling :math:`s(t) = \cos t`, for z of unit
+variance: its state :math:`x = \cos t\,z + \sin t\,n` has unit variance at every time, and where z is white it does
+not move at all. Few steps then suffice. Nine keep the standard deviation of a Gaussian mode of variance 0.05 to 20
+to 5%; with the paper's :math:`\sigma(t) = t` it comes out 10 to 20% too large.
 """
 
 import itertools
@@ -106,23 +111,28 @@ def white_noise(shape, generator=None, device=None):
 
 
 def churned_level(sigma, steps, churn):
-    r"""Noise level after the churn of a stochastic sampler, :math:`\hat t = t + \gamma t` (Alg. 2)."""
+    r"""Noise level after the churn of a stochastic sampler, :math:`\sigma + \gamma\sigma` (Alg. 2, lines 4 and 5)."""
     return sigma * (1 + min(churn / steps, math.sqrt(2) - 1))
 
 
-def slope(x, denoised, sigma):
-    """Return dx/dt of the probability flow, ``(x - D(x; t)) / t`` (Eq. 3 with Eq. 4 at sigma(t) = t)."""
-    return (x - denoised) / sigma
+def slope(x, denoised, t):
+    r"""
+    Return dx/dt of the probability flow (Alg. 1, line 4).
+
+    .. math:: \left(\frac{\dot\sigma}{\sigma} + \frac{\dot s}{s}\right) x - \frac{\dot\sigma s}{\sigma} D(x/s; \sigma)
+              = \frac{x \cos t - D}{\sin t}
+    """
+    return (math.cos(t) * x - denoised) / math.sin(t)
 
 
-def euler_step(x, slope, sigma, sigma_next):
-    """Follow the slope from one noise level to the next (Alg. 1, line 5)."""
-    return x + (sigma_next - sigma) * slope
+def euler_step(x, slope, t, t_next):
+    """Follow the slope from one time to the next (Alg. 1, line 5)."""
+    return x + (t_next - t) * slope
 
 
-def heun_correction(x_next, slope, slope_next, sigma, sigma_next):
+def heun_correction(x_next, slope, slope_next, t, t_next):
     """Turn an Euler step's result into that of a step along the mean of both ends' slopes (Alg. 1, line 8)."""
-    return x_next + (sigma_next - sigma) / 2 * (slope_next - slope)
+    return x_next + (t_next - t) / 2 * (slope_next - slope)
 
 
 def sample(denoise, x, levels, *, churn=0.0, generator=None):
@@ -135,9 +145,10 @@ def sample(denoise, x, levels, *, churn=0.0, generator=None):
     Parameters
     ----------
     denoise : callable
-        ``denoise(x, sigma) -> D``: the expected noise-free image as a new array; it is overwritten.
+        ``denoise(x, sigma) -> D``: the expected image without noise, given the state
+        :math:`x = (z + \sigma n) / \sqrt{1 + \sigma^2}`; a new array, which is overwritten.
     x : array
-        ``[C, H, W]``, numpy or torch: white noise of standard deviation ``levels[0]``; becomes the sample.
+        ``[C, H, W]``, numpy or torch: white noise of unit variance; becomes the sample.
     levels : list of float
         Falling noise levels that end with zero, of `noise_levels`.
     churn : float, optional
@@ -153,19 +164,21 @@ def sample(denoise, x, levels, *, churn=0.0, generator=None):
     for sigma, sigma_next in itertools.pairwise(levels):
         start = churned_level(sigma, len(levels) - 1, churn)
         if churn:
-            _add_noise(x, math.sqrt(start**2 - sigma**2), generator)
+            _add_noise(x, sigma, start, generator)
+        t, t_next = math.atan(start), math.atan(sigma_next)
         first = denoise(x, start)
         for plane, d in zip(x, first, strict=True):
-            d[...] = slope(plane, d, start)
-            plane[...] = euler_step(plane, d, start, sigma_next)
+            d[...] = slope(plane, d, t)
+            plane[...] = euler_step(plane, d, t, t_next)
         if sigma_next > 0:  # at zero the slope is not defined
             second = denoise(x, sigma_next)
             for plane, d, d_next in zip(x, first, second, strict=True):
-                plane[...] = heun_correction(plane, d, slope(plane, d_next, sigma_next), start, sigma_next)
+                plane[...] = heun_correction(plane, d, slope(plane, d_next, t_next), t, t_next)
     return x
 
 
-def _add_noise(x, std, generator):
+def _add_noise(x, sigma, raised, generator):
     for plane in x:
-        noise = std * white_noise(tuple(plane.shape), generator)
-        plane += noise if isinstance(plane, torch.Tensor) else noise.numpy()
+        noise = math.sqrt(raised**2 - sigma**2) * white_noise(tuple(plane.shape), generator)
+        noise = noise if isinstance(plane, torch.Tensor) else noise.numpy()
+        plane[...] = (math.hypot(1, sigma) * plane + noise) / math.hypot(1, raised)

@@ -1,0 +1,168 @@
+"""The sampler against data whose ideal denoiser, probability flow and samples are known in closed form."""
+
+import numpy as np
+import pytest
+import torch
+
+from astro_galtrans.models.schedule import (
+    churned_level,
+    loss_weight,
+    noise_levels,
+    preconditioning,
+    random_levels,
+    sample,
+    slope,
+    white_noise,
+)
+
+MEAN, STD = 0.7, 0.4
+
+
+def denoised(noisy, sigma, mean=MEAN, std=STD):
+    """E[z | noisy] for z ~ N(mean, std^2) and noisy = z + sigma n: the precision-weighted mean of the two."""
+    return (std**2 * noisy + sigma**2 * mean) / (std**2 + sigma**2)
+
+
+def ideal(x, sigma, **data):
+    """Return the same as the sampler asks for it, of a state scaled by 1 / sqrt(1 + sigma^2)."""
+    return denoised(np.hypot(1, sigma) * x, sigma, **data)
+
+
+def trajectory(x, sigma, other):
+    """Where the probability flow takes a state of that data from one noise level to another (a Gaussian stays one)."""
+    deviate = (np.hypot(1, sigma) * x - MEAN) / np.hypot(STD, sigma)
+    return (MEAN + deviate * np.hypot(STD, other)) / np.hypot(1, other)
+
+
+def test_noise_levels_are_equation_5():
+    steps, low, high, rho = 18, 0.002, 80.0, 7
+    levels = noise_levels(steps, low, high, rho)
+    i = np.arange(steps)
+    expected = (high ** (1 / rho) + i / (steps - 1) * (low ** (1 / rho) - high ** (1 / rho))) ** rho
+    np.testing.assert_allclose(levels[:-1], expected, rtol=1e-12)
+    assert levels[-1] == 0
+    assert np.all(np.diff(levels) < 0)
+
+
+def test_one_step_goes_from_the_highest_level_to_zero():
+    assert noise_levels(1, 0.1, 5.0) == [pytest.approx(5.0), 0.0]
+
+
+@pytest.mark.parametrize(("steps", "low", "high"), [(0, 0.1, 1.0), (4, 1.0, 1.0), (4, 0.0, 1.0), (4, 2.0, 1.0)])
+def test_levels_that_do_not_fall_are_refused(steps, low, high):
+    with pytest.raises(ValueError, match="0 < sigma_min < sigma_max"):
+        noise_levels(steps, low, high)
+
+
+@pytest.mark.parametrize("sigma_data", [0.5, 1.0])
+@pytest.mark.parametrize("sigma", [0.01, 0.3, 1.0, 20.0])
+def test_preconditioning_gives_unit_variance(sigma, sigma_data):
+    """The network's input, its target, and its weighted error at zero output have unit variance (EDM app. B.6)."""
+    rng = np.random.default_rng(1)
+    z, n = sigma_data * rng.normal(size=200_000), rng.normal(size=200_000)
+    c_skip, c_out, c_in, c_noise = (float(c) for c in preconditioning(torch.tensor(sigma).double(), sigma_data))
+    x = z + sigma * n
+    assert np.std(c_in * x) == pytest.approx(1, rel=0.01)
+    assert np.std((z - c_skip * x) / c_out) == pytest.approx(1, rel=0.01)
+    weighted = loss_weight(torch.tensor(sigma).double(), sigma_data) * torch.from_numpy(c_skip * x - z).square()
+    assert float(weighted.mean()) == pytest.approx(1, rel=0.02)
+    assert c_noise == pytest.approx(np.log(sigma) / 4)
+
+
+def test_zero_output_is_the_ideal_denoiser_of_white_noise():
+    sigma, x = torch.tensor([0.1, 1.0, 9.0]), torch.tensor([0.4, -2.0, 11.0])
+    c_skip = preconditioning(sigma, 1.0)[0]
+    torch.testing.assert_close(c_skip * x, denoised(x, sigma, mean=0.0, std=1.0))
+
+
+def test_random_levels_are_log_normal_and_spread_over_every_batch():
+    generator = torch.Generator().manual_seed(3)
+    batches = torch.stack([random_levels(16, -0.4, 1.2, generator) for _ in range(2000)]).log()
+    assert float(batches.mean()) == pytest.approx(-0.4, abs=0.01)
+    assert float(batches.std()) == pytest.approx(1.2, rel=0.01)
+    assert float(batches.mean(1).std()) < 0.15  # 1.2 / sqrt(16) if they were independent
+
+
+def test_white_noise_repeats_with_its_generator():
+    first, again = (white_noise((3, 5), torch.Generator().manual_seed(7)) for _ in range(2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, white_noise((3, 5), torch.Generator().manual_seed(8)))
+
+
+def test_slope_is_that_of_the_flow():
+    """Against the derivative of the exact trajectory of Gaussian data."""
+    t, step, x = 0.8, 1e-5, 1.3
+    later, earlier = (trajectory(x, np.tan(t), np.tan(t + d)) for d in (step, -step))
+    assert slope(x, ideal(x, np.tan(t)), t) == pytest.approx((later - earlier) / (2 * step), rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["numpy", "torch"])
+def test_samples_of_gaussian_data(kind):
+    """Ten steps from pure noise; the errors of discretisation and of 200,000 pixels allowed for."""
+    x = white_noise((2, 250, 400), torch.Generator().manual_seed(2))
+    drawn = sample(ideal, x.numpy() if kind == "numpy" else x, noise_levels(10, 0.02, 80.0))
+    assert float(drawn.mean()) == pytest.approx(MEAN, abs=0.03)
+    assert float(drawn.std()) == pytest.approx(STD, rel=0.055)
+
+
+def test_many_steps_reach_the_distribution():
+    x = white_noise((1, 200, 500), torch.Generator().manual_seed(2)).numpy()
+    drawn = sample(ideal, x, noise_levels(60, 0.005, 200.0))
+    assert drawn.mean() == pytest.approx(MEAN, abs=0.005)
+    assert drawn.std() == pytest.approx(STD, rel=0.01)
+
+
+@pytest.mark.parametrize("variance", [0.05, 0.2, 1.0, 5.0, 20.0])
+def test_nine_steps_keep_the_variance_of_every_mode(variance):
+    """For a linear denoiser the sample is proportional to the noise it began with: no Monte Carlo error."""
+    drawn = sample(
+        lambda x, s: ideal(x, s, mean=0.0, std=np.sqrt(variance)), np.ones((1, 1)), noise_levels(9, 0.05, 80.0)
+    )
+    assert drawn.item() == pytest.approx(np.sqrt(variance), rel=0.001 if variance == 1 else 0.055)
+
+
+def test_the_image_is_changed_in_place():
+    x = np.ones((2, 3, 4), dtype=np.float32)
+    assert sample(ideal, x, noise_levels(3, 0.02, 40.0)) is x
+    assert not np.any(x == 1)
+
+
+def test_heun_is_of_second_order():
+    """Twice the steps, a quarter of the error, against the exact solution of the flow."""
+    start, low, high = np.array([[1.4, -0.8]]), 0.1, 10.0
+
+    def error(steps):
+        levels = noise_levels(steps, low, high)[:-1]  # stop at the lowest level, where the solution is known too
+        return np.abs(sample(ideal, start.copy(), levels) - trajectory(start, high, low)).max()
+
+    orders = [np.log2(error(n) / error(2 * n)) for n in (32, 64)]
+    np.testing.assert_allclose(orders, 2, atol=0.25)
+
+
+def test_the_denoiser_is_called_as_in_algorithm_1():
+    """Twice in a step, at both its ends, and once in the last."""
+    seen, levels = [], noise_levels(4, 0.1, 10.0)
+
+    def denoise(x, sigma):
+        seen.append(sigma)
+        return ideal(x, sigma)
+
+    sample(denoise, np.zeros((1, 1, 1)), levels)
+    np.testing.assert_allclose(seen, [levels[k] for k in (0, 1, 1, 2, 2, 3, 3)])
+
+
+def test_churned_samples_have_the_same_distribution():
+    generator = torch.Generator().manual_seed(4)
+    levels = noise_levels(40, 0.01, 100.0)
+    x = white_noise((1, 300, 300), generator).numpy()
+    still = sample(ideal, x.copy(), levels)
+    churned = sample(ideal, x.copy(), levels, churn=10.0, generator=generator)
+    assert np.corrcoef(still.ravel(), churned.ravel())[0, 1] < 0.5  # fresh noise went in
+    assert churned.mean() == pytest.approx(MEAN, abs=0.01)
+    assert churned.std() == pytest.approx(STD, rel=0.03)
+
+
+def test_churn_raises_the_level_by_at_most_root_two():
+    assert churned_level(3.0, 8, 0.0) == 3.0
+    assert churned_level(3.0, 8, 1.6) == pytest.approx(3.6)
+    assert churned_level(3.0, 8, 100.0) == pytest.approx(3 * np.sqrt(2))
