@@ -61,9 +61,9 @@ def _filters(survey):
 
 
 def _colours(survey, wavelength, flux):
-    """AB colours relative to the anchor of spectra ``flux`` in F_lambda at ``wavelength`` (Angstrom)."""
-    magnitudes = np.array([-2.5 * np.log10(f.get_ab_maggies(flux, wavelength)) for f in _filters(survey)])
-    return magnitudes[:-1] - magnitudes[-1]
+    """AB colours to the anchor of spectra ``flux [..., n]`` in F_lambda at ``wavelength [n]`` (Angstrom): ``[..., bands]``."""
+    magnitudes = np.stack([-2.5 * np.log10(f.get_ab_maggies(flux, wavelength)) for f in _filters(survey)], axis=-1)
+    return magnitudes[..., :-1] - magnitudes[..., -1:]
 
 
 @cache
@@ -73,7 +73,7 @@ def _galaxy_table(survey):
     templates = [_template(name) for name in SED_TYPES]
     table = np.array(
         [
-            [[_colours(survey, wave * (1 + z), flux * _calzetti(wave, ebv)) for ebv in REDDENINGS] for z in REDSHIFTS]
+            [_colours(survey, wave * (1 + z), flux * _calzetti(wave, REDDENINGS[:, None])) for z in REDSHIFTS]
             for wave, flux in templates
         ]
     )
@@ -83,7 +83,7 @@ def _galaxy_table(survey):
 @cache
 def _star_table(survey):
     wave = np.linspace(2500.0, 12000.0, 2000)
-    return np.array([_colours(survey, wave, _planck(wave, t)) for t in TEMPERATURES])
+    return _colours(survey, wave, _planck(wave, TEMPERATURES[:, None]))
 
 
 def _template(name):

@@ -10,7 +10,10 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
+from astro_galtrans.domain import gaussian_fwhm
 from astro_galtrans.models import checkpoint
+from astro_galtrans.simulate.population import Scene
+from astro_galtrans.simulate.render import Seeing, render_pair
 from astro_galtrans.surveys import get_survey
 from astro_galtrans.tiling import plan_tiles
 from astro_galtrans.uncertainty import SampleMean, calibrate
@@ -187,16 +190,28 @@ def validity_range(pairs):
         (largest pixel).
     """
     survey, truth = get_survey(pairs.settings.source), pairs.truth
-    fwhm = {b: np.percentile(truth[f"fwhm_{b}"], [0.5, 99.5]).round(3).tolist() for b in survey.band_names}
+    widths = [np.percentile(truth[f"fwhm_{b}"], [0.5, 99.5]) for b in survey.band_names]
+    lowest, highest = (_as_measured(survey, fwhm) for fwhm in zip(*widths, strict=True))
+    # a tenth more to each side: headers and programs differ that much in what they call FWHM
+    fwhm = {b: [0.9 * low, 1.1 * high] for b, low, high in zip(survey.band_names, lowest, highest, strict=True)}
     # the noise in training is the survey's typical one: a quarter more or less is still the same survey
     sky = {b.name: [float(f"{k * b.sky_rms:.4g}") for k in (0.75, 1.25)] for b in survey.bands}
     peaks = np.max([pairs.source(k).max(axis=(1, 2)) for k in range(len(pairs))], axis=0)
     return {
         "pixel_scale": [0.99 * survey.pixel_scale, 1.01 * survey.pixel_scale],
-        "fwhm": fwhm,
+        "fwhm": {b: [round(v, 3) for v in limits] for b, limits in fwhm.items()},
         "sky_rms": sky,
         "peak": {b: float(f"{p:.4g}") for b, p in zip(survey.band_names, peaks, strict=True)},
     }
+
+
+def _as_measured(survey, fwhm):
+    """FWHM per band (arcsec) as `astro_galtrans.domain` measures it, pixel and wings included, of Moffat PSFs."""
+    size, half_pixel = 42, survey.pixel_scale / 2
+    star = Scene("star", points=[(half_pixel, half_pixel, np.full(2 * len(survey.bands), 15.0))])
+    seeing = Seeing(3.5, tuple(fwhm))
+    image, _, _ = render_pair(star, None, (survey.name,) * 2, (seeing, seeing), size, 1, noise=False)
+    return [survey.pixel_scale * gaussian_fwhm(plane[1:, 1:]) for plane in image]
 
 
 def _survey_card(survey, pixel_scale, scaling):

@@ -23,7 +23,7 @@ from .data import CropSampler, matched_scalings
 __all__ = ["Trained", "fit"]
 
 
-def fit(recipe, pairs, directory, *, device="cpu", progress=True):
+def fit(recipe, pairs, directory, *, device="cpu", stop_after=None, progress=True):
     """
     Train a network on a pair set.
 
@@ -36,6 +36,8 @@ def fit(recipe, pairs, directory, *, device="cpu", progress=True):
         goes on from there.
     device : str, optional
         Where to train.
+    stop_after : int, optional
+        Stop, with a checkpoint, once that many steps of the whole are done; another call goes on.
     progress : bool, optional
         Show a progress bar on a terminal.
 
@@ -54,7 +56,7 @@ def fit(recipe, pairs, directory, *, device="cpu", progress=True):
     run = TrainingRun(recipe, pairs, Path(directory), torch.device(device))
     run.resume()
     with tqdm(total=recipe.run.steps, initial=run.step, unit="step", disable=None if progress else True) as bar:
-        while run.progress < 1:
+        while run.progress < 1 and run.step != stop_after:
             losses = run.advance()
             bar.update()
             if run.step % 20 == 0:
