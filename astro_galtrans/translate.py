@@ -138,7 +138,7 @@ def translate(
         result = result if grid is None else resample(*result, grid)
         # 9. The same kind of object as came in, which says how it was made.
         provenance["sample"] = number if sampling.apart else None
-        images.append(write_like(_as_stack(result, stack, translator, provenance)))
+        images.append(write_like(_as_stack(result, stack, translator, provenance, bad)))
     return images if combine is None else images[0]
 
 
@@ -381,7 +381,7 @@ def _error_variance(estimate, stack, translator):
 
 
 def _unusual_noise(stack, i, translator):
-    """Variance in the target's pixels of input noise beyond the usual: the sky's, and photons' if the card counts them."""
+    """Variance in the target's pixels of input noise beyond that of the sky, and of photons if the card counts them."""
     source, target = translator.source, translator.target
     to_target = flux_factor(source["zeropoint"], target["zeropoint"]) ** 2
     with np.errstate(invalid="ignore"):
@@ -409,14 +409,16 @@ def _mask(bad, translator):
     return np.repeat(mask[None], len(translator.bands_out), axis=0)
 
 
-def _as_stack(result, stack, translator, provenance):
+def _as_stack(result, stack, translator, provenance, bad):
     data, variance, mask, wcs = result
     target = translator.target
     new = replace(
         stack, data=data, variance=variance, mask=mask, wcs=wcs,
         bands=translator.bands_out, unit=parse_unit(target["unit"]), zeropoint=target["zeropoint"],
     )  # fmt: skip
-    return new.with_provenance(**provenance)
+    new = new.with_provenance(**provenance)
+    new.meta["GTFILLED"] = 0 if bad is None else int(np.count_nonzero(bad))
+    return new
 
 
 def _provenance(translator, sampling, alignment, outside):

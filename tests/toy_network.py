@@ -69,7 +69,7 @@ def toy_card(bands=BANDS, *, name="toy-sdss-cfhtls", scale=2, **changes):
         "validity": {
             "pixel_scale": [0.35, 0.45],
             "fwhm": {band: [0.9, 2.0] for band in bands},
-            "sky_rms": {band: [0.3 * rms, 3 * rms] for band, rms in zip(bands, sky, strict=True)},
+            "sky_rms": {band: [0.0, 3 * rms] for band, rms in zip(bands, sky, strict=True)},
             "peak": dict.fromkeys(bands, 1000.0),
         },
     } | changes
