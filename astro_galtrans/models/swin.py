@@ -28,6 +28,9 @@ __all__ = ["SwinIR", "SwinTranslator"]
 #: What a token adds to its attention to a token of another region; exp(-100) is zero in float32.
 FORBIDDEN = -100.0
 
+#: Largest margin, in pixels. A deep network reaches further, but faintly; so do the authors' tiles.
+MARGIN = 32
+
 #: Windows computed together: few enough that what they need stays in a core's cache.
 CHUNK = 32
 
@@ -77,7 +80,6 @@ class SwinTranslator(TranslationModel):
             "resi": "1conv",
         },
     }
-    margin: int = 32
 
     def __init__(
         self, in_bands, out_bands, scale, *, depths=(2, 2), width=48, heads=2, window=8, mlp_ratio=2.0,
@@ -85,6 +87,7 @@ class SwinTranslator(TranslationModel):
     ):  # fmt: skip
         super().__init__(in_bands, out_bands, scale)
         self.multiple_of = window
+        self.margin = min(_reach(depths, window, upsampler, resi), MARGIN)
         self.network = SwinIR(
             len(self.in_bands), 2 * len(self.out_bands), scale=self.scale, depths=depths, width=width, heads=heads,
             window=window, mlp_ratio=mlp_ratio, upsampler=upsampler, resi=resi,
@@ -103,6 +106,18 @@ class SwinTranslator(TranslationModel):
         means, log_stds = last.bias.chunk(2)
         means.zero_()
         log_stds.fill_(_raw_log_std(-1.0))
+
+
+def _reach(depths, window, upsampler, resi):
+    """How many pixels from a tile's cut edge, which is a multiple of the window, an output pixel can feel the cut."""
+    conv = 1 if resi == "1conv" else 2
+    front = 1  # conv_first
+    for depth in depths:
+        for block in range(depth):
+            shift = window // 2 * (block % 2)
+            front = shift + window * math.ceil((front - shift) / window)  # what a window touches, all of it feels
+        front += conv
+    return front + conv + (1 if upsampler == "pixelshuffledirect" else 3)
 
 
 def _raw_log_std(log_std):
@@ -135,7 +150,7 @@ class SwinIR(nn.Module):
         upsampler="pixelshuffledirect", resi="1conv",
     ):  # fmt: skip
         super().__init__()
-        _check_sizes(width, heads, window)
+        _check_sizes(depths, width, heads, window)
         self.window = window
         self.upsampler = upsampler
         self.conv_first = _conv(in_channels, width)
@@ -276,7 +291,7 @@ class Mlp(nn.Module):
 
 
 class WindowAttention(nn.Module):
-    r"""Multi-head attention within windows, :math:`\mathrm{softmax}(q k^T / \sqrt{d} + b)\,v`, b by relative position."""
+    """Multi-head self-attention within windows, with a bias by relative position (Liu et al. 2021, eq. 4)."""
 
     def __init__(self, width, heads, window, shift):
         super().__init__()
@@ -416,7 +431,7 @@ def _relative_position(window):
     return torch.from_numpy((dy * (2 * window - 1) + dx).ravel())
 
 
-def _drop_derived(module, state_dict, prefix, *_):
+def _drop_derived(_, state_dict, prefix, *__):
     """Let go of what official state dicts hold beside weights: it follows from the configuration."""
     for name in ("attn_mask", "attn.relative_position_index"):
         state_dict.pop(prefix + name, None)
@@ -450,7 +465,10 @@ def _init_linear(module):
         nn.init.zeros_(module.bias)
 
 
-def _check_sizes(width, heads, window):
+def _check_sizes(depths, width, heads, window):
+    if not depths or min(depths) < 1:
+        msg = f"depths must be one or more positive numbers of blocks, got {depths}"
+        raise ValueError(msg)
     if width % heads:
         msg = f"heads must divide width, got width={width} and heads={heads}"
         raise ValueError(msg)
