@@ -18,8 +18,6 @@ CorrDiff (Mardani et al. 2023, arXiv:2309.15214):
 Both networks are small U-Nets on the *source* grid: target pixels enter and leave as ``scale**2`` channels.
 """
 
-import math
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -92,7 +90,7 @@ class DiffusionTranslator(TranslationModel):
         raw = F.pixel_shuffle(self.regression(source), self.scale)
         return Estimate(*split_estimate(raw, self.skip(source)))  # [B, C_out, sH, sW] each
 
-    def denoise(self, source, estimate, noisy, sigma):
+    def denoise(self, source, estimate, state, sigma):
         r"""
         Expected standardised residual given a noisy one, :math:`D_\theta(x; \sigma)` (Karras et al. 2022, Eq. 7).
 
@@ -102,26 +100,25 @@ class DiffusionTranslator(TranslationModel):
             ``[B, C_in, H, W]``.
         estimate : Estimate
             Of the source.
-        noisy : `torch.Tensor`
-            ``[B, C_out, scale*H, scale*W]``: standardised residual plus noise.
+        state : `torch.Tensor`
+            ``[B, C_out, scale*H, scale*W]``: residual plus noise, brought to unit variance: :math:`c_{in} x`.
         sigma : `torch.Tensor`
-            ``[B]``: standard deviation of the noise.
+            ``[B]``: standard deviation of the noise in x.
         """
         c_skip, c_out, c_in, c_noise = preconditioning(sigma[:, None, None, None], SIGMA_DATA)
-        fine = torch.cat([estimate.mean, estimate.log_std, c_in * noisy], dim=1)
-        x = torch.cat([source, F.pixel_unshuffle(fine, self.scale)], dim=1)  # [B, C_in + 3 C_out s^2, H, W]
-        raw = self.denoiser(x, self.embed(c_noise.flatten(1)))
-        return c_skip * noisy + c_out * F.pixel_shuffle(raw, self.scale)
+        coarse = (F.pixel_unshuffle(part, self.scale) for part in (*estimate, state))
+        raw = self.denoiser(torch.cat([source, *coarse], dim=1), self.embed(c_noise.flatten(1)))
+        return c_skip / c_in * state + c_out * F.pixel_shuffle(raw, self.scale)
 
     def losses(self, source, target, progress, generator=None):
         """Yield the regression's two terms and the denoiser's weighted squared error (Karras et al. 2022, Eq. 8)."""
         estimate = self(source)
         fixed = Estimate(*(x.detach() for x in estimate))
-        sigma = random_levels(len(source), self.level_mean, self.level_std, generator, source.device)
         residual = standardise(target, *fixed)
+        sigma = random_levels(len(source), self.level_mean, self.level_std, generator, source.device)
         level = sigma[:, None, None, None]
         noisy = residual + level * white_noise(residual.shape, generator, source.device)
-        error = self.denoise(source, fixed, noisy, sigma) - residual
+        error = self.denoise(source, fixed, noisy * torch.rsqrt(level.square() + SIGMA_DATA**2), sigma) - residual
         weighted = (loss_weight(level, SIGMA_DATA) * error.square()).mean()
         yield self.content_losses(estimate, source, target) | {"denoise": 0.1 * weighted}
 
@@ -143,10 +140,9 @@ class DiffusionTranslator(TranslationModel):
 
         def denoise(state, sigma):
             def evaluate(source, estimate, state):
-                noisy = math.hypot(1, sigma) * self._tensor(state)
                 level = torch.full((len(source),), sigma, device=self.device)
                 parts = Estimate(*self._tensor(estimate).chunk(2, dim=1))
-                return self.denoise(self._tensor(source), parts, noisy, level).cpu().numpy()
+                return self.denoise(self._tensor(source), parts, self._tensor(state), level).cpu().numpy()
 
             return tiled_map(evaluate, [source, estimate, state], plan, channels=n_out, **options)
 

@@ -162,19 +162,23 @@ def sample(denoise, x, levels, *, churn=0.0, generator=None):
         ``x``.
     """
     for sigma, sigma_next in itertools.pairwise(levels):
-        start = churned_level(sigma, len(levels) - 1, churn)
+        raised = churned_level(sigma, len(levels) - 1, churn)
         if churn:
-            _add_noise(x, sigma, start, generator)
-        t, t_next = math.atan(start), math.atan(sigma_next)
-        first = denoise(x, start)
-        for plane, d in zip(x, first, strict=True):
-            d[...] = slope(plane, d, t)
-            plane[...] = euler_step(plane, d, t, t_next)
-        if sigma_next > 0:  # at zero the slope is not defined
-            second = denoise(x, sigma_next)
-            for plane, d, d_next in zip(x, first, second, strict=True):
-                plane[...] = heun_correction(plane, d, slope(plane, d_next, t_next), t, t_next)
+            _add_noise(x, sigma, raised, generator)
+        _heun_step(denoise, x, raised, sigma_next)
     return x
+
+
+def _heun_step(denoise, x, sigma, sigma_next):
+    t, t_next = math.atan(sigma), math.atan(sigma_next)
+    slopes = denoise(x, sigma)
+    for plane, d in zip(x, slopes, strict=True):
+        d[...] = slope(plane, d, t)
+        plane[...] = euler_step(plane, d, t, t_next)
+    if sigma_next == 0:  # where the slope is not defined
+        return
+    for plane, d, denoised in zip(x, slopes, denoise(x, sigma_next), strict=True):
+        plane[...] = heun_correction(plane, d, slope(plane, denoised, t_next), t, t_next)
 
 
 def _add_noise(x, sigma, raised, generator):
