@@ -1,6 +1,5 @@
 """Sphinx configuration: sphinx-astropy's, and what differs from it."""
 
-import re
 import socket
 from pathlib import Path
 
