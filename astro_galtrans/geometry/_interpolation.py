@@ -34,8 +34,8 @@ __all__ = ["interpolate_plane"]
 _ORDER = 5
 _BLOCK = 1 << 17  # output pixels at a time: they and their coordinates stay in the processor's cache
 _EDGE = 0.5 + 1e-6  # pixels: an image reaches half a pixel beyond the centres of its outermost pixels
-_PHASES = 256  # subpixel phases in the table of weights
-_TAPS = 33  # the weights of a quintic spline fall by 0.43 per pixel
+_PHASES = 32  # subpixel phases in the table of weights
+_TAIL = 12  # pixels; the weights of a quintic spline fall to 0.43 of themselves in each
 
 
 def interpolate_plane(data, variance, mask, pixel_map, shape):
@@ -83,19 +83,16 @@ def _block(coefficients, noise, bad, pixel_map, offsets, y, x):
     from scipy.ndimage import map_coordinates
 
     last = np.array(coefficients.shape).reshape(2, 1, 1) - 1.0
-    flux, variance, covered, touched = 0.0, 0.0, True, False
+    flux, covered, touched = 0.0, True, False
     for dx, dy in offsets:
         place = np.array(pixel_map.positions(y + dy, x + dx))
         covered = covered & ((place >= -_EDGE) & (place <= last + _EDGE)).all(axis=0)
         place = np.clip(np.nan_to_num(place), 0, last)
         flux = flux + map_coordinates(coefficients, place, order=_ORDER, prefilter=False, mode="mirror") / len(offsets)
-        if noise is not None:
-            variance = variance + noise.average(place) / len(offsets)
         if bad is not None:
             touched = touched | (map_coordinates(bad, place, order=1, mode="nearest") > 0.01)
     area = np.where(covered, pixel_map.area(y, x), np.nan)
-    if noise is not None:
-        variance = variance * noise.gain(pixel_map.positions(y, x)) * area**2
+    variance = None if noise is None else area**2 * noise(np.clip(np.nan_to_num(pixel_map.positions(y, x)), 0, last))
     return flux * area, variance, touched | ~covered
 
 
@@ -110,47 +107,55 @@ class _Noise:
     """
     Variance of interpolated values, ``sum_i w_i^2 v_i``, as the product of two factors.
 
-    The sum of squared weights depends only on where in a source pixel the output pixel falls, and comes from a table.
+    The sum of the squared weights depends only on where in a source pixel the output pixel falls, and comes from a table.
     The average of the variances with those weights needs few pixels, because squares fall off twice as fast.
     """
 
     def __init__(self, variance, jacobian, offsets):
-        self._variance = np.pad(variance, 2, mode="edge")
-        phase = np.arange(_PHASES) / _PHASES
-        self._squares = (_cardinal_spline()(_TAPS // 2 + phase)[:, _TAPS // 2 - 1 : _TAPS // 2 + 3] ** 2).astype(np.float32)
-        self._squares /= self._squares.sum(axis=1, keepdims=True)
-        self._table = _sums_of_squares(jacobian, offsets)
+        squares, spread = _squared_weights(jacobian, offsets)
+        self._sum = squares.sum(axis=(0, 1))[:-1, :-1]  # phase n is phase 0 of the next pixel
+        self._reach = 1 + int(np.ceil(spread))
+        near = slice(len(squares) // 2 - self._reach, len(squares) // 2 + self._reach + 2)
+        self._near = squares[near, near] / squares[near, near].sum(axis=(0, 1))
+        self._padded = np.pad(variance, self._reach + 1, mode="edge")
 
-    def average(self, place):
-        """Average of the 4 x 4 variances around a position ``(y, x)``, with the squared weights of the flux."""
+    def __call__(self, place):
+        """Variance at positions ``(y, x)`` inside the image."""
         corner = np.floor(place).astype(np.intp)
-        wy, wx = self._squares[((place - corner) * _PHASES).astype(np.intp)].transpose(0, 3, 1, 2)
-        index = (corner[0] + 1) * self._variance.shape[1] + corner[1] + 1
-        total = 0.0
-        for j in range(4):
-            row = sum(wx[i] * self._variance.ravel()[index + j * self._variance.shape[1] + i] for i in range(4))
-            total = total + wy[j] * row
-        return total
+        phase = np.rint((place - corner) * len(self._sum)).astype(np.intp)
+        cell = phase[0] * (len(self._sum) + 1) + phase[1]
+        index = (corner[0] + 1) * self._padded.shape[1] + corner[1] + 1
+        average = 0.0
+        for j, row in enumerate(self._near):
+            for i, weight in enumerate(row):
+                average = average + weight.take(cell) * self._padded.take(index + j * self._padded.shape[1] + i)
+        return average * self._sum_of_squares(place)
 
-    def gain(self, place):
-        """Sum of squared weights at a position ``(y, x)``: the variance of the result if every source pixel has 1."""
+    def _sum_of_squares(self, place):
         from scipy.ndimage import map_coordinates
 
-        return map_coordinates(self._table, np.nan_to_num(place) % 1 * len(self._table), order=1, mode="grid-wrap")
+        return map_coordinates(self._sum, place % 1 * len(self._sum), order=3, mode="grid-wrap")
+
+
+def _squared_weights(jacobian, offsets):
+    """
+    Squared weights of source pixels ``[y, x, phase of y, phase of x]`` and how far the ``offsets`` reach on the source grid.
+
+    Phase ``p`` of 0 ... n stands for an output pixel centred ``p / n`` beyond the middle one of the source pixels.
+    """
+    dx, dy = jacobian @ np.transpose(offsets)
+    spread = max(np.abs(dx).max(), np.abs(dy).max())
+    n = _PHASES if len(offsets) == 1 else _PHASES // 4  # the weights of a large pixel change little with its phase
+    middle = _TAIL + int(np.ceil(spread))
+    weight = _cardinal_spline(2 * middle + 1)
+    phase = np.arange(n + 1)[:, np.newaxis] / n + middle
+    weights = np.einsum("aki,bkj->ijab", weight(phase + dy), weight(phase + dx), optimize=True) / len(offsets)
+    return weights**2, spread
 
 
 @cache
-def _cardinal_spline():
-    """Weights of the source pixels 0 ... `_TAPS` - 1 in the value at a position, as a spline over position."""
+def _cardinal_spline(n):
+    """Weights of ``n`` source pixels in the value at a position, as a spline over position."""
     from scipy.interpolate import make_interp_spline
 
-    return make_interp_spline(np.arange(_TAPS), np.eye(_TAPS), k=_ORDER)
-
-
-def _sums_of_squares(jacobian, offsets, n=32):
-    """Sum of squared weights for n x n subpixel phases ``[y, x]`` of the centre of an output pixel."""
-    dx, dy = jacobian @ np.transpose(offsets)
-    phase = np.arange(n)[:, np.newaxis] / n + _TAPS // 2
-    wy, wx = _cardinal_spline()(phase + dy), _cardinal_spline()(phase + dx)  # phase, offset, pixel
-    weights = np.einsum("aki,bkj->abij", wy, wx, optimize=True) / len(offsets)
-    return np.einsum("abij,abij->ab", weights, weights)
+    return make_interp_spline(np.arange(n), np.eye(n), k=_ORDER)

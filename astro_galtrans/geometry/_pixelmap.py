@@ -31,13 +31,20 @@ class PixelMap:
     Attributes
     ----------
     jacobian : `~numpy.ndarray`
-        ``d(x_in, y_in) / d(x_out, y_out)`` at the centre of the image.
+        ``d(x_in, y_in) / d(x_out, y_out)`` at or near the centre of the image.
     """
 
     def __init__(self, wcs_out, wcs_in, shape):
         self._wcs_out, self._wcs_in, self._shape = wcs_out, wcs_in, shape
-        self.jacobian = self._jacobian(*((np.array([[size - 1]]) / 2 for size in reversed(shape))))[..., 0, 0]
+        self.jacobian = self._typical_jacobian()
         self._splines = self._fit()
+
+    def _typical_jacobian(self):
+        x, y = np.meshgrid(*(np.linspace(0, size - 1, 9) for size in reversed(self._shape)))
+        jacobian = self._jacobian(x, y).reshape(2, 2, -1)
+        jacobian = jacobian[..., np.isfinite(jacobian).all(axis=(0, 1))]
+        # where the grids share no sky there are no positions either, and all pixels end up masked
+        return jacobian[..., jacobian.shape[-1] // 2] if jacobian.size else np.eye(2)
 
     def positions(self, y, x):
         """Source coordinates ``(y, x)``, each of shape (len(y), len(x)), of the lattice ``y`` times ``x``; NaN where there are none."""
@@ -48,24 +55,28 @@ class PixelMap:
     def area(self, y, x):
         """Area of a pixel of this grid in pixels of the source grid, on the lattice ``y`` times ``x``."""
         if self._splines is None:
-            return np.abs(np.linalg.det(np.moveaxis(self._jacobian(*np.meshgrid(x, y)), (0, 1), (-2, -1))))
+            (x_x, x_y), (y_x, y_y) = self._jacobian(*np.meshgrid(x, y))
+            return np.abs(x_x * y_y - x_y * y_x)
         return self._splines[2](y, x)
 
     def _fit(self):
+        """Splines of y, x and the area over the lattice, or None where they would not be exact enough."""
         from scipy.interpolate import RectBivariateSpline  # scipy.interpolate costs more to import than this package
 
         y, x = (np.linspace(-0.5, size - 0.5, -(-size // _STEP) + 1) for size in self._shape)
         if min(len(y), len(x)) < 5:  # a small image: exact is cheap, and a cubic spline needs its points
             return None
-        grid = np.meshgrid(x, y)
-        at_knots = (*self._exact(*grid)[::-1], np.abs(np.linalg.det(np.moveaxis(self._jacobian(*grid), (0, 1), (-2, -1)))))
-        if not all(np.isfinite(values).all() for values in at_knots):
+        knots = self._exact(*np.meshgrid(x, y))[::-1]
+        if not np.isfinite(knots).all():
             return None
-        splines = [RectBivariateSpline(y, x, values) for values in at_knots]
+        position = [RectBivariateSpline(y, x, values) for values in knots]
         between = (y[1:] + y[:-1]) / 2, (x[1:] + x[:-1]) / 2
-        exact = self._exact(*np.meshgrid(*between[::-1]))[::-1]
-        off = max(np.max(np.abs(spline(*between) - truth)) for spline, truth in zip(splines, exact, strict=False))
-        return splines if off < _TOLERANCE else None
+        exact = self._exact(*np.meshgrid(*reversed(between)))[::-1]
+        off = max(np.abs(spline(*between) - truth).max() for spline, truth in zip(position, exact, strict=True))
+        if not off < _TOLERANCE:
+            return None
+        (y_y, y_x), (x_y, x_x) = ((spline(y, x, dx=1), spline(y, x, dy=1)) for spline in position)
+        return *position, RectBivariateSpline(y, x, np.abs(x_x * y_y - x_y * y_x))
 
     def _exact(self, x, y):
         with warnings.catch_warnings():

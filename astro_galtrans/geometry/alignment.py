@@ -6,10 +6,10 @@ Both go through `_interpolation.interpolate_plane`, which says what is conserved
 
 import numpy as np
 from astropy import units as u
-from astropy.coordinates import SkyCoord
+from astropy.coordinates import ICRS
 from astropy.io.fits import Header
 from astropy.wcs import WCS
-from astropy.wcs.utils import celestial_frame_to_wcs, wcs_to_celestial_frame
+from astropy.wcs.utils import celestial_frame_to_wcs
 from astropy.wcs.wcsapi import BaseHighLevelWCS, BaseLowLevelWCS
 
 from ._interpolation import interpolate_plane
@@ -54,6 +54,7 @@ def align_planes(planes, reference=0):
     ValueError
         If a band has no celestial WCS, or does not overlap with the reference.
     """
+    _check_shapes(planes)
     grids = [check_celestial(wcs) for *_, wcs in planes]
     shape = np.shape(planes[reference][0])
     dtype = np.result_type(np.float32, *(np.asarray(data).dtype for data, *_ in planes))
@@ -71,6 +72,14 @@ def align_planes(planes, reference=0):
             report[band] = offset
             _require_overlap(masked[band], f"band {band}", f"the reference band {reference}")
     return aligned, noise, masked | ~np.isfinite(aligned), report
+
+
+def _check_shapes(planes):
+    for band, (data, *others, _) in enumerate(planes):
+        shapes = [np.shape(array) for array in (data, *others) if array is not None]
+        if len(shapes[0]) != 2 or len(set(shapes)) > 1:
+            msg = f"band {band}: data, variance and mask must be planes (H, W) of one shape, got {shapes}"
+            raise ValueError(msg)
 
 
 def _on_grid(data, variance, mask, grid, reference, shape):
@@ -170,16 +179,18 @@ def _native_grid(wcs_in, shape, scale):
     if not (np.isfinite(scale) and scale > 0):
         msg = f"the pixel scale must be positive, in arcsec, got {scale!r}"
         raise ValueError(msg)
-    frame = wcs_to_celestial_frame(wcs_in)
     middle = [(size - 1) / 2 for size in reversed(shape)]
-    centre = _sky(wcs_in, *middle).transform_to(frame)
-    wcs = celestial_frame_to_wcs(frame, projection="TAN")
+    centre = _sky(wcs_in, *middle)
+    try:
+        wcs = celestial_frame_to_wcs(centre.frame.replicate_without_data(), projection="TAN")
+    except ValueError:  # FITS has no name for this frame
+        wcs, centre = celestial_frame_to_wcs(ICRS(), projection="TAN"), centre.transform_to(ICRS())
     wcs.wcs.crval = centre.spherical.lon.deg, centre.spherical.lat.deg
     wcs.wcs.crpix = 1.0, 1.0
     wcs.wcs.cd = _orientation(wcs_in, middle, centre) * scale / 3600
     edge = _outline(shape)
     reach = np.abs(wcs.world_to_pixel(_sky(wcs_in, *edge))).max(axis=1)
-    wcs.pixel_shape = tuple(int(n) for n in np.ceil(2 * reach - 1e-6))  # an exact fit shall not gain a pixel by rounding
+    wcs.pixel_shape = tuple(int(n) for n in np.ceil(2 * reach - 0.01))  # curvature alone shall not add a row
     wcs.wcs.crpix = [(n + 1) / 2 for n in wcs.pixel_shape]
     return wcs
 

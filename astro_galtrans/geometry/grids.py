@@ -6,10 +6,12 @@ FITS counts pixels from 1 with centres at integers, so a pixel coordinate ``p`` 
 (2002, A&A 395, 1061); SIP is Shupe et al. (2005, ASPC 347, 491).
 """
 
+from numbers import Integral
+
 import numpy as np
 from astropy import units as u
 from astropy.coordinates import SkyCoord
-from astropy.wcs import WCS, DistortionLookupTable, InvalidSubimageSpecificationError, Sip
+from astropy.wcs import WCS, DistortionLookupTable, NonseparableSubimageCoordinateSystemError, Sip
 from astropy.wcs.wcsapi import BaseHighLevelWCS, BaseLowLevelWCS, HighLevelWCSWrapper, SlicedLowLevelWCS
 from astropy.wcs.wcsapi.wrappers import BaseWCSWrapper
 
@@ -68,25 +70,28 @@ def _celestial_fits(wcs):
         return wcs.deepcopy()
     try:  # in the order of the file: WCS.celestial would put longitude first and so swap the pixel axes of some files
         return wcs.sub(sorted((wcs.wcs.lng + 1, wcs.wcs.lat + 1)))
-    except InvalidSubimageSpecificationError as err:
+    except NonseparableSubimageCoordinateSystemError as err:
         msg = f"the celestial axes of this WCS depend on its other axes (CTYPE {list(wcs.wcs.ctype)}); pass a 2-D WCS"
         raise ValueError(msg) from err
 
 
 def _unsliced(low):
-    """Turn a slice of a FITS WCS, as slicing a CCDData gives, back into a FITS WCS that can be written to a file."""
+    """Turn a slice of a FITS WCS, as slicing an NDData gives, back into a FITS WCS that can be written to a file."""
     wcs, slices = low._wcs.deepcopy(), low._slices_pixel
-    start = np.array([0 if not isinstance(s, slice) else s.start or 0 for s in slices], dtype=float)
-    shape = low.pixel_shape
+    if any(isinstance(slices[axis], Integral) for axis in (wcs.wcs.lng, wcs.wcs.lat) if axis >= 0):
+        msg = f"the image needs two celestial axes, got a slice of CTYPE {list(wcs.wcs.ctype)} with {low.pixel_n_dim} axes"
+        raise ValueError(msg)
+    start = np.array([0 if isinstance(s, Integral) else s.start or 0 for s in slices], dtype=float)
     wcs.wcs.crpix = wcs.wcs.crpix - start
     if wcs.sip is not None:
         wcs.sip = Sip(wcs.sip.a, wcs.sip.b, wcs.sip.ap, wcs.sip.bp, wcs.sip.crpix - start[:2])
     for name in _TABLES:
         _move_table(wcs, name, lambda crval: crval - start[:2])
-    wcs = _celestial_fits(wcs)
-    if shape is not None and len(shape) == 2:
-        wcs.pixel_shape = shape
-    return wcs
+    shape = low.pixel_shape
+    if shape is not None:
+        kept = iter(shape)
+        wcs.pixel_shape = [1 if isinstance(s, Integral) else next(kept) for s in slices]
+    return _celestial_fits(wcs)
 
 
 def _celestial_other(wcs):
@@ -112,7 +117,7 @@ def _celestial_world_axes(low):
 
 def rescale_wcs(wcs, scale, shape=None):
     """
-    World coordinates of the grid that divides each pixel into ``scale`` x ``scale``.
+    Return the world coordinates of the grid that divides each pixel into ``scale`` x ``scale``.
 
     The sky position of every point stays the same, to rounding, with every projection and with PV, TPV, SIP and
     lookup-table distortions. Nothing is fitted.
@@ -141,25 +146,28 @@ def rescale_wcs(wcs, scale, shape=None):
     if scale != int(scale) or scale < 1:
         msg = f"scale must be a positive integer, got {scale!r}"
         raise ValueError(msg)
-    coarse = check_celestial(wcs)
+    scale, coarse = int(scale), check_celestial(wcs)
     pixel_shape = _low(coarse).pixel_shape if shape is None else tuple(int(n) for n in shape[-1:-3:-1])
     if isinstance(coarse, WCS):
-        fine = _scaled_fits(coarse, int(scale))
-        fine.pixel_shape = None if pixel_shape is None else tuple(scale * n for n in pixel_shape)
+        # Distortions between the two halves of PC * CDELT (TPV without CD, CQDIS) want PC scaled; for all others it is
+        # the same, and readers that take CDELT for the pixel size are better served by CDELT.
+        candidates = (_scaled_fits(coarse, scale, pixel_shape, linear) for linear in ("cdelt", "pc"))
     else:
-        fine = HighLevelWCSWrapper(ResampledLowLevelWCS(coarse.low_level_wcs, 1 / scale, pixel_shape=pixel_shape))
-    _verify(coarse, fine, scale, pixel_shape)
-    return fine
+        candidates = [HighLevelWCSWrapper(ResampledLowLevelWCS(coarse.low_level_wcs, 1 / scale, pixel_shape=pixel_shape))]
+    for fine in candidates:
+        off = _largest_offset(coarse, fine, scale, pixel_shape)
+        if off <= _EXACT:
+            return fine
+    msg = f"this WCS does not rescale exactly (off by {off.to(u.arcsec):.3g}); fit a TAN or TAN-SIP WCS to it first"
+    raise ValueError(msg)
 
 
-def _scaled_fits(wcs, scale):
+def _scaled_fits(wcs, scale, pixel_shape, linear):
     """Return a FITS WCS with everything that is measured in pixels scaled; PV and TPV act on degrees and stay."""
     fine = wcs.deepcopy()
     fine.wcs.crpix = _finer(wcs.wcs.crpix, scale)
-    if wcs.wcs.has_cd():
-        fine.wcs.cd = wcs.wcs.cd / scale
-    else:
-        fine.wcs.cdelt = wcs.wcs.cdelt / scale
+    linear = "cd" if wcs.wcs.has_cd() else linear
+    setattr(fine.wcs, linear, getattr(wcs.wcs, linear) / scale)
     if wcs.sip is not None:
         polynomials = (_scaled_polynomial(p, scale) for p in (wcs.sip.a, wcs.sip.b, wcs.sip.ap, wcs.sip.bp))
         fine.sip = Sip(*polynomials, _finer(wcs.sip.crpix, scale))
@@ -167,6 +175,7 @@ def _scaled_fits(wcs, scale):
         _move_table(fine, name, lambda crval: _finer(crval, scale), scale)
     if wcs.pixel_bounds is not None:
         fine.pixel_bounds = [None if b is None else tuple((np.array(b) + 0.5) * scale - 0.5) for b in wcs.pixel_bounds]
+    fine.pixel_shape = None if pixel_shape is None else tuple(scale * n for n in pixel_shape)
     return fine
 
 
@@ -191,15 +200,12 @@ def _move_table(wcs, name, move, scale=1):
         setattr(wcs, name, DistortionLookupTable(data, tuple(table.crpix), tuple(crval), tuple(cdelt)))
 
 
-def _verify(coarse, fine, scale, pixel_shape):
-    """Check the promise at corners and centre: a kind of distortion unknown here must not shift an image unnoticed."""
+def _largest_offset(coarse, fine, scale, pixel_shape):
+    """Offset on the sky at corners and centre: a distortion unknown here must not shift an image unnoticed."""
     x, y = _lattice(pixel_shape or (2, 2), 3)
     before, after = _sky(coarse, x, y), _sky(fine, (x + 0.5) * scale - 0.5, (y + 0.5) * scale - 0.5)
     good = np.isfinite(before.data.lon) & np.isfinite(before.data.lat)
-    worst = np.max(before[good].separation(after[good]), initial=0 * u.deg)
-    if not worst <= _EXACT:
-        msg = f"this WCS does not rescale exactly (off by {worst.to(u.arcsec):.3g}); fit a TAN or TAN-SIP WCS to it first"
-        raise ValueError(msg)
+    return np.max(before[good].separation(after[good]), initial=0 * u.deg)
 
 
 class ResampledLowLevelWCS(BaseWCSWrapper):
@@ -332,8 +338,8 @@ def _low(wcs):
 
 
 def _sky(wcs, x, y):
-    sky = wcs.pixel_to_world(x, y)
-    return sky[0] if isinstance(sky, list | tuple) else sky
+    world = wcs.pixel_to_world(x, y)  # a list where a wavelength, say, changes over the image too
+    return world if isinstance(world, SkyCoord) else next(part for part in world if isinstance(part, SkyCoord))
 
 
 def _lattice(pixel_shape, n):
