@@ -1,11 +1,14 @@
 """First step of the door in: take an object or file of any accepted kind apart into `Image`, what it says of itself."""
 
+import bz2
+import gzip
 import os
 import re
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -240,10 +243,21 @@ def _read_file(path):
         with warnings.catch_warnings():
             # astropy reads what there is of a truncated file, with a warning: half an image must not be translated
             warnings.filterwarnings("error", ".*truncated|Error validating header", AstropyUserWarning)
-            with path.open("rb") as file, fits.open(file, memmap=False, lazy_load_hdus=False) as hdulist:
+            with _unpacked(path) as file, fits.open(file, memmap=False, lazy_load_hdus=False) as hdulist:
                 for hdu in hdulist:
                     hdu.data  # noqa: B018 - read here, where the file is open and a fault is the file's
     except Exception as err:  # of many kinds: OSError, EOFError, zlib.error, TypeError from a buffer too short, ...
         msg = f"{path} cannot be read; it is truncated, damaged or not FITS: {' '.join(str(err).split())}"
         raise OSError(msg) from err
     return hdulist
+
+
+def _unpacked(path):
+    """Open a file, unpacked: astropy takes the end of a truncated gzip file for the end of its contents."""
+    with path.open("rb") as file:
+        start = file.read(3)
+    unpack = {b"\x1f\x8b\x08": gzip.open, b"BZh": bz2.open}.get(start)
+    if unpack is None:
+        return path.open("rb")
+    with unpack(path) as file:
+        return BytesIO(file.read())
