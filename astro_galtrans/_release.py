@@ -1,6 +1,7 @@
 """Which version this is, and how to cite it."""
 
 from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
 
 __all__ = ["__bibtex__", "__citation__", "__version__"]
 
@@ -9,8 +10,5 @@ try:
 except PackageNotFoundError:  # run from a checkout that was not installed
     __version__ = "0+unknown"
 
-__citation__ = __bibtex__ = rf"""@software{{astro_galtrans,
-  author  = {{{{The astro\_galtrans developers}}}},
-  title   = {{astro\_galtrans: galaxy images of one survey translated into another}},
-  version = {{{__version__}}},
-}}"""
+_bibtex = files("astro_galtrans").joinpath("data/citation.bib").read_text(encoding="utf8")
+__citation__ = __bibtex__ = _bibtex.replace("VERSION", __version__)
