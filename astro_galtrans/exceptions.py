@@ -1,4 +1,4 @@
-"""The package's own errors and warnings; everything else raised is a built-in ``ValueError``, ``TypeError`` or ``OSError``."""
+"""The package's own errors and warnings; all else it raises is a built-in ``ValueError``, ``TypeError`` or ``OSError``."""
 
 from astropy.utils.exceptions import AstropyUserWarning
 

@@ -89,7 +89,8 @@ def _survey(name, title, rows):
         Band(str(band), float(fwhm), float(rms), float(electrons), str(curve), str(source))
         for band, fwhm, rms, electrons, curve, source in rows.iterrows(*COLUMNS)
     )
-    return Survey(name, title, float(rows["pixel_scale"][0]), str(rows["flux_unit"][0]), float(rows["zeropoint"][0]), bands)
+    pixel_scale, zeropoint = float(rows["pixel_scale"][0]), float(rows["zeropoint"][0])
+    return Survey(name, title, pixel_scale, str(rows["flux_unit"][0]), zeropoint, bands)
 
 
 def list_surveys():

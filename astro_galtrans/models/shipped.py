@@ -43,7 +43,8 @@ def find_weights(name):
             msg = f"there is no translator file {path}"
             raise FileNotFoundError(msg)
         return path
-    near = ", ".join(get_close_matches(str(name), shipped, n=3, cutoff=0.3) or sorted(shipped)) or "none (none is shipped)"
+    near = get_close_matches(str(name), shipped, n=3, cutoff=0.3) or sorted(shipped)
+    near = ", ".join(near) or "none (none is shipped)"
     msg = f"unknown translator {name!r}; the nearest are {near} (or pass the path of a {SUFFIX} file)"
     raise ValueError(msg)
 

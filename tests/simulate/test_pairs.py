@@ -6,9 +6,9 @@ import pytest
 pytest.importorskip("galsim")
 pytest.importorskip("speclite")
 
-from astro_galtrans.simulate import PairSet, PairSettings, simulate_pair, simulate_pairs  # noqa: E402
-from astro_galtrans.simulate.pairs import SHARD, SIGNAL  # noqa: E402
-from astro_galtrans.surveys import get_survey  # noqa: E402
+from astro_galtrans.simulate import PairSet, PairSettings, simulate_pair, simulate_pairs
+from astro_galtrans.simulate.pairs import SHARD, SIGNAL
+from astro_galtrans.surveys import get_survey
 
 SETTINGS = PairSettings(seed=5, size=16)
 

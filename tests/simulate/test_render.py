@@ -8,11 +8,11 @@ pytest.importorskip("speclite")
 
 from astropy.io import fits  # noqa: E402
 from astropy.stats import mad_std, sigma_clipped_stats  # noqa: E402
-from helpers import shared_data  # noqa: E402
 
 from astro_galtrans.simulate.population import Profile, Scene  # noqa: E402
 from astro_galtrans.simulate.render import Seeing, draw_seeing, render_pair  # noqa: E402
 from astro_galtrans.surveys import get_survey  # noqa: E402
+from helpers import shared_data  # noqa: E402
 
 SURVEYS = "sdss", "cfhtls-wide"
 SEEING = Seeing(3.2, (1.5, 1.4, 1.3, 1.2, 1.2), 0.02, 0.01), Seeing(3.5, (0.88, 0.82, 0.77, 0.7, 0.7))
