@@ -502,7 +502,7 @@ def test_another_origin():
 
 
 STALE = {
-    "BUNIT": "nmgy", "FILTER": "g", "BAND2": "r", "CRPIX1": 1.0, "CD1_2": 0.1, "PC2_1": 0.0, "PV1_4": 0.1, "A_0_2": 1e-7,
+    "BUNIT": "nmgy", "FILTER": "g", "BAND2": "r", "CRPIX1": 1.0, "CD1_2": 0.1, "PC2_1": 0.0, "PV1_4": 0.1, "A_0_2": 0.1,
     "BP_ORDER": 2, "CPDIS1": "LOOKUP", "D2IMDIS1": "LOOKUP", "WCSAXES": 2, "RADECSYS": "FK5", "EQUINOX": 2000.0,
     "SATURATE": 3e4, "GAIN": 1.5, "SKYSIG": 0.02, "MAGZERO": 25.0, "FLUXMAG0": 1e10, "MZP_AB": 30.0, "NMGY": 0.003,
     "EXTNAME": "SCI", "CHECKSUM": "abc", "ZCMPTYPE": "RICE_1", "BZERO": 0.0, "SEEING": 1.1, "MAGLIM": 25.0, "NAXIS3": 5,

@@ -226,6 +226,8 @@ def to_unit(stack, unit, zeropoint=None):
     """
     unit = parse_unit(unit)
     zeropoint = flux_zeropoint(unit, zeropoint=zeropoint)
+    if zeropoint == stack.zeropoint:
+        return replace(stack, unit=unit)
     factor = flux_factor(stack.zeropoint, zeropoint)
     return stack.with_planes([_scaled(plane, factor) for plane in stack.planes], unit=unit, zeropoint=zeropoint)
 

@@ -226,7 +226,8 @@ def _sip_as_tpv(wcs):
     (Shupe et al. 2012, Proc. SPIE 8451, 84511M).
     """
     degree = max(wcs.sip.a_order, wcs.sip.b_order)
-    if degree >= len(_TPV_FIRST_TERM) or not all(ctype.endswith("TAN-SIP") for ctype in wcs.wcs.ctype):
+    tan = list(wcs.wcs.ctype) == ["RA---TAN-SIP", "DEC--TAN-SIP"]  # wcslib's TPV takes the first axis for the longitude
+    if degree >= len(_TPV_FIRST_TERM) or not tan:
         return wcs  # no such form: the header keeps SIP, which this package reads from a cube though astropy does not
     matrix = wcs.pixel_scale_matrix  # [x; y] = matrix [u; v]
     by_degree = [np.zeros((2, n + 1)) for n in range(degree + 1)]  # [axis, power of v], before the matrix
