@@ -1,9 +1,9 @@
 """
 Where the pixels of one grid lie on another.
 
-World coordinates are smooth, but costly to evaluate: five transformations of a three megapixel frame take longer than the
-interpolation of its pixels. They are therefore evaluated on a coarse lattice and splined in between wherever that is
-good to `_TOLERANCE`, and at every pixel wherever it is not.
+World coordinates are smooth, but costly to evaluate: for a survey frame the transformation of all pixels takes longer
+than their interpolation. They are therefore evaluated on a coarse lattice and splined in between where that is good to
+`_TOLERANCE`, and at every pixel where it is not.
 """
 
 import warnings
@@ -47,7 +47,7 @@ class PixelMap:
         return jacobian[..., jacobian.shape[-1] // 2] if jacobian.size else np.eye(2)
 
     def positions(self, y, x):
-        """Source coordinates ``(y, x)``, each of shape (len(y), len(x)), of the lattice ``y`` times ``x``; NaN where there are none."""
+        """Source coordinates ``(y, x)`` of the lattice ``y`` times ``x``, one array each; NaN where there are none."""
         if self._splines is None:
             return self._exact(*np.meshgrid(x, y))[::-1]
         return tuple(spline(y, x) for spline in self._splines[:2])

@@ -5,7 +5,6 @@ Both go through `_interpolation.interpolate_plane`, which says what is conserved
 """
 
 import numpy as np
-from astropy import units as u
 from astropy.coordinates import ICRS
 from astropy.io.fits import Header
 from astropy.wcs import WCS
@@ -65,9 +64,7 @@ def align_planes(planes, reference=0):
     report = {}
     for band, (data, variance, mask, _) in enumerate(planes):
         moved, offset = _on_grid(data, variance if with_variance else None, mask, grids[band], grids[reference], shape)
-        for whole, part in zip((aligned, noise, masked), moved, strict=True):
-            if part is not None:
-                whole[band] = part
+        _store(moved, (aligned, noise, masked), band)
         if offset is not None:
             report[band] = offset
             _require_overlap(masked[band], f"band {band}", f"the reference band {reference}")
@@ -83,21 +80,34 @@ def _check_shapes(planes):
 
 
 def _on_grid(data, variance, mask, grid, reference, shape):
-    """Return data, variance and mask on the grid of the reference, and the offset in pixels or None if they were there."""
+    """Return data, variance and mask on the grid of the reference, and the offset in pixels (None: they were there)."""
     data = np.asarray(data)
     if data.shape == shape and same_grid(grid, reference, shape):
         return (data, variance, mask), None
     pixel_map = PixelMap(reference, grid, shape)
-    bad = ~np.isfinite(data) if mask is None else mask | ~np.isfinite(data)
-    moved = interpolate_plane(_ready(data, bad), None if variance is None else _ready(variance, bad), bad, pixel_map, shape)
+    bad = _lost(data, variance) if mask is None else mask | _lost(data, variance)
+    moved = interpolate_plane(_ready(data, bad), _ready(variance, bad), bad, pixel_map, shape)
     y, x = (np.linspace(0, size - 1, min(size, 33)) for size in shape)
     there = pixel_map.positions(y, x)
     return moved, (float(np.nanmedian(there[1] - x)), float(np.nanmedian(there[0] - y[:, np.newaxis])))
 
 
+def _store(moved, whole, band):
+    for part, array in zip(moved, whole, strict=True):
+        if part is not None:
+            array[band] = part
+
+
+def _lost(data, variance):
+    return ~np.isfinite(data) if variance is None else ~(np.isfinite(data) & np.isfinite(variance))
+
+
 def _ready(plane, bad):
-    """Floating point, in the machine's byte order, and finite: what the interpolation expects."""
-    return fill_masked(np.asarray(plane, np.result_type(plane.dtype.newbyteorder("="), np.float32)), bad)
+    """Floating point, in the machine's byte order, and finite: what the interpolation expects; None for None."""
+    if plane is None:
+        return None
+    plane = np.asarray(plane)
+    return fill_masked(plane.astype(np.result_type(plane.dtype, np.float32), copy=False), bad)
 
 
 def _require_overlap(mask, what, other):
@@ -121,8 +131,8 @@ def resample(data, variance, mask, wcs_in, target):
     wcs_in : `~astropy.wcs.WCS` or APE 14 WCS
         World coordinates of the image.
     target : float or `~astropy.wcs.WCS` or APE 14 WCS or `~astropy.io.fits.Header`
-        A pixel scale in arcsec, for a grid of square pixels with the centre and the orientation of the image that covers
-        all of it; or a grid with its shape (``NAXISn``, `~astropy.wcs.WCS.array_shape`).
+        A pixel scale in arcsec, for a grid of square pixels with the centre and the orientation of the image that
+        covers all of it; or a grid with its shape (``NAXISn``, ``array_shape``).
 
     Returns
     -------
@@ -142,18 +152,15 @@ def resample(data, variance, mask, wcs_in, target):
     wcs_in = check_celestial(wcs_in)
     wcs_out, shape = _target_grid(target, wcs_in, data.shape[-2:])
     pixel_map = PixelMap(wcs_out, wcs_in, shape)
-    dtype = np.result_type(data.dtype.newbyteorder("="), np.float32)
-    new = np.empty((len(data), *shape), dtype)
+    new = np.empty((len(data), *shape), np.result_type(data.dtype, np.float32))
     noise = None if variance is None else np.empty_like(new)
     masked = np.empty(new.shape, bool)
     for band, plane in enumerate(data):
-        bad = ~np.isfinite(plane)
-        plane, scatter = _ready(plane, bad), None if variance is None else _ready(variance[band], ~np.isfinite(variance[band]))
-        if mask is not None:
-            bad |= mask[band]
-        for whole, part in zip((new, noise, masked), interpolate_plane(plane, scatter, bad, pixel_map, shape), strict=True):
-            if whole is not None:
-                whole[band] = part
+        scatter = None if variance is None else variance[band]
+        lost = _lost(plane, scatter)
+        bad = lost if mask is None else lost | mask[band]
+        moved = interpolate_plane(_ready(plane, lost), _ready(scatter, lost), bad, pixel_map, shape)
+        _store(moved, (new, noise, masked), band)
         _require_overlap(masked[band], f"band {band}", "the grid asked for")
     return new, noise, masked, wcs_out
 
@@ -175,7 +182,7 @@ def _target_grid(target, wcs_in, shape):
 
 
 def _native_grid(wcs_in, shape, scale):
-    """Return a TAN grid of square pixels of ``scale`` arcsec with centre and orientation of an image, covering all of it."""
+    """Return a TAN grid of square pixels, ``scale`` arcsec wide, with centre and orientation of the image it covers."""
     if not (np.isfinite(scale) and scale > 0):
         msg = f"the pixel scale must be positive, in arcsec, got {scale!r}"
         raise ValueError(msg)
@@ -196,9 +203,9 @@ def _native_grid(wcs_in, shape, scale):
 
 
 def _orientation(wcs, middle, centre):
-    """Return the rotation or reflection nearest to the image's axes on the sky: what remains of them for square pixels."""
-    x, y = (np.array(middle)[:, np.newaxis] + 0.5 * np.array([[1, -1, 0, 0], [0, 0, 1, -1]]))
-    lon, lat = (offset.to_value(u.rad) for offset in centre.spherical_offsets_to(_sky(wcs, x, y).transform_to(centre)))
+    """Return the rotation or reflection nearest to the image's axes on the sky: all that square pixels keep of them."""
+    x, y = np.array(middle)[:, np.newaxis] + 0.5 * np.array([[1, -1, 0, 0], [0, 0, 1, -1]])
+    lon, lat = (angle.rad for angle in centre.spherical_offsets_to(_sky(wcs, x, y).transform_to(centre)))
     left, _, right = np.linalg.svd(np.array([lon[::2] - lon[1::2], lat[::2] - lat[1::2]]))
     return left @ right
 

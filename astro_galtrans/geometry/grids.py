@@ -1,9 +1,9 @@
 """
 World coordinates of pixel grids: the exact finer grid, pixel areas, comparison of grids.
 
-FITS counts pixels from 1 with centres at integers, so a pixel coordinate ``p`` becomes ``(p - 0.5) * s + 0.5`` on a grid
-``s`` times finer: pixel edges, at half integers, fall on pixel edges. World coordinates are those of Greisen & Calabretta
-(2002, A&A 395, 1061); SIP is Shupe et al. (2005, ASPC 347, 491).
+FITS counts pixels from 1 with centres at integers, so a pixel coordinate ``p`` becomes ``(p - 0.5) * s + 0.5`` on a
+grid ``s`` times finer: pixel edges, at half integers, fall on pixel edges. World coordinates are those of Greisen &
+Calabretta (2002, A&A 395, 1061); SIP is Shupe et al. (2005, ASPC 347, 491).
 """
 
 from numbers import Integral
@@ -79,7 +79,7 @@ def _unsliced(low):
     """Turn a slice of a FITS WCS, as slicing an NDData gives, back into a FITS WCS that can be written to a file."""
     wcs, slices = low._wcs.deepcopy(), low._slices_pixel
     if any(isinstance(slices[axis], Integral) for axis in (wcs.wcs.lng, wcs.wcs.lat) if axis >= 0):
-        msg = f"the image needs two celestial axes, got a slice of CTYPE {list(wcs.wcs.ctype)} with {low.pixel_n_dim} axes"
+        msg = f"the image needs two celestial axes, got {low.pixel_n_dim} of a WCS with CTYPE {list(wcs.wcs.ctype)}"
         raise ValueError(msg)
     start = np.array([0 if isinstance(s, Integral) else s.start or 0 for s in slices], dtype=float)
     wcs.wcs.crpix = wcs.wcs.crpix - start
@@ -111,8 +111,8 @@ def _celestial_other(wcs):
 
 
 def _celestial_world_axes(low):
-    classes = low.world_axis_object_classes
-    return [i for i, (name, *_) in enumerate(low.world_axis_object_components) if issubclass(classes[name][0], SkyCoord)]
+    classes = [low.world_axis_object_classes[name][0] for name, *_ in low.world_axis_object_components]
+    return [axis for axis, kind in enumerate(classes) if issubclass(kind, SkyCoord)]
 
 
 def rescale_wcs(wcs, scale, shape=None):
@@ -153,7 +153,8 @@ def rescale_wcs(wcs, scale, shape=None):
         # the same, and readers that take CDELT for the pixel size are better served by CDELT.
         candidates = (_scaled_fits(coarse, scale, pixel_shape, linear) for linear in ("cdelt", "pc"))
     else:
-        candidates = [HighLevelWCSWrapper(ResampledLowLevelWCS(coarse.low_level_wcs, 1 / scale, pixel_shape=pixel_shape))]
+        resampled = ResampledLowLevelWCS(coarse.low_level_wcs, 1 / scale, pixel_shape=pixel_shape)
+        candidates = [HighLevelWCSWrapper(resampled)]
     for fine in candidates:
         off = _largest_offset(coarse, fine, scale, pixel_shape)
         if off <= _EXACT:

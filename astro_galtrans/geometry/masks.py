@@ -1,4 +1,4 @@
-"""What masked pixels do: how far they reach into a result, and what stands in for them before a network sees the image."""
+"""What masked pixels do: how far they reach into a result, and what stands in for them in what a network sees."""
 
 import numpy as np
 
@@ -48,9 +48,9 @@ def fill_masked(data, mask=None):
     """
     Replace masked and non-finite pixels by a local average of good ones.
 
-    Each such pixel gets the average of good pixels around it, weighted with a Gaussian: from the nearest pixels if there
-    are any, otherwise from a window twice as wide, and so on (normalised convolution with a growing kernel); the weights
-    are positive, so nothing rings. In holes deeper than 32 pixels it is the median of the band.
+    Each such pixel gets the average of good pixels around it, weighted with a Gaussian: from the nearest pixels if
+    there are any, otherwise from a window twice as wide, and so on (normalised convolution with a growing kernel); the
+    weights are positive, so nothing rings. In holes deeper than 32 pixels it is the median of the band.
 
     Parameters
     ----------
@@ -79,7 +79,8 @@ def fill_masked(data, mask=None):
     planes = zip(filled.reshape(-1, *data.shape[-2:]), bad.reshape(-1, *data.shape[-2:]), strict=True)
     for band, (plane, holes) in enumerate(planes):
         if holes.all():
-            msg = f"band {band} of {len(filled) if data.ndim > 2 else 1} has no good pixel: all are masked or not finite"
+            count = len(filled) if data.ndim > 2 else 1
+            msg = f"band {band} of {count} has no good pixel: all are masked or not finite"
             raise ValueError(msg)
         if holes.any():
             _fill_plane(plane, holes)
@@ -93,13 +94,15 @@ def _fill_plane(plane, holes):
     known = np.pad(np.where(holes, 0, plane), pad)
     y, x = np.nonzero(holes)
     index = (y + pad) * good.shape[1] + x + pad
-    values = np.full(len(y), np.median(plane[~holes]))
+    values = np.empty(len(y))
     todo = np.arange(len(y))
     for radius in _RADII:
         weight, total = _window_sums(good, known, index[todo], radius)
         found = weight > 0
         values[todo[found]] = total[found] / weight[found]
         todo = todo[~found]
+    if len(todo):
+        values[todo] = np.median(plane[~holes])
     plane[y, x] = values
 
 
