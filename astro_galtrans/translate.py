@@ -7,7 +7,7 @@ Nothing here knows a network by name. What there is to know of one, its spec and
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from math import ceil
 from operator import index
 
@@ -130,14 +130,14 @@ def translate(
 
     provenance = _provenance(translator, sampling, alignment, outside)
     images = []
-    # 6. Network units to flux of the target survey.
-    for number, estimate in enumerate(sampling.gather(_to_flux(prediction, card) for prediction in predictions)):
+    # 6. Network units to flux of the target survey, and samples to their mean.
+    for flux, variance in sampling.gather(map(partial(_to_flux, card=card), predictions)):
         # 7. The variance of its error: what the network states, calibrated, and unusual noise of the input.
-        result = estimate.mean, _error_variance(estimate, stack, translator), mask, wcs
+        result = flux, _error_variance(variance, stack, translator), mask, wcs
         # 8. The grid that was asked for, if it is not the finer one.
         result = result if grid is None else resample(*result, grid)
         # 9. The same kind of object as came in, which says how it was made.
-        provenance["sample"] = number if sampling.apart else None
+        provenance["sample"] = len(images) if sampling.apart else None
         images.append(write_like(_as_stack(result, stack, translator, provenance, bad)))
     return images if combine is None else images[0]
 
@@ -273,15 +273,18 @@ class _Sampling:
     apart: bool
 
     def gather(self, samples):
-        """Yield one `SampleMean` of all samples, or one of each."""
+        """Yield flux and variance of the mean of all samples, or of each."""
         mean = uncertainty.SampleMean(posterior=self.stochastic)
-        for flux, variance in samples:
-            mean.add(flux, variance)
+        for sample in samples:
+            mean.add(*sample)
+            del sample  # it is large, and would stay until the next one is there
             if self.apart:
-                yield mean
+                yield mean.mean, mean.variance
                 mean = uncertainty.SampleMean(posterior=self.stochastic)
         if not self.apart:
-            yield mean
+            flux, variance = mean.mean, mean.variance
+            del mean
+            yield flux, variance
 
 
 def _sampling(translator, n_samples, combine, seed):
@@ -368,9 +371,9 @@ def _to_flux(prediction, card):
     return prediction
 
 
-def _error_variance(estimate, stack, translator):
-    """Calibrated variance of the error, with the noise of the input that exceeds what the network learnt."""
-    spec, factors, variance = translator.spec, translator.card["calibration"]["std"], estimate.variance
+def _error_variance(variance, stack, translator):
+    """Calibrate, in place, and add the noise of the input that exceeds what the network learnt."""
+    spec, factors = translator.spec, translator.card["calibration"]["std"]
     for k, band in enumerate(spec.out_bands):
         extra = None
         if stack.variance is not None and band in spec.in_bands:
@@ -406,7 +409,7 @@ def _mask(bad, translator):
     widest = max((np.max(fwhm) for fwhm in translator.card["validity"].get("fwhm", {}).values()), default=0.0)
     reach = min(translator.spec.margin, ceil(widest / translator.source["pixel_scale"]))
     mask = output_mask(bad.any(axis=0), translator.spec.scale, reach)
-    return np.repeat(mask[None], len(translator.bands_out), axis=0)
+    return np.broadcast_to(mask, (len(translator.bands_out), *mask.shape))
 
 
 def _as_stack(result, stack, translator, provenance, bad):
