@@ -13,7 +13,7 @@ __all__ = ["find_images", "is_folder", "translate_file", "translate_files"]
 #: Ends of names that are FITS.
 SUFFIXES = tuple(f".{kind}{packed}" for kind in ("fits", "fit", "fts") for packed in ("", ".fz", ".gz", ".bz2"))
 #: A band's letter that stands alone in a file name or begins a group of digits: ``frame-g-000094``, ``4192-g4-0300``.
-BAND_IN_NAME = re.compile(r"(?<![A-Za-z0-9])[ugrizy](?=[\d\W_])")
+BAND_IN_NAME = re.compile(r"(?<![A-Za-z0-9])[ugrizy](?=[\d\W_]|$)")
 
 
 def is_folder(path):

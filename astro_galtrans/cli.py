@@ -26,9 +26,10 @@ def main(arguments=None):
         0 if all went well, 1 if something failed (the reason is on standard error), 130 if interrupted.
     """
     options = _parser().parse_args(arguments)
-    warnings.showwarning = _short_warning
     try:
-        return options.run(options) or 0
+        with warnings.catch_warnings():
+            warnings.showwarning = _short_warning
+            return options.run(options) or 0
     except KeyboardInterrupt:
         sys.stderr.write("galtrans: interrupted; the same command goes on where it stopped\n")
         return 130

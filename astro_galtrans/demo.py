@@ -77,7 +77,8 @@ def rgb(stack, stretch=6.0, softening=8.0):
 
     factor = flux_factor(stack.zeropoint, 22.5) / pixel_area(stack.wcs, stack.data.shape[1:])
     planes = [weight * factor * stack.data[stack.bands.index(band)] for band, weight in WEIGHTS.items()]
-    return make_lupton_rgb(*planes, stretch=stretch, Q=softening)
+    with np.errstate(invalid="ignore", divide="ignore"):  # it divides by brightness, then sets black what had none
+        return make_lupton_rgb(*planes, stretch=stretch, Q=softening)
 
 
 def _sample(survey):

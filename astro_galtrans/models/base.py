@@ -166,7 +166,7 @@ class TranslationModel(nn.Module, ABC):
     def content_losses(self, estimate, source, target):
         """Return the terms every network has: squared flux error, and the likelihood of its standard deviation."""
         return {
-            "flux": weighted_flux_mse(estimate.mean, target, self.skip(source), estimate.log_std),
+            "flux": weighted_flux_mse(estimate.mean, target, self.skip(source)),
             # the mean is detached: how sure the network is must not bend what it says
             "nll": 0.1 * gaussian_nll(estimate.mean.detach(), estimate.log_std, target),
         }

@@ -10,31 +10,31 @@ without bias, while faint and bright sources weigh alike.
 import torch
 import torch.nn.functional as F
 
-__all__ = ["gaussian_nll", "weighted_flux_mse"]
+__all__ = ["RELATIVE", "gaussian_nll", "weighted_flux_mse"]
+
+#: Sky noise over tolerated relative error: the target's noise is some 0.2 softening fluxes, 0.2 / 0.25 the error that counts alike.
+RELATIVE = 0.25
 
 
-def weighted_flux_mse(mean, target, reference, log_std=None):
+def weighted_flux_mse(mean, target, reference):
     r"""
-    Mean squared flux error relative to the local brightness of the source.
+    Mean squared flux error, relative to what error the local brightness of the source allows.
 
-    .. math:: \langle w\,[(\sinh m - \sinh t) / \cosh r]^2 \rangle
+    .. math:: \Bigl\langle \frac{(\sinh m - \sinh t)^2}{1 + (\varphi \sinh r)^2} \Bigr\rangle
+
+    with :math:`\varphi` = `RELATIVE`. Were it 1, the noise of the many sky pixels would drown the few bright
+    ones, whose relative errors are small numbers but hold nearly all of the squared flux error; were it 0, the brightest
+    star of a batch would drown all else.
 
     Parameters
     ----------
     mean, target, reference : `torch.Tensor`
         ``[B, C, H, W]``: prediction, truth, and the source on the same grid; smoothed here over 3 x 3 pixels,
         lest a noise dip in a bright source get a large weight.
-    log_std : `torch.Tensor`, optional
-        The network's own uncertainty, ``[B, C, H, W]``. With it w goes as 1 / std, normalised to a mean of 1 (the
-        beta-NLL of Seitzer et al. 2022, ICLR, beta = 1/2): else the many noisy sky pixels drown the few bright
-        ones that are known well. No gradient flows through w.
     """
     flux = F.avg_pool2d(torch.sinh(reference), 3, stride=1, padding=1, count_include_pad=False)
-    error = (torch.sinh(mean) - torch.sinh(target)) * torch.rsqrt(1 + flux.square())
-    if log_std is None:
-        return error.square().mean()
-    weight = torch.exp(-log_std.detach())
-    return (error.square() * weight).mean() / weight.mean()
+    error = (torch.sinh(mean) - torch.sinh(target)) * torch.rsqrt(1 + (RELATIVE * flux).square())
+    return error.square().mean()
 
 
 def gaussian_nll(mean, log_std, target):

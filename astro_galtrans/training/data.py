@@ -9,6 +9,8 @@ from astro_galtrans.units import flux_factor
 
 __all__ = ["CropSampler", "matched_scalings"]
 
+BRIGHT_SHARE, CANDIDATES = 0.6, 3  # how often a crop is the brightest of how many
+
 
 def matched_scalings(settings, softening):
     """
@@ -68,13 +70,25 @@ class CropSampler:
         It depends on the seed and the step only, so that a resumed training sees what an uninterrupted one does.
         """
         rng = np.random.default_rng([self.seed, step])
-        crops = [self._crop(rng) for _ in range(self.batch_size)]
+        crops = [self._crop(rng, *self._place(rng)) for _ in range(self.batch_size)]
         source, target = (np.stack(arrays) for arrays in zip(*crops, strict=True))
         return torch.from_numpy(self.scalings[0].forward(source)), torch.from_numpy(self.scalings[1].forward(target))
 
-    def _crop(self, rng):
-        index = int(rng.integers(len(self.pairs)))
-        y, x = rng.integers(0, self.pairs.settings.size - self.crop + 1, 2)
+    def _place(self, rng):
+        """Pair and corner of a crop: mostly the brightest of a few places, for most of the sky is empty."""
+        count = CANDIDATES if rng.random() < BRIGHT_SHARE else 1
+        places = []
+        for _ in range(count):
+            index, (y, x) = int(rng.integers(len(self.pairs))), rng.integers(0, self.pairs.settings.size - self.crop + 1, 2)
+            places.append((index, y, x))
+        return max(places, key=self._brightness) if count > 1 else places[0]
+
+    def _brightness(self, place):
+        index, y, x = place
+        image = self.pairs.source(index)
+        return image[len(image) // 2, y : y + self.crop, x : x + self.crop].max()
+
+    def _crop(self, rng, index, y, x):
         flip, turns = rng.integers(2), int(rng.integers(4))
         images = (self.pairs.source(index), 1), (self.pairs.target(index), self.pairs.settings.scale)
         for image, s in images:

@@ -81,6 +81,8 @@ class TrainingRun:
         directory.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(recipe.run.seed)
         self.model = build_network(recipe, pairs.settings)
+        scalings = matched_scalings(pairs.settings, recipe.data.softening)
+        self.sampler = CropSampler(pairs, scalings, recipe.data.crop, recipe.data.batch_size, recipe.run.seed)
         self.average = copy.deepcopy(self.model).requires_grad_(requires_grad=False).to(device)
         self.model.prepare_training()
         self.model.to(device).train()
@@ -89,8 +91,6 @@ class TrainingRun:
             torch.optim.AdamW(g, lr=settings.learning_rate, weight_decay=settings.weight_decay, betas=(0.9, 0.99))
             for g in groups
         ]
-        scalings = matched_scalings(pairs.settings, recipe.data.softening)
-        self.sampler = CropSampler(pairs, scalings, recipe.data.crop, recipe.data.batch_size, recipe.run.seed)
         self.generator = torch.Generator(device)
         self.step, self.seconds, self.saved = 0, 0.0, time.monotonic()
 
