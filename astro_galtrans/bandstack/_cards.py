@@ -26,6 +26,7 @@ PROVENANCE_CARDS = {
     "source_bands": ("GTBANDS", "bands of the input"),
     "scale": ("GTSCALE", "output pixels per input pixel, on an axis"),
     "calibration": ("GTCALIB", "factors on the standard deviation"),
+    "filled": ("GTFILLED", "bad input pixels filled in, over all bands"),
     "domain": ("GTDOMAIN", "what lies outside the training range"),
 }
 
