@@ -498,10 +498,18 @@ def test_shipped_translators_are_kept_in_memory(toy_file, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("name", list_translators())
-def test_every_shipped_translator_works(name):
-    result = translate(make_bands((40, 40)), name, seed=1, device="cpu")
-    assert np.isfinite(stacked(result)).all()
-    assert np.all(stacked_std(result) > 0)
+def test_every_shipped_translator_works_and_holes_do_not_reach_beyond_their_mask(name):
+    images, spoilt = make_bands((48, 48), seed=4), make_bands((48, 48), seed=4)
+    for image in spoilt.values():
+        image.mask = np.zeros((48, 48), bool)
+        image.mask[24:29, 20:25] = True  # in the galaxy
+        image.data[image.mask] = 1e6
+    whole, holed = (translate(each, name, seed=1, device="cpu") for each in (images, spoilt))
+    assert np.isfinite(stacked(holed)).all()
+    assert np.all(stacked_std(whole) > 0)
+    assert holed["r"].mask.mean() < 0.2
+    change = np.abs(stacked(holed) - stacked(whole)) / stacked_std(whole)
+    assert change[:, ~holed["r"].mask].max() < 0.1
 
 
 @pytest.mark.parametrize("name", ["swin", "srgan", "capsule", "diffusion"])
