@@ -305,13 +305,21 @@ class WindowAttention(nn.Module):
 
     def forward(self, tokens, bias):
         """Normalised tokens ``[N*M, C]`` in window order, and bias ``[h, M, M]``, to tokens."""
-        return self.proj(_Attention.apply(self.qkv(tokens), bias))
+        qkv = self.qkv(tokens)
+        return self.proj(_Attention.apply(qkv, bias) if qkv.requires_grad else _fused_attention(qkv, bias))
 
     def bias(self):
         """Relative position bias plus mask, ``[kinds, h, M, M]``."""
         size = self.window**2
         bias = F.embedding(self.index, self.relative_position_bias_table).view(size, size, -1).permute(2, 0, 1)
         return bias + self.masks[:, None]
+
+
+def _fused_attention(qkv, bias):
+    """Attention without a gradient to the bias, which torch's fused kernel lacks; it keeps no weights."""
+    heads, size, _ = bias.shape
+    q, k, v = _split_heads(qkv, 3, heads, size).transpose(1, 2)  # each [N, h, M, d]
+    return F.scaled_dot_product_attention(q, k, v, bias[None]).transpose(1, 2).reshape(len(qkv), -1)
 
 
 class _Attention(torch.autograd.Function):
