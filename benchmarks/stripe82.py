@@ -1,13 +1,13 @@
 """
 Whole SDSS frames through the translators: five real frames of one Stripe 82 field, each band on a grid of its own.
 
-For each translator, in a process of its own: wall time against the bare network on the same pixels, peak memory, and what became of
-the sources with r < 19: positions against the input catalogue, and aperture fluxes against the input's, once the input is
-brought to the CFHTLS filters with the colour terms of MegaPipe (Gwyn 2008, PASP 120, 212).
+For each translator, in a process of its own: wall time against the bare network on the same pixels, peak memory, and
+what became of the sources with r < 19: positions against the input catalogue, and aperture fluxes against the input's,
+once the input is brought to the CFHTLS filters with the colour terms of MegaPipe (Gwyn 2008, PASP 120, 212).
 
 Run as ``python benchmarks/stripe82.py FOLDER [-m NAME ...] [-o DIR] [--rst FILE]``, with the frames
-``sdss-004192-[ugriz]4-0300.fits.fz`` in FOLDER. Nothing is known of the truth but what SDSS measured: this shows that positions, fluxes
-and colours survive on a real frame, not that detail is right.
+``sdss-004192-[ugriz]4-0300.fits.fz`` in FOLDER. Nothing is known of the truth but what SDSS measured: this shows that
+positions, fluxes and colours survive on a real frame, not that detail is right.
 """
 
 import argparse
@@ -109,7 +109,8 @@ def compare(folder, path):
     after = {k: photometry(cube.data, xt, yt, d / 0.198) / 1000 for k, d in APERTURES.items()}  # counts to nanomaggy
     r = 22.5 - 2.5 * np.log10(before["6"][2])
     bright = (r < BRIGHT) & (r > 15.5) & (before["6"] > 0).all(axis=0) & (after["6"] > 0).all(axis=0)
-    found = {"n": int(bright.sum()), "offset_arcsec": offsets(data[2], cube.data[2], x, y, xt, yt, bright, cube.wcs, wcs)}
+    shift = offsets(data[2], cube.data[2], x, y, xt, yt, bright, cube.wcs, wcs)
+    found = {"n": int(bright.sum()), "offset_arcsec": shift}
     for key in APERTURES:
         ratio = after[key] / to_megacam(before[key])
         bias = np.median(ratio[:, bright], axis=1)
@@ -134,7 +135,7 @@ def catalogue(image):
 
 
 def photometry(planes, x, y, diameter):
-    from photutils.aperture import CircularAnnulus, CircularAperture, ApertureStats
+    from photutils.aperture import ApertureStats, CircularAnnulus, CircularAperture
 
     positions = np.transpose([x, y])
     aperture, ring = CircularAperture(positions, diameter / 2), CircularAnnulus(positions, 2 * diameter, 3 * diameter)
@@ -169,7 +170,8 @@ def offsets(before, after, x, y, xt, yt, use, wcs_after, wcs_before):
 
 
 def table(results):
-    header = "translator", "peak memory (GiB)", "wall / bare network", "offset (arcsec)", '6" flux bias, u g r i z (%)', "scatter (%)"
+    header = ("translator", "peak memory (GiB)", "wall / bare network", "offset (arcsec)")
+    header += ('6" flux bias, u g r i z (%)', "scatter (%)")
     lines = [".. list-table::", "   :header-rows: 1", ""]
     rows = [header]
     for name, s in results.items():

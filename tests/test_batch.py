@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.nddata import CCDData
-from helpers import make_bands
 
 from astro_galtrans.batch import find_images, is_folder, translate_file, translate_files
+from helpers import make_bands
 
 MODEL = "swin-sdss-cfhtls"
 
@@ -30,9 +30,9 @@ def test_bands_of_one_field_are_one_image(frames):
 
 
 def test_names_as_surveys_have_them(tmp_path):
-    names = ["sdss-004192-g4-0300.fits.fz", "sdss-004192-r4-0300.fits.fz", "stamp-g.fits", "stamp-r.fits", "urgent.fits"]
+    names = ["sdss-004192-g4-0300.fits.fz", "sdss-004192-r4-0300.fits.fz", "stamp-g.fits", "stamp-r.fits", "urge.fits"]
     images = find_images([tmp_path / name for name in names])
-    assert {name: len(files) for name, files in images.items()} == {"sdss-004192-x4-0300": 2, "stamp-x": 2, "urgent": 1}
+    assert {name: len(files) for name, files in images.items()} == {"sdss-004192-x4-0300": 2, "stamp-x": 2, "urge": 1}
 
 
 def test_list_of_files(frames, tmp_path):

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.nddata import CCDData
-from helpers import make_bands, shared_data
 
 from astro_galtrans import list_translators
 from astro_galtrans.cli import main
+from helpers import make_bands, shared_data
 
 pytestmark = pytest.mark.filterwarnings("ignore::astro_galtrans.exceptions.DomainWarning")
 

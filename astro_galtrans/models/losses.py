@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 __all__ = ["RELATIVE", "gaussian_nll", "weighted_flux_mse"]
 
-#: Sky noise over tolerated relative error: the target's noise is some 0.2 softening fluxes, 0.2 / 0.25 the error that counts alike.
+#: Flux, in softening fluxes, at which errors begin to count relative to the flux: 1 / RELATIVE = 4, or 8 sigma of the sky.
 RELATIVE = 0.25
 
 
@@ -22,9 +22,9 @@ def weighted_flux_mse(mean, target, reference):
 
     .. math:: \Bigl\langle \frac{(\sinh m - \sinh t)^2}{1 + (\varphi \sinh r)^2} \Bigr\rangle
 
-    with :math:`\varphi` = `RELATIVE`. Were it 1, the noise of the many sky pixels would drown the few bright
-    ones, whose relative errors are small numbers but hold nearly all of the squared flux error; were it 0, the brightest
-    star of a batch would drown all else.
+    with :math:`\varphi` = `RELATIVE`. Were it 1, the noise of the many sky pixels would drown the few bright ones,
+    whose relative errors are small numbers but hold nearly all of the squared flux error; were it 0, the brightest star
+    of a batch would drown all else.
 
     Parameters
     ----------

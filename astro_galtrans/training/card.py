@@ -98,7 +98,7 @@ def export(path, model, recipe, pairs, held_out, *, n_samples=1, hours=None, ste
         "name": recipe.name,
         "description": recipe.description,
         "network": {"preset": recipe.network.preset},
-        "source": _survey_card(source, source.pixel_scale, scalings[0]) | {"sky_rms": source.sky_rms().tolist()},
+        "source": _survey_card(source, source.pixel_scale, scalings[0]) | _noise_card(source),
         "target": _survey_card(target, settings.target_pixel_scale, scalings[1]),
         "calibration": factors | {"pairs": len(held_out), "seed": held_out.settings.seed},
         "validity": validity_range(pairs),
@@ -222,6 +222,11 @@ def _survey_card(survey, pixel_scale, scaling):
         "pixel_scale": pixel_scale,
         "scaling": scaling.to_dict(),
     }
+
+
+def _noise_card(survey):
+    """Noise that the network has learnt: what an image has beyond it is propagated."""
+    return {"sky_rms": survey.sky_rms().tolist(), "electrons": [band.electrons for band in survey.bands]}
 
 
 def _finite(run):

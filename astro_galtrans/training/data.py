@@ -79,8 +79,8 @@ class CropSampler:
         count = CANDIDATES if rng.random() < BRIGHT_SHARE else 1
         places = []
         for _ in range(count):
-            index, (y, x) = int(rng.integers(len(self.pairs))), rng.integers(0, self.pairs.settings.size - self.crop + 1, 2)
-            places.append((index, y, x))
+            corner = rng.integers(0, self.pairs.settings.size - self.crop + 1, 2)
+            places.append((int(rng.integers(len(self.pairs))), *corner))
         return max(places, key=self._brightness) if count > 1 else places[0]
 
     def _brightness(self, place):
