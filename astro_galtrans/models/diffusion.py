@@ -49,16 +49,20 @@ class DiffusionTranslator(TranslationModel):
     embedding : int
         Length of the vector that tells the denoiser the noise level.
     steps : int
-        Steps of the sampler, which evaluates the denoiser ``2 * steps - 1`` times.
-    sigma_min, sigma_max, rho, churn : float
-        Noise levels of the sampler and its stochasticity, `noise_levels` and `sample`.
+        Steps of the sampler.
+    sigma_min, sigma_max, rho : float
+        Its noise levels, see `~astro_galtrans.models.schedule.noise_levels`.
+    heun, churn : bool, float
+        Its order and stochasticity, see `~astro_galtrans.models.schedule.sample`.
     level_mean, level_std : float
         Mean and standard deviation of ln(sigma) in training.
     """
 
     name = "diffusion"
     stochastic = True
-    _SAMPLER = dict(steps=9, sigma_min=0.05, sigma_max=80.0, rho=7.0, churn=0.0, level_mean=0.0, level_std=1.4)
+    _SAMPLER = dict(
+        steps=10, sigma_min=0.05, sigma_max=80.0, rho=7.0, heun=False, churn=0.0, level_mean=0.0, level_std=1.4
+    )  # fmt: skip
     PRESETS = {
         "tiny": dict(
             regression_widths=(24, 64), regression_blocks=(1, 2), denoiser_widths=(24, 64), denoiser_blocks=(1, 1),
@@ -73,11 +77,12 @@ class DiffusionTranslator(TranslationModel):
 
     def __init__(
         self, in_bands, out_bands, scale, *, regression_widths, regression_blocks, denoiser_widths, denoiser_blocks,
-        embedding, steps, sigma_min, sigma_max, rho, churn, level_mean, level_std,
+        embedding, steps, sigma_min, sigma_max, rho, heun, churn, level_mean, level_std,
     ):  # fmt: skip
         super().__init__(in_bands, out_bands, scale)
         n_in, n_fine = len(self.in_bands), len(self.out_bands) * self.scale**2
-        self.levels, self.churn = noise_levels(steps, sigma_min, sigma_max, rho), float(churn)
+        self.levels = noise_levels(steps, sigma_min, sigma_max, rho)
+        self.heun, self.churn = bool(heun), float(churn)
         self.level_mean, self.level_std = float(level_mean), float(level_std)
         self.regression = UNet(n_in, 2 * n_fine, regression_widths, regression_blocks)
         self.embed = nn.Sequential(nn.Linear(1, embedding), nn.SiLU(), nn.Linear(embedding, embedding), nn.SiLU())
@@ -152,7 +157,7 @@ class DiffusionTranslator(TranslationModel):
             state = np.empty_like(estimate[:n_out])
             for plane in state:
                 plane[...] = white_noise(plane.shape, generator).numpy()
-            residual = sample(denoise, state, self.levels, churn=self.churn, generator=generator)
+            residual = sample(denoise, state, self.levels, heun=self.heun, churn=self.churn, generator=generator)
             yield unstandardise(residual, *np.split(estimate, 2))
 
     def _tensor(self, array):

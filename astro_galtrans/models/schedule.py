@@ -6,9 +6,9 @@ Diffusion-Based Generative Models" (EDM), NeurIPS 35, arXiv:2206.00364. A noisy 
 image without noise, n white noise of unit variance.
 
 The sampler is their Alg. 1 with :math:`\sigma(t) = \tan t` and the scaling :math:`s(t) = \cos t`, for z of unit
-variance: its state :math:`x = \cos t\,z + \sin t\,n` has unit variance at every time, and where z is white it does
-not move at all. Few steps then suffice. Nine keep the standard deviation of a Gaussian mode of variance 0.05 to 20
-to 5%; with the paper's :math:`\sigma(t) = t` it comes out 10 to 20% too large.
+variance: its state :math:`x = \cos t\,z + \sin t\,n` has unit variance at every time, and where z is white it does not
+move at all. Few steps then suffice: ten of Euler's keep the standard deviation of any Gaussian mode of variance 0.05
+to 400 to 1%. With the paper's :math:`\sigma(t) = t` eight of Heun's, for 15 evaluations, leave it 10 to 20% too large.
 """
 
 import itertools
@@ -37,7 +37,7 @@ def noise_levels(steps, sigma_min, sigma_max, rho=7.0):
     Parameters
     ----------
     steps : int
-        Number of steps; Heun's method evaluates the network ``2 * steps - 1`` times.
+        Number of steps. Euler's method evaluates the network once in each, Heun's twice but for the last.
     sigma_min, sigma_max : float
         Lowest and highest positive level.
     rho : float, optional
@@ -135,12 +135,12 @@ def heun_correction(x_next, slope, slope_next, t, t_next):
     return x_next + (t_next - t) / 2 * (slope_next - slope)
 
 
-def sample(denoise, x, levels, *, churn=0.0, generator=None):
+def sample(denoise, x, levels, *, heun=False, churn=0.0, generator=None):
     r"""
-    Draw a sample with Heun's method: Alg. 1, or with ``churn`` Alg. 2.
+    Draw a sample: Alg. 1, or with ``churn`` Alg. 2.
 
-    A survey frame is large, so the image is changed in place, plane by plane: beside it and the denoiser's
-    output only one slope is held.
+    A survey frame is large, so the image is changed in place, plane by plane: beside it only the denoiser's output is
+    held, and for Heun's method one slope.
 
     Parameters
     ----------
@@ -151,6 +151,9 @@ def sample(denoise, x, levels, *, churn=0.0, generator=None):
         ``[C, H, W]``, numpy or torch: white noise of unit variance; becomes the sample.
     levels : list of float
         Falling noise levels that end with zero, of `noise_levels`.
+    heun : bool, optional
+        Correct each step to second order (Alg. 1, lines 6 to 8). It pays where a pixel's possible values fall into
+        groups; for nearly Gaussian images more steps serve better than better steps.
     churn : float, optional
         :math:`S_{churn}`: fresh noise added before each step, 0 for none.
     generator : `torch.Generator`, optional
@@ -165,20 +168,19 @@ def sample(denoise, x, levels, *, churn=0.0, generator=None):
         raised = churned_level(sigma, len(levels) - 1, churn)
         if churn:
             _add_noise(x, sigma, raised, generator)
-        _heun_step(denoise, x, raised, sigma_next)
+        _step(denoise, x, raised, sigma_next, heun)
     return x
 
 
-def _heun_step(denoise, x, sigma, sigma_next):
+def _step(denoise, x, sigma, sigma_next, heun):
     t, t_next = math.atan(sigma), math.atan(sigma_next)
     slopes = denoise(x, sigma)
     for plane, d in zip(x, slopes, strict=True):
         d[...] = slope(plane, d, t)
         plane[...] = euler_step(plane, d, t, t_next)
-    if sigma_next == 0:  # where the slope is not defined
-        return
-    for plane, d, denoised in zip(x, slopes, denoise(x, sigma_next), strict=True):
-        plane[...] = heun_correction(plane, d, slope(plane, denoised, t_next), t, t_next)
+    if heun and sigma_next > 0:  # at zero the slope is not defined
+        for plane, d, denoised in zip(x, slopes, denoise(x, sigma_next), strict=True):
+            plane[...] = heun_correction(plane, d, slope(plane, denoised, t_next), t, t_next)
 
 
 def _add_noise(x, sigma, raised, generator):
