@@ -3,8 +3,8 @@ The pipeline against the bare network, and its tiles against MONAI's sliding win
 
 On one simulated frame, interleaved and repeated, medians of ratios (absolute times depend on the machine and its load):
 
-- ``pipeline``: `astro_galtrans.translate` on a CCDData cube with WCS, mask and uncertainty, over the network alone on the
-  same pixels (strips side by side, no overlap, results dropped);
+- ``pipeline``: `astro_galtrans.translate` on a CCDData cube with WCS, mask and uncertainty, over the network alone on
+  the same pixels (strips side by side, no overlap, results dropped);
 - ``tiles``: the same network through `astro_galtrans.tiling`, and ``monai.inferers.sliding_window_inference`` with the
   same overlap;
 - throughput in source Mpixel/s, and the share of the speed at which the machine multiplies two 2048 x 2048 float32

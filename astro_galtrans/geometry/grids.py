@@ -70,8 +70,9 @@ def _celestial_fits(wcs):
         return wcs.deepcopy()
     try:  # in the order of the file: WCS.celestial would put longitude first and so swap the pixel axes of some files
         return wcs.sub(sorted((wcs.wcs.lng + 1, wcs.wcs.lat + 1)))
-    except NonseparableSubimageCoordinateSystemError as err:
-        msg = f"the celestial axes of this WCS depend on its other axes (CTYPE {list(wcs.wcs.ctype)}); pass a 2-D WCS"
+    except (NonseparableSubimageCoordinateSystemError, RuntimeError) as err:  # wcslib gives up on TPV with three axes
+        axes = ", ".join(wcs.wcs.ctype)
+        msg = f"the celestial axes of this WCS ({axes}) cannot be had without the others; pass a 2-D WCS"
         raise ValueError(msg) from err
 
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 __all__ = ["RELATIVE", "gaussian_nll", "weighted_flux_mse"]
 
-#: Flux, in softening fluxes, at which errors begin to count relative to the flux: 1 / RELATIVE = 4, or 8 sigma of the sky.
+#: Errors count relative to the flux from 1 / RELATIVE = 4 softening fluxes on, 8 sigma of the sky.
 RELATIVE = 0.25
 
 
