@@ -1,4 +1,4 @@
-"""The package's own errors and warnings; all else it raises is a built-in error such as ``ValueError`` or ``OSError``."""
+"""The package's own errors and warnings; all else it raises is built in, such as ``ValueError`` or ``OSError``."""
 
 from astropy.utils.exceptions import AstropyUserWarning
 
