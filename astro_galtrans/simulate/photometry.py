@@ -61,7 +61,7 @@ def _filters(survey):
 
 
 def _colours(survey, wavelength, flux):
-    """Colours ``[..., bands]`` to the anchor of spectra ``flux [..., n]``, F_lambda at ``wavelength [n]`` (Angstrom)."""
+    """Colours ``[..., bands]`` to the anchor of spectra ``flux [..., n]``: F_lambda at ``wavelength`` (Angstrom)."""
     magnitudes = np.stack([-2.5 * np.log10(f.get_ab_maggies(flux, wavelength)) for f in _filters(survey)], axis=-1)
     return magnitudes[..., :-1] - magnitudes[..., -1:]
 
