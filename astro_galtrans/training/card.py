@@ -24,6 +24,8 @@ from .fit import fit
 __all__ = ["calibration_factors", "export", "train", "validity_range"]
 
 LICENCE = "BSD-3-Clause"
+APERTURE, BRIGHT, FEWEST = 3.0, 19.0, 20  # diameter in arcsec, r magnitude, galaxies
+SPREAD_PAIRS = 192  # with some thousand pixels of signal each, more than enough for one number per band
 
 
 def train(recipe, pairs, held_out, directory, *, n_samples=1, device="cpu", progress=True):
@@ -118,10 +120,11 @@ def export(path, model, recipe, pairs, held_out, *, n_samples=1, hours=None, ste
 
 def calibration_factors(model, scalings, pairs, *, n_samples=1, seed=0, progress=True):
     """
-    Factors per band that make flux unbiased and the standard deviation hold, on pixels with signal.
+    Factors per band that make flux unbiased and the standard deviation hold.
 
-    The flux factor is the ratio of total true to total predicted flux over the brightest sources (where it is best
-    known); the factor of the standard deviation is the one with which 68.27 % of the true pixels lie within one sigma.
+    The flux factor is the median ratio of true to predicted flux, in an aperture of 3 arcsec diameter on the central
+    galaxies with r < 19 (all sources, if there are fewer than `FEWEST`); the factor of the standard deviation is the
+    one with which 68.27 % of the true pixels with signal lie within one sigma, in the first `SPREAD_PAIRS` pairs.
 
     Parameters
     ----------
@@ -137,20 +140,39 @@ def calibration_factors(model, scalings, pairs, *, n_samples=1, seed=0, progress
     dict
         ``"flux"`` and ``"std"``: one factor per output band.
     """
-    flux, ratios, residuals = None, [], []
-    for index in tqdm(range(len(pairs)), desc="calibrating", unit="pair", disable=None if progress else True):
+    bright, ratios, residuals = set(_bright_galaxies(pairs)), [], []
+    wanted = sorted(bright | set(range(min(SPREAD_PAIRS, len(pairs)))))
+    for index in tqdm(wanted, desc="calibrating", unit="pair", disable=None if progress else True):
         mean, std = predict_flux(model, scalings, pairs.source(index), n_samples=n_samples, seed=seed + index)
         target, signal = pairs.target(index), pairs.signal(index)
-        ratios.append(_bright_sums(mean, target, get_survey(pairs.settings.target), pairs.settings))
-        residuals.append([((t - m)[s], d[s], m[s]) for t, m, d, s in zip(target, mean, std, signal, strict=True)])
-    flux = _flux_factors(np.array(ratios))
-    factors = []
+        if index in bright:
+            aperture = _aperture(pairs, index)
+            ratios.append(target[:, aperture].sum(axis=1) / mean[:, aperture].sum(axis=1))
+        if index < SPREAD_PAIRS:
+            residuals.append([((t - m)[s], d[s], m[s]) for t, m, d, s in zip(target, mean, std, signal, strict=True)])
+    flux, factors = np.median(ratios, axis=0), []
     for band, k in enumerate(flux):
         residual, std, mean = (np.concatenate([row[band][part] for row in residuals]) for part in range(3))
         residual = residual - (k - 1) * mean  # the residual of the corrected flux
         everything = np.ones((1, residual.size, 1), bool)
         factors.append(calibrate(residual.reshape(1, -1, 1), k * std.reshape(1, -1, 1), everything)[0])
     return {"flux": [float(k) for k in flux], "std": [float(k) for k in factors]}
+
+
+def _bright_galaxies(pairs):
+    """Pairs whose central galaxy is bright and well inside the stamp; or, in a small set, all that have a source."""
+    truth, reach = pairs.truth, pairs.settings.size * get_survey(pairs.settings.source).pixel_scale / 2 - APERTURE
+    inside = (np.abs(truth["x"]) < reach) & (np.abs(truth["y"]) < reach)  # not so for a NaN
+    bright = np.flatnonzero(inside & (truth["kind"] == "galaxy") & (truth["r"] < BRIGHT))
+    return (bright if len(bright) >= FEWEST else np.flatnonzero(inside)).tolist()
+
+
+def _aperture(pairs, index):
+    """Target pixels within the aperture on the central source."""
+    truth, scale = pairs.truth[index], pairs.settings.target_pixel_scale
+    n = pairs.target(index).shape[-1]
+    offset = (np.arange(n) - (n - 1) / 2) * scale
+    return np.hypot(offset - truth["x"], offset[:, None] - truth["y"]) < APERTURE / 2
 
 
 def predict_flux(model, scalings, source, *, n_samples=1, seed=0):
@@ -161,22 +183,6 @@ def predict_flux(model, scalings, source, *, n_samples=1, seed=0):
     for p in model.predict(scalings[0].forward(np.ascontiguousarray(source)), plan, n_samples=n_samples, seed=seed):
         samples.add(scalings[1].inverse(p.values), (scalings[1].derivative(p.values) * p.std) ** 2)
     return samples.mean, np.sqrt(samples.variance)
-
-
-def _bright_sums(mean, target, survey, settings):
-    """Sums of predicted and true flux over pixels that the prediction shows above 20 sigma of the sky, per band."""
-    sky = survey.sky_rms(settings.target_pixel_scale)
-    # selected by the prediction, not by the truth: a selection by noisy truth would bias the ratio
-    return [
-        (m[s].sum(), t[s].sum()) if (s := m > 20 * sigma).any() else (np.nan, np.nan)
-        for m, t, sigma in zip(mean, target, sky, strict=True)
-    ]
-
-
-def _flux_factors(sums):
-    """Median over stamps of true / predicted flux, per band, of ``sums`` ``[pairs, bands, 2]``."""
-    ratios = sums[..., 1] / sums[..., 0]
-    return np.nanmedian(ratios, axis=0)
 
 
 def validity_range(pairs):
