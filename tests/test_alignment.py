@@ -125,7 +125,7 @@ def test_variance_is_that_of_the_weighted_sum(name):
     np.testing.assert_allclose(result, truth, rtol=0.07)  # a few per cent beside the star, from pixels left out
     assert np.abs(result - truth).max() < 0.04 * truth.max()
     flat = interpolate_plane(star, np.ones(shape), None, MAPS[name], small)[1]
-    np.testing.assert_allclose(flat, (weights**2).sum(axis=-1), rtol=0.005)
+    np.testing.assert_allclose(flat, (weights**2).sum(axis=-1), rtol=0.006)
 
 
 @pytest.mark.parametrize("scale", [0.15, 0.396, 0.55, 1.0])

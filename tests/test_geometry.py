@@ -259,11 +259,12 @@ def no_celestial_gwcs():
         (None, "celestial world coordinates, got None"),
         ("RA---TAN", "got 'RA---TAN'"),
         (WCS(naxis=2), "CTYPE"),
-        (cube_wcs(PC1_3=0.2), "depend on its other axes"),
+        (cube_wcs(PC1_3=0.2), "cannot be had without the others"),
+        (cube_wcs(CTYPE1="RA---TPV", CTYPE2="DEC--TPV", **TPV), "cannot be had without the others"),
         (cube_wcs()[0, 3], "two celestial axes"),
         (no_celestial_gwcs(), "got WCS with axes"),
     ],
-    ids=["none", "text", "pixels", "coupled", "row", "spectrum"],
+    ids=["none", "text", "pixels", "coupled", "TPV cube", "row", "spectrum"],
 )
 def test_no_celestial_wcs_says_what_came(wcs, message):
     with pytest.raises(ValueError, match=message):
