@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from .bandstack import check_writable, read, write_fits
+from .bandstack import check_writable, write_fits
 from .translate import load_translator, translate
 
 __all__ = ["find_images", "is_folder", "translate_file", "translate_files"]
@@ -47,9 +47,7 @@ def translate_file(images, translator, output, *, overwrite=False, progress=True
     check_writable(output, overwrite=overwrite)
     image = images[0] if len(images) == 1 else list(images)
     with tqdm(desc=Path(output).name, unit="tile", disable=None if progress else True) as bar:
-        result = translate(image, translator, progress=bar.update, **options)
-    # a list of bands comes back as a list: in one file they are the planes of a cube
-    write_fits(result if len(images) == 1 else read(result), output, overwrite=overwrite)
+        write_fits(translate(image, translator, progress=bar.update, **options), output, overwrite=overwrite)
 
 
 def translate_files(images, translator, folder, *, overwrite=False, progress=True, device=None, **options):
