@@ -3,7 +3,7 @@ Whole SDSS frames through the translators: five real frames of one Stripe 82 fie
 
 For each translator, in a process of its own: wall time against the bare network on the same pixels, peak memory, and
 what became of the sources with r < 19: positions against the input catalogue, and aperture fluxes against the input's,
-once the input is brought to the CFHTLS filters with the colour terms of MegaPipe (Gwyn 2008, PASP 120, 212).
+once the input is brought to the target's filters with colour terms fitted to the filter curves of the training.
 
 Run as ``python benchmarks/stripe82.py FOLDER [-m NAME ...] [-o DIR] [--rst FILE]``, with the frames
 ``sdss-004192-[ugriz]4-0300.fits.fz`` in FOLDER. Nothing is known of the truth but what SDSS measured: this shows that
@@ -151,11 +151,19 @@ def photometry(planes, x, y, diameter):
 
 
 def to_megacam(flux):
-    """SDSS fluxes through the MegaCam filters."""
+    """SDSS fluxes through the MegaCam filters, as far as the colour with the neighbouring band tells."""
+    from astro_galtrans.simulate.photometry import galaxy_colours, star_colours
+
+    stars = [star_colours(s, np.linspace(3500, 9000, 30)) for s in ("sdss", "cfhtls-wide")]
+    galaxies = [galaxy_colours(s, np.linspace(0, 2, 30), 0.15, 0.1) for s in ("sdss", "cfhtls-wide")]
+    sdss, mega = (np.concatenate(both).T for both in zip(stars, galaxies, strict=True))
     with np.errstate(invalid="ignore"):
-        u, g, r, i, z = 22.5 - 2.5 * np.log10(flux)
-    mega = u - 0.241 * (u - g), g - 0.153 * (g - r), r - 0.024 * (g - r), i - 0.085 * (r - i), z + 0.074 * (i - z)
-    return 10 ** (-0.4 * (np.array(mega) - 22.5))
+        magnitudes = 22.5 - 2.5 * np.log10(flux)
+    result = []
+    for k, (a, b) in enumerate([(0, 1), (1, 2), (1, 2), (2, 3), (3, 4)]):  # u-g, g-r, g-r, r-i, i-z
+        slope, constant = np.polyfit(sdss[a] - sdss[b], mega[k] - sdss[k], 1)
+        result.append(magnitudes[k] + slope * (magnitudes[a] - magnitudes[b]) + constant)
+    return 10 ** (-0.4 * (np.array(result) - 22.5))
 
 
 def offsets(before, after, x, y, xt, yt, use, wcs_after, wcs_before):
