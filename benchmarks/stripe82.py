@@ -116,9 +116,9 @@ def compare(folder, path):
     found = {"n": int(bright.sum()), "offset_arcsec": shift}
     for key in APERTURES:
         ratio = after[key] / to_megacam(before[key])
-        bias = np.median(ratio[:, bright], axis=1)
+        bias = np.nanmedian(ratio[:, bright], axis=1)
         found[f"bias_{key}"] = (bias - 1).tolist()
-        found[f"scatter_{key}"] = (1.4826 * np.median(np.abs(ratio[:, bright] - bias[:, None]), axis=1)).tolist()
+        found[f"scatter_{key}"] = (1.4826 * np.nanmedian(np.abs(ratio[:, bright] - bias[:, None]), axis=1)).tolist()
     return {k: np.round(v, 4).tolist() for k, v in found.items()}
 
 
