@@ -71,7 +71,7 @@ def test_answers_the_same_with_and_without_gradients():
     network, image = official_network(), torch.from_numpy(official_image((17, 8)))[None]
     with torch.inference_mode():
         fast = network(image)
-    torch.testing.assert_close(network(image).detach(), fast, rtol=0, atol=1e-6)
+    torch.testing.assert_close(network(image).detach(), fast, rtol=0, atol=1e-5)  # rounding: the fused path sums in another order
 
 
 def test_loads_an_official_state_dict():
@@ -184,8 +184,7 @@ def felt_by(block, shape, place):
     image = torch.randn(1, *shape, 6, dtype=torch.float64, requires_grad=True)
     there = swin._change_order(order, window, None, block.shift, image.device)
     back = swin._change_order(order, window, block.shift, None, image.device)
-    tokens = swin._Gather.apply(image.view(-1, 6), *there)
-    tokens = block(tokens, swin._windows_per_kind(order, window, block.shift))
+    tokens = block(image.view(-1, 6), there, swin._windows_per_kind(order, window, block.shift))
     swin._Gather.apply(tokens, *back).view(*shape, 6)[place].sum().backward()
     return (image.grad[0].abs().sum(dim=-1) > 1e-30).numpy()
 
