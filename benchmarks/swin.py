@@ -3,8 +3,8 @@ Throughput of the Swin network: its shipped size, and SwinIR's light size beside
 
 Run ``python benchmarks/swin.py``, or, with a copy of ``models/network_swinir.py`` of the authors' repository
 (https://github.com/JingyunLiang/SwinIR), ``python benchmarks/swin.py --official network_swinir.py``. Networks take
-turns, so that other work slows all of them; medians of the turns are shown. FLOPs are those of the matrix
-products and convolutions, two per multiply-add.
+turns, so that other work on the machine slows all of them; medians of the turns are shown. FLOPs are those of the
+matrix products and convolutions, two per multiply-add.
 """
 
 import argparse
@@ -91,11 +91,9 @@ def row(network, image, times, rate):
     flop = counter.get_total_flops() * pixels / 64**2
     median = statistics.median(times)
     count = sum(p.numel() for p in network.parameters())
-    return (
-        f"{count / 1e3:6.0f} k parameters {flop / pixels / 1e6:5.2f} MFLOP/pixel "
-        f"{pixels / median / 1e6:8.4f} source Mpixel/s {flop / median / 1e9:6.1f} GFLOP/s"
-        f" = {flop / median / rate:.0%} of GEMM"
-    )
+    size = f"{count / 1e3:6.0f} k parameters {flop / pixels / 1e6:5.2f} MFLOP/pixel"
+    speed = f"{pixels / median / 1e6:8.4f} source Mpixel/s {flop / median / 1e9:6.1f} GFLOP/s"
+    return f"{size} {speed} = {flop / median / rate:.0%} of GEMM"
 
 
 @torch.inference_mode()
