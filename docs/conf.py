@@ -1,5 +1,6 @@
 """Sphinx configuration: sphinx-astropy's, and what differs from it."""
 
+import os
 import socket
 from pathlib import Path
 
@@ -75,7 +76,7 @@ class Table(Include):
         path = HERE / "tables" / self.arguments[0]
         if not path.exists():
             return []
-        self.arguments[0] = f"/tables/{path.name}"
+        self.arguments[0] = os.path.relpath(path, Path(self.state.document.current_source).parent)
         return super().run()
 
 
