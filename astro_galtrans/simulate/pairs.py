@@ -29,7 +29,7 @@ from tqdm.auto import tqdm
 from astro_galtrans.surveys import get_survey
 
 from .photometry import galaxy_colours, star_colours
-from .population import draw_scene
+from .population import Sample, draw_scene
 from .render import draw_seeing, render_pair
 
 __all__ = ["SIGNAL", "PairSet", "PairSettings", "simulate_pair", "simulate_pairs"]
@@ -49,6 +49,12 @@ class PairSettings:
     seed: int = 1
     seeing_spread: float = 0.13  #: log-normal scatter of the source's seeing
     kind: str | None = None  #: one kind of stamp for all (see `astro_galtrans.simulate.population.KINDS`)
+    sample: Sample = Sample()  #: which central galaxies
+
+    @classmethod
+    def from_dict(cls, content):
+        """Undo `dataclasses.asdict`."""
+        return cls(**content | {"sample": Sample(**content.get("sample", {}))})
 
     @property
     def target_pixel_scale(self):
@@ -76,7 +82,7 @@ def simulate_pair(settings, index):
     rng = np.random.default_rng([settings.seed, index])
     surveys = settings.source, settings.target
     extent = settings.size * get_survey(settings.source).pixel_scale
-    scene = draw_scene(rng, surveys, extent, settings.kind)
+    scene = draw_scene(rng, surveys, extent, settings.kind, settings.sample)
     seeings = draw_seeing(rng, surveys[0], settings.seeing_spread), draw_seeing(rng, surveys[1], 0.0)
     images = render_pair(scene, rng, surveys, seeings, settings.size, settings.scale)
     return *images, _truth_row(settings, index, scene, seeings[0])
@@ -202,7 +208,7 @@ class PairSet:
             why = "no pairs.json, or no finished shard"
             msg = f"{self.directory} is not a pair set ({why}); make one with: galtrans simulate"
             raise FileNotFoundError(msg)
-        self.settings = PairSettings(**json.loads(path.read_text(encoding="utf8")))
+        self.settings = PairSettings.from_dict(json.loads(path.read_text(encoding="utf8")))
 
     def __len__(self):
         return SHARD * len(self.shards)

@@ -18,12 +18,12 @@ import numpy as np
 
 from .photometry import galaxy_colours, star_colours
 
-__all__ = ["KINDS", "Profile", "Scene", "draw_scene"]
+__all__ = ["KINDS", "Profile", "Sample", "Scene", "draw_scene"]
 
 #: Kinds of stamp and how often each is drawn.
 KINDS = {"galaxy": 0.66, "field": 0.14, "star": 0.12, "blank": 0.08}
 
-GALAXY_R = (14.5, 22.0)
+Z_MAX = 1.2
 FIELD_R = (18.0, 24.0)
 STAR_R = (13.0, 22.5)
 
@@ -41,6 +41,16 @@ class Profile:
     magnitudes: np.ndarray  #: AB, source bands then target bands
 
 
+@dataclass(frozen=True)
+class Sample:
+    """Which central galaxies are drawn; the defaults are for training translators."""
+
+    r_bright: float = 14.5  #: r magnitude
+    r_faint: float = 22.0
+    z_max: float = Z_MAX  #: redshift; beyond, it is drawn again
+    offset: float | None = None  #: largest offset (arcsec) from the centre; None: small for most, anywhere for some
+
+
 @dataclass
 class Scene:
     """Everything in a stamp, and the truth about its central source."""
@@ -51,7 +61,7 @@ class Scene:
     truth: dict = field(default_factory=dict)
 
 
-def draw_scene(rng, surveys, extent, kind=None):
+def draw_scene(rng, surveys, extent, kind=None, sample=None):
     """
     Draw one scene.
 
@@ -65,16 +75,20 @@ def draw_scene(rng, surveys, extent, kind=None):
         Side of the stamp in arcsec; neighbours are drawn a little beyond it, so that light spills in.
     kind : str, optional
         One of `KINDS`; drawn by default.
+    sample : `Sample`, optional
+        Which central galaxies to draw.
 
     Returns
     -------
     `Scene`
     """
     kind = kind or str(rng.choice(list(KINDS), p=list(KINDS.values())))
+    sample = sample or Sample()
     scene = Scene(kind)
-    centre = _offset(rng, extent)
+    centre = _offset(rng, extent, sample.offset)
     if kind == "galaxy":
-        scene.truth = _add_galaxy(scene, rng, surveys, _counts(rng, *GALAXY_R, slope=0.12), *centre)
+        r = _counts(rng, sample.r_bright, sample.r_faint, slope=0.12)
+        scene.truth = _add_galaxy(scene, rng, surveys, r, *centre, z_max=sample.z_max)
     if kind == "star":
         scene.truth = _add_star(scene, rng, surveys, _counts(rng, *STAR_R, slope=0.02), *centre)
     if kind != "blank":
@@ -82,9 +96,9 @@ def draw_scene(rng, surveys, extent, kind=None):
     return scene
 
 
-def _offset(rng, extent):
-    # mostly centred to sub-pixel accuracy as cutouts are, sometimes anywhere as in frames
-    reach = 0.4 if rng.random() < 0.6 else extent / 2
+def _offset(rng, extent, reach=None):
+    if reach is None:  # mostly centred to sub-pixel accuracy as cutouts are, sometimes anywhere as in frames
+        reach = 0.4 if rng.random() < 0.6 else extent / 2
     return rng.uniform(-reach, reach, 2)
 
 
@@ -105,14 +119,17 @@ def _add_field(scene, rng, surveys, extent):
         _add_star(scene, rng, surveys, _counts(rng, 15.0, STAR_R[1], slope=0.12), *rng.uniform(-half, half, 2))
 
 
-def _redshift(rng, r):
+def _redshift(rng, r, z_max=Z_MAX):
     median = 0.1 * 10 ** (0.16 * (r - 17.8))
     # if t ~ Gamma(2) then z = z0 t^(2/3) follows z^2 exp(-(z/z0)^1.5); its median is 1.412 z0
-    return float(np.clip(median / 1.412 * rng.gamma(2.0) ** (2 / 3), 0.003, 1.2))
+    z = np.inf
+    while z > z_max:
+        z = float(np.clip(median / 1.412 * rng.gamma(2.0) ** (2 / 3), 0.003, Z_MAX))
+    return z
 
 
-def _add_galaxy(scene, rng, surveys, r, x, y):
-    z = _redshift(rng, r)
+def _add_galaxy(scene, rng, surveys, r, x, y, z_max=Z_MAX):
+    z = _redshift(rng, r, z_max)
     early = rng.random() < 0.35
     bulge_fraction = rng.uniform(0.5, 1.0) if early else rng.beta(1.2, 4.0)
     radius = _radius(rng, r)

@@ -9,7 +9,7 @@ speclite_filters = pytest.importorskip("speclite.filters")
 import galsim  # noqa: E402
 
 from astro_galtrans.simulate.photometry import SED_TYPES, galaxy_colours, star_colours  # noqa: E402
-from astro_galtrans.simulate.population import KINDS, draw_scene  # noqa: E402
+from astro_galtrans.simulate.population import KINDS, Sample, draw_scene  # noqa: E402
 
 SURVEYS = "sdss", "cfhtls-wide"
 
@@ -63,3 +63,12 @@ def test_redshift_grows_with_magnitude(rng):
     assert (r > 14.5).all() and (r < 22).all() and (z > 0).all()
     assert np.median(z[np.abs(r - 17.8) < 1]) == pytest.approx(0.1, abs=0.03)
     assert np.median(z[r > 20.5]) > 2 * np.median(z[r < 17.5])
+
+
+def test_sample_limits_the_central_galaxy():
+    rng, sample = np.random.default_rng(9), Sample(r_bright=16.0, r_faint=18.0, z_max=0.15, offset=0.2)
+    truths = [draw_scene(rng, SURVEYS, 10.0, "galaxy", sample).truth for _ in range(200)]
+    r, z, x = (np.array([truth[name] for truth in truths]) for name in ("r", "z", "x"))
+    assert 16 <= r.min() < r.max() <= 18
+    assert z.max() <= 0.15
+    assert np.abs(x).max() <= 0.2
