@@ -18,7 +18,7 @@ import json
 import os
 import shutil
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -49,7 +49,7 @@ class PairSettings:
     seed: int = 1
     seeing_spread: float = 0.13  #: log-normal scatter of the source's seeing
     kind: str | None = None  #: one kind of stamp for all (see `astro_galtrans.simulate.population.KINDS`)
-    sample: Sample = Sample()  #: which central galaxies
+    sample: Sample = field(default_factory=Sample)  #: which central galaxies
 
     @classmethod
     def from_dict(cls, content):
