@@ -1,31 +1,66 @@
-"""
+r"""
 Surveys as data: bands, pixel scale, flux unit, zero point, seeing, depth and filter curves.
 
-The numbers and their sources are in ``data/surveys.ecsv``; adding a survey is adding its rows there.
+Each survey is one ECSV file in ``data/surveys/`` that gives a source for every number; adding a survey is adding a
+file, and `get_survey` reads one of the user's from its path. Sky noise is either measured in images or follows from
+the depth, for all surveys by one formula. White noise of rms :math:`\sigma` per pixel of side :math:`p` gives a flux
+the error :math:`\sigma \sqrt A / p`, where the area :math:`A` is that of the aperture, or, for PSF photometry, the
+noise-equivalent area :math:`1 / \int \mathrm{PSF}^2` (King 1983, PASP 95, 163). So a five-sigma depth :math:`m` means
+
+.. math::
+
+    \sigma = \frac{p}{5 \sqrt A} \, 10^{0.4 (\mathrm{zeropoint} - m)} ,
+    \qquad A = \frac{\pi}{4} D^2 \quad \mathrm{or} \quad
+    A = \frac{\pi \, (2 \beta - 1)}{4 \, (2^{1/\beta} - 1) \, (\beta - 1)^2} \, \mathrm{FWHM}^2 ,
+
+for an aperture of diameter :math:`D`, or a Moffat profile with :math:`\beta = 3.5`, as PSFs are here:
+3.44 FWHM squared, where a Gaussian of the same FWHM has 2.27.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
+from math import isnan, nan, pi
+from pathlib import Path
 
 import numpy as np
 
-__all__ = ["Band", "Survey", "get_survey", "list_surveys"]
+from .bands import parse_bands
+from .units import flux_zeropoint
 
-COLUMNS = "band", "fwhm", "sky_rms", "electrons", "filter", "source"
+__all__ = ["MOFFAT_BETA", "Band", "Survey", "get_survey", "list_surveys", "sky_from_depth"]
+
+MOFFAT_BETA = 3.5  #: of the PSFs whose FWHM is given here
+DIGITS = 3  # significant digits of a sky rms that follows from a depth
+FOLDER = "data/surveys"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Band:
-    """One band of a survey: its PSF, depth and filter curve."""
+    """
+    One band of a survey: its PSF, depth and filter curve.
+
+    What is not known is NaN, or an empty text; two bands that do not know the same thing are equal.
+    """
 
     name: str
-    fwhm: float  #: typical FWHM of the PSF (arcsec)
+    fwhm: float  #: typical FWHM of the PSF, a Moffat profile, without the pixel (arcsec)
     sky_rms: float  #: sky rms in a native pixel (flux unit of the survey)
-    electrons: float  #: electrons per flux unit
-    filter_name: str  #: name of the filter curve in speclite
-    source: str  #: where the values come from
+    electrons: float = nan  #: electrons per flux unit, for photon noise; without it there is none
+    filter: str = ""  #: name of the filter curve, see `astro_galtrans.simulate.photometry`
+    depth: float = nan  #: AB magnitude of a point source detected at five sigma
+    aperture: float = nan  #: diameter (arcsec) that the depth is for; NaN for PSF photometry
+    source: str = ""  #: where the values come from
+
+    def _key(self):
+        return tuple(None if value != value else value for value in asdict(self).values())  # noqa: PLR0124, NaN
+
+    def __eq__(self, other):
+        return self._key() == other._key() if isinstance(other, Band) else NotImplemented
+
+    def __hash__(self):
+        return hash(self._key())
 
 
 @dataclass(frozen=True)
@@ -43,6 +78,10 @@ class Survey:
     zeropoint: float  #: AB magnitude of one flux unit
     bands: tuple[Band, ...]  #: by increasing wavelength
 
+    def __post_init__(self):
+        object.__setattr__(self, "bands", tuple(self.bands))
+        _check(self)
+
     @property
     def band_names(self):
         """Names of the bands, by increasing wavelength."""
@@ -55,6 +94,35 @@ class Survey:
                 return band
         msg = f"survey {self.name!r} has no band {name!r}; its bands are {', '.join(self.band_names)}"
         raise KeyError(msg)
+
+    def select(self, bands=None):
+        """
+        Limit the survey to some of its bands.
+
+        Parameters
+        ----------
+        bands : str or iterable of str, optional
+            Names as `~astro_galtrans.bands.parse_bands` reads them; all by default.
+
+        Returns
+        -------
+        `Survey`
+            With these bands, in the survey's order (by increasing wavelength).
+
+        Raises
+        ------
+        ValueError
+            If the survey lacks one of them.
+        """
+        if bands is None:
+            return self
+        wanted = parse_bands(bands)
+        missing = [name for name in wanted if name not in self.band_names]
+        if missing:
+            have = ", ".join(self.band_names)
+            msg = f"survey {self.name!r} has no band {', '.join(map(repr, missing))}; its bands are {have}"
+            raise ValueError(msg)
+        return replace(self, bands=tuple(band for band in self.bands if band.name in wanted))
 
     def sky_rms(self, pixel_scale=None):
         """
@@ -74,28 +142,90 @@ class Survey:
         ratio = 1.0 if pixel_scale is None else pixel_scale / self.pixel_scale
         return ratio * np.array([band.sky_rms for band in self.bands])
 
+    def to_dict(self):
+        """Return the survey as plain values that JSON can hold; what is not known is None."""
+        content = asdict(self)
+        bands = [{k: None if v != v else v for k, v in band.items()} for band in content["bands"]]  # noqa: PLR0124
+        return content | {"bands": bands}
 
-@cache
-def _load():
-    from astropy.table import Table  # only here: the table reader costs more to import than the package
+    @classmethod
+    def from_dict(cls, content):
+        """
+        Undo `to_dict`.
 
-    text = files("astro_galtrans").joinpath("data/surveys.ecsv").read_text(encoding="utf8")
-    table = Table.read(text, format="ascii.ecsv")
-    return {name: _survey(name, title, table[table["survey"] == name]) for name, title in table.meta["titles"].items()}
+        Parameters
+        ----------
+        content : dict
+            What `to_dict` returned.
+
+        Returns
+        -------
+        `Survey`
+
+        Raises
+        ------
+        ValueError
+            If a field is missing or unknown, or has an impossible value.
+        """
+        try:
+            bands = (Band(**{k: nan if v is None else v for k, v in band.items()}) for band in content["bands"])
+            return cls(**content | {"bands": tuple(bands)})
+        except (KeyError, TypeError) as err:
+            known = ", ".join(f.name for f in fields(cls)), ", ".join(f.name for f in fields(Band))
+            msg = f"not a survey's description ({err}); a survey has {known[0]}; a band {known[1]}"
+            raise ValueError(msg) from err
 
 
-def _survey(name, title, rows):
-    bands = tuple(
-        Band(str(band), float(fwhm), float(rms), float(electrons), str(curve), str(source))
-        for band, fwhm, rms, electrons, curve, source in rows.iterrows(*COLUMNS)
-    )
-    pixel_scale, zeropoint = float(rows["pixel_scale"][0]), float(rows["zeropoint"][0])
-    return Survey(name, title, pixel_scale, str(rows["flux_unit"][0]), zeropoint, bands)
+def _check(survey):
+    """Raise ValueError if a survey's numbers are impossible; the unit must agree with the zero point."""
+    parse_bands(survey.band_names)
+    flux_zeropoint(survey.flux_unit, zeropoint=survey.zeropoint)
+    wrong = [] if survey.pixel_scale > 0 else [f"pixel_scale = {survey.pixel_scale}"]
+    for band in survey.bands:
+        numbers = {name: getattr(band, name) for name in ("fwhm", "sky_rms", "electrons", "aperture")}
+        wrong += [f"{name} = {value} in {band.name}" for name, value in numbers.items() if value <= 0]
+    if wrong:
+        msg = f"survey {survey.name!r}: {'; '.join(wrong)}; these must be positive (or NaN in a band: not known)"
+        raise ValueError(msg)
+
+
+def sky_from_depth(depth, fwhm, pixel_scale, zeropoint, aperture=nan):
+    """
+    Sky rms per pixel of a survey with a given depth.
+
+    Parameters
+    ----------
+    depth : float
+        AB magnitude of a point source detected at five sigma.
+    fwhm : float
+        FWHM of the PSF (arcsec).
+    pixel_scale : float
+        Side of a pixel (arcsec).
+    zeropoint : float
+        AB magnitude of one flux unit.
+    aperture : float, optional
+        Diameter (arcsec) of the aperture that the depth is for; by default it is for PSF photometry.
+
+    Returns
+    -------
+    float
+        In flux units; the formula is on top of this module.
+    """
+    area = _psf_area(fwhm) if isnan(aperture) else pi / 4 * aperture**2
+    return 10 ** (0.4 * (zeropoint - depth)) / 5 * pixel_scale / area**0.5
+
+
+def _psf_area(fwhm, beta=MOFFAT_BETA):
+    return pi * (2 * beta - 1) / (4 * (2 ** (1 / beta) - 1) * (beta - 1) ** 2) * fwhm**2
+
+
+def _folder():
+    return files("astro_galtrans").joinpath(FOLDER)
 
 
 def list_surveys():
     """Return the names of the known surveys, sorted."""
-    return sorted(_load())
+    return sorted(path.name.removesuffix(".ecsv") for path in _folder().iterdir() if path.name.endswith(".ecsv"))
 
 
 def get_survey(name):
@@ -104,8 +234,9 @@ def get_survey(name):
 
     Parameters
     ----------
-    name : str or `Survey`
-        A name from `list_surveys`; a `Survey` is returned as it is.
+    name : str, `Survey` or path-like
+        A name from `list_surveys`; the path of an ECSV file like those in ``data/surveys/``; a `Survey` is returned
+        as it is.
 
     Returns
     -------
@@ -114,13 +245,51 @@ def get_survey(name):
     Raises
     ------
     ValueError
-        If the name is unknown; the message gives the nearest ones.
+        If the name is unknown (the message gives the nearest ones), or the file does not describe a survey.
+    FileNotFoundError
+        If there is no such file.
     """
     if isinstance(name, Survey):
         return name
-    surveys = _load()
-    if name in surveys:
-        return surveys[name]
-    near = get_close_matches(str(name).lower(), surveys, n=3, cutoff=0.4) or sorted(surveys)
-    msg = f"unknown survey {name!r}; the nearest known are {', '.join(near)} (all: {', '.join(sorted(surveys))})"
+    if isinstance(name, Path) or str(name).endswith(".ecsv"):
+        return _parse(Path(name).read_text(encoding="utf8"), str(name))
+    known = list_surveys()
+    if name in known:
+        return _shipped(name)
+    near = get_close_matches(str(name).lower(), known, n=3, cutoff=0.4) or known
+    msg = (
+        f"unknown survey {name!r}; the nearest known are {', '.join(near)} (all: {', '.join(known)}); "
+        "a survey of your own is given as the path of its .ecsv file"
+    )
     raise ValueError(msg)
+
+
+@cache
+def _shipped(name):
+    return _parse(_folder().joinpath(f"{name}.ecsv").read_text(encoding="utf8"), name)
+
+
+def _parse(text, where):
+    """Survey of an ECSV text; ``where`` it comes from is for messages."""
+    from astropy.table import Table  # only here: the table reader costs more to import than the package
+
+    try:
+        table = Table.read(text, format="ascii.ecsv")
+        survey = {key: table.meta[key] for key in ("name", "title", "pixel_scale", "flux_unit", "zeropoint")}
+        rows = [_band(row, survey["pixel_scale"], survey["zeropoint"]) for row in table]
+        return Survey(**survey, bands=rows)
+    except (KeyError, ValueError, TypeError) as err:
+        reason = f"{err.args[0]!r} is missing" if isinstance(err, KeyError) else err
+        msg = f"{where} does not describe a survey: {reason}; see the user guide, or copy a file of {FOLDER}"
+        raise ValueError(msg) from err
+
+
+def _band(row, pixel_scale, zeropoint):
+    """Band of one row of the table; columns may be absent and cells empty for what is not known."""
+    values = {name: row[name] for name in row.colnames if not np.ma.is_masked(row[name])}
+    numbers = {k: float(values.get(k, nan)) for k in ("fwhm", "sky_rms", "electrons", "depth", "aperture")}
+    if isnan(numbers["sky_rms"]):
+        sky = sky_from_depth(numbers["depth"], numbers["fwhm"], pixel_scale, zeropoint, numbers["aperture"])
+        numbers["sky_rms"] = float(f"{sky:.{DIGITS}g}")
+    texts = {k: str(values.get(k, "")) for k in ("filter", "source")}
+    return Band(str(row["band"]), **numbers, **texts)

@@ -57,7 +57,7 @@ def star_colours(survey, temperature):
 @cache
 def _filters(survey):
     load = require("speclite.filters", extra="simulate").load_filters
-    return load(*[band.filter_name for band in get_survey(survey).bands], ANCHOR)
+    return load(*[band.filter for band in get_survey(survey).bands], ANCHOR)
 
 
 def _colours(survey, wavelength, flux):
