@@ -24,7 +24,7 @@ from .models.checkpoint import Checkpoint, load
 from .models.shipped import find_weights, list_weights, pick_device
 from .scaling import AsinhScaling
 from .surveys import get_survey
-from .tiling import plan_tiles
+from .tiling import Tile, TilePlan, plan_tiles
 from .units import flux_factor, parse_unit
 
 __all__ = ["Translator", "list_translators", "load_translator", "translate"]
@@ -209,6 +209,48 @@ class Translator:
         """Survey, unit, zero point and pixel scale (arcsec) of the translations, from the card."""
         return self.card["target"]
 
+    def stamps(self, images, *, n_samples=None, seed=None):
+        """
+        Translate many small images of one size at once: arrays in, arrays out, samples apart.
+
+        For what measures translators. No image is checked against the range of the training, and none may have pixels
+        that are not finite.
+
+        Parameters
+        ----------
+        images : array_like
+            ``[N, C, H, W]``: flux per pixel in the unit and zero point of `source`, bands as `bands_in`.
+        n_samples : int, optional
+            Number of samples of a translator that samples; by default what its card recommends.
+        seed : int, optional
+            Seed of the samples. The same images in the same order and the same seed give the same samples.
+
+        Returns
+        -------
+        `numpy.ndarray`
+            float32 ``[N, n_samples, C', scale*H, scale*W]``: flux per pixel in the unit and zero point of `target`.
+
+        Raises
+        ------
+        ValueError
+            If the shape does not fit, a pixel is not finite (the message names the images), or the translator is
+            deterministic and more than one sample is asked for.
+        GaltransError
+            If the network's result is not finite.
+        """
+        images = _checked_stamps(images, self)
+        sampling = _sampling(self, n_samples, None, seed)
+        count, channels, height, width = images.shape
+        # One image of all stamps below each other, each a tile without overlap: tiles never see one another.
+        canvas = images.swapaxes(0, 1).reshape(channels, -1, width)
+        canvas = AsinhScaling.from_dict(self.source["scaling"]).forward(canvas)
+        tiles = tuple(Tile(k * height, (k + 1) * height, 0, width) for k in range(count))
+        plan = TilePlan(canvas.shape[1:], tiles, self.spec.scale, 0)
+        samples = self.model.predict(canvas, plan, n_samples=sampling.n, seed=sampling.seed, batch_size=count)
+        flux = np.array([_to_flux(sample, self.card).values for sample in samples])  # [S, C', N * scale*H, scale*W]
+        shape = (sampling.n, flux.shape[1], count, self.spec.scale * height, self.spec.scale * width)
+        return np.ascontiguousarray(flux.reshape(shape).transpose(2, 0, 1, 3, 4))
+
     def to(self, device):
         """Return this translator on a device: itself, or a copy if it lives on another."""
         device, own = pick_device(device), self.model.device
@@ -261,6 +303,19 @@ def _ready(translator, device):
     if not isinstance(translator, Translator):
         return load_translator(translator, device)
     return translator if device is None else translator.to(device)
+
+
+def _checked_stamps(images, translator):
+    images = np.asarray(images, dtype=np.float32)
+    if images.ndim != 4 or images.shape[1] != len(translator.bands_in) or not images.size:
+        bands = ", ".join(translator.bands_in)
+        msg = f"{translator.name} takes stamps [N, {len(translator.bands_in)}, H, W] in {bands}, got {images.shape}"
+        raise ValueError(msg)
+    bad = np.flatnonzero(~np.isfinite(images).all(axis=(1, 2, 3)))
+    if bad.size:
+        msg = f"{bad.size} stamps have pixels that are not finite: {bad[:10].tolist()}; fill or leave them out"
+        raise ValueError(msg)
+    return images
 
 
 @dataclass(frozen=True)

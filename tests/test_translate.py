@@ -633,3 +633,36 @@ def test_real_sdss_stamps(toy):
 def test_a_real_frame_of_one_band(toy):
     with pytest.raises(ValueError, match=r"missing bands: u, r, i, z"):
         toy(shared_data("sdss_frame", "frame-g-000094-1-0131.fits.bz2"))
+
+
+# -- stamps
+
+
+@pytest.mark.filterwarnings("ignore::astro_galtrans.exceptions.DomainWarning")
+def test_stamps_are_what_translate_makes_of_each_alone():
+    translator = load_translator("srgan-sdss-cfhtls")
+    cubes = [make_cube((24, 24), seed=seed) for seed in (1, 2, 3)]
+    together = translator.stamps([cube.data for cube in cubes])
+    assert together.shape == (3, 1, 5, 48, 48) and together.dtype == np.float32
+    for cube, stamp in zip(cubes, together, strict=True):
+        np.testing.assert_allclose(stamp[0], translate(cube, translator, bands=BANDS).data, rtol=1e-4, atol=1e-4)
+
+
+def test_stamps_keep_samples_apart(sampler):
+    images = np.array([make_cube((8, 10), seed=seed).data for seed in (1, 2)])
+    samples = sampler.stamps(images, seed=5)
+    assert samples.shape == (2, 3, 5, 16, 20)
+    assert not np.array_equal(samples[:, 0], samples[:, 1])
+    np.testing.assert_array_equal(samples, sampler.stamps(images, seed=5))
+    assert not np.array_equal(samples, sampler.stamps(images, seed=6))
+
+
+def test_stamps_that_cannot_be_translated_are_named(toy):
+    images = np.zeros((3, 5, 8, 8), np.float32)
+    images[1, 2, 3, 4] = np.nan
+    with pytest.raises(ValueError, match=r"not finite: \[1\]"):
+        toy.stamps(images)
+    with pytest.raises(ValueError, match=r"stamps \[N, 5, H, W\].*got \(3, 4, 8, 8\)"):
+        toy.stamps(images[:, :4])
+    with pytest.raises(ValueError, match="deterministic"):
+        toy.stamps(images[:1], n_samples=2)
