@@ -205,12 +205,12 @@ def _add_train(commands):
 
 
 def _train(options):
-    from astro_galtrans.simulate import PairSet
+    from astro_galtrans.pairstore import PairStore
     from astro_galtrans.training import load_recipe, train
 
     run = {name: getattr(options, name) for name in ("hours", "steps") if getattr(options, name) is not None}
     recipe = load_recipe(options.recipe, **run)
-    path = train(recipe, PairSet(options.pairs), PairSet(options.held_out), options.output, device=options.device)
+    path = train(recipe, PairStore(options.pairs), PairStore(options.held_out), options.output, device=options.device)
     print(path)
 
 

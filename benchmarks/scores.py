@@ -27,7 +27,7 @@ from tqdm.auto import tqdm
 
 from astro_galtrans import list_translators, load_translator, translate
 from astro_galtrans.models import checkpoint
-from astro_galtrans.simulate import PairSet
+from astro_galtrans.pairstore import PairStore
 from astro_galtrans.surveys import get_survey
 
 APERTURE = 3.0  # arcsec, diameter
@@ -45,7 +45,7 @@ def main():
     parser.add_argument("--rst")
     parser.add_argument("--write", action="store_true", help="put the scores into the cards of the given files")
     options = parser.parse_args()
-    pairs, scores = PairSet(options.pairs), {}
+    pairs, scores = PairStore(options.pairs), {}
     for model in options.models or list_translators():
         translator = load_translator(model)
         n_samples = options.n_samples if translator.spec.stochastic else None
@@ -75,7 +75,7 @@ def score(translator, pairs, number, n_samples=None):
     total = 1 - ours["rmse_all"] / theirs["rmse_all"]
     pixel = 1 - ours["median_pair_rmse"] / theirs["median_pair_rmse"]
     found = ours | {
-        "n_pairs": min(number, len(pairs)), "pairs_seed": pairs.settings.seed,
+        "n_pairs": min(number, len(pairs)), "pairs_seed": pairs.header.simulation["seed"],
         "rmse_gain_on_classical": gain.tolist(), "rmse_gain_all_bands": total, "median_pair_rmse_gain": pixel,
         "classical_rmse_sigma": theirs["rmse_sigma"], "classical_flux_bias": theirs["flux_bias"],
         "classical_flux_scatter": theirs["flux_scatter"],
@@ -87,7 +87,7 @@ def score(translator, pairs, number, n_samples=None):
 
 def source_image(pairs, index):
     """Return a stamp as a survey would hand it out: a cube with unit and WCS."""
-    survey, size = get_survey(pairs.settings.source), pairs.settings.size
+    survey, size = get_survey(pairs.header.source), pairs.header.size
     wcs = WCS(naxis=2)
     wcs.wcs.ctype = "RA---TAN", "DEC--TAN"
     wcs.wcs.crval, wcs.wcs.crpix = (150.0, 2.0), ((size + 1) / 2,) * 2
@@ -98,7 +98,7 @@ def source_image(pairs, index):
 
 def classical(image, wcs, pairs):
     """Resample each band to the finer grid; flux conserved, zero points matched."""
-    source, target, scale = get_survey(pairs.settings.source), get_survey(pairs.settings.target), pairs.settings.scale
+    source, target, scale = get_survey(pairs.header.source), get_survey(pairs.header.target), pairs.header.scale
     shape = tuple(scale * n for n in image.data.shape[1:])
     factor = 10 ** (0.4 * (target.zeropoint - source.zeropoint)) / scale**2
     planes = [
@@ -112,8 +112,8 @@ class Sums:
     """What the scores are made of, pair by pair."""
 
     def __init__(self, pairs):
-        self.pairs, survey = pairs, get_survey(pairs.settings.target)
-        self.sky = survey.sky_rms(pairs.settings.target_pixel_scale)
+        self.pairs, survey = pairs, get_survey(pairs.header.target)
+        self.sky = survey.sky_rms(pairs.header.target_pixel_scale)
         self.squares, self.count = np.zeros(len(self.sky)), np.zeros(len(self.sky))
         self.within, self.covered, self.fluxes, self.per_pair = np.zeros((2, len(self.sky))), 0, [], []
 
@@ -132,7 +132,7 @@ class Sums:
         self._flux(index, image, target)
 
     def _flux(self, index, image, target):
-        truth, scale = self.pairs.truth[index], self.pairs.settings.target_pixel_scale
+        truth, scale = self.pairs.table[index], self.pairs.header.target_pixel_scale
         half = target.shape[-1] / 2 * scale - APERTURE
         if truth["kind"] != "galaxy" or truth["r"] >= BRIGHT or max(abs(truth["x"]), abs(truth["y"])) > half:
             return

@@ -1,38 +1,25 @@
 """
-The pair set on disk: simulated source and target images, with their truth.
+Simulated pairs on disk: a `~astro_galtrans.pairstore.PairStore` whose table is the truth.
 
-A pair set is a folder of shards, ``shard-00000/`` and so on, each with
-
-- ``source.npy``  float32 ``[N, C, size, size]``, source survey's flux unit per pixel,
-- ``target.npy``  float32 ``[N, C', scale*size, scale*size]``, target survey's flux unit per (finer) pixel,
-- ``signal.npy``  uint8, ``[N, C', scale*size, scale*size // 8]``: bits (`numpy.packbits`) of the target pixels
-  whose noise-free flux
-  exceeds `SIGNAL` sigma of the sky,
-- ``truth.ecsv``  one row per pair: redshift, magnitudes, size, seeing.
-
-and of ``pairs.json``, the settings. A shard appears whole (it is written beside and renamed), so an interrupted run
-goes on where it stopped; pair ``i`` depends on the seed and ``i`` only, whatever the number of workers.
+A shard appears whole, so an interrupted run goes on where it stopped; pair ``i`` depends on the seed and ``i`` only,
+whatever the number of workers.
 """
 
-import json
 import os
-import shutil
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
-from pathlib import Path
 
 import numpy as np
-from astropy.table import Table, vstack
 from tqdm.auto import tqdm
 
+from astro_galtrans.pairstore import PairHeader, PairStore, PairWriter, shard_path, write_shard
 from astro_galtrans.surveys import get_survey
 
 from .photometry import galaxy_colours, star_colours
 from .population import Sample, draw_scene
 from .render import draw_seeing, render_pair
 
-__all__ = ["SIGNAL", "PairSet", "PairSettings", "simulate_pair", "simulate_pairs"]
+__all__ = ["SIGNAL", "PairSettings", "simulate_pair", "simulate_pairs"]
 
 SIGNAL = 3.0  #: sigma of the target's sky above which a noise-free pixel counts as signal
 SHARD = 64
@@ -119,7 +106,7 @@ def simulate_pairs(directory, count, settings=None, *, workers=None, progress=Tr
 
     Returns
     -------
-    `PairSet`
+    `~astro_galtrans.pairstore.PairStore`
 
     Raises
     ------
@@ -130,16 +117,15 @@ def simulate_pairs(directory, count, settings=None, *, workers=None, progress=Tr
     if count < 1:
         msg = f"the number of pairs must be positive, got {count}"
         raise ValueError(msg)
-    directory = Path(directory)
-    _claim(directory, settings)
+    PairWriter(directory, _header(settings))  # makes the folder, or finds out that it holds other pairs
     for name in (settings.source, settings.target):  # tables built once, inherited by the workers
         star_colours(name, 5000.0), galaxy_colours(name, 0.0, 0.1, 0.0)
-    missing = [k for k in range(-(-count // SHARD)) if not _shard_path(directory, k).exists()]
+    missing = [k for k in range(-(-count // SHARD)) if not shard_path(directory, k).exists()]
     bar = tqdm(total=len(missing) * SHARD, unit="pair", disable=None if progress else True)
     with bar, ProcessPoolExecutor(workers or os.cpu_count(), mp_context=_context()) as pool:
         for _ in pool.map(_write_shard, [directory] * len(missing), [settings] * len(missing), missing):
             bar.update(SHARD)
-    return PairSet(directory)
+    return PairStore(directory)
 
 
 def _context():
@@ -150,92 +136,14 @@ def _context():
     return multiprocessing.get_context("fork" if "fork" in methods else None)
 
 
-def _claim(directory, settings):
-    directory.mkdir(parents=True, exist_ok=True)
-    path = directory / "pairs.json"
-    if path.exists():
-        there = json.loads(path.read_text(encoding="utf8"))
-        if there != asdict(settings):
-            differ = {k: (there.get(k), v) for k, v in asdict(settings).items() if there.get(k) != v}
-            msg = (
-                f"{directory} holds pairs made with other settings (there, asked for): {differ}; choose another folder"
-            )
-            raise ValueError(msg)
-        return
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(asdict(settings), indent=1), encoding="utf8")
-    temporary.replace(path)
-
-
-def _shard_path(directory, number):
-    return directory / f"shard-{number:05d}"
+def _header(settings):
+    surveys = get_survey(settings.source), get_survey(settings.target)
+    return PairHeader(*surveys, settings.scale, settings.size, simulation=asdict(settings))
 
 
 def _write_shard(directory, settings, number):
     sigma = get_survey(settings.target).sky_rms(settings.target_pixel_scale)[:, None, None]
     pairs = [simulate_pair(settings, number * SHARD + k) for k in range(SHARD)]
     source, target, clean, rows = zip(*pairs, strict=True)
-    temporary = directory / f".shard-{number:05d}-{os.getpid()}"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    np.save(temporary / "source.npy", np.array(source))
-    np.save(temporary / "target.npy", np.array(target))
-    np.save(temporary / "signal.npy", np.packbits(np.array(clean) > SIGNAL * sigma, axis=-1))
-    Table(rows=list(rows)).write(temporary / "truth.ecsv", format="ascii.ecsv")
-    temporary.rename(_shard_path(directory, number))
-
-
-class PairSet:
-    """
-    A pair set opened for reading; images stay on disk until asked for.
-
-    Parameters
-    ----------
-    directory : path-like
-        A folder written by `simulate_pairs`.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the folder is not a pair set or holds no finished shard.
-    """
-
-    def __init__(self, directory):
-        self.directory = Path(directory)
-        path = self.directory / "pairs.json"
-        self.shards = sorted(self.directory.glob("shard-*"))
-        if not path.exists() or not self.shards:
-            why = "no pairs.json, or no finished shard"
-            msg = f"{self.directory} is not a pair set ({why}); make one with: galtrans simulate"
-            raise FileNotFoundError(msg)
-        self.settings = PairSettings.from_dict(json.loads(path.read_text(encoding="utf8")))
-
-    def __len__(self):
-        return SHARD * len(self.shards)
-
-    def __repr__(self):
-        return f"<PairSet {self.directory}: {len(self)} pairs {self.settings.source} -> {self.settings.target}>"
-
-    @cached_property
-    def truth(self):
-        """Truth of every pair, a `~astropy.table.Table` in the order of the pairs."""
-        return vstack([Table.read(shard / "truth.ecsv", format="ascii.ecsv") for shard in self.shards])
-
-    @cached_property
-    def _arrays(self):
-        return [
-            {name: np.load(shard / f"{name}.npy", mmap_mode="r") for name in ("source", "target", "signal")}
-            for shard in self.shards
-        ]
-
-    def source(self, index):
-        """Source image of a pair, float32 ``[C, size, size]``; a view of the file."""
-        return self._arrays[index // SHARD]["source"][index % SHARD]
-
-    def target(self, index):
-        """Target image of a pair, float32 ``[C', scale*size, scale*size]``; a view of the file."""
-        return self._arrays[index // SHARD]["target"][index % SHARD]
-
-    def signal(self, index):
-        """Which target pixels hold signal, bool ``[C', scale*size, scale*size]``."""
-        return np.unpackbits(self._arrays[index // SHARD]["signal"][index % SHARD], axis=-1).astype(bool)
+    planes = {"source": source, "target": target, "signal": np.array(clean) > SIGNAL * sigma}
+    write_shard(shard_path(directory, number), planes, rows)

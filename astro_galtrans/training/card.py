@@ -4,45 +4,49 @@ From a trained network to a translator: calibration, scores, validity range, and
 Calibration and scores come from pairs that the training never saw, and not from the same ones.
 """
 
-from dataclasses import asdict
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from tqdm.auto import tqdm
 
-from astro_galtrans.domain import gaussian_fwhm
 from astro_galtrans.models import checkpoint
-from astro_galtrans.simulate.population import Scene
-from astro_galtrans.simulate.render import Seeing, render_pair
-from astro_galtrans.surveys import get_survey
-from astro_galtrans.tiling import plan_tiles
-from astro_galtrans.uncertainty import SampleMean, calibrate
+from astro_galtrans.models.shipped import find_weights
+from astro_galtrans.scaling import AsinhScaling
 
+from .calibration import calibrate
 from .data import matched_scalings
 from .fit import fit
+from .history import convergence, thinned
+from .scores import score
+from .validity import validity_range
 
-__all__ = ["calibration_factors", "export", "train", "validity_range"]
+__all__ = ["export", "recalibrate", "train"]
 
 LICENCE = "BSD-3-Clause"
-APERTURE, BRIGHT, FEWEST = 3.0, 19.0, 20  # diameter in arcsec, r magnitude, galaxies
-SPREAD_PAIRS = 192  # with some thousand pixels of signal each, more than enough for one number per band
+FEWEST_PAIRS = 4  # below, calibration or scores would rest on nothing
+SCORED = 512, 128  # pairs that `train` scores: of a deterministic network, of one that samples and is slow
 
 
-def train(recipe, pairs, held_out, directory, *, n_samples=1, device="cpu", progress=True):
+def train(recipe, pairs, held_out, directory, *, n_samples=1, device="cpu", progress=True, **options):
     """
-    Train a network and write the translator.
+    Train a network and write the translator, calibrated, with its scores.
 
     Parameters
     ----------
     recipe : `~astro_galtrans.training.Recipe`
-    pairs, held_out : `~astro_galtrans.simulate.PairSet`
-        Pairs to train on, and others to calibrate with.
+    pairs : `~astro_galtrans.pairstore.PairStore`
+        Pairs to train on; without ``held_out``, their part "train".
+    held_out : `~astro_galtrans.pairstore.PairStore` or None
+        Other pairs: every other one is for validation during the training and for calibration, the rest for the
+        scores. If None, these are the parts "validation" and "test" of ``pairs``.
     directory : path-like
         Folder for the checkpoint, from which an interrupted training goes on, and for the translator.
     n_samples : int, optional
         As for `export`.
     device, progress
         As for `~astro_galtrans.training.fit`.
+    **options
+        Further options of `~astro_galtrans.training.fit`, such as ``init``.
 
     Returns
     -------
@@ -52,21 +56,22 @@ def train(recipe, pairs, held_out, directory, *, n_samples=1, device="cpu", prog
     Raises
     ------
     ValueError
-        If ``held_out`` has the same seed as ``pairs``: it would hold the same pairs.
+        If ``held_out`` holds the pairs of the training, the pairs of two different surveys are mixed, there are no
+        parts and no ``held_out``, or a part has too few pairs.
     """
-    if held_out.settings == pairs.settings:
-        msg = f"the pairs to calibrate with are those of the training (seed {pairs.settings.seed}); simulate others"
-        raise ValueError(msg)
-    trained = fit(recipe, pairs, directory, device=device, progress=progress)
+    parts = _parts(pairs, held_out)
+    trained = fit(recipe, parts.train, directory, device=device, progress=progress, **options)
     path = Path(directory) / f"{recipe.name}.safetensors"
     export(
-        path, trained.model, recipe, pairs, held_out,
-        n_samples=n_samples, hours=trained.hours, steps=trained.steps, progress=progress,
+        path, trained.model, recipe, parts.train, parts.calibration, test=parts.test, n_samples=n_samples,
+        hours=trained.hours, steps=trained.steps, history=getattr(trained, "history", None), progress=progress,
     )  # fmt: skip
     return path
 
 
-def export(path, model, recipe, pairs, held_out, *, n_samples=1, hours=None, steps=None, progress=True):
+def export(
+    path, model, recipe, pairs, held_out, *, test=None, n_samples=1, hours=None, steps=None, history=None, progress=True
+):  # fmt: skip
     """
     Write a trained network as a translator file.
 
@@ -77,12 +82,16 @@ def export(path, model, recipe, pairs, held_out, *, n_samples=1, hours=None, ste
     model : `~astro_galtrans.models.base.TranslationModel`
         As `~astro_galtrans.training.fit` returns it.
     recipe : `~astro_galtrans.training.Recipe`
-    pairs, held_out : `~astro_galtrans.simulate.PairSet`
+    pairs, held_out : `~astro_galtrans.pairstore.PairStore`
         What it was trained on, and other pairs to calibrate it with.
+    test : `~astro_galtrans.pairstore.PairStore`, optional
+        Yet others to score it on; without them the card has no scores.
     n_samples : int, optional
         How many samples a translation shall average by default (stochastic networks).
     hours, steps : float, int, optional
         How long it was trained.
+    history : sequence of dict, optional
+        Validation scores against training time, as `~astro_galtrans.training.fit` returns them.
     progress : bool, optional
         Show a progress bar on a terminal.
 
@@ -91,133 +100,138 @@ def export(path, model, recipe, pairs, held_out, *, n_samples=1, hours=None, ste
     dict
         The card.
     """
-    settings = pairs.settings
-    scalings = matched_scalings(settings, recipe.data.softening)
     model.eval()
-    factors = calibration_factors(model, scalings, held_out, n_samples=n_samples, progress=progress)
-    source, target = get_survey(settings.source), get_survey(settings.target)
+    header = pairs.header
+    scalings = matched_scalings(header, recipe.data.softening)
+    sampling = {"n_samples": n_samples, "progress": progress}
+    factors = calibrate(model, scalings, held_out, **sampling)
     card = {
         "name": recipe.name,
         "description": recipe.description,
         "network": {"preset": recipe.network.preset},
-        "source": _survey_card(source, source.pixel_scale, scalings[0]) | _noise_card(source),
-        "target": _survey_card(target, settings.target_pixel_scale, scalings[1]),
-        "calibration": factors | {"pairs": len(held_out), "seed": held_out.settings.seed},
+        "source": _survey_card(header.source, header.source.pixel_scale, scalings[0]) | _noise_card(header.source),
+        "target": _survey_card(header.target, header.target_pixel_scale, scalings[1]),
+        "calibration": factors | _data_card(held_out),
         "validity": validity_range(pairs),
         "training": {
-            "data": {"simulated": True, "pairs": len(pairs)} | asdict(settings),
-            "recipe": recipe.to_dict() | {"run": _finite(recipe.to_dict()["run"])},
+            "data": _data_card(pairs) | (header.simulation or header.observation or {}),
+            "recipe": _plain(recipe.to_dict()),
             "seed": recipe.run.seed,
             "steps": steps,
             "hours": hours,
-        },
+        }
+        | _history_card(history),
         "licence": LICENCE,
     }
+    if test is not None:
+        card["scores"] = score(model, scalings, test, factors, number=SCORED[model.spec.stochastic], **sampling)
     if model.spec.stochastic:
         card["sampling"] = {"n_samples": n_samples}
     return checkpoint.save(path, model, card)
 
 
-def calibration_factors(model, scalings, pairs, *, n_samples=1, seed=0, progress=True):
+def recalibrate(translator, pairs, output, *, n_samples=None, progress=True):
     """
-    Factors per band that make flux unbiased and the standard deviation hold.
+    Calibrate a translator on pairs of one's own, and score it there; the network stays as it is.
 
-    The flux factor is the median ratio of true to predicted flux, in an aperture of 3 arcsec diameter on the central
-    galaxies with r < 19 (all sources, if there are fewer than `FEWEST`); the factor of the standard deviation is the
-    one with which 68.27 % of the true pixels with signal lie within one sigma, in the first `SPREAD_PAIRS` pairs.
+    Every other pair is for the calibration and the rest for the scores; of pairs with parts, "test" is for the scores.
 
     Parameters
     ----------
-    model : `~astro_galtrans.models.base.TranslationModel`
-    scalings : (AsinhScaling, AsinhScaling)
-        Of source and target.
-    pairs : `~astro_galtrans.simulate.PairSet`
-    n_samples, seed : int, optional
-        Samples averaged, for stochastic networks.
+    translator : str or path-like
+        Name of a translator that comes with the package, or a translator file.
+    pairs : `~astro_galtrans.pairstore.PairStore`
+        Pairs with the translator's bands and pixel scales.
+    output : path-like
+        The file to write.
+    n_samples : int, optional
+        Samples averaged, for stochastic networks; by default what the card recommends.
+    progress : bool, optional
+        Show a progress bar on a terminal.
 
     Returns
     -------
     dict
-        ``"flux"`` and ``"std"``: one factor per output band.
+        The new card. Its validity range stays that of the training.
+
+    Raises
+    ------
+    ValueError
+        If the pairs are not of the translator's kind, or too few.
     """
-    bright, ratios, residuals = set(_bright_galaxies(pairs)), [], []
-    wanted = sorted(bright | set(range(min(SPREAD_PAIRS, len(pairs)))))
-    for index in tqdm(wanted, desc="calibrating", unit="pair", disable=None if progress else True):
-        mean, std = predict_flux(model, scalings, pairs.source(index), n_samples=n_samples, seed=seed + index)
-        target, signal = pairs.target(index), pairs.signal(index)
-        if index in bright:
-            aperture = _aperture(pairs, index)
-            ratios.append(target[:, aperture].sum(axis=1) / mean[:, aperture].sum(axis=1))
-        if index < SPREAD_PAIRS:
-            residuals.append([((t - m)[s], d[s], m[s]) for t, m, d, s in zip(target, mean, std, signal, strict=True)])
-    flux, factors = np.median(ratios, axis=0), []
-    for band, k in enumerate(flux):
-        residual, std, mean = (np.concatenate([row[band][part] for row in residuals]) for part in range(3))
-        residual = residual - (k - 1) * mean  # the residual of the corrected flux
-        everything = np.ones((1, residual.size, 1), bool)
-        factors.append(calibrate(residual.reshape(1, -1, 1), k * std.reshape(1, -1, 1), everything)[0])
-    return {"flux": [float(k) for k in flux], "std": [float(k) for k in factors]}
+    there = checkpoint.load(find_weights(translator))
+    card = there.card
+    _check_kind(card, pairs.header, translator)
+    calibration, test = _two_parts(pairs)
+    scalings = tuple(AsinhScaling.from_dict(card[end]["scaling"]) for end in ("source", "target"))
+    recommended = card.get("sampling", {}).get("n_samples", 1)
+    sampling = {"n_samples": n_samples or recommended, "progress": progress}
+    factors = calibrate(there.model, scalings, calibration, **sampling)
+    scores = score(there.model, scalings, test, factors, **sampling)
+    new = {"calibration": factors | _data_card(calibration), "scores": scores}
+    return checkpoint.save(output, there.model, {k: v for k, v in card.items() if k != "created"} | new)
 
 
-def _bright_galaxies(pairs):
-    """Pairs whose central galaxy is bright and well inside the stamp; or, in a small set, all that have a source."""
-    truth, reach = pairs.truth, pairs.settings.size * get_survey(pairs.settings.source).pixel_scale / 2 - APERTURE
-    inside = (np.abs(truth["x"]) < reach) & (np.abs(truth["y"]) < reach)  # not so for a NaN
-    bright = np.flatnonzero(inside & (truth["kind"] == "galaxy") & (truth["r"] < BRIGHT))
-    return (bright if len(bright) >= FEWEST else np.flatnonzero(inside)).tolist()
+class _Parts(NamedTuple):
+    train: object
+    calibration: object
+    test: object
 
 
-def _aperture(pairs, index):
-    """Target pixels within the aperture on the central source."""
-    truth, scale = pairs.truth[index], pairs.settings.target_pixel_scale
-    n = pairs.target(index).shape[-1]
-    offset = (np.arange(n) - (n - 1) / 2) * scale
-    return np.hypot(offset - truth["x"], offset[:, None] - truth["y"]) < APERTURE / 2
+def _parts(pairs, held_out):
+    if held_out is None:
+        parts = _Parts(*(pairs.split(name) for name in ("train", "validation", "test")))
+        for name, part in zip(("train", "validation", "test"), parts, strict=True):
+            _check_number(part, f"the part {name!r} of {pairs.directory}")
+        return parts
+    if held_out.directory.resolve() == pairs.directory.resolve() or _same_simulation(pairs, held_out):
+        msg = f"the pairs to calibrate with ({held_out.directory}) are those of the training; take others"
+        raise ValueError(msg)
+    differ = [end for end in ("source", "target", "scale") if getattr(pairs.header, end) != getattr(held_out.header, end)]
+    if differ:
+        msg = f"{held_out.directory} and {pairs.directory} are not pairs of one kind: they differ in {', '.join(differ)}"
+        raise ValueError(msg)
+    return _Parts(pairs, *_two_parts(held_out))
 
 
-def predict_flux(model, scalings, source, *, n_samples=1, seed=0):
-    """Translate one stamp ``[C, H, W]``: mean and (uncalibrated) standard deviation in the target's flux unit."""
-    spec = model.spec
-    plan = plan_tiles(source.shape[1:], scale=spec.scale, multiple_of=spec.multiple_of, margin=spec.margin)
-    samples = SampleMean(posterior=spec.stochastic)
-    for p in model.predict(scalings[0].forward(np.ascontiguousarray(source)), plan, n_samples=n_samples, seed=seed):
-        samples.add(scalings[1].inverse(p.values), (scalings[1].derivative(p.values) * p.std) ** 2)
-    return samples.mean, np.sqrt(samples.variance)
+def _two_parts(pairs):
+    """Pairs to calibrate with, and others to score on."""
+    places = np.arange(len(pairs))
+    test = pairs.table["split"] == "test" if "split" in pairs.table.colnames else places % 2 == 1
+    if not 0 < np.count_nonzero(test) < len(pairs):  # a set that is one part
+        test = places % 2 == 1
+    parts = pairs.subset(places[~test]), pairs.subset(places[test])
+    for part, what in zip(parts, ("to calibrate with", "to score on"), strict=True):
+        _check_number(part, f"{pairs.directory}, {what}")
+    return parts
 
 
-def validity_range(pairs):
-    """
-    Range of inputs that a pair set covers, as `astro_galtrans.domain.check` reads it.
-
-    Returns
-    -------
-    dict
-        ``pixel_scale`` (arcsec), and per band ``fwhm`` (arcsec), ``sky_rms`` (flux unit of the source) and ``peak``
-        (largest pixel).
-    """
-    survey, truth = get_survey(pairs.settings.source), pairs.truth
-    widths = [np.percentile(truth[f"fwhm_{b}"], [0.5, 99.5]) for b in survey.band_names]
-    lowest, highest = (_as_measured(survey, fwhm) for fwhm in zip(*widths, strict=True))
-    # a tenth more to each side: headers and programs differ that much in what they call FWHM
-    fwhm = {b: [0.9 * low, 1.1 * high] for b, low, high in zip(survey.band_names, lowest, highest, strict=True)}
-    # the noise in training is the survey's typical one: a quarter more or less is still the same survey
-    sky = {b.name: [float(f"{k * b.sky_rms:.4g}") for k in (0.75, 1.25)] for b in survey.bands}
-    peaks = np.max([pairs.source(k).max(axis=(1, 2)) for k in range(len(pairs))], axis=0)
-    return {
-        "pixel_scale": [0.99 * survey.pixel_scale, 1.01 * survey.pixel_scale],
-        "fwhm": {b: [round(v, 3) for v in limits] for b, limits in fwhm.items()},
-        "sky_rms": sky,
-        "peak": {b: float(f"{p:.4g}") for b, p in zip(survey.band_names, peaks, strict=True)},
-    }
+def _check_number(part, what):
+    if len(part) < FEWEST_PAIRS:
+        msg = f"only {len(part)} pairs in {what}; at least {FEWEST_PAIRS} are needed, and hundreds are better"
+        raise ValueError(msg)
 
 
-def _as_measured(survey, fwhm):
-    """FWHM per band (arcsec) as `astro_galtrans.domain` measures it, pixel and wings included, of Moffat PSFs."""
-    size, half_pixel = 42, survey.pixel_scale / 2
-    star = Scene("star", points=[(half_pixel, half_pixel, np.full(2 * len(survey.bands), 15.0))])
-    seeing = Seeing(3.5, tuple(fwhm))
-    image, _, _ = render_pair(star, None, (survey.name,) * 2, (seeing, seeing), size, 1, noise=False)
-    return [survey.pixel_scale * gaussian_fwhm(plane[1:, 1:]) for plane in image]
+def _same_simulation(pairs, held_out):
+    return pairs.header.simulation is not None and pairs.header.simulation == held_out.header.simulation
+
+
+def _check_kind(card, header, translator):
+    """Raise unless pairs have the bands, scale, pixels and zero points of a translator."""
+    network, source, target = card["network"], card["source"], card["target"]
+    asked = {
+        "bands in": tuple(network["in_bands"]), "bands out": tuple(network["out_bands"]), "scale": network["scale"],
+        "pixel scale": source["pixel_scale"], "zero points": (source["zeropoint"], target["zeropoint"]),
+    }  # fmt: skip
+    there = {
+        "bands in": header.source_bands, "bands out": header.target_bands, "scale": header.scale,
+        "pixel scale": header.source.pixel_scale, "zero points": (header.source.zeropoint, header.target.zeropoint),
+    }  # fmt: skip
+    for what, value in asked.items():
+        close = abs(there[what] / value - 1) < 0.01 if what == "pixel scale" else there[what] == value
+        if not close:
+            msg = f"{what} of the pairs are {there[what]}, those of {translator} are {value}; it cannot translate them"
+            raise ValueError(msg)
 
 
 def _survey_card(survey, pixel_scale, scaling):
@@ -226,14 +240,34 @@ def _survey_card(survey, pixel_scale, scaling):
         "unit": survey.flux_unit,
         "zeropoint": survey.zeropoint,
         "pixel_scale": pixel_scale,
+        "native_pixel_scale": survey.pixel_scale,  # what ``output_grid="target"`` means
         "scaling": scaling.to_dict(),
     }
 
 
 def _noise_card(survey):
     """Noise that the network has learnt: what an image has beyond it is propagated."""
-    return {"sky_rms": survey.sky_rms().tolist(), "electrons": [band.electrons for band in survey.bands]}
+    card, electrons = {"sky_rms": survey.sky_rms().tolist()}, [band.electrons for band in survey.bands]
+    return card | {"electrons": electrons} if np.isfinite(electrons).all() else card
 
 
-def _finite(run):
-    return {k: (None if v == float("inf") else v) for k, v in run.items()}
+def _data_card(pairs):
+    simulation = pairs.header.simulation
+    card = {"simulated": simulation is not None, "pairs": len(pairs)}
+    return card | {"seed": simulation["seed"]} if simulation else card
+
+
+def _history_card(history):
+    """The history, and what it says of the first score in it."""
+    short = thinned(history)
+    if short is None:
+        return {}
+    name = next(column for column in short["columns"] if column not in {"hours", "step"})
+    return {"history": short, "convergence": {"score": name, "improvement_of_last_quarter": convergence(short, name)}}
+
+
+def _plain(value):
+    """Turn a recipe into what JSON holds: it has no infinity."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return None if value in {float("inf")} else value

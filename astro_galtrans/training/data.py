@@ -1,24 +1,29 @@
-"""Batches of random crops from a pair set, in network units."""
+"""Batches of random crops from pairs on disk, in network units."""
+
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from astro_galtrans.geometry import fill_masked, output_mask
 from astro_galtrans.scaling import AsinhScaling
-from astro_galtrans.surveys import get_survey
 from astro_galtrans.units import flux_factor
 
-__all__ = ["CropSampler", "matched_scalings"]
+from .augment import apply_linear, blur_matrix, dihedral, draw_change, shift_matrix
+from .recipe import Augment, Data
 
-BRIGHT_SHARE, CANDIDATES = 0.6, 3  # how often a crop is the brightest of how many
+__all__ = ["Batch", "CropSampler", "matched_scalings"]
+
+MARGIN = 8  # source pixels read around a crop that is to be shifted or blurred
 
 
-def matched_scalings(settings, softening):
+def matched_scalings(header, softening):
     """
     Scalings of source and target in which the same surface brightness has the same value.
 
     Parameters
     ----------
-    settings : `~astro_galtrans.simulate.PairSettings`
+    header : `~astro_galtrans.pairstore.PairHeader`
     softening : float
         Softening flux in sigma of the source's sky.
 
@@ -28,13 +33,35 @@ def matched_scalings(settings, softening):
         A source pixel of flux f holds ``f / scale**2`` in each of the target's finer pixels, times the ratio of
         flux units. Bands that only the target has get the softening of the nearest band in order.
     """
-    source, target = get_survey(settings.source), get_survey(settings.target)
+    source, target = header.source, header.target
     by_band = dict(zip(source.band_names, softening * source.sky_rms(), strict=True))
-    factor = flux_factor(source.zeropoint, target.zeropoint) / settings.scale**2
+    factor = flux_factor(source.zeropoint, target.zeropoint) / header.scale**2
     places = np.linspace(0, len(source.bands) - 1, len(target.bands)).round().astype(int)
     fallback = [source.band_names[k] for k in places]
     fine = [by_band.get(b, by_band[f]) * factor for b, f in zip(target.band_names, fallback, strict=True)]
     return AsinhScaling(tuple(by_band.values())), AsinhScaling(tuple(fine))
+
+
+class Batch(NamedTuple):
+    """What a step is made of, in network units."""
+
+    source: torch.Tensor  #: ``[B, C, crop, crop]``
+    target: torch.Tensor  #: ``[B, C', scale*crop, scale*crop]``
+    weight: torch.Tensor | None  #: of each target pixel, as the target; None if all weigh 1
+
+    def map(self, function):
+        """Return the batch with a function applied to each tensor."""
+        return Batch(*(part if part is None else function(part) for part in self))
+
+
+class Crop(NamedTuple):
+    """Part of a pair, fluxes and masks (True: bad), as read."""
+
+    source: np.ndarray
+    target: np.ndarray
+    source_mask: np.ndarray | None
+    target_mask: np.ndarray | None
+    target_variance: np.ndarray | None
 
 
 class CropSampler:
@@ -43,54 +70,138 @@ class CropSampler:
 
     Parameters
     ----------
-    pairs : `~astro_galtrans.simulate.PairSet`
+    pairs : `~astro_galtrans.pairstore.PairStore`
     scalings : (AsinhScaling, AsinhScaling)
         Of source and target.
-    crop : int
-        Side of a crop in source pixels.
-    batch_size : int
-    seed : int
+    data : `~astro_galtrans.training.recipe.Data`
+    augment : `~astro_galtrans.training.recipe.Augment`, optional
+    seed, rank : int
+        Another rank, other crops.
 
     Raises
     ------
     ValueError
-        If a crop is larger than the stamps.
+        If a crop is larger than the stamps, or there are no pairs.
     """
 
-    def __init__(self, pairs, scalings, crop, batch_size, seed):
-        if crop > pairs.settings.size:
-            msg = f"crops of {crop} pixels do not fit in stamps of {pairs.settings.size}; lower [data] crop"
+    def __init__(self, pairs, scalings, data=None, augment=None, *, seed=0, rank=0):
+        self.data, self.augment = data or Data(), augment or Augment()
+        if self.data.crop > pairs.header.size:
+            msg = f"crops of {self.data.crop} pixels do not fit in stamps of {pairs.header.size}; lower [data] crop"
             raise ValueError(msg)
-        self.pairs, self.scalings, self.crop, self.batch_size, self.seed = pairs, scalings, crop, batch_size, seed
+        if not len(pairs):
+            msg = f"{pairs} holds no pairs to train on"
+            raise ValueError(msg)
+        self.pairs, self.header, self.scalings, self.seed, self.rank = pairs, pairs.header, scalings, seed, rank
+        self.sky = np.nan_to_num(self.header.source.sky_rms()).astype(np.float32)[:, None, None]
+        self.target_sky = self.header.target.sky_rms(self.header.target_pixel_scale)
 
     def batch(self, step):
         """
-        Return batch number ``step``: source ``[B, C, crop, crop]`` and target ``[B, C', scale*crop, scale*crop]``.
+        Return batch number ``step``, a `Batch`.
 
-        It depends on the seed and the step only, so that a resumed training sees what an uninterrupted one does.
+        It depends on the seed, the rank and the step only: a resumed training sees what an uninterrupted one does.
         """
-        rng = np.random.default_rng([self.seed, step])
-        crops = [self._crop(rng, *self._place(rng)) for _ in range(self.batch_size)]
-        source, target = (np.stack(arrays) for arrays in zip(*crops, strict=True))
-        return torch.from_numpy(self.scalings[0].forward(source)), torch.from_numpy(self.scalings[1].forward(target))
+        rng = np.random.default_rng([self.seed, step, self.rank])
+        crops = [self._crop(rng, *self._place(rng)) for _ in range(self.data.batch_size)]
+        source, target, weight = zip(*crops, strict=True)
+        source, target = (s.forward(np.stack(x)) for s, x in zip(self.scalings, (source, target), strict=True))
+        if all(w is None for w in weight):
+            return Batch(torch.from_numpy(source), torch.from_numpy(target), None)
+        weight = np.stack([np.ones(target.shape[1:], np.float32) if w is None else w for w in weight])
+        return Batch(*map(torch.from_numpy, (source, target, weight)))
 
     def _place(self, rng):
         """Pair and corner of a crop: mostly the brightest of a few places, for most of the sky is empty."""
-        count = CANDIDATES if rng.random() < BRIGHT_SHARE else 1
+        count = self.data.bright_candidates if rng.random() < self.data.bright_share else 1
         places = []
         for _ in range(count):
-            corner = rng.integers(0, self.pairs.settings.size - self.crop + 1, 2)
-            places.append((int(rng.integers(len(self.pairs))), *corner))
+            corner = rng.integers(0, self.header.size - self.data.crop + 1, 2)
+            places.append((int(rng.integers(len(self.pairs))), *map(int, corner)))
         return max(places, key=self._brightness) if count > 1 else places[0]
 
     def _brightness(self, place):
         index, y, x = place
         image = self.pairs.source(index)
-        return image[len(image) // 2, y : y + self.crop, x : x + self.crop].max()
+        part = image[len(image) // 2, y : y + self.data.crop, x : x + self.data.crop]
+        return np.nanmax(part, initial=-np.inf)
 
     def _crop(self, rng, index, y, x):
-        flip, turns = rng.integers(2), int(rng.integers(4))
-        images = (self.pairs.source(index), 1), (self.pairs.target(index), self.pairs.settings.scale)
-        for image, s in images:
-            part = image[:, s * y : s * (y + self.crop), s * x : s * (x + self.crop)]
-            yield np.rot90(part[:, ::-1] if flip else part, turns, axes=(1, 2))
+        """Read and change a crop: source, target and weight (None: all pixels count)."""
+        change = draw_change(rng, self.augment, self.header.source.pixel_scale)
+        crop = self._read(index, y, x, MARGIN if change.resamples else 0)
+        target = fill_masked(crop.target, crop.target_mask)
+        source, weight = fill_masked(crop.source, crop.source_mask), self._weight(crop, change.resamples)
+        if change.resamples:
+            parts = self._resampled(rng, source, target, change)
+            source, target, weight = self._cut(index, y, x, *parts, weight)
+        if change.noise:
+            source = source + change.noise * self.sky * rng.standard_normal(source.shape, np.float32)
+        parts = source, target, weight
+        return tuple(None if part is None else dihedral(part, change.turns) for part in parts)
+
+    def _read(self, index, y, x, margin):
+        window, (y, x) = self._window(y, x, margin)
+        return read_crop(self.pairs, index, y, x, window)
+
+    def _window(self, y, x, margin):
+        """Side and corner of a crop with a margin, as far as the stamp has one."""
+        window = min(self.data.crop + 2 * margin, self.header.size)
+        return window, [min(max(v - margin, 0), self.header.size - window) for v in (y, x)]
+
+    def _cut(self, index, y, x, source, target, weight):
+        """Cut the crop out of its window."""
+        _, corner = self._window(y, x, MARGIN)
+        dy, dx, n, s = y - corner[0], x - corner[1], self.data.crop, self.header.scale
+        fine = (..., slice(s * dy, s * (dy + n)), slice(s * dx, s * (dx + n)))
+        return source[..., dy : dy + n, dx : dx + n], target[fine], None if weight is None else weight[fine]
+
+    def _resampled(self, rng, source, target, change):
+        """Shift source and target alike, blur the source, and bring its noise back to what it was."""
+        scale, n = self.header.scale, source.shape[-1]
+        blur = blur_matrix(n, change.seeing)
+        source = apply_linear(source, *(blur @ shift_matrix(n, d) for d in change.shift))
+        if any(change.shift):
+            target = apply_linear(target, *(shift_matrix(scale * n, scale * d) for d in change.shift))
+        if change.seeing:
+            left = np.square(blur).sum(axis=1)  # of the variance of white noise, along each axis
+            lost = np.sqrt(1 - np.outer(left, left)).astype(np.float32)
+            source = source + lost * self.sky * rng.standard_normal(source.shape, np.float32)
+        return source, target
+
+    def _weight(self, crop, resampled):
+        """Weight of the target's pixels, or None: 0 where either image is bad, less where the target is shallow."""
+        bad = ~np.isfinite(crop.target)
+        if crop.target_mask is not None:
+            bad |= crop.target_mask
+        hidden = ~np.isfinite(crop.source)
+        if crop.source_mask is not None:
+            hidden |= crop.source_mask
+        if hidden.any():  # what a source pixel's stand-in makes of the target is not to be learnt
+            bad |= output_mask(hidden.any(axis=0), self.header.scale, 0)
+        if crop.target_variance is None and not bad.any():
+            return None
+        if resampled and bad.any():
+            bad = np.stack([output_mask(plane, 1, 1) for plane in bad])
+        return np.where(bad, 0, self._depth(crop)).astype(np.float32)
+
+    def _depth(self, crop):
+        """
+        Inverse variance of the target's sky in this crop, per band, in units of the survey's, at most 1.
+
+        One number for all pixels: the variance of single pixels goes with their own noise, and weights that do so
+        too would bias the mean.
+        """
+        if crop.target_variance is None:
+            return 1.0
+        variance = np.where(np.isfinite(crop.target_variance), crop.target_variance, np.nan)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            depth = self.target_sky**2 / np.nanmedian(variance, axis=(1, 2))
+        return np.nan_to_num(np.clip(depth, 0, 1), nan=1.0)[:, None, None]
+
+
+def read_crop(pairs, index, y, x, size):
+    """Read part of a pair, from source pixel ``(y, x)`` on, as a `Crop`."""
+    s = pairs.header.scale
+    coarse, fine = ((..., slice(k * y, k * (y + size)), slice(k * x, k * (x + size))) for k in (1, s))
+    return Crop(pairs.source(index)[coarse], pairs.target(index)[fine], None, None, None)

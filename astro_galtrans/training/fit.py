@@ -30,7 +30,7 @@ def fit(recipe, pairs, directory, *, device="cpu", stop_after=None, progress=Tru
     Parameters
     ----------
     recipe : `~astro_galtrans.training.Recipe`
-    pairs : `~astro_galtrans.simulate.PairSet`
+    pairs : `~astro_galtrans.pairstore.PairStore`
     directory : path-like
         Folder for the checkpoint and the log ``losses.csv``; if it holds the checkpoint of the same recipe, the run
         goes on from there.
@@ -80,8 +80,8 @@ class TrainingRun:
         self.recipe, self.directory, self.device = recipe, directory, device
         directory.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(recipe.run.seed)
-        self.model = build_network(recipe, pairs.settings)
-        scalings = matched_scalings(pairs.settings, recipe.data.softening)
+        self.model = build_network(recipe, pairs.header)
+        scalings = matched_scalings(pairs.header, recipe.data.softening)
         self.sampler = CropSampler(pairs, scalings, recipe.data.crop, recipe.data.batch_size, recipe.run.seed)
         self.average = copy.deepcopy(self.model).requires_grad_(requires_grad=False).to(device)
         self.model.prepare_training()

@@ -39,13 +39,13 @@ def recipe(tmp_path):
 
 
 def test_matched_scalings_agree_on_surface_brightness(pairs):
-    source, target = matched_scalings(pairs[0].settings, 2.0)
+    source, target = matched_scalings(pairs[0].header, 2.0)
     flux = np.full((5, 2, 2), 3.0)  # nanomaggy per coarse pixel; a quarter of it, in counts, per fine pixel
     np.testing.assert_allclose(source.forward(flux), target.forward(flux / 4 * 1000))
 
 
 def test_batches_are_repeatable_crops_of_the_pairs(pairs):
-    scalings = matched_scalings(pairs[0].settings, 2.0)
+    scalings = matched_scalings(pairs[0].header, 2.0)
     sampler = CropSampler(pairs[0], scalings, 16, 4, seed=3)
     source, target = sampler.batch(7)
     assert source.shape == (4, 5, 16, 16) and target.shape == (4, 5, 32, 32)
@@ -79,7 +79,7 @@ def test_trained_translator_improves_and_is_calibrated(pairs, recipe, tmp_path):
     card = translator.card
     assert card["training"]["steps"] == 60 and card["training"]["data"]["seed"] == 1
     assert card["calibration"]["seed"] == 2
-    scalings = matched_scalings(pairs[0].settings, 2.0)
+    scalings = matched_scalings(pairs[0].header, 2.0)
     residuals, stds, skips, signals = [], [], [], []
     for k in range(64):
         mean, std = predict_flux(translator.model, scalings, pairs[1].source(k))

@@ -1,0 +1,277 @@
+"""A store opened for reading."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ._header import read_header
+from ._shards import Shards
+
+__all__ = ["Crop", "Images", "PairStore"]
+
+SPLITS = "train", "validation", "test"
+ARCSEC = "x", "y", "dx", "dy", "half_light_radius"
+
+
+class Crop(NamedTuple):
+    """The same part of the sky cut from both images of a pair."""
+
+    source: np.ndarray  #: float32 ``[C, size, size]``
+    target: np.ndarray  #: float32 ``[C', scale * size, scale * size]``
+    source_mask: np.ndarray | None  #: bool, True where bad; None if the pairs have no masks
+    target_mask: np.ndarray | None
+
+
+class PairStore:
+    """
+    A set of pairs opened for reading; images stay on disk until asked for.
+
+    It may be read from several threads and processes, forked or spawned.
+
+    Parameters
+    ----------
+    directory : path-like
+        Folder of the store.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder is not a set of pairs, or holds no finished shard.
+    ValueError
+        If it was written by another version of the format.
+    """
+
+    def __init__(self, directory):
+        self.directory = Path(directory)
+        self.header = read_header(self.directory)
+        self._shards = Shards(self.directory)
+        self._chosen = None  # numbers of the pairs in this subset
+        self._whole = self
+        if not self._shards.paths:
+            msg = f"{self.directory} holds no finished shard of pairs; the command that began it goes on with it"
+            raise FileNotFoundError(msg)
+
+    def __len__(self):
+        return len(self._shards) if self._chosen is None else len(self._chosen)
+
+    def __repr__(self):
+        h = self.header
+        what = f"{h.source.name} {''.join(h.source_bands)} -> {h.target.name} {''.join(h.target_bands)}"
+        return f"<PairStore {self.directory}: {len(self)} pairs {what}, scale {h.scale}, {h.size} pixels>"
+
+    @property
+    def damaged(self):
+        """Paths of shards that could not be read and were left out."""
+        return list(self._shards.damaged)
+
+    @cached_property
+    def table(self):
+        """What is known of every pair, a `~astropy.table.Table` in the order of the pairs."""
+        from astropy.table import Table
+
+        if self._chosen is not None:
+            return self._whole.table[self._chosen]
+        table = Table(self._shards.table())
+        for name in table.colnames:
+            if name in ARCSEC or name.startswith(("fwhm_", "target_fwhm_")):
+                table[name].unit = "arcsec"
+            elif name in {"ra", "dec"}:
+                table[name].unit = "deg"
+        return table
+
+    def _number(self, index):
+        """Number in the whole store of a pair of this subset."""
+        n = len(self)
+        if not -n <= index < n:
+            msg = f"pair {index} of a set of {n}"
+            raise IndexError(msg)
+        index = int(index) % n
+        return index if self._chosen is None else int(self._chosen[index])
+
+    def _read(self, name, index):
+        return self._shards.read(name, self._number(index))
+
+    def _bits(self, name, index):
+        bits = self._read(name, index)
+        return None if bits is None else bits[..., : bits.shape[-2]]
+
+    def source(self, index):
+        """Source image of a pair, float32 ``[C, size, size]``, in the source's flux unit per pixel."""
+        return self._read("source", index)
+
+    def target(self, index):
+        """Target image of a pair, float32 ``[C', scale*size, scale*size]``, in the target's flux unit per pixel."""
+        return self._read("target", index)
+
+    def source_variance(self, index):
+        """Variance of the source image, or None."""
+        return self._read("source_variance", index)
+
+    def target_variance(self, index):
+        """Variance of the target image, or None."""
+        return self._read("target_variance", index)
+
+    def source_mask(self, index):
+        """Which pixels of the source image are bad, bool, or None."""
+        return self._bits("source_mask", index)
+
+    def target_mask(self, index):
+        """Which pixels of the target image are bad, bool, or None."""
+        return self._bits("target_mask", index)
+
+    def signal(self, index):
+        """
+        Which target pixels hold signal, bool ``[C', scale*size, scale*size]``.
+
+        Those whose noise-free flux (simulated pairs) or smoothed flux (real ones) exceeds three sigma of the sky.
+        """
+        return self._bits("signal", index)
+
+    def psf(self, index):
+        """PSFs of a pair: source ``[C, k, k]`` and target ``[C', k', k']``, each on its own pixels; or None."""
+        psfs = self._read("source_psf", index), self._read("target_psf", index)
+        return None if any(psf is None for psf in psfs) else psfs
+
+    def crop(self, index, y, x, size):
+        """
+        Read only part of a pair.
+
+        Parameters
+        ----------
+        index : int
+            Which pair.
+        y, x : int
+            Lower left corner (source pixels).
+        size : int
+            Side (source pixels).
+
+        Returns
+        -------
+        `Crop`
+
+        Raises
+        ------
+        IndexError
+            If the part is not inside the stamp.
+        """
+        if min(y, x) < 0 or max(y, x) + size > self.header.size:
+            msg = f"a part of {size} pixels at ({y}, {x}) is not inside stamps of {self.header.size}"
+            raise IndexError(msg)
+        number, scale, window = self._number(index), self.header.scale, np.array([y, x, size, size])
+        small, large = (tuple(map(int, factor * window)) for factor in (1, scale))
+        read = self._shards.read
+        return Crop(
+            read("source", number, small),
+            read("target", number, large),
+            read("source_mask", number, small),
+            read("target_mask", number, large),
+        )
+
+    def subset(self, indices):
+        """
+        Limit the set to some pairs, without reading them.
+
+        Parameters
+        ----------
+        indices : array_like
+            Numbers of pairs of this set, in the order wanted, or one bool per pair.
+
+        Returns
+        -------
+        `PairStore`
+        """
+        indices = np.asarray(indices)
+        indices = np.flatnonzero(indices) if indices.dtype == bool else indices.astype(np.int64)
+        if len(indices) and not (-len(self) <= indices.min() and indices.max() < len(self)):
+            msg = f"pairs {indices.min()} to {indices.max()} of a set of {len(self)}"
+            raise IndexError(msg)
+        chosen = indices if self._chosen is None else self._chosen[indices]
+        part = object.__new__(PairStore)
+        part.directory, part.header, part._shards = self.directory, self.header, self._shards
+        part._chosen, part._whole = chosen % len(self._shards), self._whole
+        return part
+
+    def split(self, name):
+        """
+        Limit the set to the training, validation or test part.
+
+        Parameters
+        ----------
+        name : str
+            "train", "validation" or "test".
+
+        Returns
+        -------
+        `PairStore`
+
+        Raises
+        ------
+        ValueError
+            If there is no such part, or the set was not split.
+        """
+        if name not in SPLITS or "split" not in self.table.colnames:
+            why = "this set is not split" if name in SPLITS else f"parts are {', '.join(SPLITS)}"
+            msg = f"no part {name!r} of {self.directory}: {why}"
+            raise ValueError(msg)
+        return self.subset(self.table["split"] == name)
+
+    def images(self, plane="source"):
+        """
+        All images of one kind as one array that is read when sliced.
+
+        Parameters
+        ----------
+        plane : str, optional
+            "source" or "target".
+
+        Returns
+        -------
+        `Images`
+
+        Raises
+        ------
+        ValueError
+            If ``plane`` is neither.
+        """
+        if plane not in {"source", "target"}:
+            msg = f"images are 'source' or 'target', got {plane!r}"
+            raise ValueError(msg)
+        return Images(self, plane)
+
+
+class Images:
+    """
+    Images of a store as an array ``[N, C, H, W]`` that reads what it is sliced for.
+
+    Parameters
+    ----------
+    store : `PairStore`
+    plane : str
+        "source" or "target".
+    """
+
+    dtype = np.dtype(np.float32)
+    ndim = 4
+
+    def __init__(self, store, plane):
+        self._store, self._read = store, getattr(store, plane)
+        header = store.header
+        survey, side = (header.source, header.size) if plane == "source" else (header.target, header.target_size)
+        self.shape = (len(store), len(survey.bands), side, side)
+
+    def __len__(self):
+        return self.shape[0]
+
+    def __getitem__(self, index):
+        if isinstance(index, int | np.integer):
+            return self._read(index)
+        indices = np.arange(len(self))[index]
+        out = np.empty((len(indices), *self.shape[1:]), self.dtype)
+        for image, number in zip(out, indices, strict=True):
+            image[:] = self._read(number)
+        return out
+
+    def __array__(self, dtype=None, copy=None):
+        return self[:].astype(dtype or self.dtype, copy=False)

@@ -1,0 +1,111 @@
+"""Writing pairs one by one."""
+
+from pathlib import Path
+
+from ._header import claim
+from ._shards import FLOATS, PATTERN, Shards, shard_path, write_shard
+
+__all__ = ["PairWriter"]
+
+PLANES = (*FLOATS[2:], "source_mask", "target_mask", "signal")
+
+
+class PairWriter:
+    """
+    A store opened for writing: pairs are added, whole shards appear in the folder.
+
+    An interrupted run loses the pairs of the shard it was at, and none before; open the folder again and go on with
+    what is not in `indices`.
+
+    Parameters
+    ----------
+    directory : path-like
+        Folder of the store, created if missing; to one that is there shards are added.
+    header : `PairHeader`
+    shard : int, optional
+        Pairs in a shard.
+
+    Attributes
+    ----------
+    indices : set of int
+        Column ``index`` of the pairs in finished shards.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds pairs of other surveys or settings, or of another version of the format.
+    """
+
+    def __init__(self, directory, header, shard=64):
+        self.directory, self.header, self.shard = Path(directory), header, shard
+        claim(self.directory, header)
+        done = Shards(self.directory)
+        self.indices = set(map(int, done.table().get("index", ())))
+        self._count = len(done)
+        numbers = [int(path.stem.partition("-")[2]) for path in self.directory.glob(PATTERN)]
+        self._next = max(numbers, default=-1) + 1
+        self._pairs = []
+
+    def __len__(self):
+        return self._count + len(self._pairs)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        # what was complete before an error is worth keeping, and an interrupted run goes on after it
+        self.close()
+
+    def add(self, source, target, row, **planes):
+        """
+        Add one pair.
+
+        Parameters
+        ----------
+        source, target : array_like
+            Images ``[C, size, size]`` and ``[C', scale*size, scale*size]`` in the flux units of their surveys.
+        row : dict
+            Row of the table: numbers and strings. ``index`` says which pair it is.
+        **planes
+            ``signal``, ``source_mask``, ``target_mask`` (bool), ``source_variance``, ``target_variance``,
+            ``source_psf``, ``target_psf``; all pairs of a shard have the same ones.
+
+        Raises
+        ------
+        ValueError
+            If a shape is not that of the header, or a plane is not known or missing.
+        """
+        pair = {"source": source, "target": target} | {k: v for k, v in planes.items() if v is not None}
+        self._check(pair)
+        self._pairs.append((pair, row))
+        if len(self._pairs) == self.shard:
+            self.flush()
+
+    def _check(self, pair):
+        h = self.header
+        for name, image in pair.items():
+            small = name.startswith("source")
+            side, bands = (h.size, h.source_bands) if small else (h.target_size, h.target_bands)
+            expected, shape = (len(bands), side, side), tuple(image.shape)
+            if shape != expected and not (name.endswith("_psf") and shape[:1] == expected[:1] and len(shape) == 3):
+                msg = f"the {name} of a pair has the shape {shape}; the header says {expected}"
+                raise ValueError(msg)
+        shapes = {name: tuple(image.shape) for name, image in pair.items()}
+        before = {name: tuple(image.shape) for name, image in self._pairs[0][0].items()} if self._pairs else shapes
+        if shapes != before or set(pair) - {"source", "target", *PLANES}:
+            msg = f"planes of a pair are {shapes}; known are {', '.join(PLANES)}, and the pair before had {before}"
+            raise ValueError(msg)
+
+    def flush(self):
+        """Write the pairs since the last shard as one, even if they are few."""
+        if not self._pairs:
+            return
+        pairs, rows = zip(*self._pairs, strict=True)
+        planes = {name: [pair[name] for pair in pairs] for name in pairs[0]}
+        write_shard(shard_path(self.directory, self._next), planes, list(rows))
+        self.indices |= {int(row["index"]) for row in rows if "index" in row}
+        self._count, self._next, self._pairs = self._count + len(rows), self._next + 1, []
+
+    def close(self):
+        """Write what is left."""
+        self.flush()
