@@ -18,6 +18,7 @@ from astro_galtrans.surveys import get_survey
 __all__ = ["Seeing", "draw_seeing", "render_pair"]
 
 PADDING = 16  # source pixels of scene beyond each edge of the stamp
+FINENESS = 0.3  # largest pixel of the grid in FWHM of the sharpest PSF: beyond its Nyquist frequency no light is left
 
 
 @dataclass(frozen=True)
@@ -86,11 +87,12 @@ def render_pair(scene, rng, surveys, seeings, size, scale, noise=True):
     """
     source, target = (get_survey(name) for name in surveys)
     pixel = source.pixel_scale / scale
-    grid = _grid((size + 2 * PADDING) * scale, pixel)
+    over = max(1, int(np.ceil(pixel / (FINENESS * min(b.fwhm for s in (source, target) for b in s.bands)))))
+    grid = _grid((size + 2 * PADDING) * scale * over, pixel / over)
     split = len(source.bands)
     spectrum = _scene_spectrum(scene, grid, split + len(target.bands))  # [bands of both, ky, kx], AB maggies
-    x = _observe(spectrum[:split], source, seeings[0], grid, size, scale, source.pixel_scale)
-    y = _observe(spectrum[split:], target, seeings[1], grid, size * scale, 1, pixel)
+    x = _observe(spectrum[:split], source, seeings[0], grid, size, scale * over, source.pixel_scale)
+    y = _observe(spectrum[split:], target, seeings[1], grid, size * scale, over, pixel)
     if not noise:
         return x.astype("f4"), y.astype("f4"), y.astype("f4")
     noisy = _with_noise(x, source, source.pixel_scale, rng), _with_noise(y, target, pixel, rng)

@@ -44,6 +44,14 @@ def test_both_surveys_as_galsim_draws_them(scene):
     np.testing.assert_array_equal(target, clean)
 
 
+def test_target_on_coarse_pixels(scene):
+    seeing = Seeing(2.8, (0.9,) * 5), Seeing(3.5, (0.8,) * 5)
+    source, target, _ = render_pair(scene, None, ("sdss", "sdss"), seeing, 48, 1, noise=False)
+    for image, seen in zip((source, target), seeing, strict=True):
+        expected = reference(seen, 0.396, 48, 22.5)
+        assert np.abs(image[2] - expected).max() < 2e-3 * expected.max()
+
+
 @pytest.mark.parametrize("scale", [1, 3, 4])
 def test_fine_pixels_share_the_coarse_pixel(scene, scale):
     # with one PSF for both surveys and no noise, a coarse pixel is the sum of its fine ones
