@@ -17,7 +17,7 @@ for an aperture of diameter :math:`D`, or a Moffat profile with :math:`\beta = 3
 3.44 FWHM squared, where a Gaussian of the same FWHM has 2.27.
 """
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
@@ -26,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .bands import parse_bands
+from .bands import parse_band, parse_bands
 from .units import flux_zeropoint
 
 __all__ = ["MOFFAT_BETA", "Band", "Survey", "get_survey", "list_surveys", "sky_from_depth"]
@@ -51,10 +51,10 @@ class Band:
     filter: str = ""  #: name of the filter curve, see `astro_galtrans.simulate.photometry`
     depth: float = nan  #: AB magnitude of a point source detected at five sigma
     aperture: float = nan  #: diameter (arcsec) that the depth is for; NaN for PSF photometry
-    source: str = ""  #: where the values come from
+    source: str = ""  #: where the values come from, if it is not that of the survey
 
     def _key(self):
-        return tuple(None if value != value else value for value in asdict(self).values())  # noqa: PLR0124, NaN
+        return tuple(_or_none(getattr(self, f.name)) for f in fields(self))
 
     def __eq__(self, other):
         return self._key() == other._key() if isinstance(other, Band) else NotImplemented
@@ -77,9 +77,11 @@ class Survey:
     flux_unit: str  #: unit of the flux in a pixel, as astropy spells it
     zeropoint: float  #: AB magnitude of one flux unit
     bands: tuple[Band, ...]  #: by increasing wavelength
+    sources: tuple[tuple[str, str], ...] = field(default=(), compare=False)  #: quantity, and where its values come from
 
     def __post_init__(self):
         object.__setattr__(self, "bands", tuple(self.bands))
+        object.__setattr__(self, "sources", tuple(dict(self.sources).items()))
         _check(self)
 
     @property
@@ -144,9 +146,9 @@ class Survey:
 
     def to_dict(self):
         """Return the survey as plain values that JSON can hold; what is not known is None."""
-        content = asdict(self)
-        bands = [{k: None if v != v else v for k, v in band.items()} for band in content["bands"]]  # noqa: PLR0124
-        return content | {"bands": bands}
+        content = {f.name: getattr(self, f.name) for f in fields(self)}
+        bands = [{f.name: _or_none(getattr(band, f.name)) for f in fields(band)} for band in self.bands]
+        return content | {"bands": bands, "sources": dict(self.sources)}
 
     @classmethod
     def from_dict(cls, content):
@@ -174,6 +176,10 @@ class Survey:
             known = ", ".join(f.name for f in fields(cls)), ", ".join(f.name for f in fields(Band))
             msg = f"not a survey's description ({err}); a survey has {known[0]}; a band {known[1]}"
             raise ValueError(msg) from err
+
+
+def _or_none(value):
+    return None if isinstance(value, float) and isnan(value) else value
 
 
 def _check(survey):
@@ -277,7 +283,7 @@ def _parse(text, where):
         table = Table.read(text, format="ascii.ecsv")
         survey = {key: table.meta[key] for key in ("name", "title", "pixel_scale", "flux_unit", "zeropoint")}
         rows = [_band(row, survey["pixel_scale"], survey["zeropoint"]) for row in table]
-        return Survey(**survey, bands=rows)
+        return Survey(**survey, bands=rows, sources=table.meta.get("sources", {}))
     except (KeyError, ValueError, TypeError) as err:
         reason = f"{err.args[0]!r} is missing" if isinstance(err, KeyError) else err
         msg = f"{where} does not describe a survey: {reason}; see the user guide, or copy a file of {FOLDER}"
@@ -292,4 +298,4 @@ def _band(row, pixel_scale, zeropoint):
         sky = sky_from_depth(numbers["depth"], numbers["fwhm"], pixel_scale, zeropoint, numbers["aperture"])
         numbers["sky_rms"] = float(f"{sky:.{DIGITS}g}")
     texts = {k: str(values.get(k, "")) for k in ("filter", "source")}
-    return Band(str(row["band"]), **numbers, **texts)
+    return Band(parse_band(str(row["band"])), **numbers, **texts)

@@ -1,9 +1,10 @@
 """
 Magnitudes of model spectra through survey filters.
 
-Galaxy spectra are the Coleman, Wu & Weedman (1980, ApJS 43, 393) templates that GalSim ships, reddened by the law of
-Calzetti et al. (2000, ApJ 533, 682) in the galaxy's rest frame; stars are black bodies. Filter curves come from
-speclite. Everything is tabulated once, with the SDSS r band as the anchor: a table gives ``m(band) - m(SDSS r)``.
+Galaxy spectra are the Coleman, Wu & Weedman (1980, ApJS 43, 393) templates that GalSim ships, from the far ultraviolet
+to 2.2 micron, reddened by the law of Calzetti et al. (2000, ApJ 533, 682) in the galaxy's rest frame; stars are black
+bodies. Everything is tabulated once, with the SDSS r band as the anchor: a table gives ``m(band) - m(SDSS r)``. A
+filter that reaches beyond the spectra at some redshift is an error, for its magnitudes would be wrong.
 """
 
 from functools import cache
@@ -13,6 +14,8 @@ import numpy as np
 from astro_galtrans._optional import require
 from astro_galtrans.surveys import get_survey
 
+from .filters import load_curve
+
 __all__ = ["SED_TYPES", "galaxy_colours", "star_colours"]
 
 #: Spectral types of the table's first axis, from quiescent to star-forming.
@@ -20,6 +23,7 @@ SED_TYPES = ("E", "Sbc", "Scd", "Im")
 REDSHIFTS = np.linspace(0.0, 1.2, 49)
 REDDENINGS = np.linspace(0.0, 0.6, 5)  # E(B-V) of the stars, mag
 TEMPERATURES = np.geomspace(2800.0, 12000.0, 30)  # K
+STAR_WAVELENGTHS = np.arange(2500.0, 24000.0, 9500 / 1999)  # Angstrom
 ANCHOR = "sdss2010-r"
 
 
@@ -29,8 +33,8 @@ def galaxy_colours(survey, sed_type, redshift, reddening):
 
     Parameters
     ----------
-    survey : str
-        Name of a survey.
+    survey : str or `~astro_galtrans.surveys.Survey`
+        A survey or its name.
     sed_type : array_like
         Position along `SED_TYPES`, 0 to 3; between two types the colours are interpolated.
     redshift : array_like
@@ -42,38 +46,61 @@ def galaxy_colours(survey, sed_type, redshift, reddening):
     -------
     `~numpy.ndarray`
         ``m(band) - m(SDSS r)`` in AB magnitudes, shape ``(..., bands)``.
+
+    Raises
+    ------
+    ValueError
+        If a band of the survey has no filter curve, or one that the spectra do not cover.
     """
     points = np.stack(np.broadcast_arrays(sed_type, redshift, reddening), axis=-1)
-    return _galaxy_table(survey)(points).reshape(*points.shape[:-1], -1)
+    return _galaxy_table(_curves(survey))(points).reshape(*points.shape[:-1], -1)
 
 
 def star_colours(survey, temperature):
     """Colours ``m(band) - m(SDSS r)`` of black bodies of 2800 to 12000 K, shape ``(..., bands)``."""
-    table = _star_table(survey)
+    table = _star_table(_curves(survey))
     log_t = np.log(np.asarray(temperature))
     return np.stack([np.interp(log_t, np.log(TEMPERATURES), column) for column in table.T], axis=-1)
 
 
-@cache
-def _filters(survey):
-    load = require("speclite.filters", extra="simulate").load_filters
-    return load(*[band.filter for band in get_survey(survey).bands], ANCHOR)
+def _curves(survey):
+    """Names of the filter curves of a survey: what its tables are kept under."""
+    survey = get_survey(survey)
+    names = tuple(band.filter for band in survey.bands)
+    missing = [band.name for band in survey.bands if not band.filter]
+    if missing:
+        msg = f"survey {survey.name!r} has no filter curve for {', '.join(missing)}; simulated magnitudes need one"
+        raise ValueError(msg)
+    return names
 
 
-def _colours(survey, wavelength, flux):
+def _colours(curves, wavelength, flux):
     """Colours ``[..., bands]`` to the anchor of spectra ``flux [..., n]``: F_lambda at ``wavelength`` (Angstrom)."""
-    magnitudes = np.stack([-2.5 * np.log10(f.get_ab_maggies(flux, wavelength)) for f in _filters(survey)], axis=-1)
+    magnitudes = np.stack([_magnitude(name, wavelength, flux) for name in (*curves, ANCHOR)], axis=-1)
     return magnitudes[..., :-1] - magnitudes[..., -1:]
 
 
+def _magnitude(curve, wavelength, flux):
+    """AB magnitude but for a constant: photons of the spectrum over photons of one flat in f_nu."""
+    at, response = load_curve(curve)
+    if not wavelength[0] <= at[0] < at[-1] <= wavelength[-1]:
+        msg = (
+            f"the filter {curve} reaches from {at[0]:.0f} to {at[-1]:.0f} Angstrom, the model spectra"
+            f" from {wavelength[0]:.0f} to {wavelength[-1]:.0f}: leave the band out"
+        )
+        raise ValueError(msg)
+    seen = np.apply_along_axis(lambda row: np.interp(at, wavelength, row), -1, flux)
+    return -2.5 * np.log10((seen * response * at).sum(axis=-1) / (response / at).sum())
+
+
 @cache
-def _galaxy_table(survey):
+def _galaxy_table(curves):
     from scipy.interpolate import RegularGridInterpolator
 
     templates = [_template(name) for name in SED_TYPES]
     table = np.array(
         [
-            [_colours(survey, wave * (1 + z), flux * _calzetti(wave, REDDENINGS[:, None])) for z in REDSHIFTS]
+            [_colours(curves, wave * (1 + z), flux * _calzetti(wave, REDDENINGS[:, None])) for z in REDSHIFTS]
             for wave, flux in templates
         ]
     )
@@ -81,16 +108,14 @@ def _galaxy_table(survey):
 
 
 @cache
-def _star_table(survey):
-    wave = np.linspace(2500.0, 12000.0, 2000)
-    return _colours(survey, wave, _planck(wave, TEMPERATURES[:, None]))
+def _star_table(curves):
+    return _colours(curves, STAR_WAVELENGTHS, _planck(STAR_WAVELENGTHS, TEMPERATURES[:, None]))
 
 
 def _template(name):
     galsim = require("galsim", extra="simulate")
     wave, flux = np.loadtxt(f"{galsim.meta_data.share_dir}/SEDs/CWW_{name}_ext.sed", unpack=True)
-    use = (wave > 900) & (wave < 15000)
-    return wave[use], flux[use]
+    return wave[wave > 900], flux[wave > 900]  # to 22050 Angstrom
 
 
 def _planck(wave, temperature):

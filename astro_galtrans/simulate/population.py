@@ -69,8 +69,8 @@ def draw_scene(rng, surveys, extent, kind=None, sample=None):
     ----------
     rng : `numpy.random.Generator`
         Source of randomness.
-    surveys : (str, str)
-        Names of the source and the target survey.
+    surveys : (Survey, Survey) or (str, str)
+        Source and target surveys, or their names.
     extent : float
         Side of the stamp in arcsec; neighbours are drawn a little beyond it, so that light spills in.
     kind : str, optional

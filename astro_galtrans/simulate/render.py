@@ -17,7 +17,7 @@ from astro_galtrans.surveys import get_survey
 
 __all__ = ["Seeing", "draw_seeing", "render_pair"]
 
-PADDING = 16  # source pixels of scene beyond each edge of the stamp
+PADDING = 6.3  # arcsec of scene beyond each edge of the stamp: neighbours, and the wings of what is inside
 FINENESS = 0.3  # largest pixel of the grid in FWHM of the sharpest PSF: beyond its Nyquist frequency no light is left
 
 
@@ -38,7 +38,7 @@ def draw_seeing(rng, survey, spread=0.13):
     Parameters
     ----------
     rng : `numpy.random.Generator`
-    survey : str
+    survey : str or `~astro_galtrans.surveys.Survey`
         Survey whose typical FWHM is the median.
     spread : float
         Log-normal scatter of the FWHM, common to all bands; a fifth of it is added per band. With 0 the PSF is the
@@ -66,8 +66,8 @@ def render_pair(scene, rng, surveys, seeings, size, scale, noise=True):
     scene : `~astro_galtrans.simulate.population.Scene`
     rng : `numpy.random.Generator`
         Source of the noise.
-    surveys : (str, str)
-        Names of the source and target surveys.
+    surveys : (Survey, Survey) or (str, str)
+        Source and target surveys, or their names.
     seeings : (`Seeing`, `Seeing`)
     size : int
         Side of the source stamp in source pixels.
@@ -88,7 +88,8 @@ def render_pair(scene, rng, surveys, seeings, size, scale, noise=True):
     source, target = (get_survey(name) for name in surveys)
     pixel = source.pixel_scale / scale
     over = max(1, int(np.ceil(pixel / (FINENESS * min(b.fwhm for s in (source, target) for b in s.bands)))))
-    grid = _grid((size + 2 * PADDING) * scale * over, pixel / over)
+    margin = int(np.ceil(PADDING / source.pixel_scale))
+    grid = _grid((size + 2 * margin) * scale * over, pixel / over)
     split = len(source.bands)
     spectrum = _scene_spectrum(scene, grid, split + len(target.bands))  # [bands of both, ky, kx], AB maggies
     x = _observe(spectrum[:split], source, seeings[0], grid, size, scale * over, source.pixel_scale)
@@ -176,6 +177,6 @@ def _observe(spectrum, survey, seeing, grid, size, step, pixel):
 def _with_noise(image, survey, pixel, rng):
     sky = survey.sky_rms(pixel)[:, None, None]
     electrons = np.array([band.electrons for band in survey.bands])[:, None, None]
-    # Gaussian photon noise: at less than a few electrons the sky dominates anyway
-    sigma = np.sqrt(sky**2 + np.clip(image, 0, None) / electrons)
+    # Gaussian photon noise, none where its size is not known: at less than a few electrons the sky dominates anyway
+    sigma = np.sqrt(sky**2 + np.clip(image, 0, None) / np.where(np.isnan(electrons), np.inf, electrons))
     return image + sigma * rng.standard_normal(image.shape)

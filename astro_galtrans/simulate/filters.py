@@ -1,0 +1,92 @@
+"""
+Filter curves by name: speclite's, GalSim's, trapezoids, and files of the user's.
+
+A survey's description names the curve of each band as
+
+- ``sdss2010-r``: one of speclite's collection;
+- ``galsim:ACS_wfc_F814W``: a file of GalSim's folder ``bandpasses``;
+- ``trapezoid(6290,1363,120)``: centre, width at half maximum and length of each edge, in Angstrom, where no measured
+  curve is at hand;
+- ``curve.ecsv`` or any other path: a table of which the first two columns are wavelength (Angstrom, or with its unit)
+  and response.
+"""
+
+import re
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from astro_galtrans._optional import require
+
+__all__ = ["load_curve"]
+
+STEP = 4.0  #: Angstrom
+FAINTEST = 1e-4  # of the peak: what is fainter is not part of the filter, but the noise of a measured curve
+
+_TRAPEZOID = re.compile(r"trapezoid\(\s*([\d.]+)\s*,\s*([\d.]+)\s*,\s*([\d.]+)\s*\)")
+
+
+@cache
+def load_curve(name):
+    """
+    Load a filter curve.
+
+    Parameters
+    ----------
+    name : str
+        See the top of this module.
+
+    Returns
+    -------
+    wavelength, response : `~numpy.ndarray`
+        Wavelengths (Angstrom) in steps of `STEP`, and the share of photons that is detected, up to a factor.
+
+    Raises
+    ------
+    ValueError
+        If there is no such curve, or it is not one.
+    """
+    try:
+        wavelength, response = _read(name)
+        used = np.flatnonzero(response > FAINTEST * response.max())
+        fine = np.arange(wavelength[max(used[0] - 1, 0)], wavelength[min(used[-1] + 1, len(wavelength) - 1)], STEP)
+        return fine, np.interp(fine, wavelength, response)
+    except (ValueError, OSError, IndexError) as err:
+        msg = f"there is no filter curve {name!r} ({err}); name one of speclite's, galsim:NAME, or a file"
+        raise ValueError(msg) from err
+
+
+def _read(name):
+    trapezoid = _TRAPEZOID.fullmatch(name)
+    if trapezoid:
+        return _trapezoid(*map(float, trapezoid.groups()))
+    if name.startswith("galsim:"):
+        return _from_galsim(name.removeprefix("galsim:"))
+    if Path(name).suffix:
+        return _from_file(name)
+    curve = require("speclite.filters", extra="simulate").load_filter(name)
+    return curve.wavelength, curve.response
+
+
+def _trapezoid(centre, width, edge):
+    outer, inner = (width + edge) / 2, (width - edge) / 2
+    return centre + np.array([-outer, -inner, inner, outer]), np.array([0.0, 1.0, 1.0, 0.0])
+
+
+def _from_galsim(name):
+    galsim = require("galsim", extra="simulate")
+    nanometre, response = np.loadtxt(f"{galsim.meta_data.share_dir}/bandpasses/{name}.dat", unpack=True)[:2]
+    return 10 * nanometre, response
+
+
+def _from_file(path):
+    from astropy import units as u
+    from astropy.table import QTable
+
+    wavelength, response = list(QTable.read(path, **_options(path)).columns.values())[:2]
+    return u.Quantity(wavelength, u.AA).value, np.asarray(response, float)
+
+
+def _options(path):
+    return {} if Path(path).suffix in {".ecsv", ".fits", ".xml", ".vot"} else {"format": "ascii"}
