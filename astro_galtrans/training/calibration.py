@@ -1,0 +1,126 @@
+r"""
+Calibration of a trained network, on pairs that it never saw, and the range of images it is good for.
+
+*Flux.* The factor of a band is the median ratio of true to predicted flux of bright sources
+(`astro_galtrans.training.compare`).
+
+*Standard deviation.* The factor :math:`k` of a band is the one with which 68.27 % of the pixels with signal lie within
+one standard deviation, :math:`r^2 \le k^2 \sigma^2 + e`, where :math:`r` is the residual of the corrected flux and
+:math:`e` the variance by which this target's sky differs from the survey's typical one. The left side and :math:`e`
+known, :math:`k^2` is that quantile of :math:`(r^2 - e) / \sigma^2`. Without variances of the targets :math:`e = 0`, and
+the statement holds for targets as noisy as those of the pairs.
+"""
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from astro_galtrans.uncertainty import ONE_SIGMA
+
+from .compare import APERTURE, BRIGHT, compare, main_sources, signal_to_noise
+
+__all__ = ["ENOUGH", "FEWEST", "calibrate"]
+
+ENOUGH, FEWEST = 20, 5  #: bright sources that are enough for a flux factor; below `FEWEST` none is measured
+FAINT = 10.0  # signal-to-noise ratio that a source must have to stand in for a bright one
+FLUX_PAIRS = 2000  # pairs among which bright sources are looked for
+SMALLEST = 1e-3  # factor of the standard deviation
+SPREAD_PAIRS = 192  # with some thousand pixels of signal each, more than enough for one number per band
+
+
+def calibrate(model, scalings, pairs, *, n_samples=1, seed=0, progress=True):
+    """
+    Factors per band that make flux unbiased and the standard deviation hold.
+
+    Parameters
+    ----------
+    model : `~astro_galtrans.models.base.TranslationModel`
+    scalings : (AsinhScaling, AsinhScaling)
+        Of source and target.
+    pairs : `~astro_galtrans.pairstore.PairStore`
+        Pairs that were not trained on.
+    n_samples, seed : int, optional
+        Samples averaged, for stochastic networks.
+    progress : bool, optional
+        Show a progress bar on a terminal.
+
+    Returns
+    -------
+    dict
+        ``"flux"`` and ``"std"``, one factor per output band; ``"flux_error"``, the standard error of the flux factors;
+        ``"sources"``, how many they rest on, and ``"selection"``, which these are; ``"pairs"``, how many were looked
+        at. With fewer than `FEWEST` sources the flux factors are 1, and ``"selection"`` says so.
+
+    Raises
+    ------
+    ValueError
+        If a band has no good pixel with signal in any of the pairs.
+    """
+    bright, selection = select_sources(pairs)
+    spread = range(min(SPREAD_PAIRS, len(pairs)))
+    bar = tqdm(sorted({*bright, *spread}), desc="calibrating", unit="pair", disable=None if progress else True)
+    ratios, pixels = [], []
+    for pair in compare(model, scalings, pairs, bar, n_samples=n_samples, seed=seed):
+        if pair.index in bright and pair.aperture is not None:
+            ratios.append(pair.flux(pair.target) / pair.flux(pair.mean))
+        if pair.index in spread:
+            pixels.append([_pixels(pair, band) for band in range(len(pair.target))])
+    flux, error = _flux_factors(np.reshape(ratios, (len(ratios), len(scalings[1].softening))))
+    std = [_spread_factor(np.concatenate(band, axis=1), k, name) for band, k, name in
+           zip(zip(*pixels, strict=True), flux, pairs.header.target_bands, strict=True)]  # fmt: skip
+    if len(ratios) < FEWEST:
+        selection = f"none: only {len(ratios)} of the sources have signal-to-noise above {FAINT:g}; flux as it comes"
+    return {
+        "flux": flux.tolist(), "std": std, "flux_error": error, "sources": len(ratios), "selection": selection,
+        "pairs": len(pairs), "aperture": APERTURE,
+    }  # fmt: skip
+
+
+def select_sources(pairs):
+    """
+    Choose the sources that tell the flux factor.
+
+    Parameters
+    ----------
+    pairs : `~astro_galtrans.pairstore.PairStore`
+
+    Returns
+    -------
+    indices : set of int
+        The bright ones; where these are fewer than `ENOUGH`, the brightest that are.
+    selection : str
+        Which they are, for the card.
+    """
+    apertures = main_sources(pairs)[:FLUX_PAIRS]
+    found = {k: signal_to_noise(pairs, k, a) for k, a in enumerate(apertures) if a is not None}
+    bright = {k for k, value in found.items() if value > BRIGHT}
+    if len(bright) >= ENOUGH:
+        return bright, f"signal-to-noise above {BRIGHT:g}"
+    ranked = sorted((k for k in found if found[k] > FAINT), key=found.get, reverse=True)[:ENOUGH]
+    least = found[ranked[-1]] if ranked else FAINT
+    return set(ranked), f"the {len(ranked)} brightest, down to signal-to-noise {least:.0f}"
+
+
+def _flux_factors(ratios):
+    """Median ratio per band, and its standard error, that of a median of Gaussian values; 1 if there are too few."""
+    if len(ratios) < FEWEST:
+        return np.ones(ratios.shape[1]), None
+    median = np.median(ratios, axis=0)
+    scatter = 1.4826 * np.median(np.abs(ratios - median), axis=0)
+    return median, (np.sqrt(np.pi / 2 / len(ratios)) * scatter).tolist()
+
+
+def _pixels(pair, band):
+    """Target, mean, std and excess variance of the pixels with signal, ``[4, n]``."""
+    signal = pair.signal[band]
+    columns = [image[band][signal] for image in (pair.target, pair.mean, pair.std)]
+    return np.array([*columns, np.full(columns[0].shape, pair.excess[band].item())])
+
+
+def _spread_factor(pixels, flux, band):
+    if not pixels.size:
+        msg = f"no good pixel with signal in band {band} of any pair: the standard deviation cannot be calibrated"
+        raise ValueError(msg)
+    target, mean, std, excess = pixels
+    squared = ((target - flux * mean) ** 2 - excess) / (flux * std) ** 2
+    # a target less noisy than it says can leave nothing to the translator, whose errors stay positive all the same
+    return float(np.sqrt(max(np.quantile(squared, ONE_SIGMA, method="inverted_cdf"), SMALLEST**2)))

@@ -1,0 +1,135 @@
+"""
+Scores of a translator on pairs that were neither trained on nor used for its calibration.
+
+They are what its card holds (see `scores`), and what the table in the documentation shows.
+"""
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from .compare import BRIGHT, classical, compare, signal_to_noise
+
+__all__ = ["score"]
+
+DIGITS = 4
+
+
+def score(model, scalings, pairs, factors, *, number=None, n_samples=1, seed=0, progress=True):
+    """
+    Score a calibrated network on pairs, beside the classical answer.
+
+    Parameters
+    ----------
+    model : `~astro_galtrans.models.base.TranslationModel`
+    scalings : (AsinhScaling, AsinhScaling)
+        Of source and target.
+    pairs : `~astro_galtrans.pairstore.PairStore`
+    factors : dict
+        The calibration of the card: ``"flux"`` and ``"std"``.
+    number : int, optional
+        How many pairs, the first; all by default.
+    n_samples, seed : int, optional
+        Samples averaged, for stochastic networks.
+    progress : bool, optional
+        Show a progress bar on a terminal.
+
+    Returns
+    -------
+    dict
+        Per output band, None where there is nothing to tell:
+
+        - ``rmse_sigma``: RMS of translation minus target over good pixels with signal, in sigma of the target's sky;
+          ``classical_rmse_sigma`` of the classical answer (`~astro_galtrans.training.compare.classical`);
+          ``rmse_gain_on_classical``: by which share the one is smaller than the other;
+        - ``flux_bias``, ``flux_scatter``: median, minus one, and 1.4826 MAD of the ratio of fluxes of bright sources in
+          an aperture of 3 arcsec; ``classical_...`` likewise;
+        - ``within_1_sigma``, ``within_2_sigma``: share of the pixels with signal within so many standard deviations.
+
+        Of all bands: ``rmse_all``, ``rmse_gain_all_bands`` (bands that the source has too), ``median_pair_rmse``,
+        ``median_pair_rmse_gain``, ``n_pairs``, ``n_galaxies`` and, for simulated pairs, ``pairs_seed``.
+    """
+    sky = pairs.header.target.sky_rms(pairs.header.target_pixel_scale)[:, None, None]
+    ours, theirs, total = Sums(sky), Sums(sky), len(pairs) if number is None else min(number, len(pairs))
+    bar = tqdm(range(total), desc="scoring", unit="pair", disable=None if progress else True)
+    for pair in compare(model, scalings, pairs, bar, factors=factors, n_samples=n_samples, seed=seed):
+        bright = pair.aperture is not None and signal_to_noise(pairs, pair.index, pair.aperture) > BRIGHT
+        ours.add(pair, pair.mean, bright=bright)
+        ours.cover(pair)
+        theirs.add(pair, classical(pair.source, pairs.header), bright=bright)
+    found = ours.scores() | {f"classical_{k}": v for k, v in theirs.scores().items()} | _gains(ours, theirs)
+    found |= {"n_pairs": total, "n_galaxies": len(ours.fluxes)}
+    if pairs.header.simulation:
+        found["pairs_seed"] = pairs.header.simulation["seed"]
+    if model.spec.stochastic:
+        found["n_samples"] = n_samples
+    return {key: _rounded(value) for key, value in found.items()}
+
+
+class Sums:
+    """What the scores of one kind of image are made of, pair by pair."""
+
+    def __init__(self, sky):
+        self.sky, bands = sky, len(sky)
+        self.squares, self.count, self.within = np.zeros(bands), np.zeros(bands), np.zeros((2, bands))
+        self.fluxes, self.per_pair = [], []
+
+    def add(self, pair, image, *, bright):
+        """Take in an image of a pair."""
+        squares = (np.where(pair.signal, image - pair.target, 0) / self.sky) ** 2
+        count = pair.signal.sum(axis=(1, 2))
+        self.squares += squares.sum(axis=(1, 2))
+        self.count += count
+        if count.any():
+            known = np.isfinite(squares[:, 0, 0])
+            self.per_pair.append(np.sqrt(squares[known].sum() / max(count[known].sum(), 1)))
+        if bright:
+            self.fluxes.append(pair.flux(image) / pair.flux(pair.target))
+
+    def cover(self, pair):
+        """Take in how far a translation misses its target, in standard deviations."""
+        std = np.sqrt(np.maximum(pair.std**2 + pair.excess, 0))
+        size = np.abs(pair.residual)
+        self.within += [((size <= k * std) & pair.signal).sum(axis=(1, 2)) for k in (1, 2)]
+
+    @property
+    def rmse(self):
+        """RMSE per band in sigma of the sky; NaN where there is no signal."""
+        with np.errstate(invalid="ignore"):
+            return np.sqrt(self.squares / self.count)
+
+    def scores(self):
+        """Return the scores so far."""
+        found = {"rmse_sigma": self.rmse, "rmse_all": np.sqrt(np.nansum(self.squares) / self._known.sum())}
+        found["median_pair_rmse"] = np.median(self.per_pair) if self.per_pair else np.nan
+        nothing = np.full(len(self.sky), np.nan)
+        bias = np.median(self.fluxes, axis=0) if self.fluxes else nothing
+        scatter = 1.4826 * np.median(np.abs(self.fluxes - bias), axis=0) if self.fluxes else nothing
+        found |= {"flux_bias": bias - 1, "flux_scatter": scatter}
+        if self.within.any():
+            found |= {f"within_{k}_sigma": part / self.count for k, part in zip((1, 2), self.within, strict=True)}
+        return found
+
+    @property
+    def _known(self):
+        return np.where(np.isfinite(self.squares), self.count, 0)
+
+
+def _gains(ours, theirs):
+    """By which share the RMSE is smaller than the classical one, over bands that both have."""
+    both = np.isfinite(theirs.squares)
+    ratio = ours.squares[both].sum() / theirs.squares[both].sum()
+    per_pair = np.median(ours.per_pair) / np.median(theirs.per_pair)
+    return {
+        "rmse_gain_on_classical": 1 - ours.rmse / theirs.rmse,
+        "rmse_gain_all_bands": 1 - np.sqrt(ratio),
+        "median_pair_rmse_gain": 1 - per_pair,
+    }
+
+
+def _rounded(value):
+    """Plain, rounded numbers that JSON can hold: None for what is not known."""
+    if np.ndim(value):
+        return [_rounded(v) for v in np.asarray(value).tolist()]
+    if isinstance(value, int):
+        return value
+    return round(float(value), DIGITS) if np.isfinite(value) else None

@@ -1,0 +1,116 @@
+"""The range of images that a translator is good for: those of its pairs, as `astro_galtrans.domain` measures images."""
+
+import numpy as np
+
+from astro_galtrans.domain import gaussian_fwhm, sky_rms
+
+__all__ = ["validity_range"]
+
+RARE = 0.5, 99.5  # percentiles: a few odd pairs do not widen a range
+MARGIN_FWHM = 0.1  # headers and programs differ that much in what they call FWHM
+MARGIN_SKY = 0.25  # a quarter more or less noise is still the same survey
+MARGIN_PIXEL = 0.01
+MEASURED = 300  # pairs whose sky and PSF are measured
+
+
+def validity_range(pairs):
+    """
+    Range of inputs that pairs cover, as `astro_galtrans.domain.check` reads it.
+
+    For simulated pairs, seeing and sky noise are those of the simulation. For real ones sky noise is measured in the
+    images, and seeing is the columns ``fwhm_<band>`` of the table or measured on the pairs' PSFs; without either it is
+    not limited.
+
+    Parameters
+    ----------
+    pairs : `~astro_galtrans.pairstore.PairStore`
+
+    Returns
+    -------
+    dict
+        ``pixel_scale`` (arcsec), and per band ``fwhm`` (arcsec), ``sky_rms`` (flux unit of the source) and ``peak``
+        (largest pixel).
+    """
+    header, survey = pairs.header, pairs.header.source
+    simulated = header.simulation is not None
+    widths = _simulated_fwhm(pairs) if simulated else _measured_fwhm(pairs)
+    sky = np.tile(survey.sky_rms(), (2, 1)) if simulated else _measured_sky(pairs)
+    return {
+        "pixel_scale": _around([survey.pixel_scale] * 2, MARGIN_PIXEL),
+        "fwhm": {band: _around(limits, MARGIN_FWHM) for band, limits in widths.items()},
+        "sky_rms": {band: _around(limits, MARGIN_SKY) for band, limits in zip(survey.band_names, sky.T, strict=True)},
+        "peak": {band: float(f"{peak:.4g}") for band, peak in zip(survey.band_names, _peaks(pairs), strict=True)},
+    }
+
+
+def _around(limits, margin):
+    low, high = limits
+    return [float(f"{(1 - margin) * low:.4g}"), float(f"{(1 + margin) * high:.4g}")]
+
+
+def _peaks(pairs):
+    """Largest good pixel of each band."""
+    peaks = np.full(len(pairs.header.source_bands), -np.inf)
+    for k in range(len(pairs)):
+        image, mask = pairs.source(k), pairs.source_mask(k)
+        good = np.isfinite(image) if mask is None else np.isfinite(image) & ~mask
+        np.maximum(peaks, image.max(axis=(1, 2), where=good, initial=-np.inf), out=peaks)
+    return peaks
+
+
+def _simulated_fwhm(pairs):
+    """Limits of the seeing, as measured of Moffat PSFs of the simulated FWHM, pixel and wings included."""
+    survey, table = pairs.header.source, pairs.table
+    columns = [np.percentile(table[f"fwhm_{band}"], RARE) for band in survey.band_names]
+    lowest, highest = (_as_measured(survey, fwhm) for fwhm in zip(*columns, strict=True))
+    return dict(zip(survey.band_names, zip(lowest, highest, strict=True), strict=True))
+
+
+def _as_measured(survey, fwhm):
+    from astro_galtrans.simulate.population import Scene
+    from astro_galtrans.simulate.render import Seeing, render_pair
+
+    size, half_pixel = 42, survey.pixel_scale / 2
+    star = Scene("star", points=[(half_pixel, half_pixel, np.full(2 * len(survey.bands), 15.0))])
+    seeing = Seeing(3.5, tuple(fwhm))
+    image, _, _ = render_pair(star, None, (survey, survey), (seeing, seeing), size, 1, noise=False)
+    return [survey.pixel_scale * gaussian_fwhm(plane[1:, 1:]) for plane in image]
+
+
+def _measured_fwhm(pairs):
+    """Limits of the seeing of real pairs, by band; bands of which nothing is known are left out."""
+    limits = {}
+    for k, band in enumerate(pairs.header.source_bands):
+        name = f"fwhm_{band}"
+        known = np.asarray(pairs.table[name], float) if name in pairs.table.colnames else _psf_fwhm(pairs, k)
+        known = known[np.isfinite(known)]
+        if known.size:
+            limits[band] = np.percentile(known, RARE)
+    return limits
+
+
+def _psf_fwhm(pairs, band):
+    widths = []
+    for k in _sample(pairs):
+        psfs = pairs.psf(k)
+        if psfs is None:
+            return np.array([])
+        psf = psfs[0][band]
+        odd = psf[: psf.shape[0] - 1 + psf.shape[0] % 2, : psf.shape[1] - 1 + psf.shape[1] % 2]
+        widths.append(pairs.header.source.pixel_scale * (gaussian_fwhm(odd) or np.nan))
+    return np.array(widths)
+
+
+def _measured_sky(pairs):
+    """Limits of the sky rms of real pairs, ``[2, C]``: measured in the images, as of an image to be translated."""
+    values = []
+    for k in _sample(pairs):
+        image, mask = pairs.source(k), pairs.source_mask(k)
+        bad = np.zeros(image.shape, bool) if mask is None else mask
+        found = [sky_rms(plane, np.isfinite(plane) & ~flags) for plane, flags in zip(image, bad, strict=True)]
+        values.append([np.nan if rms is None else rms for rms in found])
+    return np.nanpercentile(values, RARE, axis=0)
+
+
+def _sample(pairs):
+    return np.unique(np.linspace(0, len(pairs) - 1, MEASURED).round().astype(int))
