@@ -145,7 +145,7 @@ class TranslationModel(nn.Module, ABC):
         """Parameters of each optimizer, in the order in which `losses` yields; one by default."""
         return [list(self.parameters())]
 
-    def losses(self, source, target, progress, generator=None):
+    def losses(self, source, target, progress, generator=None, weight=None):
         """
         Yield the terms of the loss, one dict of scalars per optimizer.
 
@@ -160,15 +160,18 @@ class TranslationModel(nn.Module, ABC):
             Share of the training done, 0 to 1.
         generator : `torch.Generator`, optional
             Source of any randomness.
+        weight : `torch.Tensor`, optional
+            How much each pixel of the target counts, in its shape; 0 for a bad one (whose value is finite, and no
+            matter). All count alike by default.
         """
-        yield self.content_losses(self(source), source, target)
+        yield self.content_losses(self(source), source, target, weight)
 
-    def content_losses(self, estimate, source, target):
+    def content_losses(self, estimate, source, target, weight=None):
         """Return the terms every network has: squared flux error, and the likelihood of its standard deviation."""
         return {
-            "flux": weighted_flux_mse(estimate.mean, target, self.skip(source)),
+            "flux": weighted_flux_mse(estimate.mean, target, self.skip(source), weight),
             # the mean is detached: how sure the network is must not bend what it says
-            "nll": 0.1 * gaussian_nll(estimate.mean.detach(), estimate.log_std, target),
+            "nll": 0.1 * gaussian_nll(estimate.mean.detach(), estimate.log_std, target, weight),
         }
 
     @torch.inference_mode()

@@ -33,6 +33,7 @@ from torch import nn
 
 from .base import Estimate, TranslationModel
 from .blocks import crop_to, pad_to_multiple, split_estimate
+from .losses import weighted_mean
 
 __all__ = ["CapsuleTranslator", "ConvCapsules", "Decoder", "Encoder", "capsule_length", "margin_loss", "squash"]
 
@@ -57,15 +58,16 @@ def squash(capsules):
     return capsules * (torch.sqrt(square + EPSILON) / (1 + square))
 
 
-def margin_loss(lengths, present, upper=0.9, lower=0.1, absent_weight=0.5):
+def margin_loss(lengths, present, upper=0.9, lower=0.1, absent_weight=0.5, weight=None):
     """
     Mean margin loss of Sabour et al. 2017, eq. 4.
 
     Lengths ``[...]`` are asked to be above ``upper`` where ``present`` and below ``lower`` elsewhere.
+    ``weight``, of the same shape, says how much each counts.
     """
     missed = F.relu(upper - lengths).square()
     invented = F.relu(lengths - lower).square()
-    return torch.where(present, missed, absent_weight * invented).mean()
+    return weighted_mean(torch.where(present, missed, absent_weight * invented), weight)
 
 
 class ConvCapsules(nn.Module):
@@ -257,20 +259,23 @@ class CapsuleTranslator(TranslationModel):
         raw = crop_to(raw, self.scale * height, self.scale * width)
         return Estimate(*split_estimate(raw, self.skip(source))), capsules
 
-    def losses(self, source, target, progress, generator=None):
+    def losses(self, source, target, progress, generator=None, weight=None):
         """Yield the flux error, the likelihood of its standard deviation, and the margin loss."""
         estimate, capsules = self._evaluate(source)
-        terms = self.content_losses(estimate, source, target)
+        terms = self.content_losses(estimate, source, target, weight)
         lengths = capsule_length(capsules)[:, 0]  # [B, H/2, W/2]
-        terms["margin"] = self.margin_weight * margin_loss(lengths, self._present(target, lengths.shape[-2:]))
+        present = self._seen_by_capsules(torch.sinh(target), lengths.shape[-2:]) > self.source_level
+        if weight is not None:
+            weight = self._seen_by_capsules(weight, lengths.shape[-2:])
+        terms["margin"] = self.margin_weight * margin_loss(lengths, present, weight=weight)
         yield terms
 
-    def _present(self, target, shape):
-        """Where the target has a source, ``[B, H/2, W/2]``."""
-        flux = torch.sinh(target).mean(dim=1, keepdim=True)  # [B, 1, sH, sW]
-        flux = F.avg_pool2d(flux, 2 * self.scale, ceil_mode=True, count_include_pad=False)[:, 0]
+    def _seen_by_capsules(self, image, shape):
+        """Mean over bands and pixels of the target that each capsule stands for, ``[B, H/2, W/2]``."""
+        mean = F.avg_pool2d(image.mean(dim=1, keepdim=True), 2 * self.scale, ceil_mode=True, count_include_pad=False)
+        mean = mean[:, 0]
         # the network pads to its multiple, where there is no target and nothing to be found
-        return F.pad(flux, (0, shape[1] - flux.shape[2], 0, shape[0] - flux.shape[1])) > self.source_level
+        return F.pad(mean, (0, shape[1] - mean.shape[2], 0, shape[0] - mean.shape[1]))
 
 
 class _Residual(nn.Module):

@@ -27,6 +27,7 @@ from astro_galtrans.tiling import tiled_map
 
 from .base import Estimate, Prediction, TranslationModel
 from .blocks import crop_to, pad_to_multiple, split_estimate
+from .losses import weighted_mean
 from .schedule import loss_weight, noise_levels, preconditioning, random_levels, sample, white_noise
 
 __all__ = ["DiffusionTranslator"]
@@ -115,7 +116,7 @@ class DiffusionTranslator(TranslationModel):
         raw = self.denoiser(torch.cat([source, *coarse], dim=1), self.embed(c_noise.flatten(1)))
         return c_skip / c_in * state + c_out * F.pixel_shuffle(raw, self.scale)
 
-    def losses(self, source, target, progress, generator=None):
+    def losses(self, source, target, progress, generator=None, weight=None):
         """Yield the regression's two terms and the denoiser's weighted squared error (Karras et al. 2022, Eq. 8)."""
         estimate = self(source)
         fixed = Estimate(*(x.detach() for x in estimate))
@@ -124,8 +125,8 @@ class DiffusionTranslator(TranslationModel):
         level = sigma[:, None, None, None]
         noisy = residual + level * white_noise(residual.shape, generator, source.device)
         error = self.denoise(source, fixed, noisy * torch.rsqrt(level.square() + SIGMA_DATA**2), sigma) - residual
-        weighted = (loss_weight(level, SIGMA_DATA) * error.square()).mean()
-        yield self.content_losses(estimate, source, target) | {"denoise": 0.1 * weighted}
+        weighted = weighted_mean(loss_weight(level, SIGMA_DATA) * error.square(), weight)
+        yield self.content_losses(estimate, source, target, weight) | {"denoise": 0.1 * weighted}
 
     @torch.inference_mode()
     def predict(self, source, plan, *, n_samples=1, seed=None, batch_size=1, progress=None):

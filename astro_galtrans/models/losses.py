@@ -10,13 +10,22 @@ without bias, while faint and bright sources weigh alike.
 import torch
 import torch.nn.functional as F
 
-__all__ = ["RELATIVE", "gaussian_nll", "weighted_flux_mse"]
+__all__ = ["RELATIVE", "gaussian_nll", "weighted_flux_mse", "weighted_mean"]
 
 #: Errors count relative to the flux from 1 / RELATIVE = 4 softening fluxes on, 8 sigma of the sky.
 RELATIVE = 0.25
 
 
-def weighted_flux_mse(mean, target, reference):
+def weighted_mean(values, weight=None):
+    """
+    Mean of ``values * weight``; without weights, the mean.
+
+    It is not divided by the mean weight: a crop that is half masked shall count half.
+    """
+    return values.mean() if weight is None else (values * weight).mean()
+
+
+def weighted_flux_mse(mean, target, reference, weight=None):
     r"""
     Mean squared flux error, relative to what error the local brightness of the source allows.
 
@@ -31,18 +40,21 @@ def weighted_flux_mse(mean, target, reference):
     mean, target, reference : `torch.Tensor`
         ``[B, C, H, W]``: prediction, truth, and the source on the same grid; smoothed here over 3 x 3 pixels,
         lest a noise dip in a bright source get a large weight.
+    weight : `torch.Tensor`, optional
+        ``[B, C, H, W]``: how much each pixel counts; 0 for a bad one.
     """
     flux = F.avg_pool2d(torch.sinh(reference), 3, stride=1, padding=1, count_include_pad=False)
     error = (torch.sinh(mean) - torch.sinh(target)) * torch.rsqrt(1 + (RELATIVE * flux).square())
-    return error.square().mean()
+    return weighted_mean(error.square(), weight)
 
 
-def gaussian_nll(mean, log_std, target):
+def gaussian_nll(mean, log_std, target, weight=None):
     r"""
     Negative log-likelihood of the target's flux, :math:`\langle \ln s + e^2 / 2 s^2 \rangle`.
 
     :math:`e = (\sinh m - \sinh t) / \cosh m` is the flux error in network units by error propagation at the mean,
-    so that ``std * d flux/d u`` at the mean is the standard deviation of the flux. All ``[B, C, H, W]``.
+    so that ``std * d flux/d u`` at the mean is the standard deviation of the flux. All ``[B, C, H, W]``; weights as
+    in `weighted_flux_mse`.
     """
     error = (torch.sinh(mean) - torch.sinh(target)) / torch.cosh(mean)
-    return (log_std + 0.5 * error.square() * torch.exp(-2 * log_std)).mean()
+    return weighted_mean(log_std + 0.5 * error.square() * torch.exp(-2 * log_std), weight)

@@ -204,20 +204,23 @@ class SRGANTranslator(TranslationModel):
         players = (self.generator, self.discriminator)
         return [list(player.parameters()) for player in players if player is not None]
 
-    def losses(self, source, target, progress, generator=None):
+    def losses(self, source, target, progress, generator=None, weight=None):
         """
         Yield the generator's terms, then, once the adversary has joined, the discriminator's.
 
         The discriminator sees survey images, with noise, while the generator's mean has none, and absence of
         noise would be all it ever learnt to see. So it is shown the mean plus a draw of the noise the generator
-        claims; the claim itself stays the likelihood's affair and is detached.
+        claims; the claim itself stays the likelihood's affair and is detached. Where the target is bad, it is shown
+        the same in both.
         """
         estimate = self(source)
-        terms = self.content_losses(estimate, source, target)
+        terms = self.content_losses(estimate, source, target, weight)
         if progress < self.adversarial_start:
             yield terms
             return
         image = estimate.mean + _noise(estimate, generator)
+        if weight is not None:
+            target = torch.where(weight > 0, target, image.detach())
         yield terms | self._adversarial_losses(source, target, image)
         yield {"discriminator": self._discriminator_loss(source, target, image.detach())}
 

@@ -54,16 +54,6 @@ class Batch(NamedTuple):
         return Batch(*(part if part is None else function(part) for part in self))
 
 
-class Crop(NamedTuple):
-    """Part of a pair, fluxes and masks (True: bad), as read."""
-
-    source: np.ndarray
-    target: np.ndarray
-    source_mask: np.ndarray | None
-    target_mask: np.ndarray | None
-    target_variance: np.ndarray | None
-
-
 class CropSampler:
     """
     An endless, seeded stream of augmented crops.
@@ -123,38 +113,33 @@ class CropSampler:
     def _brightness(self, place):
         index, y, x = place
         image = self.pairs.source(index)
-        part = image[len(image) // 2, y : y + self.data.crop, x : x + self.data.crop]
-        return np.nanmax(part, initial=-np.inf)
+        return np.nanmax(image[len(image) // 2, y : y + self.data.crop, x : x + self.data.crop], initial=-np.inf)
 
     def _crop(self, rng, index, y, x):
         """Read and change a crop: source, target and weight (None: all pixels count)."""
         change = draw_change(rng, self.augment, self.header.source.pixel_scale)
-        crop = self._read(index, y, x, MARGIN if change.resamples else 0)
-        target = fill_masked(crop.target, crop.target_mask)
-        source, weight = fill_masked(crop.source, crop.source_mask), self._weight(crop, change.resamples)
+        window, corner = self._window(y, x, MARGIN if change.resamples else 0)
+        crop = self.pairs.crop(index, *corner, window)
+        weight = self._weight(crop, self.pairs.target_variance(index), change.resamples)
+        source, target = fill_masked(crop.source, crop.source_mask), fill_masked(crop.target, crop.target_mask)
         if change.resamples:
-            parts = self._resampled(rng, source, target, change)
-            source, target, weight = self._cut(index, y, x, *parts, weight)
+            source, target = self._resampled(rng, source, target, change)
+            source, target, weight = self._cut(y - corner[0], x - corner[1], source, target, weight)
         if change.noise:
             source = source + change.noise * self.sky * rng.standard_normal(source.shape, np.float32)
         parts = source, target, weight
         return tuple(None if part is None else dihedral(part, change.turns) for part in parts)
-
-    def _read(self, index, y, x, margin):
-        window, (y, x) = self._window(y, x, margin)
-        return read_crop(self.pairs, index, y, x, window)
 
     def _window(self, y, x, margin):
         """Side and corner of a crop with a margin, as far as the stamp has one."""
         window = min(self.data.crop + 2 * margin, self.header.size)
         return window, [min(max(v - margin, 0), self.header.size - window) for v in (y, x)]
 
-    def _cut(self, index, y, x, source, target, weight):
+    def _cut(self, y, x, source, target, weight):
         """Cut the crop out of its window."""
-        _, corner = self._window(y, x, MARGIN)
-        dy, dx, n, s = y - corner[0], x - corner[1], self.data.crop, self.header.scale
-        fine = (..., slice(s * dy, s * (dy + n)), slice(s * dx, s * (dx + n)))
-        return source[..., dy : dy + n, dx : dx + n], target[fine], None if weight is None else weight[fine]
+        n, s = self.data.crop, self.header.scale
+        fine = (..., slice(s * y, s * (y + n)), slice(s * x, s * (x + n)))
+        return source[..., y : y + n, x : x + n], target[fine], None if weight is None else weight[fine]
 
     def _resampled(self, rng, source, target, change):
         """Shift source and target alike, blur the source, and bring its noise back to what it was."""
@@ -169,39 +154,29 @@ class CropSampler:
             source = source + lost * self.sky * rng.standard_normal(source.shape, np.float32)
         return source, target
 
-    def _weight(self, crop, resampled):
+    def _weight(self, crop, variance, resampled):
         """Weight of the target's pixels, or None: 0 where either image is bad, less where the target is shallow."""
-        bad = ~np.isfinite(crop.target)
-        if crop.target_mask is not None:
-            bad |= crop.target_mask
-        hidden = ~np.isfinite(crop.source)
-        if crop.source_mask is not None:
-            hidden |= crop.source_mask
-        if hidden.any():  # what a source pixel's stand-in makes of the target is not to be learnt
-            bad |= output_mask(hidden.any(axis=0), self.header.scale, 0)
-        if crop.target_variance is None and not bad.any():
+        bad, hidden = (
+            ~np.isfinite(image) if mask is None else ~np.isfinite(image) | mask
+            for image, mask in ((crop.target, crop.target_mask), (crop.source, crop.source_mask))
+        )
+        if variance is None and not bad.any() and not hidden.any():
             return None
-        if resampled and bad.any():
-            bad = np.stack([output_mask(plane, 1, 1) for plane in bad])
-        return np.where(bad, 0, self._depth(crop)).astype(np.float32)
+        if hidden.any():  # what the stand-in of a source pixel makes of the target is not to be learnt
+            bad = bad | output_mask(hidden.any(axis=0), self.header.scale, 0)
+        if resampled:
+            bad = output_mask(bad, 1, 1)
+        return np.where(bad, 0, self._depth(variance)).astype(np.float32)
 
-    def _depth(self, crop):
+    def _depth(self, variance):
         """
-        Inverse variance of the target's sky in this crop, per band, in units of the survey's, at most 1.
+        Inverse variance of the target's sky in this pair, per band, in units of the survey's, at most 1.
 
-        One number for all pixels: the variance of single pixels goes with their own noise, and weights that do so
+        One number for all pixels: the variance of single pixels goes with their own noise, and weights that did so
         too would bias the mean.
         """
-        if crop.target_variance is None:
+        if variance is None:
             return 1.0
-        variance = np.where(np.isfinite(crop.target_variance), crop.target_variance, np.nan)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            depth = self.target_sky**2 / np.nanmedian(variance, axis=(1, 2))
-        return np.nan_to_num(np.clip(depth, 0, 1), nan=1.0)[:, None, None]
-
-
-def read_crop(pairs, index, y, x, size):
-    """Read part of a pair, from source pixel ``(y, x)`` on, as a `Crop`."""
-    s = pairs.header.scale
-    coarse, fine = ((..., slice(k * y, k * (y + size)), slice(k * x, k * (x + size))) for k in (1, s))
-    return Crop(pairs.source(index)[coarse], pairs.target(index)[fine], None, None, None)
+        known = np.isfinite(variance) & (variance > 0)
+        sky = [np.median(plane[good]) if good.any() else np.inf for plane, good in zip(variance, known, strict=True)]
+        return np.minimum(1, self.target_sky**2 / sky)[:, None, None]

@@ -1,41 +1,68 @@
 """
-The training loop. It knows no network: a network brings its losses and its groups of parameters.
+Training on Lightning Fabric: one process or several, on CPUs or GPUs, in full or mixed precision.
 
-State is written to ``checkpoint.pt`` every few minutes (beside, then renamed), and a run that finds one goes on
-from it.
+State is written every few minutes (`~astro_galtrans.training.state`), and a run that finds one goes on from it. Batches
+and all other random numbers depend on the seed, the step and the process only, so that on CPU it ends bit for bit
+where it would have ended without the interruption.
 """
 
-import copy
-import csv
-import math
-import time
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from tqdm.auto import tqdm
 
-from astro_galtrans.models.registry import get_model_class
-from astro_galtrans.surveys import get_survey
+from astro_galtrans._optional import require
+from astro_galtrans.scaling import AsinhScaling
 
-from .data import CropSampler, matched_scalings
+from .logs import Logs
+from .loop import TrainingRun, build_network
+from .pictures import draw_samples
+from .state import read_state
+from .stream import stream
 
-__all__ = ["Trained", "fit"]
+__all__ = ["PRECISIONS", "Trained", "fit"]
+
+PRECISIONS = "32-true", "bf16-mixed"
 
 
-def fit(recipe, pairs, directory, *, device="cpu", stop_after=None, progress=True):
+class Trained(NamedTuple):
+    """What a training gives."""
+
+    model: object  #: the `~astro_galtrans.models.base.TranslationModel` with its averaged weights, on the CPU
+    steps: int
+    hours: float
+    history: list  #: scores over time: dicts with step, hours, seconds, ``flux_loss``, ``rmse_gain`` and others
+    scalings: tuple  #: of source and target, `~astro_galtrans.scaling.AsinhScaling`: the units it works in
+
+
+def fit(
+    recipe, pairs, directory, *, validation=None, init=None, device="auto", devices=1, precision="32-true",
+    stop_after=None, progress=True,
+):  # fmt: skip
     """
-    Train a network on a pair set.
+    Train a network on pairs.
 
     Parameters
     ----------
     recipe : `~astro_galtrans.training.Recipe`
     pairs : `~astro_galtrans.pairstore.PairStore`
+        Pairs to train on; of a set that is split, the part called "train".
     directory : path-like
-        Folder for the checkpoint and the log ``losses.csv``; if it holds the checkpoint of the same recipe, the run
-        goes on from there.
+        Folder for checkpoints, logs and pictures; if it holds a checkpoint of the same recipe, the run goes on from
+        there.
+    validation : `~astro_galtrans.pairstore.PairStore`, optional
+        Other pairs to score with; by default the part of ``pairs`` called "validation", if the set is split.
+    init : str or path-like, optional
+        Start from this translator, a shipped one or a file, instead of random weights.
     device : str, optional
-        Where to train.
+        "cpu", "cuda", "cuda:1", ..., or "auto": a GPU if there is one.
+    devices : int, optional
+        How many of them, each with a process of its own and other crops: the batch is so many times as large. They are
+        spawned, so a script that asks for more than one must guard its own start with
+        ``if __name__ == "__main__"``.
+    precision : str, optional
+        "32-true", or "bf16-mixed".
     stop_after : int, optional
         Stop, with a checkpoint, once that many steps of the whole are done; another call goes on.
     progress : bool, optional
@@ -44,160 +71,169 @@ def fit(recipe, pairs, directory, *, device="cpu", stop_after=None, progress=Tru
     Returns
     -------
     `Trained`
-        The network with its averaged weights, and how long it took.
 
     Raises
     ------
     ValueError
-        If the folder holds a checkpoint of another recipe.
+        If the folder holds a checkpoint of another training, or the pairs or options do not fit the recipe.
     FloatingPointError
         If the loss is no longer finite; the last checkpoint stays.
+    OSError
+        If the last checkpoint cannot be written; the one before stays.
+    CheckpointError
+        If there are checkpoints, and all are damaged.
     """
-    run = TrainingRun(recipe, pairs, Path(directory), torch.device(device))
-    run.resume()
-    with tqdm(total=recipe.run.steps, initial=run.step, unit="step", disable=None if progress else True) as bar:
-        while run.progress < 1 and run.step != stop_after:
-            losses = run.advance()
-            bar.update()
-            if run.step % 20 == 0:
-                bar.set_postfix({name: f"{value:.4f}" for name, value in losses.items()})
-    run.checkpoint()
-    return Trained(run.average.eval(), run.step, run.seconds / 3600)
+    pairs, validation = _parts(pairs, validation)
+    _check(recipe, pairs, validation)
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    job = _Job(recipe, pairs, directory, validation, init, stop_after, progress)
+    fabric = make_fabric(device, devices, precision)
+    if devices == 1:
+        with torch.random.fork_rng(devices=[]):  # the caller's random state stays
+            return _train(fabric, job)
+    fabric.launch(_train_in_process, job)
+    return _trained(read_state(directory), recipe, pairs.header)
 
 
-class Trained(NamedTuple):
-    """What a training gives."""
+class _Job:
+    """Arguments of `fit` that a process needs; no dataclass, which Fabric would look into."""
 
-    model: object  #: the `~astro_galtrans.models.base.TranslationModel`
-    steps: int
-    hours: float
+    def __init__(self, recipe, pairs, directory, validation, init, stop_after, progress):
+        self.recipe, self.pairs, self.directory, self.validation = recipe, pairs, directory, validation
+        self.init, self.stop_after, self.progress = init, stop_after, progress
 
 
-class TrainingRun:
-    """One training: network, averaged network, optimizers, and where it stands."""
+def make_fabric(device="auto", devices=1, precision="32-true"):
+    """
+    Choose devices and precision.
 
-    def __init__(self, recipe, pairs, directory, device):
-        self.recipe, self.directory, self.device = recipe, directory, device
-        directory.mkdir(parents=True, exist_ok=True)
-        torch.manual_seed(recipe.run.seed)
-        self.model = build_network(recipe, pairs.header)
-        scalings = matched_scalings(pairs.header, recipe.data.softening)
-        self.sampler = CropSampler(pairs, scalings, recipe.data.crop, recipe.data.batch_size, recipe.run.seed)
-        self.average = copy.deepcopy(self.model).requires_grad_(requires_grad=False).to(device)
-        self.model.prepare_training()
-        self.model.to(device).train()
-        groups, settings = self.model.optimizer_groups(), recipe.optimizer
-        self.optimizers = [
-            torch.optim.AdamW(g, lr=settings.learning_rate, weight_decay=settings.weight_decay, betas=(0.9, 0.99))
-            for g in groups
-        ]
-        self.generator = torch.Generator(device)
-        self.step, self.seconds, self.saved = 0, 0.0, time.monotonic()
+    Parameters
+    ----------
+    device, devices, precision
+        As for `fit`.
 
-    @property
-    def progress(self):
-        """Share of the training done, 0 to 1."""
-        run = self.recipe.run
-        return min(1.0, max(self.step / run.steps, self.seconds / (3600 * run.hours)))
+    Returns
+    -------
+    `lightning_fabric.Fabric`
 
-    def advance(self):
-        """Make one step with every optimizer; return the terms of the losses."""
-        start, settings = time.monotonic(), self.recipe.optimizer
-        source, target = (part.to(self.device) for part in self.sampler.batch(self.step))
-        self.generator.manual_seed(hash((self.recipe.run.seed, self.step)))
-        progress, values = self.progress, {}
-        rate = settings.learning_rate * min(1.0, (self.step + 1) / settings.warmup) * _cosine(progress)
-        terms_of_each = self.model.losses(source, target, progress, self.generator)
-        for optimizer, terms in zip(self.optimizers, terms_of_each, strict=False):
-            values |= self._minimise(optimizer, terms, rate)
-        self._average()
-        self.step += 1
-        self.seconds += time.monotonic() - start
-        if self.step % 100 == 0:
-            self._log(values, rate)
-        if time.monotonic() - self.saved > 60 * self.recipe.run.checkpoint_minutes:
-            self.checkpoint()
-        return values
+    Raises
+    ------
+    ValueError
+        If there is no such device or precision.
+    """
+    if precision not in PRECISIONS:
+        msg = f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}"
+        raise ValueError(msg)
+    kind, _, number = str(device).partition(":")
+    if kind not in {"auto", "cpu", "cuda"} or devices < 1 or (number and devices > 1):
+        msg = f"device must be auto, cpu, cuda or, for one, cuda:N, and devices positive; got {device!r}, {devices!r}"
+        raise ValueError(msg)
+    have = torch.cuda.device_count()
+    if kind == "auto":
+        kind = "cuda" if have else "cpu"
+    if kind == "cuda" and have < max(devices, int(number or 0) + 1):
+        msg = f"{devices} x {device!r} asked for, and there are {have} CUDA devices; use device='cpu', or fewer"
+        raise ValueError(msg)
+    return require("lightning_fabric", extra="train").Fabric(
+        accelerator=kind, devices=[int(number)] if number else devices, precision=precision,
+        strategy="ddp_spawn" if devices > 1 else "auto",
+    )  # fmt: skip
 
-    def _minimise(self, optimizer, terms, rate):
-        loss = sum(terms.values())
-        if not torch.isfinite(loss):
-            shown = {name: float(term) for name, term in terms.items()}
-            msg = f"the loss is not finite at step {self.step} ({shown}); lower the learning rate or check the pairs"
-            raise FloatingPointError(msg)
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward(inputs=parameters)
-        torch.nn.utils.clip_grad_norm_(parameters, self.recipe.optimizer.clip)
-        optimizer.step()
-        return {name: float(term.detach()) for name, term in terms.items()}
 
-    @torch.no_grad()
-    def _average(self):
-        # a short memory at first, lest the random start linger in the average
-        decay = min(self.recipe.optimizer.ema, (1 + self.step) / (10 + self.step))
-        trained = self.model.inference_state_dict()
-        for name, value in self.average.inference_state_dict().items():
-            if value.is_floating_point():
-                value.lerp_(trained[name], 1 - decay)
-            else:
-                value.copy_(trained[name])
+def _parts(pairs, validation):
+    """Training and validation parts of a split set; else what was given."""
+    split = getattr(pairs, "table", None) is not None and "split" in pairs.table.colnames
+    if not split:
+        return pairs, validation
+    parts = {name: pairs.split(name) for name in ("train", "validation")}
+    if validation is None and len(parts["validation"]):
+        validation = parts["validation"]
+    return parts["train"] if len(parts["train"]) else pairs, validation
 
-    def _log(self, values, rate):
-        path, row = self.directory / "losses.csv", {"step": self.step, "seconds": self.seconds, "rate": rate} | values
-        new = not path.exists()
-        with path.open("a", newline="", encoding="utf8") as stream:
-            writer = csv.writer(stream)
-            if new:
-                writer.writerow(["step", "seconds", "rate", "losses"])
-            writer.writerow(
-                [row["step"], f"{self.seconds:.1f}", f"{rate:.3e}", *(f"{k}={v:.5f}" for k, v in values.items())]
-            )
 
-    def checkpoint(self):
-        """Write the state beside the last checkpoint, then replace that."""
-        state = {
-            "recipe": self.recipe.to_dict(),
-            "step": self.step,
-            "seconds": self.seconds,
-            "model": self.model.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-        }
-        temporary = self.directory / "checkpoint.tmp"
-        torch.save(state, temporary)
-        temporary.replace(self.directory / "checkpoint.pt")
-        self.saved = time.monotonic()
+def _check(recipe, pairs, validation):
+    if validation is not None and validation.header.to_dict()["source"] != pairs.header.to_dict()["source"]:
+        msg = f"the validation pairs, {validation}, are of other surveys than those of the training, {pairs}"
+        raise ValueError(msg)
+    if validation is None and recipe.run.patience:
+        msg = "early stopping ([run] patience) needs validation pairs, and there are none"
+        raise ValueError(msg)
 
-    def resume(self):
-        """Take up the last checkpoint, if there is one."""
-        path = self.directory / "checkpoint.pt"
-        if not path.exists():
+
+def _train_in_process(fabric, job):
+    _train(fabric, job)  # what it returns stays here: the parent reads the checkpoint
+
+
+def _train(fabric, job):
+    run = TrainingRun(fabric, job.recipe, job.pairs, job.directory, job.validation, job.init)
+    fabric.barrier()  # all have read the state before one writes it
+    first, steps = fabric.is_global_zero, job.recipe.run.steps
+    logs = Logs(job.directory, run.step) if first else None
+    last = steps if job.stop_after is None else min(job.stop_after, steps)
+    bar = tqdm(total=steps, initial=run.step, unit="step", disable=None if job.progress and first else True)
+    batches = stream(
+        run.sampler, run.step, last, workers=job.recipe.data.workers, pinned=fabric.device.type == "cuda"
+    )
+    with bar:
+        try:
+            _loop(run, batches, logs, bar)
+        finally:
+            batches.close()
+            if logs:
+                logs.close()
+    if run.validation and run.finished(run.progress) and (not run.history or run.history[-1]["step"] < run.step):
+        _validate(run, logs)
+    run.checkpoint(final=True)
+    fabric.barrier()
+    model = run.result().cpu()
+    return Trained(model, run.step, run.seconds / 3600, run.history, run.scalings)
+
+
+def _loop(run, batches, logs, bar):
+    every = run.recipe.run
+    for batch in batches:
+        progress = run.progress
+        if run.finished(progress):
             return
-        state = torch.load(path, map_location=self.device, weights_only=True)
-        if _identity(state["recipe"]) != _identity(self.recipe.to_dict()):
-            msg = f"{path} belongs to a training with another recipe; choose another folder or delete it"
-            raise ValueError(msg)
-        self.model.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
-        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-        self.step, self.seconds = state["step"], state["seconds"]
+        run.advance(batch, progress)
+        bar.update()
+        if run.step % every.log_steps == 0:
+            _log(run, logs, bar)
+        if run.validation and run.step % every.validation_steps == 0:
+            _validate(run, logs)
+        if logs and every.picture_steps and run.step % every.picture_steps == 0:
+            _draw(run, logs)
+        if logs and run.seconds_since_checkpoint >= 60 * every.checkpoint_minutes:
+            run.checkpoint()
 
 
-def build_network(recipe, settings):
-    """Build the untrained network of a recipe for a pair of surveys."""
-    cls = get_model_class(recipe.network.name)
-    bands = get_survey(settings.source).band_names, get_survey(settings.target).band_names
-    return cls.from_preset(recipe.network.preset, *bands, settings.scale, **recipe.network.settings)
+def _log(run, logs, bar):
+    if logs:
+        means = run.means()
+        row = {"step": run.step, "hours": run.seconds / 3600, "learning_rate": run.rate} | means
+        logs.write("losses", row)
+        bar.set_postfix({name: f"{value:.4f}" for name, value in means.items()})
+    run.sums = {}
 
 
-def _identity(recipe):
-    # a longer or shorter run of the same recipe may go on from its checkpoint
-    return {k: v for k, v in recipe.items() if k != "run"} | {"seed": recipe["run"]["seed"]}
+def _validate(run, logs):
+    row = run.validate()
+    if logs:
+        logs.write("validation", row)
 
 
-def _cosine(progress):
-    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress))
+def _draw(run, logs):
+    folder = run.directory / "pictures"
+    folder.mkdir(exist_ok=True)
+    path = folder / f"step-{run.step:07d}.png"
+    if draw_samples(path, run.average, run.sampler.batch(0), f"step {run.step}"):
+        logs.picture(run.step, path)
+
+
+def _trained(state, recipe, header):
+    """Build what `fit` returns from a checkpoint."""
+    model = build_network(recipe, header)
+    model.load_state_dict(state["best"] or state["average"])
+    scalings = tuple(AsinhScaling(softening) for softening in state["softening"])
+    return Trained(model.eval(), state["step"], state["seconds"] / 3600, state["history"], scalings)

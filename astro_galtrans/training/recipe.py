@@ -1,70 +1,162 @@
 """A training run as a file: TOML with the sections of `Recipe`."""
 
 import tomllib
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 
-__all__ = ["Recipe", "list_recipes", "load_recipe"]
+__all__ = ["Recipe", "describe_fields", "list_recipes", "load_recipe"]
+
+
+def _doc(meaning):
+    """Documentation of a field, which `describe_fields` tabulates."""
+    return {"metadata": {"doc": meaning}}
 
 
 @dataclass(frozen=True)
 class Network:
     """Which network, in which size."""
 
-    name: str  #: a name of `astro_galtrans.models.registry.list_models`
-    preset: str = "tiny"  #: "tiny" or "paper"
-    settings: dict = field(default_factory=dict)  #: settings that replace the preset's
+    name: str = field(**_doc("a name that ``galtrans list`` shows: swin, srgan, capsule, diffusion, or a plug-in's"))
+    preset: str = field(
+        default="tiny", **_doc('``"tiny"``, the size that is shipped, or ``"paper"``, that of the literature')
+    )
+    settings: dict = field(default_factory=dict, **_doc("a table of settings that replace the preset's"))
 
 
 @dataclass(frozen=True)
 class Data:
     """How pairs are cut and batched."""
 
-    crop: int = 40  #: side of a training crop (source pixels)
-    batch_size: int = 16
-    softening: float = 2.0  #: softening flux of the asinh scaling, in sigma of the source's sky
+    crop: int = field(default=40, **_doc("side of a training crop (source pixels)"))
+    batch_size: int = field(default=12, **_doc("crops in a step, on each device"))
+    softening: float = field(default=2.0, **_doc("softening flux of the asinh scaling, in sigma of the source's sky"))
+    bright_share: float = field(
+        default=0.6, **_doc("share of the crops that are the brightest of a few; most of the sky is empty")
+    )
+    bright_candidates: int = field(default=3, **_doc("how many that few are"))
+    workers: int = field(default=0, **_doc("processes that prepare batches; 0: a thread, enough for the CPU"))
+
+
+@dataclass(frozen=True)
+class Augment:
+    """What is done to crops, and how often; everything is drawn anew for each crop."""
+
+    dihedral: float = field(
+        default=1.0, **_doc("probability that source and target are turned and mirrored (one of eight ways)")
+    )
+    shift: float = field(default=0.0, **_doc("probability that both are shifted on the sky by a fraction of a pixel"))
+    shift_pixels: float = field(default=0.5, **_doc("largest shift along each axis (source pixels)"))
+    seeing: float = field(default=0.0, **_doc("probability that the source is blurred, and its noise brought back"))
+    seeing_fwhm: float = field(default=0.7, **_doc("largest FWHM of the Gaussian it is blurred with (arcsec)"))
+    noise: float = field(default=0.0, **_doc("probability that the source gets more noise"))
+    noise_sigma: float = field(
+        default=0.5, **_doc("largest standard deviation of that noise, in sigma of the source's sky")
+    )
 
 
 @dataclass(frozen=True)
 class Optimizer:
-    """AdamW with a linear warm-up and a cosine decay."""
+    """AdamW with a linear warm-up, then a cosine decay to a hundredth, and averaged weights."""
 
-    learning_rate: float = 2e-3
-    weight_decay: float = 1e-4
-    warmup: int = 200  #: steps
-    clip: float = 1.0  #: largest norm of the gradient
-    ema: float = 0.999  #: decay of the averaged weights, which are the ones that are kept
+    learning_rate: float = field(default=2e-3, **_doc("largest learning rate"))
+    weight_decay: float = field(default=1e-4, **_doc("weight decay of AdamW"))
+    warmup: int = field(default=200, **_doc("steps over which the learning rate rises from zero"))
+    clip: float = field(default=1.0, **_doc("norm to which a larger gradient is shortened"))
+    ema: float = field(
+        default=0.999, **_doc("decay per step of the averaged weights, which are the ones that are kept")
+    )
 
 
 @dataclass(frozen=True)
 class Run:
-    """How long, and from which seed."""
+    """How long, from which seed, and what is written down on the way."""
 
-    steps: int  #: optimizer steps
-    hours: float = float("inf")  #: stop earlier; the learning rate follows whichever of both ends first
-    seed: int = 1
-    checkpoint_minutes: float = 5.0
+    steps: int = field(**_doc("optimizer steps"))
+    hours: float = field(
+        default=float("inf"), **_doc("end earlier; the learning rate follows whichever of both ends first")
+    )
+    seed: int = field(default=1, **_doc("seed of initial weights, crops and augmentation"))
+    checkpoint_minutes: float = field(default=5.0, **_doc("time between two checkpoints; 0: after every step"))
+    log_steps: int = field(default=100, **_doc("steps between two rows of ``losses.csv``, which hold means over them"))
+    validation_steps: int = field(default=1000, **_doc("steps between two scores on validation pairs"))
+    validation_pairs: int = field(default=128, **_doc("how many validation pairs are scored, at most"))
+    score: str = field(
+        default="flux_loss", **_doc("the score that early stopping goes by: any column of ``validation.csv``")
+    )
+    patience: int = field(default=0, **_doc("stop after so many scores without a better one, keep the best; 0: never"))
+    picture_steps: int = field(default=5000, **_doc("steps between two pictures of samples; 0: none"))
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs to simulate where none are given; the fields are those of `~astro_galtrans.simulate.PairSettings`."""
+
+    number: int = field(default=20000, **_doc("pairs to train on"))
+    held_out: int = field(default=1024, **_doc("other pairs, to validate and calibrate with"))
+    source: str = field(default="sdss", **_doc("source survey: a name, or a survey file"))
+    target: str = field(default="cfhtls-wide", **_doc("target survey"))
+    scale: int = field(default=0, **_doc("target pixels per source pixel; 0: from the surveys' pixel scales"))
+    size: int = field(default=64, **_doc("side of the source stamps (pixels)"))
+    seed: int = field(default=1, **_doc("seed of the pairs; those held out have the next"))
+    source_bands: list = field(default_factory=list, **_doc("bands of the source; empty: all"))
+    target_bands: list = field(default_factory=list, **_doc("bands of the target; empty: all"))
 
 
 @dataclass(frozen=True)
 class Recipe:
     """Everything a training depends on but the pairs."""
 
-    name: str  #: name of the translator
-    description: str
     network: Network
     data: Data
+    augment: Augment
     optimizer: Optimizer
     run: Run
+    pairs: Pairs
+    name: str = field(default="", **_doc("name of the translator; by default ``<network>-<source>-<target>``"))
+    description: str = field(default="", **_doc("one line that says what it does"))
 
     def to_dict(self):
         """Return the recipe as nested dicts that JSON can hold."""
         return asdict(self)
 
+    def for_surveys(self, source, target):
+        """Return the recipe with name and description filled in, if they were empty."""
+        name = self.name or "-".join((self.network.name, *(_short(s) for s in (source, target))))
+        bands = ("".join(survey.band_names) for survey in (source, target))
+        surveys = (f"{survey.name} {names}" for survey, names in zip((source, target), bands, strict=True))
+        told = self.description or f"{' to '.join(surveys)}: {self.network.name}, {self.network.preset}"
+        return replace(self, name=name, description=told)
 
-SECTIONS = {"network": Network, "data": Data, "optimizer": Optimizer, "run": Run}
+
+SECTIONS = {"network": Network, "data": Data, "augment": Augment, "optimizer": Optimizer, "run": Run, "pairs": Pairs}
+
+
+def _short(survey):
+    # cfhtls-wide is cfhtls in the names of translators
+    return getattr(survey, "short_name", None) or survey.name.removesuffix("-wide")
+
+
+def describe_fields():
+    """
+    Describe every field of a recipe.
+
+    Returns
+    -------
+    dict
+        For each section ("" for the top level) a list of ``(name, type, default, meaning)``, all str; the default is
+        written as in TOML, and empty where the field must be given.
+    """
+    tables = {"": [_row(f) for f in fields(Recipe) if "doc" in f.metadata]}
+    return tables | {name: [_row(f) for f in fields(kind)] for name, kind in SECTIONS.items()}
+
+
+def _row(f):
+    made = f.default_factory is not MISSING
+    default = f.default_factory() if made else f.default
+    text = "" if default is MISSING else str(default).lower() if isinstance(default, bool) else repr(default)
+    return f.name, f.type.__name__, text.replace("'", '"'), f.metadata["doc"]
 
 
 def list_recipes():
@@ -72,7 +164,7 @@ def list_recipes():
     return sorted(p.name.removesuffix(".toml") for p in _shipped().iterdir() if p.name.endswith(".toml"))
 
 
-def load_recipe(path, **run):
+def load_recipe(path, **changes):
     """
     Read a recipe.
 
@@ -80,8 +172,9 @@ def load_recipe(path, **run):
     ----------
     path : path-like
         A TOML file, or a name from `list_recipes`.
-    **run
-        Fields of the section ``run`` that replace the file's, e.g. ``steps=100``.
+    **changes
+        Fields of the section ``run`` that replace the file's, e.g. ``steps=100``; or a section with a dict of such
+        fields, e.g. ``data={"batch_size": 64}``; or ``name`` or ``description``.
 
     Returns
     -------
@@ -100,9 +193,34 @@ def load_recipe(path, **run):
     except tomllib.TOMLDecodeError as err:
         msg = f"{path} is not valid TOML: {err}"
         raise ValueError(msg) from err
-    content["run"] = content.get("run", {}) | run
-    parts = {name: _build(kind, content.pop(name, {}), f"[{name}] of {path}") for name, kind in SECTIONS.items()}
-    return _build(Recipe, content | parts, str(path))
+    return build_recipe(_changed(content, changes), str(path))
+
+
+def build_recipe(content, where="the recipe"):
+    """
+    Build a recipe from nested dicts, as `Recipe.to_dict` gives them.
+
+    Parameters
+    ----------
+    content : dict
+        Sections, and fields of the top level.
+    where : str, optional
+        What to call it in error messages.
+    """
+    parts = {name: _build(kind, content.get(name, {}), f"[{name}] of {where}") for name, kind in SECTIONS.items()}
+    return _build(Recipe, content | parts, where)
+
+
+def _changed(content, changes):
+    content = dict(content)
+    for word, value in changes.items():
+        if word in SECTIONS:
+            content[word] = content.get(word, {}) | value
+        elif word in {"name", "description"}:
+            content[word] = value
+        else:
+            content["run"] = content.get("run", {}) | {word: value}
+    return content
 
 
 def _shipped():
@@ -120,6 +238,7 @@ def _read(path):
 
 def _build(kind, content, where):
     known = {f.name: f for f in fields(kind)}
+    content = dict(content)
     for word in set(content) - set(known):
         near = get_close_matches(word, known, n=1, cutoff=0.0)
         msg = f"{where} has an unknown field {word!r}; the nearest known is {near[0]!r} (all: {', '.join(known)})"
