@@ -15,7 +15,9 @@ The two conventions meet where the grid resolves the PDFs well.
 
 import numpy as np
 
-__all__ = ["cde_loss", "crps", "information", "pit", "scaled_residual"]
+__all__ = ["cde_loss", "crps", "every_score", "information", "pit", "scaled_residual"]
+
+NEAREST = 2.0**-53  #: how near to 0 and 1 a PIT value may come in a statistic: where double precision ends below 1
 
 CHUNK = 2048  #: rows of an [N, K] calculation at a time: temporaries stay in cache, and small
 
@@ -57,9 +59,7 @@ def crps(pdfs, z_spec):
     """
     z_spec = np.asarray(z_spec, dtype=float)
     inside = np.clip(z_spec, pdfs.z[0], pdfs.z[-1])
-    parts = [
-        _crps(pdfs.z, pdfs.density[rows], pdfs.cumulative[rows], inside[rows]) for rows in _chunks(len(pdfs))
-    ]
+    parts = [_crps(pdfs.z, pdfs.density[rows], pdfs.cumulative[rows], inside[rows]) for rows in _chunks(len(pdfs))]
     return np.concatenate([np.zeros(0), *parts]) + np.abs(z_spec - inside)
 
 
@@ -184,6 +184,38 @@ def information(pdfs, z_spec, prior, floor=0.0):
     ratio = np.divide(after, before, out=np.full(len(pdfs), np.nan), where=before > 0)
     with np.errstate(divide="ignore"):  # ln 0 is the -inf that is meant
         return np.log((1 - floor) * ratio + floor)
+
+
+def every_score(pdfs, z_spec, prior=None, floor=0.0, convention="exact"):
+    """
+    Return all scores of redshifts inside the grid.
+
+    Parameters
+    ----------
+    pdfs : GridPDF
+        N galaxies.
+    z_spec : `numpy.ndarray`
+        ``[N]``: their redshifts.
+    prior, floor : GridPDF, float
+        As for `information`, which is left out without a prior.
+    convention : str, optional
+        ``"exact"`` or ``"qp"``.
+
+    Returns
+    -------
+    dict
+        ``[N]`` each: ``pit`` (kept `NEAREST` from 0 and 1), ``crps``, ``cde_loss``, ``zero_density`` (1 where a PDF is
+        zero at the redshift, else 0) and ``information`` (NaN where the prior is zero).
+    """
+    table = {
+        "pit": np.clip(pit(pdfs, z_spec, convention), NEAREST, 1 - NEAREST),
+        "crps": crps(pdfs, z_spec),
+        "cde_loss": cde_loss(pdfs, z_spec, convention),
+        "zero_density": (pdfs.pdf(z_spec) == 0).astype(float),
+    }
+    if prior is not None:
+        table["information"] = information(pdfs, z_spec, prior, floor)
+    return table
 
 
 def _chunks(number):

@@ -6,7 +6,7 @@ import numpy as np
 
 from ._checks import same_length
 
-__all__ = ["Interval", "bin_edges", "bootstrap", "in_bins", "interval"]
+__all__ = ["Interval", "bin_edges", "bootstrap", "in_bins", "interval", "resample_counts"]
 
 
 class Interval(NamedTuple):
@@ -64,10 +64,41 @@ def bootstrap(statistic, *values, n=1000, seed=0, level=0.68):
     if number == 0:
         msg = "a bootstrap needs at least one galaxy, got none"
         raise ValueError(msg)
-    rng = np.random.default_rng(seed)
-    draws = (rng.integers(0, number, number) for _ in range(n))
+    everyone = np.arange(number)
+    draws = (np.repeat(everyone, counts) for counts in resample_counts(np.ones(number, dtype=int), n, seed))
     resamples = np.array([statistic(*(column[rows] for column in values)) for rows in draws])
     return interval(statistic(*values), resamples, number, level)
+
+
+def resample_counts(counts, n=1000, seed=0):
+    """
+    Yield how often each galaxy, or each cell of a histogram, occurs in a resample of as many galaxies.
+
+    Resampling the cells with their numbers of galaxies as weights is the same as resampling the galaxies and filling
+    the histogram again, and costs no more for a billion galaxies than for as many as there are cells.
+
+    Parameters
+    ----------
+    counts : array-like
+        ``[M]``, int: galaxies in each cell; ones for galaxies themselves.
+    n : int, optional
+        Number of resamples.
+    seed : int, optional
+        Seed of the resamples.
+
+    Yields
+    ------
+    `numpy.ndarray`
+        ``[M]``, int, of the same sum as ``counts``.
+    """
+    rng, counts = np.random.default_rng(seed), np.asarray(counts)
+    cells, number = len(counts), int(counts.sum())
+    single = bool((counts == 1).all())
+    for _ in range(n):
+        if single:  # the quicker way to the same distribution
+            yield np.bincount(rng.integers(0, cells, cells), minlength=cells)
+        else:
+            yield rng.multinomial(number, counts / number)
 
 
 def interval(value, resamples, n, level=0.68):
