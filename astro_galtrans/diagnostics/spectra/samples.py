@@ -1,0 +1,198 @@
+"""A spectrum as arrays: wavelengths in vacuum, flux per wavelength, inverse variances; what is unusable is left out."""
+
+from dataclasses import dataclass
+
+import astropy.units as u
+import numpy as np
+from astropy.nddata import InverseVariance
+
+__all__ = ["Samples", "air_to_vacuum", "samples"]
+
+#: Unit to which calibrated flux is brought.
+FLUX = u.Unit("1e-17 erg / (s cm2 Angstrom)")
+#: Fewer usable pixels, or a shorter range in ln(wavelength), say nothing about a redshift.
+FEWEST_PIXELS = 50
+SHORTEST_RANGE = 0.02
+AIR_LIMIT = 2000.0  # Angstrom: shorter wavelengths are in vacuum by convention
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Usable pixels of a spectrum, in order of wavelength; those of several arms may interleave."""
+
+    wavelength: np.ndarray  #: in vacuum (Angstrom)
+    flux: np.ndarray  #: per wavelength
+    ivar: np.ndarray  #: inverse variance of the flux, > 0
+    unit: u.Unit  #: of the flux
+    medium: str  #: "vacuum", "air" (converted) or "vacuum (assumed)"
+    noise: str  #: "given", or "estimated" from the scatter between pixels
+    pixels: int  #: how many there were, usable or not
+
+    @property
+    def signal_to_noise(self):
+        """Median of flux over noise per pixel."""
+        return float(np.median(self.flux * np.sqrt(self.ivar)))
+
+
+def samples(spectrum, medium="auto"):
+    """
+    Turn a spectrum, or the arms of one, into arrays.
+
+    Parameters
+    ----------
+    spectrum : `~specutils.Spectrum` or sequence of them
+        One-dimensional; several are arms (or exposures) of one object, in one flux unit.
+    medium : str, optional
+        ``"vacuum"`` or ``"air"``: what the wavelengths refer to. ``"auto"`` looks for the header cards ``VACUUM``,
+        ``AIRORVAC`` and ``CTYPE1``, and takes vacuum if there are none.
+
+    Returns
+    -------
+    `Samples`
+
+    Raises
+    ------
+    TypeError
+        If it is no `~specutils.Spectrum`.
+    ValueError
+        If it is not one-dimensional, its axis is not one of wavelength, frequency or energy, or too little of it is
+        usable.
+    """
+    arms = list(spectrum) if isinstance(spectrum, list | tuple) else [spectrum]
+    if not arms:
+        msg = "there is no spectrum in the list"
+        raise ValueError(msg)
+    parts = [_arm(arm, medium) for arm in arms]
+    units = {part.unit for part in parts}
+    if len(units) > 1:
+        msg = f"the arms of one spectrum have different flux units: {', '.join(sorted(map(str, units)))}"
+        raise ValueError(msg)
+    return _checked(parts[0] if len(parts) == 1 else _joined(parts))
+
+
+def _joined(parts):
+    wavelength, flux, ivar = (np.concatenate([getattr(p, k) for p in parts]) for k in ("wavelength", "flux", "ivar"))
+    order = np.argsort(wavelength, kind="stable")
+    noise = "given" if all(part.noise == "given" for part in parts) else "estimated"
+    pixels = sum(part.pixels for part in parts)
+    return Samples(wavelength[order], flux[order], ivar[order], parts[0].unit, parts[0].medium, noise, pixels)
+
+
+def _arm(spectrum, medium):
+    wavelength = _wavelength(spectrum)
+    flux, unit = _flux(spectrum, wavelength)
+    good = np.isfinite(flux) & np.isfinite(wavelength) & (wavelength > 0)
+    if spectrum.mask is not None:
+        good &= ~np.asarray(spectrum.mask, dtype=bool)
+    ivar, noise = _inverse_variance(spectrum, flux, wavelength, unit, good)
+    good &= np.isfinite(ivar) & (ivar > 0)
+    medium = _medium(spectrum, medium)
+    if medium == "air":
+        wavelength = air_to_vacuum(wavelength)
+    order = np.argsort(wavelength[good], kind="stable")
+    wavelength, flux, ivar = (x[good][order] for x in (wavelength, flux, ivar))
+    return Samples(wavelength, flux, ivar, unit, medium, noise, len(good))
+
+
+def _wavelength(spectrum):
+    for name in ("flux", "spectral_axis", "uncertainty", "mask"):
+        if not hasattr(spectrum, name):
+            msg = f"a specutils.Spectrum is needed, not {type(spectrum).__name__}"
+            raise TypeError(msg)
+    if spectrum.flux.ndim != 1:
+        msg = f"one spectrum is needed, not an array of shape {spectrum.flux.shape}; pass one row, spectrum[i]"
+        raise ValueError(msg)
+    axis = u.Quantity(spectrum.spectral_axis)
+    try:
+        wavelength = axis.to_value(u.AA, u.spectral()).astype(float)
+    except u.UnitConversionError as err:
+        msg = f"the spectral axis is in {axis.unit or 'no unit'}; wavelength, frequency or energy is needed"
+        raise ValueError(msg) from err
+    step = np.diff(wavelength)
+    if not ((step > 0).all() or (step < 0).all()):
+        msg = f"the spectral axis neither increases nor decreases throughout ({_turns(step)} of {len(step)} steps turn)"
+        raise ValueError(msg)
+    return wavelength
+
+
+def _turns(step):
+    return int(min((step <= 0).sum(), (step >= 0).sum()))
+
+
+def _flux(spectrum, wavelength):
+    """Flux per wavelength if the unit can be brought to that, else as it is: counts serve for a redshift too."""
+    try:
+        return spectrum.flux.to_value(FLUX, u.spectral_density(wavelength * u.AA)).astype(float), FLUX
+    except u.UnitConversionError:
+        return np.asarray(spectrum.flux.value, dtype=float), spectrum.flux.unit
+
+
+def _inverse_variance(spectrum, flux, wavelength, unit, good):
+    if spectrum.uncertainty is None:
+        return np.full(flux.shape, 1 / _scatter(flux[good]) ** 2 if good.sum() > 4 else 0.0), "estimated"
+    ivar = spectrum.uncertainty.represent_as(InverseVariance)
+    native = spectrum.flux.unit
+    scale = np.ones_like(flux)
+    if unit != native:
+        scale = (1 * native).to_value(unit, u.spectral_density(wavelength * u.AA))
+    ratio = 1.0 if ivar.unit is None else ivar.unit.to(native**-2)
+    return np.asarray(ivar.array, dtype=float) * ratio / scale**2, "given"
+
+
+def _scatter(flux):
+    """Noise from second differences of every other pixel (Stoehr et al. 2008, ADASS XVII, 505); never nothing."""
+    return max(0.6052697 * np.median(np.abs(2 * flux[2:-2] - flux[:-4] - flux[4:])), 1e-6 * np.std(flux))
+
+
+def _medium(spectrum, medium):
+    if medium in {"vacuum", "air"}:
+        return medium
+    if medium != "auto":
+        msg = f"medium is 'auto', 'vacuum' or 'air', not {medium!r}"
+        raise ValueError(msg)
+    header = spectrum.meta.get("header") or {}
+    if "VACUUM" in header:
+        return "vacuum" if header["VACUUM"] else "air"
+    said = str(header.get("AIRORVAC", "")).lower() + str(header.get("CTYPE1", "")).upper()
+    if "air" in said or "AWAV" in said:
+        return "air"
+    return "vacuum" if "vac" in said or "WAVE" in said else "vacuum (assumed)"
+
+
+def _checked(arrays):
+    n = len(arrays.wavelength)
+    if n < FEWEST_PIXELS:
+        msg = (
+            f"only {n} of {arrays.pixels} pixels are usable (finite, not masked, uncertainty finite and not zero); at "
+            f"least {FEWEST_PIXELS} are needed"
+        )
+        raise ValueError(msg)
+    low, high = arrays.wavelength[[0, -1]]
+    if np.log(high / low) < SHORTEST_RANGE:
+        msg = f"the spectrum covers {low:.1f} to {high:.1f} Angstrom only; at least {SHORTEST_RANGE:.0%} is needed"
+        raise ValueError(msg)
+    if not np.ptp(arrays.flux) > 0:
+        msg = f"the flux is the same ({arrays.flux[0]:g}) in all {n} usable pixels"
+        raise ValueError(msg)
+    return arrays
+
+
+def air_to_vacuum(wavelength):
+    """
+    Wavelengths in vacuum of wavelengths in air.
+
+    Parameters
+    ----------
+    wavelength : array_like
+        In standard air (Angstrom).
+
+    Returns
+    -------
+    `~numpy.ndarray`
+        In vacuum (Angstrom): Ciddor (1996, Applied Optics 35, 1566), with the inverse that VALD gives (N. Piskunov).
+        Wavelengths under 2000 Angstrom are in vacuum by convention, and are left as they are.
+    """
+    wavelength = np.asarray(wavelength, dtype=float)
+    s = (1e4 / np.maximum(wavelength, AIR_LIMIT)) ** 2
+    index = 1 + 8.336624212083e-5 + 2.408926869968e-2 / (130.1065924522 - s) + 1.599740894897e-4 / (38.92568793293 - s)
+    return np.where(wavelength < AIR_LIMIT, wavelength, wavelength * index)
