@@ -2,7 +2,8 @@
 Band names: from the many spellings of filters in headers, catalogues and filter collections to one short name.
 
 The canonical names are ``u g r i z y`` for the optical bands of the SDSS system and its relatives (MegaCam, HSC, DECam,
-LSST...), and the filter's own name for anything else (``J``, ``F606W``, ``NB921``, Johnson's ``R``).
+LSST...), and the filter's own name for anything else: ``VIS`` and the infrared ``Y J H`` of Euclid, ``F814W`` of
+Hubble, ``NB921``, Johnson's ``R``.
 """
 
 import re
@@ -28,11 +29,19 @@ _SDSS_LIKE = frozenset({
 _MARKED = re.compile(r"([ugrizy])(\*|'|’|p|prime|star|2)?", re.IGNORECASE)
 _GLUED = re.compile(r"(?:sdss|sloan|cfht|hsc|decam|des|ps1|lsst|kids)([ugrizy])", re.IGNORECASE)
 
+# what Euclid, infrared cameras and Hubble write around the name of a filter
+_VIS = frozenset({"vis", "ie"})
+_INFRARED = frozenset(
+    {"euclid", "nisp", "nir", "vista", "vircam", "viking", "video", "uvista", "ukidss", "wfcam", "wircam"}
+)
+_INFRARED_BAND = re.compile(r"([ZYJHK]|Ks)(?:E)?")
+_HUBBLE = re.compile(r"F\d{3,4}(?:W|LP|X|M|N)", re.IGNORECASE)
+
 _CARDS = (
     "FILTER", "BAND", "FILTNAM", "FILTNAM1", "FILTNAME", "FILTERS", "FILTERN", "INSFILTE", "FILTER1", "FILTER2",
     "FILTER01", "FILT1", "FILT2", "ESO INS FILT1 NAME", "FPA.FILTERID", "FPA.FILTER",
 )  # fmt: skip
-_EMPTY_WHEEL = frozenset(["", "clear", "none", "open", "blank", "empty", "n/a", "na", "air", "unknown"])
+_EMPTY_WHEEL = re.compile(r"(clear(\d?[ls])?|none|open|blank|empty|n/?a|air|unknown)?", re.IGNORECASE)
 
 
 def parse_band(text):
@@ -42,12 +51,14 @@ def parse_band(text):
     Parameters
     ----------
     text : str
-        For instance ``"g.MP9401"``, ``"sdss_g"``, ``"cfht_megacam-g"``, ``"g'"``, ``"MP9401"`` or ``"HSC-G"``.
+        For instance ``"g.MP9401"``, ``"sdss_g"``, ``"cfht_megacam-g"``, ``"g'"``, ``"MP9401"`` or ``"HSC-G"``; or
+        ``"NIR_Y"``, ``"Euclid-VIS"``, ``"ACS_WFC_F814W"``.
 
     Returns
     -------
     str
-        One of `OPTICAL_BANDS` where the text is recognised, else the text without the spaces around it.
+        One of `OPTICAL_BANDS`, or ``VIS``, an infrared letter or Hubble's name where the text is recognised, else the
+        text without the spaces around it.
 
     Raises
     ------
@@ -62,7 +73,7 @@ def parse_band(text):
     if not text.strip():
         msg = "a band name is empty; expected one such as 'g'"
         raise ValueError(msg)
-    return known_band(text) or text.strip()
+    return known_band(text) or _other_band(text) or text.strip()
 
 
 def known_band(text):
@@ -83,11 +94,30 @@ def known_band(text):
     ValueError
         If the text names several bands.
     """
-    tokens = [token for token in re.split(r"[\s._\-:/,+]+", text.strip()) if token]
+    tokens = _tokens(text)
     sdss_like = any(token.lower() in _SDSS_LIKE for token in tokens)
     named = dict.fromkeys(band for band in (_token_band(token, sdss_like) for token in tokens) if band)
     if len(named) > 1:
         msg = f"{text!r} names several bands ({', '.join(named)}); give one name per band"
+        raise ValueError(msg)
+    return next(iter(named), None)
+
+
+def _tokens(text):
+    return [token for token in re.split(r"[\s._\-:/,+;]+", text.strip()) if token]
+
+
+def _other_band(text):
+    """Name of a filter of Euclid, Hubble or an infrared camera in a longer text, else None."""
+    tokens = _tokens(text)
+    words = {token.lower() for token in tokens}
+    named = {token.upper() for token in tokens if _HUBBLE.fullmatch(token)}
+    if words & _VIS or {"i", "e"} <= words:
+        named.add("VIS")
+    if words & _INFRARED:
+        named |= {match[1] for match in map(_INFRARED_BAND.fullmatch, tokens) if match}
+    if len(named) > 1:
+        msg = f"{text!r} names several bands ({', '.join(sorted(named))}); give one name per band"
         raise ValueError(msg)
     return next(iter(named), None)
 
@@ -153,7 +183,7 @@ def band_from_header(header):
     cards = {str(key).upper(): value for key, value in header.items()}
     for key in _CARDS:
         value = cards.get(key)
-        if isinstance(value, str) and value.strip().lower() not in _EMPTY_WHEEL:
+        if isinstance(value, str) and not _EMPTY_WHEEL.fullmatch(value.strip()):
             return parse_band(value)
     return None
 

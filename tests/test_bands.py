@@ -40,6 +40,36 @@ def test_spellings_of_the_optical_bands(text, band):
     assert known_band(text) == band
 
 
+@pytest.mark.parametrize(
+    ("text", "band"),
+    [
+        ("VIS", "VIS"),
+        ("vis", "VIS"),
+        ("Euclid-VIS", "VIS"),
+        ("I_E", "VIS"),
+        ("NIR_Y", "Y"),  # Euclid's mosaics
+        ("NISP-H", "H"),
+        ("Euclid-J", "J"),
+        ("HE Euclid", "H"),
+        ("VISTA Ks", "Ks"),
+        ("f814w", "F814W"),
+        ("ACS_WFC_F814W", "F814W"),
+        ("F606W;CLEAR2L", "F606W"),
+        ("WFC3/IR F160W", "F160W"),
+        ("F850LP", "F850LP"),
+        ("F1000W", "F1000W"),
+    ],
+)
+def test_space_and_infrared(text, band):
+    assert parse_band(text) == band
+    assert known_band(text) is None
+
+
+@pytest.mark.parametrize("text", ["hsc2017-y", "Y DECam c0005 10095.0 1130.0", "LSST Y", "y.00000", "DES Y"])
+def test_y_of_the_optical_cameras_is_not_the_infrared_one(text):
+    assert parse_band(text) == "y"
+
+
 @pytest.mark.parametrize("text", ["R", "I", "J", "Ks", "F606W", "NB921", "VR", "Halpha"])
 def test_other_filters_keep_their_names(text):
     # Johnson's R is not the r of SDSS
@@ -57,7 +87,7 @@ def test_names_of_a_filter_collection():
         assert parse_band(match[0]) == match[2]
 
 
-@pytest.mark.parametrize("text", ["SDSS r+i", "g.MP9601", "u,g"])
+@pytest.mark.parametrize("text", ["SDSS r+i", "g.MP9601", "u,g", "F606W F814W", "NIR_Y_J"])
 def test_two_bands_in_one_name(text):
     with pytest.raises(ValueError, match="several bands"):
         parse_band(text)
@@ -100,7 +130,8 @@ def test_no_bands(bands):
         ({"FILTER": "g.MP9401"}, "g"),
         ({"filter": "r"}, "r"),
         ({"BAND": "i"}, "i"),
-        ({"FILTER1": "CLEAR1L", "FILTER2": "F606W"}, "CLEAR1L"),
+        ({"FILTER1": "CLEAR1L", "FILTER2": "F606W"}, "F606W"),  # Hubble's ACS
+        ({"FILTER1": "F814W", "FILTER2": "CLEAR2L"}, "F814W"),
         ({"FILTER1": "CLEAR", "FILTER2": "r"}, "r"),  # two wheels, one empty
         ({"FILTER": "", "FILTNAM": "z"}, "z"),
         ({"HIERARCH ESO INS FILT1 NAME": "r_SDSS"}, "r"),
