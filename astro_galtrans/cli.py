@@ -53,7 +53,7 @@ def _parser():
     parser.add_argument("--version", action="version", version=f"astro_galtrans {__version__}")
     parser.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_list, _add_info, _add_translate, _add_simulate, _add_train, _add_demo):
+    for add in (_add_list, _add_info, _add_survey, _add_translate, _add_simulate, _add_train, _add_demo):
         add(commands)
     return parser
 
@@ -116,6 +116,27 @@ def _print_tree(tree, depth=0):
             print(f"{'  ' * depth}{key}: {text}")
 
 
+# -- survey
+
+
+def _add_survey(commands):
+    parser = _command(
+        commands, "survey", _survey, "Describe a survey, with the sources of the numbers; or all, briefly."
+    )
+    parser.add_argument("name", nargs="?", metavar="SURVEY", help="a name, or a survey file of your own")
+
+
+def _survey(options):
+    from astro_galtrans.surveys import get_survey, list_surveys
+
+    if options.name:
+        print(get_survey(options.name).describe())
+        return
+    for name in list_surveys():
+        survey = get_survey(name)
+        print(f"{name:18} {' '.join(survey.band_names):24} {survey.pixel_scale:5.3f} arcsec  {survey.title}")
+
+
 # -- translate
 
 
@@ -175,10 +196,15 @@ def _add_simulate(commands):
     parser.add_argument(
         "-n", "--number", type=int, default=DEFAULT_PAIRS, help="pairs, in whole shards of 64 (%(default)s)"
     )
-    parser.add_argument("--source", default="sdss", metavar="SURVEY", help="source survey (%(default)s)")
-    parser.add_argument("--target", default="cfhtls-wide", metavar="SURVEY", help="target survey (%(default)s)")
-    parser.add_argument("--scale", type=int, default=2, help="target pixels per source pixel (%(default)s)")
-    parser.add_argument("--size", type=int, default=64, help="side of the stamps, in source pixels (%(default)s)")
+    for end, default in (("source", "sdss"), ("target", "cfhtls-wide")):
+        parser.add_argument(
+            f"--{end}", default=default, metavar="SURVEY", help=f"{end} survey: a name or a survey file (%(default)s)"
+        )
+        parser.add_argument(f"--{end}-bands", metavar="BANDS", help="some of its bands, e.g. g,r,i; by default all")
+    parser.add_argument("--scale", type=int, help="target pixels per source pixel; by default from the pixel scales")
+    parser.add_argument(
+        "--size", type=int, help="side of the stamps, in source pixels; by default from the pixel scale"
+    )
     parser.add_argument("--seed", type=int, default=1, help="another seed, other pairs (%(default)s)")
     parser.add_argument("--workers", type=int, help="processes; by default one per core")
 
@@ -186,7 +212,7 @@ def _add_simulate(commands):
 def _simulate(options):
     from astro_galtrans.simulate import PairSettings, simulate_pairs
 
-    names = ("source", "target", "scale", "size", "seed")
+    names = ("source", "target", "source_bands", "target_bands", "scale", "size", "seed")
     settings = PairSettings(**{name: getattr(options, name) for name in names})
     print(simulate_pairs(options.directory, options.number, settings, workers=options.workers))
 

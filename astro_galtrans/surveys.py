@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
-from math import isnan, nan, pi
+from math import isnan, log10, nan, pi
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +143,37 @@ class Survey:
         """
         ratio = 1.0 if pixel_scale is None else pixel_scale / self.pixel_scale
         return ratio * np.array([band.sky_rms for band in self.bands])
+
+    def describe(self):
+        """Return the description as text: a table of the bands, and the sources of the values."""
+        head = f"{self.name}: {self.title}"
+        scale = f"{self.pixel_scale:g} arcsec per pixel, flux in {self.flux_unit} (AB zero point {self.zeropoint:g})"
+        titles = f"{'band':8}{'FWHM':>8}{'depth':>8}{'sky rms':>11}{'electrons':>11}  filter"
+        rows = [
+            f"{b.name:8}{b.fwhm:8.2f}{self.depth(b.name):8.2f}{b.sky_rms:11.3g}{b.electrons:11.3g}  {b.filter or '-'}"
+            for b in self.bands
+        ]
+        sources = [f"{quantity}: {text}" for quantity, text in self.sources]
+        sources += [f"{band.name}: {band.source}" for band in self.bands if band.source]
+        return "\n".join([head, scale, titles, *rows, *sources])
+
+    def depth(self, band):
+        """
+        Depth for point sources in the survey's images as they are described here.
+
+        Parameters
+        ----------
+        band : str
+            One of `band_names`.
+
+        Returns
+        -------
+        float
+            AB magnitude at five sigma with PSF photometry in white noise, the inverse of `sky_from_depth`; NaN where
+            the noise is not known. It may differ from the `Band.depth` that was published for an aperture.
+        """
+        band = self[band]
+        return self.zeropoint - 2.5 * log10(5 * band.sky_rms * _psf_area(band.fwhm) ** 0.5 / self.pixel_scale)
 
     def to_dict(self):
         """Return the survey as plain values that JSON can hold; what is not known is None."""
