@@ -53,7 +53,8 @@ def _parser():
     parser.add_argument("--version", action="version", version=f"astro_galtrans {__version__}")
     parser.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_list, _add_info, _add_survey, _add_translate, _add_simulate, _add_train, _add_demo):
+    ways_in = _add_list, _add_info, _add_survey, _add_demo
+    for add in (*ways_in, _add_translate, _add_simulate, _add_train, _add_calibrate):
         add(commands)
     return parser
 
@@ -90,30 +91,14 @@ def _add_info(commands):
 
 def _info(options):
     from astro_galtrans.models.checkpoint import read_card
+    from astro_galtrans.models.describe import describe
     from astro_galtrans.models.shipped import find_weights
 
     card = read_card(find_weights(options.name))
     if options.json:
         print(json.dumps(card, indent=1))
         return
-    print(f"{card['name']}: {card['description']}")
-    if card["training"].get("data", {}).get("simulated"):
-        print("Trained on simulated pairs: for pipelines and demonstrations. Science needs training on real pairs.")
-    _print_tree({key: value for key, value in card.items() if key not in {"name", "description"}})
-
-
-def _print_tree(tree, depth=0):
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            print(f"{'  ' * depth}{key}:")
-            _print_tree(value, depth + 1)
-        else:
-            text = (
-                ", ".join(f"{v:.4g}" if isinstance(v, float) else str(v) for v in value)
-                if isinstance(value, list)
-                else value
-            )
-            print(f"{'  ' * depth}{key}: {text}")
+    print(describe(card))
 
 
 # -- survey
@@ -238,6 +223,27 @@ def _train(options):
     recipe = load_recipe(options.recipe, **run)
     path = train(recipe, PairStore(options.pairs), PairStore(options.held_out), options.output, device=options.device)
     print(path)
+
+
+# -- calibrate
+
+
+def _add_calibrate(commands):
+    parser = _command(commands, "calibrate", _calibrate, "Calibrate a translator on pairs of your own, and score it.")
+    parser.add_argument("name", metavar="TRANSLATOR", help="a shipped translator, or a .safetensors file")
+    parser.add_argument("pairs", metavar="PAIRS", help="folder of pairs that it was not trained on")
+    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="the translator file to write")
+    parser.add_argument("--n-samples", type=int, metavar="N", help="samples averaged, for a translator that samples")
+
+
+def _calibrate(options):
+    from astro_galtrans.models.describe import describe
+    from astro_galtrans.pairstore import PairStore
+    from astro_galtrans.training import recalibrate
+
+    card = recalibrate(options.name, PairStore(options.pairs), options.output, n_samples=options.n_samples)
+    kept = ("name", "description", "calibration", "scores")
+    print(describe({key: card[key] for key in kept if key in card}))
 
 
 # -- demo
