@@ -264,11 +264,15 @@ class CapsuleTranslator(TranslationModel):
         estimate, capsules = self._evaluate(source)
         terms = self.content_losses(estimate, source, target, weight)
         lengths = capsule_length(capsules)[:, 0]  # [B, H/2, W/2]
-        present = self._seen_by_capsules(torch.sinh(target), lengths.shape[-2:]) > self.source_level
+        present = self._present(target, lengths.shape[-2:])
         if weight is not None:
             weight = self._seen_by_capsules(weight, lengths.shape[-2:])
         terms["margin"] = self.margin_weight * margin_loss(lengths, present, weight=weight)
         yield terms
+
+    def _present(self, target, shape):
+        """Where the target has a source, ``[B, H/2, W/2]``."""
+        return self._seen_by_capsules(torch.sinh(target), shape) > self.source_level
 
     def _seen_by_capsules(self, image, shape):
         """Mean over bands and pixels of the target that each capsule stands for, ``[B, H/2, W/2]``."""
