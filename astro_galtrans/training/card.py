@@ -14,7 +14,6 @@ from astro_galtrans.models.shipped import find_weights
 from astro_galtrans.scaling import AsinhScaling
 
 from .calibration import calibrate
-from .data import matched_scalings
 from .fit import fit
 from .history import convergence, thinned
 from .scores import score
@@ -27,7 +26,7 @@ FEWEST_PAIRS = 4  # below, calibration or scores would rest on nothing
 SCORED = 512, 128  # pairs that `train` scores: of a deterministic network, of one that samples and is slow
 
 
-def train(recipe, pairs, held_out, directory, *, n_samples=1, device="cpu", progress=True, **options):
+def train(recipe, pairs, held_out, directory, *, n_samples=1, progress=True, **options):
     """
     Train a network and write the translator, calibrated, with its scores.
 
@@ -43,10 +42,10 @@ def train(recipe, pairs, held_out, directory, *, n_samples=1, device="cpu", prog
         Folder for the checkpoint, from which an interrupted training goes on, and for the translator.
     n_samples : int, optional
         As for `export`.
-    device, progress
-        As for `~astro_galtrans.training.fit`.
+    progress : bool, optional
+        Show progress bars on a terminal.
     **options
-        Further options of `~astro_galtrans.training.fit`, such as ``init``.
+        Of `~astro_galtrans.training.fit`: ``init``, ``device``, ``devices``, ``precision``.
 
     Returns
     -------
@@ -60,18 +59,15 @@ def train(recipe, pairs, held_out, directory, *, n_samples=1, device="cpu", prog
         parts and no ``held_out``, or a part has too few pairs.
     """
     parts = _parts(pairs, held_out)
-    trained = fit(recipe, parts.train, directory, device=device, progress=progress, **options)
+    recipe = recipe.for_surveys(pairs.header.source, pairs.header.target)
+    trained = fit(recipe, parts.train, directory, validation=parts.calibration, progress=progress, **options)
     path = Path(directory) / f"{recipe.name}.safetensors"
-    export(
-        path, trained.model, recipe, parts.train, parts.calibration, test=parts.test, n_samples=n_samples,
-        hours=trained.hours, steps=trained.steps, history=getattr(trained, "history", None), progress=progress,
-    )  # fmt: skip
+    export(path, trained, recipe, parts.train, parts.calibration, test=parts.test, n_samples=n_samples,
+           init=options.get("init"), progress=progress)  # fmt: skip
     return path
 
 
-def export(
-    path, model, recipe, pairs, held_out, *, test=None, n_samples=1, hours=None, steps=None, history=None, progress=True
-):  # fmt: skip
+def export(path, trained, recipe, pairs, held_out, *, test=None, n_samples=1, init=None, progress=True):
     """
     Write a trained network as a translator file.
 
@@ -79,7 +75,7 @@ def export(
     ----------
     path : path-like
         The file to write, ``NAME.safetensors``.
-    model : `~astro_galtrans.models.base.TranslationModel`
+    trained : `~astro_galtrans.training.Trained`
         As `~astro_galtrans.training.fit` returns it.
     recipe : `~astro_galtrans.training.Recipe`
     pairs, held_out : `~astro_galtrans.pairstore.PairStore`
@@ -88,10 +84,8 @@ def export(
         Yet others to score it on; without them the card has no scores.
     n_samples : int, optional
         How many samples a translation shall average by default (stochastic networks).
-    hours, steps : float, int, optional
-        How long it was trained.
-    history : sequence of dict, optional
-        Validation scores against training time, as `~astro_galtrans.training.fit` returns them.
+    init : str or path-like, optional
+        The translator that the training began from.
     progress : bool, optional
         Show a progress bar on a terminal.
 
@@ -100,9 +94,8 @@ def export(
     dict
         The card.
     """
-    model.eval()
-    header = pairs.header
-    scalings = matched_scalings(header, recipe.data.softening)
+    model, scalings, header = trained.model.eval(), trained.scalings, pairs.header
+    recipe = recipe.for_surveys(header.source, header.target)
     sampling = {"n_samples": n_samples, "progress": progress}
     factors = calibrate(model, scalings, held_out, **sampling)
     card = {
@@ -117,10 +110,11 @@ def export(
             "data": _data_card(pairs) | (header.simulation or header.observation or {}),
             "recipe": _plain(recipe.to_dict()),
             "seed": recipe.run.seed,
-            "steps": steps,
-            "hours": hours,
+            "steps": trained.steps,
+            "hours": round(trained.hours, 4),
         }
-        | _history_card(history),
+        | _history_card(trained.history, recipe.run.score)
+        | ({"init": Path(init).name} if init else {}),
         "licence": LICENCE,
     }
     if test is not None:
@@ -184,12 +178,15 @@ def _parts(pairs, held_out):
         for name, part in zip(("train", "validation", "test"), parts, strict=True):
             _check_number(part, f"the part {name!r} of {pairs.directory}")
         return parts
-    if held_out.directory.resolve() == pairs.directory.resolve() or _same_simulation(pairs, held_out):
-        msg = f"the pairs to calibrate with ({held_out.directory}) are those of the training; take others"
+    shared = _shared(pairs, held_out)
+    if shared:
+        msg = f"{shared} of the pairs to calibrate with ({held_out.directory}) are those of the training; take others"
         raise ValueError(msg)
-    differ = [end for end in ("source", "target", "scale") if getattr(pairs.header, end) != getattr(held_out.header, end)]
+    headers = pairs.header, held_out.header
+    differ = [what for what in ("source", "target", "scale") if len({getattr(h, what) for h in headers}) > 1]
     if differ:
-        msg = f"{held_out.directory} and {pairs.directory} are not pairs of one kind: they differ in {', '.join(differ)}"
+        both = f"{held_out.directory} and {pairs.directory}"
+        msg = f"{both} are not pairs of one kind: they differ in {', '.join(differ)}"
         raise ValueError(msg)
     return _Parts(pairs, *_two_parts(held_out))
 
@@ -212,8 +209,12 @@ def _check_number(part, what):
         raise ValueError(msg)
 
 
-def _same_simulation(pairs, held_out):
-    return pairs.header.simulation is not None and pairs.header.simulation == held_out.header.simulation
+def _shared(pairs, held_out):
+    """How many pairs two sets have in common: of one store, or of two of the same simulation."""
+    again = pairs.header.simulation is not None and pairs.header == held_out.header
+    if not again and pairs.directory.resolve() != held_out.directory.resolve():
+        return 0
+    return len(np.intersect1d(pairs.table["index"], held_out.table["index"]))
 
 
 def _check_kind(card, header, translator):
@@ -257,17 +258,16 @@ def _data_card(pairs):
     return card | {"seed": simulation["seed"]} if simulation else card
 
 
-def _history_card(history):
-    """The history, and what it says of the first score in it."""
+def _history_card(history, name):
+    """The history, and what it says of the score that early stopping goes by."""
     short = thinned(history)
     if short is None:
         return {}
-    name = next(column for column in short["columns"] if column not in {"hours", "step"})
-    return {"history": short, "convergence": {"score": name, "improvement_of_last_quarter": convergence(short, name)}}
+    return {"history": short, "convergence": {"score": name, "improvement_of_last_quarter": convergence(history, name)}}
 
 
 def _plain(value):
     """Turn a recipe into what JSON holds: it has no infinity."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
-    return None if value in {float("inf")} else value
+    return None if isinstance(value, float) and not np.isfinite(value) else value
