@@ -2,9 +2,10 @@
 How two surveys see a scene: PSF, pixels, noise.
 
 GalSim gives the Fourier transforms of profiles and PSFs; they are summed, band by band, in Fourier space, where a
-shift is a phase and a convolution a product. One pass therefore draws all bands of both surveys, some ten times faster
-than one real-space drawing each. The grid is finer than any PSF's band limit, and periodic: light that leaves on one
-side of the (padded) grid comes back on the other, alike for both surveys.
+shift is a phase and a convolution a product. One pass therefore draws all bands of a survey, some ten times faster
+than one real-space drawing each, and of both if their grids are the same. A grid is as fine as the survey's sharpest
+PSF asks for, and periodic: light that leaves on one side of it (it is padded) comes back on the other, alike for both
+surveys.
 """
 
 from dataclasses import dataclass
@@ -86,31 +87,41 @@ def render_pair(scene, rng, surveys, seeings, size, scale, noise=True):
         The target without noise.
     """
     source, target = (get_survey(name) for name in surveys)
-    pixel = source.pixel_scale / scale
-    over = max(1, int(np.ceil(pixel / (FINENESS * min(b.fwhm for s in (source, target) for b in s.bands)))))
-    margin = int(np.ceil(PADDING / source.pixel_scale))
-    grid = _grid((size + 2 * margin) * scale * over, pixel / over)
-    split = len(source.bands)
-    spectrum = _scene_spectrum(scene, grid, split + len(target.bands))  # [bands of both, ky, kx], AB maggies
-    x = _observe(spectrum[:split], source, seeings[0], grid, size, scale * over, source.pixel_scale)
-    y = _observe(spectrum[split:], target, seeings[1], grid, size * scale, over, pixel)
+    stamp = size + 2 * int(np.ceil(PADDING / source.pixel_scale))
+    parts, grids = (1, scale), []  # pixels of each image per source pixel; each survey is drawn on a grid that suits it
+    for part, seeing in zip(parts, seeings, strict=True):
+        step = int(np.ceil(source.pixel_scale / part / (FINENESS * min(seeing.fwhm))))
+        grids.append(_grid(stamp, source.pixel_scale, part * step))
+    spectra = _spectra(scene, grids, (len(source.bands), len(target.bands)))
+    x, y = (
+        _observe(spectrum, survey, seeing, grid, size * part, part)
+        for spectrum, survey, seeing, grid, part in zip(spectra, (source, target), seeings, grids, parts, strict=True)
+    )
     if not noise:
         return x.astype("f4"), y.astype("f4"), y.astype("f4")
-    noisy = _with_noise(x, source, source.pixel_scale, rng), _with_noise(y, target, pixel, rng)
+    noisy = (
+        _with_noise(x, source, source.pixel_scale, rng),
+        _with_noise(y, target, source.pixel_scale / scale, rng),
+    )
     return noisy[0].astype("f4"), noisy[1].astype("f4"), y.astype("f4")
 
 
 @dataclass(frozen=True)
 class _Grid:
     n: int
-    pixel: float
+    fine: int  # its pixels per source pixel
+    pixel_scale: float  # of the source (arcsec)
+    pixel: float  # arcsec
     kx: np.ndarray  # [n // 2 + 1] rad / arcsec
     ky: np.ndarray  # [n] in the order of numpy.fft
 
 
 @cache
-def _grid(n, pixel):
-    return _Grid(n, pixel, 2 * np.pi * np.fft.rfftfreq(n, pixel), 2 * np.pi * np.fft.fftfreq(n, pixel))
+def _grid(stamp, pixel_scale, fine):
+    n, pixel = stamp * fine, pixel_scale / fine
+    return _Grid(
+        n, fine, pixel_scale, pixel, 2 * np.pi * np.fft.rfftfreq(n, pixel), 2 * np.pi * np.fft.fftfreq(n, pixel)
+    )
 
 
 def _transform(profile, grid):
@@ -130,16 +141,26 @@ def _phase(x, y, grid):
     return along_x, along_y
 
 
-def _scene_spectrum(scene, grid, bands):
+def _spectra(scene, grids, bands):
+    """Fourier transforms of a scene in the bands of both surveys, ``[bands, ky, kx]`` each, in AB maggies."""
+    split = bands[0]
+    if grids[0] is grids[1]:  # all bands at once: the shapes are the same
+        spectrum = _scene_spectrum(scene, grids[0], slice(None), sum(bands))
+        return spectrum[:split], spectrum[split:]
+    parts = slice(None, split), slice(split, None)
+    return tuple(_scene_spectrum(scene, *which) for which in zip(grids, parts, bands, strict=True))
+
+
+def _scene_spectrum(scene, grid, part, bands):
     spectrum = np.zeros((bands, grid.n, grid.n // 2 + 1), complex)
     if scene.points:  # sum over points of flux * phase_y * phase_x: one matrix product per band
         x, y, magnitudes = (np.array(column) for column in zip(*scene.points, strict=True))
         along_x, along_y = _phase(x, y, grid)
-        for band, flux in enumerate((10 ** (-0.4 * magnitudes)).T):
+        for band, flux in enumerate((10 ** (-0.4 * magnitudes[:, part])).T):
             spectrum[band] += (flux[:, None] * along_y).T @ along_x
     if scene.profiles:
         shapes = [_profile_spectrum(p, grid).ravel() for p in scene.profiles]
-        fluxes = 10 ** (-0.4 * np.array([p.magnitudes for p in scene.profiles]))
+        fluxes = 10 ** (-0.4 * np.array([p.magnitudes[part] for p in scene.profiles]))
         spectrum += (fluxes.T @ np.array(shapes)).reshape(spectrum.shape)
     return spectrum
 
@@ -152,22 +173,24 @@ def _profile_spectrum(p, grid):
 
 
 @lru_cache(maxsize=16)  # the typical seeing of a target survey recurs in every pair
-def _psf(beta, fwhm, g1, g2, n, pixel):
+def _psf(beta, fwhm, g1, g2, stamp, pixel_scale, fine):
     galsim = require("galsim", extra="simulate")
-    return _transform(galsim.Moffat(beta, fwhm=fwhm).shear(g1=g1, g2=g2), _grid(n, pixel))
+    return _transform(galsim.Moffat(beta, fwhm=fwhm).shear(g1=g1, g2=g2), _grid(stamp, pixel_scale, fine))
 
 
-def _observe(spectrum, survey, seeing, grid, size, step, pixel):
-    """Convolve with PSF and pixel, sample every ``step`` grid pixels, cut the stamp: ``[C, size, size]``."""
+def _observe(spectrum, survey, seeing, grid, size, part):
+    """Convolve with PSF and pixel, sample ``part`` times per source pixel, cut the stamp: ``[C, size, size]``."""
     # a coarse pixel's centre lies (step - 1) / 2 fine pixels after the centre of its first fine pixel
-    shift = (step - 1) / 2 * grid.pixel
+    step = grid.fine // part
+    shift, pixel = (step - 1) / 2 * grid.pixel, step * grid.pixel
     pixel_x = np.sinc(grid.kx * pixel / (2 * np.pi)) * np.exp(1j * grid.kx * shift)
     pixel_y = np.sinc(grid.ky * pixel / (2 * np.pi)) * np.exp(1j * grid.ky * shift)
     response = pixel_y[:, None] * pixel_x
     edge = (grid.n // step - size) // 2
     images = np.empty((len(survey.bands), size, size))
     for k, fwhm in enumerate(seeing.fwhm):
-        psf = _psf(seeing.beta, fwhm, seeing.g1, seeing.g2, grid.n, grid.pixel)
+        stamp = grid.n // grid.fine
+        psf = _psf(seeing.beta, fwhm, seeing.g1, seeing.g2, stamp, grid.pixel_scale, grid.fine)
         image = np.fft.irfft2(spectrum[k] * psf * response, s=(grid.n, grid.n))[::step, ::step]
         images[k] = image[edge : edge + size, edge : edge + size]
     # maggies per grid pixel (a sum over samples is the flux at unit sampling) to survey flux per pixel
