@@ -207,8 +207,11 @@ def _read_folder(path):
 
 
 def _as_text(table):
-    """A table with text where FITS gives bytes."""
+    """A table with text where FITS gives bytes and ECSV, for empty text, nothing."""
     table.convert_bytestring_to_unicode()
+    for name in table.colnames:
+        if table[name].dtype.kind == "U" and getattr(table[name], "mask", None) is not None:
+            table[name] = np.asarray(table[name].filled(""))
     return table
 
 

@@ -27,7 +27,7 @@ class Example(Result):
 
 @pytest.fixture
 def result(rng):
-    few = QTable({"model": ["a", "b<i>"], "value": [0.5, np.nan], "n": [3, 4]})
+    few = QTable({"model": ["a", "b<i>"], "text": ["", "x"], "value": [0.5, np.nan], "n": [3, 4]})
     many = QTable({"x": rng.normal(size=100), "magnitude": rng.uniform(15, 20, 100) * u.mag})
     return Example({"few": few, "many": many}, {"seed": 1, "models": ["a", "b"], "share": 0.25, "of": {"deep": None}})
 
@@ -42,7 +42,7 @@ def test_what_is_read_is_what_was_written(result, tmp_path, place):
     again = Example.read(tmp_path / place[0])
     assert again.meta == result.meta
     assert set(again.tables) == {"few", "many"}
-    assert list(again["few"]["model"]) == ["a", "b<i>"]
+    assert list(again["few"]["model"]) == ["a", "b<i>"] and list(again["few"]["text"]) == ["", "x"]
     for name in ("value", "n"):
         np.testing.assert_array_equal(again["few"][name], result["few"][name])
     np.testing.assert_array_equal(again["many"]["x"], result["many"]["x"])
