@@ -365,7 +365,9 @@ def _sampling(translator, n_samples, combine, seed):
 def _grid(output_grid, card):
     """What `~astro_galtrans.geometry.resample` understands, or None."""
     if isinstance(output_grid, str) and output_grid == "target":
-        return get_survey(card["target"]["survey"]).pixel_scale
+        target = card["target"]
+        # a survey of the user's own is known to the card only; earlier cards name one that the package knows
+        return target.get("native_pixel_scale") or get_survey(target["survey"]).pixel_scale
     if output_grid is None or isinstance(output_grid, Header | BaseHighLevelWCS | BaseLowLevelWCS):
         return output_grid
     msg = f"output_grid must be 'target', a WCS, a FITS header or None, got {output_grid!r}"

@@ -6,7 +6,7 @@ galaxy and the pixel scales (SDSS resampled to 0.339 arcsec, KiDS 0.2 arcsec). T
 images in ``surveys/gama-*.ecsv``; noise of the simulated source is resampled as SWarp does (Lanczos-3), since the
 real one is so: neighbours are correlated by 0.29.
 
-Run as ``python benchmarks/gama.py DATA -o DIR [--number 1536] [--steps 6000] [--rst FILE] [--png FILE]``; what is in
+Run as ``python benchmarks/gama.py DATA -o DIR [--number 1024] [--hours 0.5] [--rst FILE] [--png FILE]``; what is in
 DIR is not made again. Measured:
 
 - fluxes in apertures on each galaxy, translated over KiDS, beside SDSS over KiDS;
@@ -59,8 +59,9 @@ batch_size = 8
 learning_rate = 3.0e-3
 
 [run]
-steps = {steps}
-validation_steps = 500
+steps = 8000
+hours = {hours}
+validation_steps = 200
 validation_pairs = 64
 picture_steps = 0
 checkpoint_minutes = 2.0
@@ -71,12 +72,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
     parser.add_argument("data", type=Path, help="folder gama_sdss_kids")
     parser.add_argument("-o", "--output", type=Path, default=Path("gama"))
-    parser.add_argument("--number", type=int, default=1536)
-    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--number", type=int, default=1024)
+    parser.add_argument("--hours", type=float, default=0.5, help="time for the training")
     parser.add_argument("--rst", type=Path)
     parser.add_argument("--png", type=Path)
     options = parser.parse_args()
-    translator = load_translator(make_translator(options.output, options.number, options.steps))
+    translator = load_translator(make_translator(options.output, options.number, options.hours))
     galaxies = [Galaxy(options.data, path.name[1:7]) for path in sorted(options.data.glob("SDSS/*fitim.fits"))]
     rows = [galaxy.measure(translator) for galaxy in galaxies]
     print(json.dumps(rows, indent=1))
@@ -90,7 +91,7 @@ def main():
 # -- the translator
 
 
-def make_translator(folder, number, steps):
+def make_translator(folder, number, hours):
     """Simulate pairs of the two surveys and train on them; return the path of the translator."""
     from astro_galtrans.training import load_recipe, train
 
@@ -98,7 +99,7 @@ def make_translator(folder, number, steps):
     if not path.exists():
         pairs = [simulate(folder / name, n, s) for name, n, s in (("train", number, 1), ("held-out", 256, 2))]
         recipe = folder / "recipe.toml"
-        recipe.write_text(RECIPE.format(steps=steps))
+        recipe.write_text(RECIPE.format(hours=hours))
         train(load_recipe(recipe), *pairs, path.parent)
     return path
 

@@ -276,3 +276,12 @@ def test_convergence_is_what_the_last_quarter_brought(score, values):
     history = [{"hours": 1.0 + k, "step": k, score: value} for k, value in enumerate(values)]
     assert convergence(history, score) == pytest.approx(0.1)  # an error of 0.5 became 0.45
     assert convergence(history[:1], score) is None
+
+
+def test_the_target_surveys_own_pixels_are_in_the_card(toy_file):
+    card = checkpoint.read_card(toy_file)
+    card["target"] |= {"survey": "nobody else's", "native_pixel_scale": 0.3}
+    there = checkpoint.load(toy_file)
+    image = CCDData(np.stack([star(30.0)] * 2), unit=u.nmgy, wcs=make_wcs((SIZE, SIZE), PIXEL))
+    result = Translator(replace(there, card=card))(image, bands="gr", output_grid="target")
+    np.testing.assert_allclose(result.wcs.celestial.proj_plane_pixel_scales()[0].to_value("arcsec"), 0.3, rtol=1e-5)
