@@ -5,8 +5,8 @@ The densities are piecewise linear (`~astro_galtrans.diagnostics.pdfs.GridPDF`),
 With ``convention="qp"`` PIT and CDE loss follow the package qp (qp-prob 1.1) instead, whose ``interp`` ensembles
 
 - interpolate the cumulative distribution linearly between grid points, so that it is not the integral of the density;
-- start that cumulative at :math:`f_0 (z_1 - z_0) / 2` instead of zero, and normalise accordingly, which matters where
-  a density is not zero at the grid's first point;
+- start that cumulative at :math:`f_0 (z_1 - z_0) / 2` instead of zero, which matters in the first interval of the grid
+  where a density is not zero at its lower end;
 - take, in the CDE loss, the integral of :math:`f^2` by the trapezoidal rule and :math:`f(z_\mathrm{spec})` at the
   nearest point of the grid.
 
@@ -91,10 +91,9 @@ def pit(pdfs, z_spec, convention="exact"):
     z = np.clip(z_spec, pdfs.z[0], pdfs.z[-1])
     row, k = np.arange(len(pdfs)), np.clip(np.searchsorted(pdfs.z, z, side="right") - 1, 0, len(pdfs.z) - 2)
     share = (z - pdfs.z[k]) / (pdfs.z[k + 1] - pdfs.z[k])
-    linear = pdfs.cumulative[row, k] * (1 - share) + pdfs.cumulative[row, k + 1] * share
-    first = _first_half_cell(pdfs)
-    below = np.asarray(z_spec) < pdfs.z[0]
-    return np.where(below, 0.0, (linear + first) / (1 + first))
+    start = np.where(k == 0, pdfs.density[:, 0] * (pdfs.z[1] - pdfs.z[0]) / 2, pdfs.cumulative[row, k])
+    linear = start * (1 - share) + pdfs.cumulative[row, k + 1] * share
+    return np.where(np.asarray(z_spec) < pdfs.z[0], 0.0, linear)
 
 
 def cde_loss(pdfs, z_spec, convention="exact"):
@@ -129,9 +128,8 @@ def cde_loss(pdfs, z_spec, convention="exact"):
     weight[1:] += np.diff(pdfs.z)
     if _is_qp(convention):
         nearest = _nearest(pdfs.z, np.asarray(z_spec, dtype=float))
-        norm = 1 / (1 + _first_half_cell(pdfs))
         square = np.einsum("nk,nk,k->n", pdfs.density, pdfs.density, weight / 2)
-        return norm**2 * square - 2 * norm * pdfs.density[np.arange(len(pdfs)), nearest]
+        return square - 2 * pdfs.density[np.arange(len(pdfs)), nearest]
     square = np.einsum("nk,nk,k->n", pdfs.density, pdfs.density, weight / 3)
     square += np.einsum("nk,nk,k->n", pdfs.density[:, :-1], pdfs.density[:, 1:], np.diff(pdfs.z) / 3)
     return square - 2 * pdfs.pdf(z_spec)
@@ -244,11 +242,6 @@ def _is_qp(convention):
         msg = f"convention must be 'exact' or 'qp', got {convention!r}"
         raise ValueError(msg)
     return convention == "qp"
-
-
-def _first_half_cell(pdfs):
-    """The probability that qp puts before the first point of the grid, before it normalises."""
-    return pdfs.density[:, 0] * (pdfs.z[1] - pdfs.z[0]) / 2
 
 
 def _nearest(grid, values):

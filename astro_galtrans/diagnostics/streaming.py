@@ -353,6 +353,6 @@ def _residual_edges():
 
 
 def _pit_edges():
-    """Edges for PIT values: 16,384 equal cells, and the first and last split logarithmically for the tails' sake."""
-    tail = np.geomspace(scores.NEAREST, 2**-14, 320)
+    """Edges for PIT values: 16,384 equal cells, and towards 0 and 1 cells of at most 5 % for the tails' sake."""
+    tail = np.geomspace(scores.NEAREST, 2**-8, 640)
     return np.union1d(np.linspace(0, 1, 2**14 + 1), np.concatenate([tail, 1 - tail]))
