@@ -289,7 +289,7 @@ def get_survey(name):
     if isinstance(name, Survey):
         return name
     if isinstance(name, Path) or str(name).endswith(".ecsv"):
-        return _parse(Path(name).read_text(encoding="utf8"), str(name))
+        return _with_curves(_parse(Path(name).read_text(encoding="utf8"), str(name)), Path(name).parent)
     known = list_surveys()
     if name in known:
         return _shipped(name)
@@ -319,6 +319,12 @@ def _parse(text, where):
         reason = f"{err.args[0]!r} is missing" if isinstance(err, KeyError) else err
         msg = f"{where} does not describe a survey: {reason}; see the user guide, or copy a file of {FOLDER}"
         raise ValueError(msg) from err
+
+
+def _with_curves(survey, folder):
+    """Survey whose filter curves, where they are files beside its own, are found from anywhere."""
+    curves = [str((folder / b.filter).resolve()) if (folder / b.filter).is_file() else b.filter for b in survey.bands]
+    return replace(survey, bands=[replace(b, filter=c) for b, c in zip(survey.bands, curves, strict=True)])
 
 
 def _band(row, pixel_scale, zeropoint):

@@ -1,5 +1,9 @@
 """The pair set on disk: the same pairs whatever the workers, resumed, and refused if it is another."""
 
+import json
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,8 +13,8 @@ pytest.importorskip("speclite")
 
 from astro_galtrans.pairstore import PairStore
 from astro_galtrans.simulate import PairSettings, simulate_pair, simulate_pairs
-from astro_galtrans.simulate.pairs import SHARD, SIGNAL
-from astro_galtrans.surveys import get_survey
+from astro_galtrans.simulate.pairs import SHARD, SIGNAL, default_scale
+from astro_galtrans.surveys import get_survey, list_surveys
 
 SETTINGS = PairSettings(seed=5, size=16)
 
@@ -58,3 +62,80 @@ def test_other_settings_are_refused(pairs):
 def test_not_a_pair_set(tmp_path):
     with pytest.raises(FileNotFoundError, match="is not a set of pairs"):
         PairStore(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "scale"),
+    [
+        ("sdss", "cfhtls-wide", 2),
+        ("cfhtls-wide", "sdss", 1),
+        ("sdss", "sdss", 1),
+        ("hsc-wide", "lsst-10yr", 1),
+        ("euclid-nisp", "euclid-vis", 3),
+        ("sdss", "euclid-vis", 4),
+        ("sdss", "hst-acs-cosmos", 4),  # no finer than that
+        ("panstarrs", "sdss", 1),
+    ],
+)
+def test_scale_of_a_pair(source, target, scale):
+    settings = PairSettings(source, target)
+    assert settings.scale == default_scale(source, target) == scale
+    assert settings.target_pixel_scale == get_survey(source).pixel_scale / scale
+
+
+@pytest.mark.parametrize("name", list_surveys())
+def test_default_stamps_and_seeing(name):
+    settings = PairSettings(name, name)
+    assert 64 <= settings.size <= 128
+    assert settings.size % 16 == 0
+    assert settings.seeing_spread == (0.02 if name.startswith(("hst", "euclid")) else 0.13)
+
+
+def test_some_bands_in_and_out():
+    settings = PairSettings("decals", "hsc-wide", size=16, source_bands="z,g", target_bands=["i"])
+    assert [survey.band_names for survey in settings.surveys] == [("g", "z"), ("i",)]
+    source, target, clean, truth = simulate_pair(settings, 0)
+    assert (source.shape, target.shape, clean.shape) == ((2, 16, 16), (1, 32, 32), (1, 32, 32))
+    assert {name for name in truth if name.startswith(("mag", "fwhm"))} == {
+        "mag_decals_g", "mag_decals_z", "mag_hsc-wide_i", "fwhm_g", "fwhm_z",
+    }  # fmt: skip
+    assert PairSettings.from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
+
+
+def test_settings_without_bands_read_as_before():
+    # sets of earlier versions name no bands
+    assert "source_bands" not in PairSettings().to_dict()
+    assert PairSettings.from_dict({"source": "sdss", "target": "cfhtls-wide", "scale": 2, "size": 64}) == PairSettings()
+
+
+def test_a_survey_of_the_users(tmp_path):
+    mine = replace(get_survey("sdss").select("r"), name="mine", pixel_scale=0.3)
+    settings = PairSettings("sdss", mine, size=16)
+    assert settings.scale == 1
+    assert PairSettings.from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
+    pairs = simulate_pairs(tmp_path, 1, PairSettings("sdss", mine, size=8, kind="blank"), workers=1, progress=False)
+    assert pairs.header.target == mine
+    assert "mag_mine_r" in pairs.table.colnames
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"scale": 5}, "scale must be one of 1, 2, ... 4, got 5"),
+        ({"size": 33}, r"size must be one of 8, 10, ... 2048, got 33"),
+        ({"target_bands": "y"}, "'cfhtls-wide' has no band 'y'"),
+        ({"source": "sds"}, "unknown survey 'sds'"),
+    ],
+)
+def test_impossible_settings(options, message):
+    with pytest.raises(ValueError, match=message):
+        PairSettings(**options)
+
+
+def test_what_simulations_need():
+    band = get_survey("sdss")["r"]
+    with pytest.raises(ValueError, match="'mine' has no sky_rms for r"):
+        PairSettings("sdss", replace(get_survey("sdss"), name="mine", bands=(replace(band, sky_rms=math.nan),)))
+    curveless = replace(get_survey("sdss"), name="mine", bands=(replace(band, filter=""),))
+    with pytest.raises(ValueError, match="'mine' has no filter curve for r"):
+        simulate_pair(PairSettings("sdss", curveless, size=16, kind="star"), 0)

@@ -11,7 +11,7 @@ from astropy.stats import mad_std, sigma_clipped_stats  # noqa: E402
 
 from astro_galtrans.simulate.population import Profile, Scene  # noqa: E402
 from astro_galtrans.simulate.render import Seeing, draw_seeing, render_pair  # noqa: E402
-from astro_galtrans.surveys import get_survey  # noqa: E402
+from astro_galtrans.surveys import Band, Survey, get_survey  # noqa: E402
 from helpers import shared_data  # noqa: E402
 
 SURVEYS = "sdss", "cfhtls-wide"
@@ -50,6 +50,61 @@ def test_target_on_coarse_pixels(scene):
     for image, seen in zip((source, target), seeing, strict=True):
         expected = reference(seen, 0.396, 48, 22.5)
         assert np.abs(image[2] - expected).max() < 2e-3 * expected.max()
+
+
+FINE = Survey("wfc3-uvis", "fine pixels", 0.04, "nJy", 31.4, (Band("F606W", 0.07, 1.0),))
+
+
+@pytest.mark.parametrize(
+    ("ends", "scale", "size"),
+    [
+        (("sdss", "euclid-vis"), 4, 32),  # PSFs of 1 and 0.16 arcsec
+        (("euclid-vis", FINE), 2, 64),  # pixels of 0.04 arcsec
+        ((FINE, "sdss"), 1, 96),  # from 0.07 to 1 arcsec
+        (("cfhtls-wide", "sdss"), 1, 48),
+        (("euclid-nisp", "hst-wfc3-candels"), 4, 32),
+    ],
+)
+def test_any_pair_as_galsim_draws_it(ends, scale, size):
+    surveys = [get_survey(end).select([get_survey(end).band_names[0]]) for end in ends]
+    magnitudes = np.full(2, 20.0)
+    profiles = [Profile(1.0, 0.3, 0.2, 0.1, 0.3, -0.2, magnitudes), Profile(4.0, 0.2, 0.0, 0.1, 0.3, -0.2, magnitudes)]
+    scene = Scene("galaxy", profiles, [(0.7, 0.8, magnitudes)])
+    seeings = [Seeing(3.2, (survey.bands[0].fwhm,), 0.02, 0.01) for survey in surveys]
+    images = render_pair(scene, None, surveys, seeings, size, scale, noise=False)[:2]
+    pixels = surveys[0].pixel_scale, surveys[0].pixel_scale / scale
+    for image, survey, seeing, pixel in zip(images, surveys, seeings, pixels, strict=True):
+        psf = galsim.Moffat(3.2, fwhm=seeing.fwhm[0]).shear(g1=0.02, g2=0.01)
+        disc = galsim.Sersic(1, half_light_radius=0.3).shear(g1=0.2, g2=0.1).shift(0.3, -0.2)
+        bulge = galsim.Sersic(4, half_light_radius=0.2).shear(g1=0.0, g2=0.1).shift(0.3, -0.2)
+        sky = galsim.Convolve(disc + bulge + galsim.DeltaFunction().shift(0.7, 0.8), psf)
+        expected = (sky * 10 ** (-0.4 * (20 - survey.zeropoint))).drawImage(
+            nx=image.shape[-1], ny=image.shape[-1], scale=pixel
+        )
+        assert image.shape[0] == 1
+        assert np.abs(image[0] - expected.array).max() < 1e-3 * expected.array.max()
+        assert image.sum() == pytest.approx(expected.array.sum(), rel=2e-3)
+
+
+def test_unknown_electrons_mean_no_photon_noise(rng):
+    star = Scene("star", points=[(0.02, 0.02, np.full(2, 15.0))])
+    seeings = [Seeing(3.5, (0.07,))] * 2
+    clean = render_pair(star, None, (FINE, FINE), seeings, 32, 1, noise=False)[0]
+    noisy = render_pair(star, rng, (FINE, FINE), seeings, 32, 1)[0]
+    assert (noisy - clean).std() == pytest.approx(1.0, rel=0.1)
+
+
+@pytest.mark.parametrize("name", ["hsc-wide", "lsst-10yr"])
+def test_depth_in_simulated_images(name, rng):
+    """A star of the published depth is five sigma in simulated noise, weighted with the PSF as it is drawn."""
+    survey = get_survey(name)
+    magnitudes = np.array([band.depth for band in survey.bands])
+    at = survey.pixel_scale / 2
+    star = Scene("star", points=[(at, at, np.concatenate([magnitudes, magnitudes]))])
+    seeings = [draw_seeing(rng, survey, 0)] * 2
+    flux = render_pair(star, None, (survey, survey), seeings, 64, 1, noise=False)[0].astype(float)
+    signal_to_noise = np.sqrt((flux**2).sum(axis=(1, 2))) / survey.sky_rms()
+    np.testing.assert_allclose(signal_to_noise, 5, rtol=0.05)  # the pixel makes the PSF a little wider
 
 
 @pytest.mark.parametrize("scale", [1, 3, 4])
