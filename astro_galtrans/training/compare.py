@@ -190,5 +190,5 @@ def _excess(pairs, index):
     typical = pairs.header.target.sky_rms(pairs.header.target_pixel_scale) ** 2
     if variance is None:
         return np.zeros((len(typical), 1, 1))
-    variance = np.where(np.isfinite(variance), variance, np.nan)
-    return (np.nanquantile(variance, 0.25, axis=(1, 2)) - typical)[:, None, None]
+    sky = [np.quantile(plane[np.isfinite(plane)], 0.25) if np.isfinite(plane).any() else np.nan for plane in variance]
+    return np.nan_to_num(np.array(sky) - typical)[:, None, None]
