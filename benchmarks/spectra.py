@@ -2,7 +2,7 @@
 Redshifts of spectra of known redshift, further away and fainter: how many are right, and how many of those not flagged.
 
 Each SDSS spectrum in FOLDER (``spec-*.fits``, whose redshift SDSS measured) is moved to a higher redshift on its own
-grid of wavelengths, dimmed, and given noise of the shape that its own errors have (large where the night sky is bright),
+grid of wavelengths, dimmed, and given noise of the shape that its own errors have (large where the night sky is bright)
 to a given median signal-to-noise per pixel. What a redshift brings in from below 3800 Angstrom was not observed and is
 masked: the [OII] line, which real spectra show there, is missing, and the table is on the careful side.
 
@@ -23,7 +23,7 @@ from specutils import Spectrum
 from astro_galtrans.diagnostics import spectra
 
 REDSHIFTS = 0.05, 0.15, 0.3, 0.45, 0.6
-SIGNAL_TO_NOISE = 1, 2, 4, 8
+SIGNAL_TO_NOISE = 0.5, 1, 2, 4
 #: 1000 km/s: further off, a redshift is wrong.
 TOLERANCE = 1 / 300
 
@@ -82,7 +82,7 @@ def measure_all(originals, realisations):
                     found = spectra.redshift(degrade(spectrum, z_old, z, ratio, rng))
                     rows.append((z, ratio, number, found.z, found.uncertainty, int(found.flag), found.margin,
                                  found.delta_chi2, found.r, time.process_time() - start))  # fmt: skip
-    names = "z ratio number found uncertainty flag margin gain r seconds".split()
+    names = ["z", "ratio", "number", "found", "uncertainty", "flag", "margin", "gain", "r", "seconds"]
     return np.array(rows, dtype=[(name, float) for name in names])
 
 

@@ -22,7 +22,7 @@ __all__ = ["STEP", "Basis", "chi2_gain", "correlate", "non_negative", "smooth_ba
 
 #: Step of the grid in log10(wavelength): a pixel of SDSS, 69 km/s.
 STEP = 1e-4
-#: Distance between the knots of the continuum in log10(wavelength): what is narrower than a tenth of the wavelength stays.
+#: Distance between the continuum's knots in log10(wavelength): what is narrower than a tenth of the wavelength stays.
 KNOT_DISTANCE = 0.04
 #: Coordinate descent: sweeps in a round, and rounds at most.
 SWEEPS, ROUNDS = 10, 40

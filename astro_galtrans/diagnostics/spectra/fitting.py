@@ -10,6 +10,8 @@ __all__ = ["ExactFit", "Scan", "separate_peaks"]
 
 #: Two peaks nearer to each other than this in log10(1 + z) are one: 1000 km/s.
 PEAK_DISTANCE = 1.45e-3
+#: Where to fit again, in steps of the scan from the best so far: round by round.
+REFINEMENT = (-1.8, -1.2, -0.6, 0.0, 0.6, 1.2, 1.8), (-0.3, -0.15, 0.0, 0.15, 0.3)
 #: How far from its middle (log10) the correlation is read for Tonry & Davis' ratio: 34,000 km/s to either side.
 RATIO_REACH = 0.05
 
@@ -145,7 +147,7 @@ class ExactFit:
         amplitudes = non_negative(matrix, vector, power)
         return chi2_gain(matrix, vector, amplitudes), amplitudes
 
-    def refine(self, templates, z, reach=1.5, points=9):
+    def refine(self, templates, z):
         """
         Place a peak to a fraction of a pixel.
 
@@ -154,35 +156,33 @@ class ExactFit:
         templates : `~astro_galtrans.diagnostics.spectra.templates.Mixture`
         z : float
             Where the scan has the peak.
-        reach : float, optional
-            How far to look to either side (steps of the scan).
-        points : int, optional
-            Fits per round.
 
         Returns
         -------
         z, width, gain : float
             The peak's redshift, the change of redshift that raises chi-squared by 1, and what it takes off chi-squared.
+            A width of infinity says that there is no peak: chi-squared rises to one side of ``z``.
         """
-        half = reach * STEP
-        centre = np.log10(1 + z)
-        for _ in range(3):
-            grid = centre + np.linspace(-half, half, points)
+        place = np.log10(1 + z)
+        for offsets in REFINEMENT:
+            grid = place + np.array(offsets) * STEP
             gain, _amplitudes = self(templates, 10**grid - 1)
-            best = int(np.clip(np.argmax(gain), 1, points - 2))
-            centre, spacing = grid[best], grid[1] - grid[0]
-            half = max(1.5 * spacing, 0.1 * STEP)
-        left, middle, right = gain[best - 1 : best + 2]
-        curvature = 2 * middle - left - right
-        if not curvature > 0:
-            return 10**centre - 1, np.inf, float(middle)
-        offset = np.clip(0.5 * (right - left) / curvature, -1, 1)
-        top = middle + 0.25 * (right - left) * offset
-        per_log = np.log(10) * 10 ** (centre + offset * spacing)
-        return 10 ** (centre + offset * spacing) - 1, per_log * spacing * np.sqrt(2 / curvature), float(top)
+            best = int(np.clip(np.argmax(gain), 1, len(grid) - 2))
+            place, width, top = _vertex(grid[best - 1 : best + 2], gain[best - 1 : best + 2])
+        return 10**place - 1, np.log(10) * 10**place * width, top
 
     def model(self, templates, amplitudes, z):
         """Return continuum plus templates, and the continuum alone, at the pixels."""
         lines = amplitudes @ templates(self.log_wavelength - np.log10(1 + z))
         continuum = self.basis.functions.T @ self.basis.project(self.data.flux - lines)
         return continuum + lines, continuum
+
+
+def _vertex(x, y):
+    """Top of the parabola through three equidistant points: where, how far from there it is lower by 1, how high."""
+    curvature = 2 * y[1] - y[0] - y[2]
+    if not curvature > 0:
+        return x[np.argmax(y)], np.inf, float(y.max())
+    offset = np.clip(0.5 * (y[2] - y[0]) / curvature, -1, 1)
+    height = y[1] + 0.25 * (y[2] - y[0]) * offset
+    return x[1] + offset * (x[1] - x[0]), (x[1] - x[0]) * np.sqrt(2 / curvature), float(height)

@@ -16,7 +16,7 @@ __all__ = ["redshift"]
 #: Standard deviations of emission lines to try (km/s); the first is used for the scan.
 DISPERSIONS = (120.0, 70.0, 220.0)
 #: Peaks that are refined.
-PEAKS = 5
+PEAKS = 4
 #: A peak takes less than this off chi-squared: noise alone may do it.
 LEAST_GAIN = 30.0
 #: The best of two peaks is not told from the other by less than this.
@@ -28,8 +28,8 @@ def redshift(spectrum, *, z_range=(-0.01, 1.2), templates=None, medium="auto"):
     Measure the redshift of a galaxy from its spectrum.
 
     The spectrum is modelled as a mixture of templates over a smooth free continuum; chi-squared is scanned over all
-    redshifts by weighted cross-correlation (`astro_galtrans.diagnostics.spectra.correlation`), and its highest peaks are
-    fitted again on the pixels as they are.
+    redshifts by weighted cross-correlation (Tonry & Davis 1979, AJ 84, 1511, as generalised in
+    `astro_galtrans.diagnostics.spectra.correlation`), and its highest peaks are fitted again on the pixels themselves.
 
     Parameters
     ----------
@@ -88,8 +88,8 @@ def _covered(data, templates, z_range):
     if kept.sum() < FEWEST_PIXELS:
         msg = (
             f"the templates cover {low:.0f} to {high:.0f} Angstrom at all redshifts from {z_range[0]:g} to "
-            f"{z_range[1]:g}; the spectrum, {data.wavelength[0]:.0f} to {data.wavelength[-1]:.0f}, has only {kept.sum()} "
-            "pixels there"
+            f"{z_range[1]:g}; the spectrum, {data.wavelength[0]:.0f} to {data.wavelength[-1]:.0f}, has only "
+            f"{kept.sum()} pixels there"
         )
         raise ValueError(msg)
     return replace(data, wavelength=data.wavelength[kept], flux=data.flux[kept], ivar=data.ivar[kept])
@@ -97,12 +97,14 @@ def _covered(data, templates, z_range):
 
 def _refined_peaks(scan, exact, mixtures):
     """The mixture that fits the best peak best, and the peaks under it: rows of z, width, gain, best first."""
-    candidates = separate_peaks(scan, PEAKS)
-    first = np.array([exact.refine(mixtures[0], z) for z in candidates])
-    best = first[np.argmax(first[:, 2]), 0]
-    mixture = max(mixtures, key=lambda m: exact(m, [best])[0][0])
-    peaks = first if mixture is mixtures[0] else np.array([exact.refine(mixture, z) for z in candidates])
-    return mixture, peaks[np.argsort(peaks[:, 2])[::-1]]
+    peaks = _refined(exact, mixtures[0], separate_peaks(scan, PEAKS))
+    mixture = max(mixtures, key=lambda mixture: exact(mixture, peaks[:1, 0])[0][0])
+    return mixture, peaks if mixture is mixtures[0] else _refined(exact, mixture, peaks[:, 0])
+
+
+def _refined(exact, mixture, redshifts):
+    peaks = np.array([exact.refine(mixture, z) for z in redshifts])
+    return peaks[np.argsort(peaks[:, 2])[::-1]]
 
 
 def _result(data, scan, exact, mixture, peaks, z_range):

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import astropy.units as u
 import numpy as np
-from astropy.nddata import InverseVariance
 
 __all__ = ["Samples", "air_to_vacuum", "samples"]
 
@@ -13,6 +12,8 @@ FLUX = u.Unit("1e-17 erg / (s cm2 Angstrom)")
 #: Fewer usable pixels, or a shorter range in ln(wavelength), say nothing about a redshift.
 FEWEST_PIXELS = 50
 SHORTEST_RANGE = 0.02
+#: Power of the flux that each kind of uncertainty is.
+POWERS = {"std": 1, "var": 2, "ivar": -2}
 AIR_LIMIT = 2000.0  # Angstrom: shorter wavelengths are in vacuum by convention
 
 
@@ -90,7 +91,7 @@ def _arm(spectrum, medium):
     if medium == "air":
         wavelength = air_to_vacuum(wavelength)
     order = np.argsort(wavelength[good], kind="stable")
-    wavelength, flux, ivar = (x[good][order] for x in (wavelength, flux, ivar))
+    wavelength, flux, ivar = (values[good][order] for values in (wavelength, flux, ivar))
     return Samples(wavelength, flux, ivar, unit, medium, noise, len(good))
 
 
@@ -130,13 +131,17 @@ def _flux(spectrum, wavelength):
 def _inverse_variance(spectrum, flux, wavelength, unit, good):
     if spectrum.uncertainty is None:
         return np.full(flux.shape, 1 / _scatter(flux[good]) ** 2 if good.sum() > 4 else 0.0), "estimated"
-    ivar = spectrum.uncertainty.represent_as(InverseVariance)
-    native = spectrum.flux.unit
-    scale = np.ones_like(flux)
+    kind = spectrum.uncertainty.uncertainty_type
+    if kind not in POWERS:
+        msg = f"uncertainties of type {kind!r} are not understood; those known are {', '.join(POWERS)}"
+        raise ValueError(msg)
+    native, given = spectrum.flux.unit, spectrum.uncertainty.unit
+    ratio = 1.0 if given is None else given.to(native ** POWERS[kind])
+    with np.errstate(divide="ignore", invalid="ignore"):  # no uncertainty makes a pixel unusable
+        ivar = (np.asarray(spectrum.uncertainty.array, dtype=float) * ratio) ** (-2 / POWERS[kind])
     if unit != native:
-        scale = (1 * native).to_value(unit, u.spectral_density(wavelength * u.AA))
-    ratio = 1.0 if ivar.unit is None else ivar.unit.to(native**-2)
-    return np.asarray(ivar.array, dtype=float) * ratio / scale**2, "given"
+        ivar = ivar / (1 * native).to_value(unit, u.spectral_density(wavelength * u.AA)) ** 2
+    return ivar, "given"
 
 
 def _scatter(flux):

@@ -1,0 +1,244 @@
+"""A catalogue of spectroscopic redshifts from files of spectra."""
+
+import os
+import time
+import warnings
+from pathlib import Path
+
+import astropy.units as u
+import numpy as np
+from astropy.coordinates import SkyCoord, search_around_sky
+from astropy.table import QTable
+from tqdm.auto import tqdm
+
+from astro_galtrans.exceptions import GaltransWarning
+
+from .measure import redshift
+from .reading import READER_ERRORS, read
+from .result import Flag
+
+__all__ = ["catalogue", "find_spectra", "match"]
+
+#: Ends of names of files that are taken from a folder.
+SUFFIXES = tuple(f".{kind}{packed}" for kind in ("fits", "fit") for packed in ("", ".gz", ".fz", ".bz2"))
+#: Seconds between two writings of an unfinished catalogue.
+PATIENCE = 30.0
+COLUMNS = {
+    "file": ("U1", None, "file of the spectrum"),
+    "object": ("U1", None, "name or row in the file; empty if it is alone"),
+    "ra": (float, u.deg, "position from the file; NaN if it has none"),
+    "dec": (float, u.deg, "position from the file; NaN if it has none"),
+    "z_spec": (float, None, "redshift, where nothing speaks against it; NaN elsewhere"),
+    "z_err": (float, None, "its uncertainty, 1 sigma"),
+    "z": (float, None, "best redshift, whatever its quality"),
+    "flag": (int, None, "sum of: " + ", ".join(f"{flag.value} {flag.name}" for flag in Flag)),
+    "template": ("U1", None, "leading templates"),
+    "kind": ("U1", None, "absorption, emission, or both"),
+    "sn": (float, None, "median signal-to-noise per pixel"),
+    "delta_chi2": (float, None, "chi-squared gained over a smooth continuum"),
+    "margin": (float, None, "chi-squared gained over the second peak"),
+    "r": (float, None, "ratio of Tonry & Davis (1979)"),
+    "reduced_chi2": (float, None, "of the best fit"),
+    "medium": ("U1", None, "what wavelengths refer to"),
+    "note": ("U1", None, "why there is no redshift"),
+}
+#: Columns that are attributes of a `RedshiftResult` of the same name.
+SAME_NAME = "z", "template", "kind", "delta_chi2", "margin", "r", "reduced_chi2", "medium"
+
+
+def catalogue(files, output=None, *, z_range=(-0.01, 1.2), medium="auto", file_format=None, progress=True):
+    """
+    Measure the redshifts of all spectra in some files.
+
+    Parameters
+    ----------
+    files : path-like or list of path-like
+        Files, and folders for the FITS files in them.
+    output : path-like, optional
+        ECSV file for the catalogue. It is written as the work goes on, whole each time, and files that it holds already
+        are not measured again, so that an interrupted run can be repeated.
+    z_range, medium : optional
+        As for `redshift`.
+    file_format : str, optional
+        As for `read`.
+    progress : bool, optional
+        Show a progress bar on a terminal.
+
+    Returns
+    -------
+    `~astropy.table.QTable`
+        One row per spectrum; the columns have descriptions. Spectra that could not be measured have the flag
+        `Flag.UNREADABLE` and a note.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file or folder does not exist, or a folder has no FITS file.
+    ValueError
+        If ``output`` holds redshifts measured with other settings.
+    """
+    settings = {"z_range": [float(z) for z in z_range], "medium": medium}
+    paths = find_spectra(files)
+    rows = _earlier(output, settings)
+    done = {row["file"] for row in rows}
+    todo = [path for path in paths if str(path) not in done]
+    try:
+        _measure_all(rows, todo, output, settings, file_format, progress)
+    finally:
+        if output is not None and rows:
+            _write(_table(rows, settings), output)
+    table = _table(rows, settings)
+    _report(table)
+    return table
+
+
+def find_spectra(files):
+    """
+    List files, and the FITS files in folders.
+
+    Parameters
+    ----------
+    files : path-like or list of path-like
+
+    Returns
+    -------
+    list of `pathlib.Path`
+        In the order given, those of a folder sorted; none twice.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file or folder does not exist, or a folder has no FITS file.
+    """
+    items = [files] if isinstance(files, str | os.PathLike) else list(files)
+    found = {}
+    for item in map(Path, items):
+        inside = sorted(p for p in item.iterdir() if p.name.lower().endswith(SUFFIXES)) if item.is_dir() else [item]
+        if not inside or not inside[0].exists():
+            msg = f"{item} holds no FITS file" if item.is_dir() else f"there is no file {item}"
+            raise FileNotFoundError(msg)
+        found |= dict.fromkeys(inside)
+    return list(found)
+
+
+def _measure_all(rows, paths, output, settings, file_format, progress):
+    written = time.monotonic()
+    for path in tqdm(paths, unit="file", disable=None if progress else True):
+        rows.extend(_measure_file(path, settings, file_format))
+        if output is not None and time.monotonic() - written > PATIENCE:
+            _write(_table(rows, settings), output)
+            written = time.monotonic()
+
+
+def _measure_file(path, settings, file_format):
+    """Rows of one file; they are added together, so that a file is never half done."""
+    try:
+        targets = read(path, file_format)
+    except ValueError as err:
+        return [_failed(path, "", np.nan, np.nan, err)]
+    return [_measure(target, settings) for target in targets]
+
+
+def _measure(target, settings):
+    try:
+        found = redshift(list(target.arms), z_range=settings["z_range"], medium=settings["medium"])
+    except READER_ERRORS as err:
+        return _failed(target.file, target.name, target.ra, target.dec, err)
+    return {
+        "file": target.file,
+        "object": target.name,
+        "ra": target.ra,
+        "dec": target.dec,
+        "z_spec": found.z if found.flag == 0 else np.nan,
+        "z_err": found.uncertainty,
+        "flag": int(found.flag),
+        "sn": found.signal_to_noise,
+        "note": "",
+    } | {name: getattr(found, name) for name in SAME_NAME}
+
+
+def _failed(file, name, ra, dec, err):
+    row = {name: np.nan if kind is float else "" for name, (kind, _unit, _text) in COLUMNS.items()}
+    said = " ".join(str(err).split())
+    return row | {"file": str(file), "object": name, "ra": ra, "dec": dec, "flag": int(Flag.UNREADABLE), "note": said}
+
+
+def _table(rows, settings):
+    table = QTable(meta={"settings": settings})
+    for name, (kind, unit, text) in COLUMNS.items():
+        values = np.array([row[name] for row in rows], dtype=None if kind == "U1" and rows else kind)
+        table[name] = values if unit is None else values * unit
+        table[name].info.description = text
+    return table
+
+
+def _write(table, output):
+    """Write beside, and rename: the file is whole at every moment."""
+    output = Path(output)
+    beside = output.with_name(f".{output.name}.part")
+    table.write(beside, format="ascii.ecsv", overwrite=True)
+    beside.replace(output)
+
+
+def _earlier(output, settings):
+    """Rows of an unfinished catalogue."""
+    if output is None or not Path(output).exists():
+        return []
+    table = QTable.read(output, format="ascii.ecsv")
+    if table.meta.get("settings") != settings or set(table.colnames) != set(COLUMNS):
+        earlier = table.meta.get("settings")
+        msg = f"{output} holds redshifts measured with {earlier}, not {settings}; choose another file"
+        raise ValueError(msg)
+    return [{name: _plain(row[name], kind) for name, (kind, _u, _t) in COLUMNS.items()} for row in table.filled("")]
+
+
+def _plain(value, kind):
+    return str(value) if kind == "U1" else kind(getattr(value, "value", value))
+
+
+def _report(table):
+    failed = table[(table["flag"] & Flag.UNREADABLE) != 0]
+    if len(failed):
+        names = "; ".join(str(note) for note in failed["note"][:3])
+        more = f"; and {len(failed) - 3} more" if len(failed) > 3 else ""
+        msg = f"{len(failed)} of {len(table)} spectra could not be measured: {names}{more}"
+        warnings.warn(msg, GaltransWarning, stacklevel=3)
+
+
+def match(table, spectra, radius=1.0 * u.arcsec, *, ra="ra", dec="dec"):
+    """
+    Add spectroscopic redshifts to a table of galaxies, by position.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`
+        With columns of right ascension and declination (degrees if they have no unit).
+    spectra : `~astropy.table.QTable`
+        What `catalogue` returns.
+    radius : `~astropy.units.Quantity`, optional
+        Greatest distance on the sky. Of several spectra within it that of least flag counts, then of least uncertainty.
+    ra, dec : str, optional
+        Names of the columns of ``table``.
+
+    Returns
+    -------
+    `~astropy.table.Table`
+        Copy of ``table`` with columns ``z_spec``, ``z_err`` (NaN without a spectrum, or with a flagged one), ``z_flag``
+        (-1 without a spectrum) and ``spectrum`` (the file).
+    """
+    result = table.copy()
+    best = np.full(len(table), -1)
+    positions = SkyCoord(u.Quantity(table[ra], u.deg), u.Quantity(table[dec], u.deg))
+    known = np.flatnonzero(np.isfinite(spectra["ra"]) & np.isfinite(spectra["dec"]) & np.isfinite(spectra["z"]))
+    if len(known) and len(table):
+        there = SkyCoord(spectra["ra"][known], spectra["dec"][known])
+        ours, theirs, _distance, _ = search_around_sky(positions, there, radius)
+        order = np.lexsort((spectra["z_err"][known[theirs]], spectra["flag"][known[theirs]]))[::-1]
+        best[ours[order]] = known[theirs[order]]  # the last one written is the best one
+    seen = best >= 0
+    clear = seen & (np.asarray(spectra["flag"])[best] == 0)
+    for name in ("z_spec", "z_err"):
+        result[name] = np.where(clear, np.asarray(spectra[name], dtype=float)[best], np.nan)
+    result["z_flag"] = np.where(seen, np.asarray(spectra["flag"])[best], -1)
+    result["spectrum"] = np.where(seen, np.asarray(spectra["file"], dtype=str)[best], "")
+    return result

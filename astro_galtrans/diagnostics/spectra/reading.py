@@ -1,0 +1,159 @@
+"""Files of spectra, one or many to a file, through the readers of specutils."""
+
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+from astropy.io.registry import IORegistryError
+from astropy.utils.exceptions import AstropyWarning
+
+__all__ = ["Target", "read"]
+
+#: What the readers raise at files that are not what they expect.
+READER_ERRORS = (ValueError, TypeError, LookupError, OSError, ArithmeticError, AttributeError, IORegistryError)
+#: Header cards with the position of the target; in SDSS files RA and DEC are those of the plate.
+POSITION_CARDS = (("PLUG_RA", "PLUG_DEC"), ("RA_TARG", "DEC_TARG"), ("RA_OBJ", "DEC_OBJ"), ("RA", "DEC"))
+#: Bits of SDSS' ``and_mask`` that condemn a pixel: FULLREJECT, NOSKY, BRIGHTSKY, NODATA, BADFLUXFACTOR, BADSKYCHI.
+#: Others speak of the fibre as a whole, or of what the error accounts for.
+SDSS_BAD = sum(1 << bit for bit in (18, 22, 23, 24, 26, 27))
+
+
+@dataclass(frozen=True)
+class Target:
+    """One object of a file of spectra."""
+
+    file: str
+    name: str  #: what the file calls it, or the number of its row; empty if it is alone
+    ra: float  #: degrees, NaN if unknown
+    dec: float  #: degrees, NaN if unknown
+    arms: tuple = field(repr=False)  #: its `specutils.Spectrum`, or several: those of a spectrograph's arms
+
+
+def read(path, file_format=None):
+    """
+    Read a file of spectra.
+
+    Parameters
+    ----------
+    path : path-like
+        SDSS ``spec-*.fits``, DESI ``coadd-*.fits`` or ``spectra-*.fits``, or whatever specutils reads.
+    file_format : str, optional
+        Name of the reader, as ``Spectrum.read.list_formats()`` has them; by default the file's content decides.
+
+    Returns
+    -------
+    list of `Target`
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is damaged, or no reader takes it; the message names the file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        msg = f"there is no file {path}"
+        raise FileNotFoundError(msg)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AstropyWarning)  # every reader in turn says how the file is not its own
+            _check_whole(path)
+            return _targets(path, _open(path, file_format))
+    except READER_ERRORS as err:
+        reason = (str(err).strip() or "no reason given").splitlines()[0]
+        msg = f"{path} cannot be read as a spectrum ({type(err).__name__}: {reason})"
+        raise ValueError(msg) from err
+
+
+def _check_whole(path):
+    """Readers fail on files cut short in ways that do not say so."""
+    with path.open("rb") as file:
+        if file.read(6) != b"SIMPLE":
+            return  # not FITS, or compressed
+    with fits.open(path) as hdus:
+        last = hdus[len(hdus) - 1].fileinfo()
+        end, size = last["datLoc"] + last["datSpan"], path.stat().st_size
+    if end > size:
+        msg = f"the file is cut short: {size} of {end} bytes"
+        raise OSError(msg)
+
+
+def _open(path, file_format):
+    """Some formats are registered for one spectrum, some for lists."""
+    from specutils import Spectrum, SpectrumList
+
+    try:
+        return Spectrum.read(str(path), format=file_format)
+    except IORegistryError:
+        return SpectrumList.read(str(path), format=file_format)
+
+
+def _targets(path, found):
+    spectra = list(found) if isinstance(found, list) else [found]
+    if not spectra:
+        msg = "it holds no spectrum"
+        raise ValueError(msg)
+    if "fibermap" in spectra[0].meta:
+        return _desi_targets(path, spectra)
+    rows = [row for spectrum in spectra for row in _rows(spectrum)]
+    rows = [_sdss_mask(path, row) for row in rows] if len(rows) == 1 else rows
+    names = [""] if len(rows) == 1 else [str(number) for number in range(len(rows))]
+    return [Target(str(path), name, *_position(row.meta), (row,)) for name, row in zip(names, rows, strict=True)]
+
+
+def _rows(spectrum):
+    return [spectrum] if spectrum.flux.ndim == 1 else [spectrum[i] for i in range(spectrum.flux.shape[0])]
+
+
+def _desi_targets(path, arms):
+    """DESI files have a spectrum of each arm for every row of the fibre map."""
+    fibres = arms[0].meta["fibermap"]
+    return [
+        Target(
+            str(path),
+            str(fibres["TARGETID"][i]),
+            float(fibres["TARGET_RA"][i]),
+            float(fibres["TARGET_DEC"][i]),
+            tuple(_row(arm, i) for arm in arms),
+        )
+        for i in range(len(fibres))
+    ]
+
+
+def _row(arm, i):
+    """One row without the tables of the whole file, which every row would copy."""
+    from specutils import Spectrum
+
+    return Spectrum(
+        flux=arm.flux[i],
+        spectral_axis=arm.spectral_axis,
+        uncertainty=arm.uncertainty[i] if arm.uncertainty is not None else None,
+        mask=arm.mask[i] if arm.mask is not None else None,
+        meta={"header": {"VACUUM": True}},  # DESI's wavelengths are
+    )
+
+
+def _position(meta):
+    header = meta.get("header") or {}
+    for cards in POSITION_CARDS:
+        try:
+            return tuple(float(header[card]) for card in cards)
+        except (KeyError, ValueError, TypeError):
+            continue  # absent, or in hours, minutes and seconds
+    return np.nan, np.nan
+
+
+def _sdss_mask(path, spectrum):
+    """Specutils masks every pixel with any bit of SDSS' mask set, at times half a good spectrum."""
+    header = spectrum.meta.get("header") or {}
+    if spectrum.mask is None or str(header.get("TELESCOP", "")).strip() != "SDSS 2.5-M":
+        return spectrum
+    with fits.open(path) as hdus:
+        columns = getattr(hdus[1], "columns", None)
+        if columns is None or "and_mask" not in columns.names or len(hdus[1].data) != len(spectrum.mask):
+            return spectrum
+        spectrum.mask = (hdus[1].data["and_mask"] & SDSS_BAD) != 0
+    return spectrum
