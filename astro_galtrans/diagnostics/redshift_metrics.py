@@ -107,13 +107,13 @@ def pdf_metrics(pdfs, z_spec, *, prior=None, floor=0.0, convention="exact", resa
     ``zero_density``, the share of galaxies whose PDF is zero at the true redshift; and, with a prior, ``information``
     in nats. See `~astro_galtrans.diagnostics.scores` for definitions.
 
-    A galaxy with zero density makes the mean information -inf unless a floor is set. PIT values are kept
-    ``2**-53`` from 0 and 1, where double precision ends, or it would make the Anderson-Darling statistic infinite too.
+    A galaxy with zero density makes the mean information -inf unless a floor is set. PIT values are kept ``1e-12`` from
+    0 and 1, or it would make the Anderson-Darling statistic infinite too.
 
-    The intervals of the three PIT statistics are those of resamples, which scatter about the sample as it does about
-    the truth. They measure distances, so near perfect calibration the interval lies above the value. Calibrated PDFs
-    of N galaxies have on average, for large N, a KS statistic of 0.87 / sqrt(N), an Anderson-Darling statistic of 1
-    and a Cramer-von Mises statistic of 1/6.
+    The three PIT statistics measure distances, which a resample lengthens by its own scatter. Their intervals are
+    therefore shifted so that the median of the resamples is the value, and end at 0. Calibrated PDFs of N galaxies have
+    on average, for large N, a Kolmogorov-Smirnov statistic of 0.87 / sqrt(N), an Anderson-Darling statistic of 1 and a
+    Cramer-von Mises statistic of 1/6.
 
     Parameters
     ----------

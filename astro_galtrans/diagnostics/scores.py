@@ -17,7 +17,7 @@ import numpy as np
 
 __all__ = ["cde_loss", "crps", "every_score", "information", "pit", "scaled_residual"]
 
-NEAREST = 2.0**-53  #: how near to 0 and 1 a PIT value may come in a statistic: where double precision ends below 1
+NEAREST = 1e-12  #: how near to 0 and 1 a PIT value may come in a statistic: nearer to 1, it is the rounding of a sum
 
 CHUNK = 2048  #: rows of an [N, K] calculation at a time: temporaries stay in cache, and small
 

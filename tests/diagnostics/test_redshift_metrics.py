@@ -111,6 +111,12 @@ def test_posteriors_of_a_known_channel_are_calibrated(rng):
     assert table["zero_density"] == 0
 
 
+def test_the_interval_of_a_distance_holds_its_value(rng):
+    pdfs, z_spec, _ = channel(rng, 400)
+    for row in metrics.pdf_metrics(pdfs, z_spec, **QUICK)[:3]:
+        assert 0 <= row["low"] <= row["value"] < row["high"]
+
+
 def test_pdfs_too_narrow_are_not_calibrated_and_lose_information(rng):
     pdfs, z_spec, prior = channel(rng, 2000)
     narrow = GridPDF.normalised(pdfs.z, pdfs.density**4)
