@@ -47,7 +47,10 @@ class Judges:
         stamps, z_spec = side.view(self._train), self._z_spec[self._train]
         settings = side.imaging | self._options | {"ebv": self._reddening(self._train)}
         if self._directory is not None:
-            settings["directory"] = self._directory / f"{side.name}-{_fingerprint(stamps, z_spec, settings)}"
+            settings["directory"] = (
+                self._directory / f"{side.name}-{_fingerprint(self._make, stamps, z_spec, settings)}"
+            )
+            settings["directory"].mkdir(parents=True, exist_ok=True)
         return self._make(stamps, z_spec, **settings)
 
     def predict(self, estimator, side, rows, sample=0):
@@ -79,7 +82,6 @@ def _train_photometric(images, z_spec, *, directory=None, **settings):
         return photoz.load(path)
     estimator = photoz.train_photometric(images, z_spec, **settings)
     if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         estimator.save(path)
     return estimator
 
@@ -99,9 +101,10 @@ def _checked(estimator, side):
     return estimator
 
 
-def _fingerprint(stamps, z_spec, settings):
+def _fingerprint(make, stamps, z_spec, settings):
     """What tells one training set and its settings from another, so that an estimator of the same is found again."""
-    digest = hashlib.sha256(np.ascontiguousarray(z_spec, dtype=float).tobytes())
+    digest = hashlib.sha256(getattr(make, "__qualname__", type(make).__name__).encode())
+    digest.update(np.ascontiguousarray(z_spec, dtype=float).tobytes())
     probes = np.unique(np.linspace(0, len(stamps) - 1, PROBES).astype(int))
     digest.update(np.ascontiguousarray(stamps[probes], dtype=np.float32).tobytes())
     digest.update(json.dumps(settings, default=_plain, sort_keys=True).encode())

@@ -11,8 +11,10 @@ import numpy as np
 
 from astro_galtrans._optional import require
 
-__all__ = ["COLOURS", "LABELS", "information_bars", "metric_over_bins", "pit_histograms", "redshift_panels",
-           "stacked_pdfs", "style"]  # fmt: skip
+__all__ = [
+    "COLOURS", "LABELS", "information_bars", "magnitude_scatter", "metric_over_bins", "pit_histograms",
+    "redshift_panels", "stacked_pdfs", "style",
+]  # fmt: skip
 
 COLOURS = {
     "target": "#0072B2", "source": "#000000", "retrained": "#009E73", "plug_in": "#D55E00", "averaged": "#CC79A7",
@@ -21,7 +23,7 @@ LABELS = {
     "target": "target", "source": "source", "retrained": "retrained", "plug_in": "plug-in",
     "averaged": "plug-in, averaged",
 }  # fmt: skip
-OTHERS = "#56B4E9", "#E69F00", "#F0E442", "#999999"
+OTHERS = "#56B4E9", "#E69F00", "#999999", "#F0E442"
 MARKERS = {"target": "s", "source": "o", "retrained": "^", "plug_in": "v", "averaged": "D"}
 PANEL = 2.3  # inches
 RUNNING = 12  # bins of the running median
@@ -292,6 +294,59 @@ def information_bars(models, limits, *, n, title=None):
         if title:
             figure.suptitle(title, fontsize=9)
     return figure
+
+
+def magnitude_scatter(table, *, title=None):
+    """
+    Bias and scatter that translations add to magnitudes and colours.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`
+        The table ``scatter`` of `~astro_galtrans.diagnostics.peaks.PeakFidelity`.
+    title : str, optional
+        Above all.
+
+    Returns
+    -------
+    `matplotlib.figure.Figure`
+    """
+    kinds, quantities, models = (list(dict.fromkeys(map(str, table[n]))) for n in ("flux", "quantity", "model"))
+    with style():
+        width = PANEL * len(kinds) * max(1, len(quantities) / 8) + 0.8
+        figure, grid = _grid(2, len(kinds), size=(width, 3.9), sharex=True, sharey="row")
+        for kind, (bias, scatter) in zip(kinds, np.transpose(grid), strict=True):
+            of_kind = table[table["flux"] == kind]
+            for k, model in enumerate(models):
+                rows = of_kind[of_kind["model"] == model]
+                x = np.arange(len(rows)) + 0.12 * (k - (len(models) - 1) / 2)
+                for axes, name in ((bias, "bias"), (scatter, "scatter")):
+                    value, low, high = (_plain(rows[name + end]) for end in ("", "_low", "_high"))
+                    axes.errorbar(x, value, _bars(value, low, high), ls="", marker="os^vD<>p*"[k % 9], ms=3,
+                                  elinewidth=0.8, color=_cycle(k), label=model)  # fmt: skip
+            rows = of_kind[of_kind["model"] == models[0]]
+            edges = np.arange(len(rows) + 1) - 0.5
+            scatter.stairs(_plain(rows["sky_noise"]), edges, color="0.85", fill=True, label="sky noise of the target")
+            bias.axhline(0, color="0.6", lw=0.6, zorder=0)
+            bias.set_title(f"{kind} flux, n = {int(rows['n'][0]):,}")
+            scatter.set_xticks(range(len(quantities)), quantities, rotation=45)
+            scatter.tick_params(axis="x", length=0)
+        grid[0][0].set_ylabel("bias (mag)")
+        grid[1][0].set(ylabel="scatter (mag)", ylim=(0, None))
+        figure.legend(*grid[1][0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+        if title:
+            figure.suptitle(title, fontsize=9)
+    return figure
+
+
+def _plain(column):
+    """A column or quantity as numbers."""
+    return np.asarray(getattr(column, "value", column), dtype=float)
+
+
+def _cycle(k):
+    colours = [*COLOURS.values(), *OTHERS]
+    return colours[k % len(colours)]
 
 
 def _places(models, reading, height):

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-__all__ = ["Joined", "View", "batches", "checked_images", "named", "sample_count"]
+__all__ = ["Joined", "Middle", "View", "batches", "checked_images", "named", "sample_count"]
 
 BATCH = 256
 
@@ -88,8 +88,51 @@ class Joined:
         return images
 
 
+class Middle:
+    """
+    The middle of stamps.
+
+    Parameters
+    ----------
+    images : array-like
+        ``[N, ..., H, W]``.
+    side : int
+        Pixels along each side.
+
+    Raises
+    ------
+    ValueError
+        If the stamps are smaller, or the part is not in their middle to the pixel.
+    """
+
+    def __init__(self, images, side):
+        shape = np.shape(images[:1])
+        if any(n < side or (n - side) % 2 for n in shape[-2:]):
+            msg = f"the middle {side} x {side} pixels of stamps of {shape[-2]} x {shape[-1]} pixels cannot be taken"
+            raise ValueError(msg)
+        self._images, y, x = images, *((n - side) // 2 for n in shape[-2:])
+        self._cut = ..., slice(y, y + side), slice(x, x + side)
+        self.shape, self.ndim = (len(images), *shape[1:-2], side, side), len(shape)
+        self.dtype = np.asarray(images[:1]).dtype
+
+    def __len__(self):
+        return self.shape[0]
+
+    def __getitem__(self, rows):
+        return np.asarray(self._images[rows])[self._cut]
+
+
 def batches(images, size=BATCH):
-    """Yield a set of stamps as arrays of at most ``size`` of them."""
+    """
+    Yield a set of stamps as arrays.
+
+    Parameters
+    ----------
+    images : array-like
+        The stamps.
+    size : int, optional
+        How many at most in an array.
+    """
     for start in range(0, len(images), size):
         yield np.asarray(images[start : start + size])
 
@@ -113,6 +156,19 @@ def sample_count(images):
 def checked_images(name, images, number, bands, *, samples=False):
     """
     Check length and shape of a set of stamps.
+
+    Parameters
+    ----------
+    name : str
+        What to call it.
+    images : array-like
+        The stamps.
+    number : int
+        Of galaxies.
+    bands : sequence of str
+        Names of the bands.
+    samples : bool, optional
+        May there be an axis of samples?
 
     Raises
     ------
