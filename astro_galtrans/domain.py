@@ -18,7 +18,7 @@ import numpy as np
 
 from .exceptions import DomainError, DomainWarning
 
-__all__ = ["Violation", "check", "gaussian_fwhm", "measure", "seeing_from_stars", "sky_rms"]
+__all__ = ["Violation", "check", "find_stars", "gaussian_fwhm", "measure", "seeing_from_stars", "sky_rms"]
 
 SEEING_CARDS = ("SEEING", "PSF_FWHM", "FWHM", "IQIMAGE", "IQFINAL")  # the last two are those of CFHT
 SIGMA_TO_FWHM = np.sqrt(8 * np.log(2))
@@ -230,17 +230,47 @@ def seeing_from_stars(plane, good, noise, pixel_scale, max_stars=60):
         Median FWHM (arcsec, as of `gaussian_fwhm`), or None if fewer than five stars are found.
     """
     half = int(np.clip(round(4 / pixel_scale), 5, 25))
+    _, sizes = find_stars(plane, good, noise, half, max_stars)
+    return float(np.median(sizes) * pixel_scale) if len(sizes) else None
+
+
+def find_stars(plane, good, noise, half, max_stars=60):
+    """
+    Find stars as `seeing_from_stars` does.
+
+    Parameters
+    ----------
+    plane, good : `numpy.ndarray`
+        Image and usable pixels, ``[H, W]``.
+    noise : float or None
+        Sky rms.
+    half : int
+        Half the side of the box around a star (pixels), in which there is no other source.
+    max_stars : int, optional
+        Number of sources to measure, the brightest.
+
+    Returns
+    -------
+    boxes : list of `numpy.ndarray`
+        Sky-subtracted, ``[2 half + 1, 2 half + 1]``, around the brightest pixel of each star.
+    fwhm : `numpy.ndarray`
+        Their FWHM (pixels, as of `gaussian_fwhm`). Both are empty if fewer than five stars are found.
+    """
     if not noise or min(plane.shape) <= 2 * half:
-        return None
+        return [], np.array([])
     boxes = _isolated_sources(plane, good, noise, half)[:max_stars]
-    sizes = np.sort([fwhm for fwhm in map(gaussian_fwhm, boxes) if fwhm is not None])
-    if len(sizes) < MIN_STARS:
-        return None
+    measured = [(fwhm, box) for box in boxes if (fwhm := gaussian_fwhm(box)) is not None]
+    if len(measured) < MIN_STARS:
+        return [], np.array([])
+    sizes = np.sort([fwhm for fwhm, _ in measured])
     # the star locus is where sizes crowd: the densest third of them
     third = max(MIN_STARS, len(sizes) // 3)
     start = np.argmin(sizes[third - 1 :] / sizes[: len(sizes) - third + 1])
-    stars = sizes[np.abs(sizes / np.median(sizes[start : start + third]) - 1) < 0.1]
-    return float(np.median(stars) * pixel_scale) if len(stars) >= MIN_STARS else None
+    typical = np.median(sizes[start : start + third])
+    stars = [(fwhm, box) for fwhm, box in measured if abs(fwhm / typical - 1) < 0.1]
+    if len(stars) < MIN_STARS:
+        return [], np.array([])
+    return [box for _, box in stars], np.array([fwhm for fwhm, _ in stars])
 
 
 def _isolated_sources(plane, good, noise, half, max_pixels=200_000):

@@ -5,6 +5,7 @@ Where pixels are on the sky, and what happens to them when the grid changes.
 pixels do, `alignment` what needs interpolation (bands on one grid, the result on a grid of choice).
 """
 
+from ._interpolation import interpolate_plane
 from .alignment import align_planes, resample
 from .grids import (
     ResampledLowLevelWCS,
@@ -22,6 +23,7 @@ __all__ = [
     "align_planes",
     "check_celestial",
     "fill_masked",
+    "interpolate_plane",
     "output_mask",
     "pixel_area",
     "pixel_scale",

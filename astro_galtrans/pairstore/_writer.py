@@ -49,12 +49,17 @@ class PairWriter:
     def __len__(self):
         return self._count + len(self._pairs)
 
+    @property
+    def written(self):
+        """Number of pairs in finished shards."""
+        return self._count
+
     def __enter__(self):
         return self
 
     def __exit__(self, kind, *_):
-        # what was complete before an error is worth keeping, and an interrupted run goes on after it
-        self.close()
+        if kind is None:  # after an error, the pairs since the last shard are made again by who goes on
+            self.close()
 
     def add(self, source, target, row, **planes):
         """

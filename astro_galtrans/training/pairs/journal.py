@@ -1,0 +1,113 @@
+"""What became of every object: kept beside the pairs, so that an interrupted run goes on and every loss is counted."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+from astropy.table import Table
+
+__all__ = ["BEYOND", "DAMAGED", "EDGE", "MASKED", "NOTHING", "OFFSET", "OUTSIDE", "REASONS", "Journal", "Rejected"]
+
+FILE, SUMMARY = "progress.jsonl", "summary.ecsv"
+
+EDGE, OUTSIDE, MASKED = "edge", "not in target", "masked"
+NOTHING, BEYOND, OFFSET, DAMAGED = "no counterpart", "beyond search", "offset", "damaged"
+
+#: Why an object made no pair, in the order in which it is looked at.
+REASONS = {
+    EDGE: "not wholly inside a source image in all bands",
+    OUTSIDE: "not wholly inside a target image in all bands",
+    MASKED: "too many bad pixels, or bad ones in the middle",
+    NOTHING: "the target shows nothing like it within the search radius",
+    BEYOND: "the best match is at the edge of the search radius",
+    OFFSET: "still off after registration",
+    DAMAGED: "an image of it cannot be read or cut",
+}
+
+
+class Rejected(Exception):  # noqa: N818 - it is a reason, not an error
+    """
+    An object makes no pair.
+
+    Parameters
+    ----------
+    reason : str
+        Of `REASONS`.
+    detail : str, optional
+        What else is known.
+    """
+
+    def __init__(self, reason, detail=""):
+        super().__init__(reason, detail)
+        self.reason, self.detail = reason, detail
+
+
+class Journal:
+    """
+    Records of finished images (tiles), each a line of ``progress.jsonl``.
+
+    Parameters
+    ----------
+    directory : path-like
+        Folder of the store.
+    """
+
+    def __init__(self, directory):
+        self.path = Path(directory) / FILE
+        self.counts, self.finished, self._waiting = Counter(), set(), []
+        if self.path.exists():
+            for line in self.path.read_text(encoding="utf8").splitlines():
+                self._take(line)
+
+    def _take(self, line):
+        try:
+            record = json.loads(line)
+        except ValueError:  # the end of an interrupted write
+            return
+        self.finished.add(record["tile"])
+        self.counts.update(record["counts"])
+
+    def record(self, tile, counts, rejected, n_pairs):
+        """
+        Note a finished tile; it is written by `settle`.
+
+        Parameters
+        ----------
+        tile : str
+        counts : dict of str to int
+            Objects by what became of them.
+        rejected : list of (float, float, int, str, str)
+            Right ascension, declination (deg), row of the catalogue, reason, details.
+        n_pairs : int
+            Pairs of the store, pending ones included, when it was finished.
+        """
+        self._waiting.append((n_pairs, {"tile": tile, "counts": dict(counts), "rejected": rejected}))
+
+    def settle(self, n_written):
+        """Write the records of tiles all of whose pairs are on disk."""
+        ready = [record for n, record in self._waiting if n <= n_written]
+        self._waiting = [entry for entry in self._waiting if entry[0] > n_written]
+        if ready:
+            start = "" if not self.path.exists() or self.path.read_bytes()[-1:] in {b"\n", b""} else "\n"
+            with self.path.open("a", encoding="utf8") as file:
+                file.write(start + "".join(json.dumps(record) + "\n" for record in ready))
+            for record in ready:
+                self.finished.add(record["tile"])
+                self.counts.update(record["counts"])
+
+    def summary(self):
+        """Return a table of what became of the objects, with how many of each."""
+        rows = [("objects", self.counts["objects"], "in the source images"), ("pairs", self.counts["pairs"], "written")]
+        rows += [(f"  {part}", self.counts[part], "") for part in ("train", "validation", "test")]
+        rows += [("  between", self.counts["between"], "reach across two parts and belong to none")]
+        rows += [(name, self.counts[name], text) for name, text in REASONS.items()]
+        rows += [("unreadable", self.counts["unreadable"], "images that were left out")]
+        return Table(rows=rows, names=("what", "number", "meaning"))
+
+    def write_summary(self):
+        """Write ``summary.ecsv`` and return the table."""
+        table, path = self.summary(), self.path.with_name(SUMMARY)
+        temporary = path.with_suffix(".tmp")
+        table.write(temporary, format="ascii.ecsv", overwrite=True)
+        temporary.replace(path)
+        return table

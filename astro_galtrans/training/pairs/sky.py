@@ -1,0 +1,65 @@
+"""Pixels to ICRS and back, without the cost of coordinate objects where a FITS WCS is in ICRS already."""
+
+import warnings
+
+import numpy as np
+from astropy import units as u
+from astropy.coordinates import SkyCoord
+from astropy.wcs import WCS
+
+__all__ = ["pixel_to_sky", "sky_to_pixel", "unit_vectors"]
+
+
+def pixel_to_sky(wcs, x, y):
+    """
+    Sky positions of pixel coordinates.
+
+    Parameters
+    ----------
+    wcs : `~astropy.wcs.WCS` or APE 14 WCS
+        Celestial, two pixel axes.
+    x, y : array_like
+        Pixel coordinates, from 0.
+
+    Returns
+    -------
+    ra, dec : `~numpy.ndarray`
+        ICRS (deg).
+    """
+    if _plain(wcs):
+        return tuple(wcs.all_pix2world(np.asarray(x, float), np.asarray(y, float), 0))
+    sky = wcs.pixel_to_world(x, y).icrs
+    return sky.ra.deg, sky.dec.deg
+
+
+def sky_to_pixel(wcs, ra, dec):
+    """
+    Pixel coordinates of sky positions.
+
+    Parameters
+    ----------
+    wcs : `~astropy.wcs.WCS` or APE 14 WCS
+    ra, dec : array_like
+        ICRS (deg).
+
+    Returns
+    -------
+    x, y : `~numpy.ndarray`
+        From 0; NaN or far outside where the image does not reach.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*failed to converge")  # far outside of an image with distortions
+        if _plain(wcs):
+            shape = np.broadcast_shapes(np.shape(ra), np.shape(dec))
+            return tuple(c.reshape(shape) for c in wcs.all_world2pix(np.ravel(ra), np.ravel(dec), 0, quiet=True))
+        return tuple(np.asarray(c, float) for c in wcs.world_to_pixel(SkyCoord(ra, dec, unit=u.deg)))
+
+
+def unit_vectors(ra, dec):
+    """Unit vectors ``[..., 3]`` of sky positions (deg)."""
+    ra, dec = np.radians(ra), np.radians(dec)
+    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
+
+
+def _plain(wcs):
+    return isinstance(wcs, WCS) and wcs.wcs.radesys == "ICRS" and [c[:4] for c in wcs.wcs.ctype] == ["RA--", "DEC-"]

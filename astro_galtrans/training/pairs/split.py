@@ -1,0 +1,73 @@
+"""Training, validation or test: by the place on the sky, so that no galaxy is on two sides."""
+
+from hashlib import blake2b
+
+import numpy as np
+
+__all__ = ["SPLITS", "split_by_name", "split_on_sky"]
+
+SPLITS = "train", "validation", "test"
+BETWEEN = ""  # touches two parts and belongs to none
+QUASI_RANDOM = np.array([0.7548776662466927, 0.5698402909980532])  # 1/p and 1/p^2, where p^3 = p + 1
+
+
+def split_on_sky(ra, dec, cell, fractions, seed=0):
+    """
+    Split stamps by cells of the sky.
+
+    A cell is ``cell`` high in declination and about as wide. Which part it belongs to is a fixed function of its row
+    and column: the additive quasi-random sequence of Roberts (2018), by which any handful of neighbouring cells holds
+    nearly the shares asked for, where a hash would leave many a small field without a test part. A stamp that reaches
+    into a cell of another part belongs to none: stamps of two parts share no sky.
+
+    Parameters
+    ----------
+    ra, dec : `~numpy.ndarray`
+        Corners of the stamps, ``[n, 4]`` (deg); cells are larger than stamps.
+    cell : float
+        Height of a cell (arcmin).
+    fractions : tuple of float
+        Shares of training, validation and test.
+    seed : int, optional
+        Another seed, another split.
+
+    Returns
+    -------
+    list of str
+        "train", "validation", "test" or "", one per stamp.
+    """
+    band = np.floor((dec + 90) * 60 / cell).astype(np.int64)
+    middle = np.clip((band + 0.5) * cell / 60 - 90, -90, 90)
+    around = np.maximum(1, np.floor(360 * 60 * np.cos(np.radians(middle)) / cell)).astype(np.int64)
+    number = np.floor(ra % 360 / 360 * around).astype(np.int64) % around
+    cells = np.stack([band, number], axis=-1)
+    places = (cells @ QUASI_RANDOM + _uniform(f"{seed}")) % 1
+    parts = [{_part(place, fractions) for place in stamp} for stamp in places]
+    return [part.pop() if len(part) == 1 else BETWEEN for part in parts]
+
+
+def split_by_name(names, fractions, seed=0):
+    """
+    Split what has no place on the sky by a hash of its name.
+
+    Parameters
+    ----------
+    names : iterable of str
+    fractions, seed
+        As for `split_on_sky`.
+
+    Returns
+    -------
+    list of str
+    """
+    return [_part(_uniform(f"{seed}:{name}"), fractions) for name in names]
+
+
+def _uniform(text):
+    """A number from 0 to 1 that is a fixed function of a text."""
+    return int.from_bytes(blake2b(text.encode(), digest_size=6).digest(), "big") / 2**48
+
+
+def _part(place, fractions):
+    edges = np.cumsum(fractions) / sum(fractions)
+    return SPLITS[int(np.searchsorted(edges[:-1], place, side="right"))]
