@@ -18,7 +18,7 @@ from astro_galtrans.models import checkpoint, registry
 from astro_galtrans.pairstore import PairHeader, PairStore, PairWriter
 from astro_galtrans.scaling import AsinhScaling
 from astro_galtrans.surveys import Band, Survey
-from astro_galtrans.training import recalibrate
+from astro_galtrans.training import load_recipe, recalibrate, train
 from astro_galtrans.training.calibration import calibrate
 from astro_galtrans.training.card import _parts
 from astro_galtrans.training.compare import classical, compare, predict_flux
@@ -269,6 +269,27 @@ def test_history_is_thinned_to_thirty_rows():
     assert short["columns"] == ["hours", "step", "flux_loss"] and len(short["rows"]) == 30
     assert short["rows"][0] == [0.01, 10, 0.5] and short["rows"][-1][:2] == [5.0, 5000]
     assert thinned([]) is None
+
+
+def test_training_on_split_pairs_ends_with_a_translator(tmp_path):
+    directory = tmp_path / "pairs"
+    parts = ["train"] * 6 + ["validation"] * 6 + ["test"] * 5
+    rng, writer = np.random.default_rng(2), PairWriter(directory, PairHeader(survey("here"), survey("there"), 1, SIZE))
+    for k, part in enumerate(parts):
+        clean = np.stack([star(60.0)] * 2)
+        images = (clean + rng.normal(0, SKY, clean.shape) for _ in range(2))
+        writer.add(*images, {"index": k, "kind": "source", "x": 0.0, "y": 0.0, "split": part}, signal=clean > 0.1)
+    writer.close()
+    small = {"settings": {"width": 4, "blocks": 1, "fine_width": 4}}
+    recipe = load_recipe("srgan", network=small, data={"crop": 16, "batch_size": 2}, name="tiny",
+                         run={"steps": 4, "hours": float("inf"), "validation_steps": 1})  # fmt: skip
+    path = train(recipe, PairStore(directory), None, tmp_path / "run", device="cpu", progress=False)
+    card = load_translator(path).card
+    assert (card["training"]["data"]["pairs"], card["calibration"]["pairs"], card["scores"]["n_pairs"]) == (6, 6, 5)
+    assert card["training"]["data"]["simulated"] is False and card["training"]["steps"] == 4
+    assert [row[1] for row in card["training"]["history"]["rows"]] == [1, 2, 3, 4]
+    assert card["training"]["convergence"]["score"] == "flux_loss"
+    assert card["calibration"]["sources"] == 6 and card["source"]["native_pixel_scale"] == PIXEL
 
 
 @pytest.mark.parametrize(("score", "values"), [("loss", [1.0, 0.8, 0.5, 0.45]), ("gain", [0.0, 0.2, 0.5, 0.55])])
