@@ -39,7 +39,8 @@ def _converged(training):
     if change is None:
         return "Training: its course was not recorded, or it was too short to tell whether it converged."
     verdict = "converged" if change < CONVERGED else "not yet converged: longer training would still help"
-    return f"Training: {verdict} ({found['score']} better by {100 * change:.1f} % over the last quarter)."
+    what = "the RMS error" if found["score"].endswith("gain") else found["score"]
+    return f"Training: {verdict} ({what} fell by {100 * change:.1f} % over the last quarter)."
 
 
 def _tree(tree, depth=0):

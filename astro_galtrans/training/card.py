@@ -23,6 +23,7 @@ __all__ = ["export", "recalibrate", "train"]
 
 LICENCE = "BSD-3-Clause"
 FEWEST_PAIRS = 4  # below, calibration or scores would rest on nothing
+GAIN = "rmse_gain"  # the validation score that tells whether a training converged
 SCORED = 512, 128  # pairs that `train` scores: of a deterministic network, of one that samples and is slow
 
 
@@ -258,11 +259,13 @@ def _data_card(pairs):
     return card | {"seed": simulation["seed"]} if simulation else card
 
 
-def _history_card(history, name):
-    """The history, and what it says of the score that early stopping goes by."""
+def _history_card(history, score):
+    """The history, and whether it had come to its end."""
     short = thinned(history)
     if short is None:
         return {}
+    # most of a loss is the target's noise, which no training can lower; the gain shows what it still brings
+    name = GAIN if GAIN in short["columns"] else score
     return {"history": short, "convergence": {"score": name, "improvement_of_last_quarter": convergence(history, name)}}
 
 

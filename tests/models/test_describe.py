@@ -18,8 +18,8 @@ HISTORY = {"columns": ["hours", "step", "flux_loss"], "rows": [[0.1, 100, 0.5], 
 @pytest.mark.parametrize(
     ("improvement", "line"),
     [
-        (0.004, "Training: converged (flux_loss better by 0.4 % over the last quarter)."),
-        (0.05, "Training: not yet converged: longer training would still help (flux_loss better by 5.0 % over"),
+        (0.004, "Training: converged (flux_loss fell by 0.4 % over the last quarter)."),
+        (0.05, "Training: not yet converged: longer training would still help (flux_loss fell by 5.0 % over"),
         (None, "Training: its course was not recorded, or it was too short"),
     ],
 )

@@ -288,7 +288,7 @@ def test_training_on_split_pairs_ends_with_a_translator(tmp_path):
     assert (card["training"]["data"]["pairs"], card["calibration"]["pairs"], card["scores"]["n_pairs"]) == (6, 6, 5)
     assert card["training"]["data"]["simulated"] is False and card["training"]["steps"] == 4
     assert [row[1] for row in card["training"]["history"]["rows"]] == [1, 2, 3, 4]
-    assert card["training"]["convergence"]["score"] == "flux_loss"
+    assert card["training"]["convergence"]["score"] == "rmse_gain"
     assert card["calibration"]["sources"] == 6 and card["source"]["native_pixel_scale"] == PIXEL
 
 
