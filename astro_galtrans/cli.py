@@ -54,7 +54,7 @@ def _parser():
     parser.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     ways_in = _add_list, _add_info, _add_survey, _add_demo
-    for add in (*ways_in, _add_translate, _add_simulate, _add_train, _add_calibrate):
+    for add in (*ways_in, _add_translate, _add_simulate, _add_train, _add_calibrate, _add_redshift):
         add(commands)
     return parser
 
@@ -203,26 +203,60 @@ def _simulate(options):
 
 
 def _add_train(commands):
-    parser = _command(commands, "train", _train, "Train a translator on a set of pairs.")
-    parser.add_argument("recipe", metavar="RECIPE", help="TOML file, or the name of a shipped recipe")
-    parser.add_argument("pairs", metavar="PAIRS", help="folder of pairs, see: galtrans simulate")
-    parser.add_argument("held_out", metavar="HELD_OUT", help="other pairs, to calibrate with")
-    parser.add_argument(
-        "-o", "--output", required=True, metavar="DIR", help="folder for checkpoints and the translator"
+    parser = _command(
+        commands, "train", _train, "Train a translator on pairs, or on those that the recipe says how to simulate."
     )
-    parser.add_argument("--hours", type=float, help="stop after this time, whatever the recipe says")
+    parser.add_argument("recipe", metavar="RECIPE", help="TOML file, or the name of a shipped recipe")
+    parser.add_argument("pairs", metavar="PAIRS", nargs="?", help="folder of pairs; by default DIR/pairs, simulated")
+    parser.add_argument(
+        "held_out", metavar="VALIDATION", nargs="?",
+        help="other pairs, to validate, calibrate and score with; by default the parts of PAIRS for that",
+    )  # fmt: skip
+    parser.add_argument(
+        "-o", "--output", required=True, metavar="DIR", help="folder for checkpoints, logs and the translator"
+    )
+    parser.add_argument("--init", metavar="NAME", help="start from this translator, a shipped one or a file")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: a GPU if there is one (%(default)s)")
+    parser.add_argument("--devices", type=int, default=1, metavar="N", help="so many of them at once (%(default)s)")
+    parser.add_argument("--precision", default="32-true", help="32-true or bf16-mixed (%(default)s)")
+    parser.add_argument("--hours", type=float, help="end after this time, whatever the recipe says")
     parser.add_argument("--steps", type=int, help="optimizer steps, whatever the recipe says")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, ... (%(default)s)")
+    parser.add_argument("--source", metavar="SURVEY", help="of pairs to simulate: a name or a survey file")
+    parser.add_argument("--target", metavar="SURVEY", help="likewise")
+    parser.add_argument("--number", type=int, metavar="N", help="how many pairs to simulate for the training")
+    parser.add_argument("--fields", action=_PrintFields, nargs=0, help="print what a recipe may say, and stop")
+
+
+class _PrintFields(argparse.Action):
+    """Print the fields of a recipe, and stop."""
+
+    def __call__(self, parser, *_arguments):
+        from astro_galtrans.training.recipe import describe_fields
+
+        for section, rows in describe_fields().items():
+            print(f"[{section}]" if section else "above all sections")
+            for name, kind, default, meaning in rows:
+                told = f"{kind}, default {default}" if default else f"{kind}, must be given"
+                print(f"  {name} ({told}): {meaning.replace('`', '')}")
+        parser.exit()
 
 
 def _train(options):
     from astro_galtrans.pairstore import PairStore
     from astro_galtrans.training import load_recipe, train
+    from astro_galtrans.training.simulated import simulate_for
 
-    run = {name: getattr(options, name) for name in ("hours", "steps") if getattr(options, name) is not None}
-    recipe = load_recipe(options.recipe, **run)
-    path = train(recipe, PairStore(options.pairs), PairStore(options.held_out), options.output, device=options.device)
-    print(path)
+    recipe = load_recipe(options.recipe, pairs=_given(options, "source", "target", "number"),
+                         **_given(options, "hours", "steps"))  # fmt: skip
+    if options.pairs:
+        stores = [path and PairStore(path) for path in (options.pairs, options.held_out)]
+    else:
+        stores = simulate_for(recipe, options.output)
+    print(train(recipe, *stores, options.output, **_given(options, "init", "device", "devices", "precision")))
+
+
+def _given(options, *names):
+    return {name: getattr(options, name) for name in names if getattr(options, name) is not None}
 
 
 # -- calibrate
@@ -244,6 +278,66 @@ def _calibrate(options):
     card = recalibrate(options.name, PairStore(options.pairs), options.output, n_samples=options.n_samples)
     kept = ("name", "description", "calibration", "scores")
     print(describe({key: card[key] for key in kept if key in card}))
+
+
+# -- redshift
+
+
+def _add_redshift(commands):
+    text = "Measure what translations keep of the redshift: tables, figures and a page."
+    parser = _command(commands, "redshift", _redshift, text)
+    parser.add_argument("pairs", metavar="PAIRS", help="folder of pairs whose table has redshifts")
+    parser.add_argument("-o", "--output", required=True, metavar="DIR", help="where to; what is done there is kept")
+    parser.add_argument("-m", "--models", nargs="+", default=[], metavar="NAME", help="translators: names or files")
+    parser.add_argument(
+        "--translated", nargs="+", default=[], metavar="NAME=PATH[,PATH]",
+        help="stamps that are already translated, .npy or FITS files or folders, of all pairs with a redshift",
+    )  # fmt: skip
+    parser.add_argument(
+        "--train", metavar="PAIRS", help="train the estimators on these; by default on the part of PAIRS for that"
+    )
+    parser.add_argument("--number", type=int, metavar="N", help="test on the first N only")
+    parser.add_argument("--train-number", type=int, metavar="N", help="train on the first N of --train only")
+    parser.add_argument(
+        "--estimator", default="image", choices=["image", "photometric"], help="who judges (%(default)s)"
+    )
+    parser.add_argument("--epochs", type=int, metavar="N", help="training epochs of the estimators")
+    parser.add_argument("--members", type=int, metavar="N", help="networks in an ensemble, whose PDFs are averaged")
+    parser.add_argument("--n-samples", type=int, metavar="N", help="samples of translators that sample")
+    parser.add_argument("--crop", type=int, metavar="PIXELS", help="look at the middle of the source stamps only")
+    parser.add_argument("--z", default="z", metavar="COLUMN", help="column of the redshift (%(default)s)")
+    parser.add_argument("--magnitude", default="r", metavar="COLUMN", help="magnitude to bin by (%(default)s)")
+    parser.add_argument("--ebv", metavar="COLUMN", help="Galactic E(B-V), to tell the estimators")
+    parser.add_argument("--bins", type=int, default=5, metavar="N", help="bins of equally many galaxies (%(default)s)")
+    parser.add_argument("--floor", type=float, default=0.0, metavar="W", help="share of the prior in every PDF")
+    parser.add_argument("--no-peaks", action="store_true", help="leave peak fluxes out")
+    parser.add_argument("--seed", type=int, default=0, help="of samples, estimators and bootstrap (%(default)s)")
+    parser.add_argument("--format", default="ecsv", choices=["ecsv", "fits", "parquet"], help="of tables (%(default)s)")
+
+
+def _redshift(options):
+    from astro_galtrans.fidelity import redshift_from_files
+
+    names = (
+        "models", "estimator", "epochs", "members", "number", "n_samples", "crop", "z", "magnitude", "ebv", "bins",
+        "floor", "seed", "format",
+    )  # fmt: skip
+    settings = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    fidelity, _ = redshift_from_files(
+        options.pairs, options.output, training_pairs=options.train, training_number=options.train_number,
+        translated=_named_paths(options.translated), peaks=not options.no_peaks, **settings,
+    )  # fmt: skip
+    fidelity["ratios"].pprint(max_lines=-1, max_width=-1)
+    print(Path(options.output) / "report.html")
+
+
+def _named_paths(arguments):
+    wrong = [argument for argument in arguments if "=" not in argument]
+    if wrong:
+        msg = f"translated stamps are given as NAME=PATH, got {wrong[0]!r}"
+        raise ValueError(msg)
+    pairs = (argument.split("=", 1) for argument in arguments)
+    return {name: paths.split(",") for name, paths in pairs}
 
 
 # -- demo

@@ -101,7 +101,7 @@ def test_simulate_and_train(tmp_path, capsys):
     pytest.importorskip("speclite")
     for name, seed in (("train", "1"), ("held-out", "2")):
         assert main(["simulate", str(tmp_path / name), "-n", "1", "--size", "40", "--seed", seed]) == 0
-    command = ["train", "capsule-sdss-cfhtls", str(tmp_path / "train"), str(tmp_path / "held-out"), "--steps", "2"]
+    command = ["train", "capsule", str(tmp_path / "train"), str(tmp_path / "held-out"), "--steps", "2"]
     assert main([*command, "-o", str(tmp_path / "run")]) == 0
     path = capsys.readouterr().out.strip().splitlines()[-1]
     assert main(["info", path]) == 0

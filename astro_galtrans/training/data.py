@@ -12,7 +12,7 @@ from astro_galtrans.units import flux_factor
 from .augment import apply_linear, blur_matrix, dihedral, draw_change, shift_matrix
 from .recipe import Augment, Data
 
-__all__ = ["Batch", "CropSampler", "matched_scalings"]
+__all__ = ["Batch", "CropSampler", "bad_pixels", "filled", "matched_scalings"]
 
 MARGIN = 8  # source pixels read around a crop that is to be shifted or blurred
 
@@ -40,6 +40,21 @@ def matched_scalings(header, softening):
     fallback = [source.band_names[k] for k in places]
     fine = [by_band.get(b, by_band[f]) * factor for b, f in zip(target.band_names, fallback, strict=True)]
     return AsinhScaling(tuple(by_band.values())), AsinhScaling(tuple(fine))
+
+
+def bad_pixels(image, mask=None):
+    """Return which pixels of ``[C, H, W]`` cannot be used: not finite, or masked (``mask`` is bool, or None)."""
+    bad = ~np.isfinite(image)
+    return bad if mask is None else bad | mask
+
+
+def filled(image, mask=None):
+    """Replace bad pixels of ``[C, H, W]`` by their surroundings, and a band without a good one by zeros."""
+    bad = bad_pixels(image, mask)
+    if not bad.any():
+        return image
+    lost = bad.all(axis=(1, 2), keepdims=True)
+    return fill_masked(np.where(lost, np.float32(0), image), bad & ~lost)
 
 
 class Batch(NamedTuple):
@@ -92,8 +107,9 @@ class CropSampler:
 
         It depends on the seed, the rank and the step only: a resumed training sees what an uninterrupted one does.
         """
-        rng = np.random.default_rng([self.seed, step, self.rank])
-        crops = [self._crop(rng, *self._place(rng)) for _ in range(self.data.batch_size)]
+        # numbers of its own for each crop: what is done to one does not change where the next is cut
+        rngs = [np.random.default_rng([self.seed, step, self.rank, k]) for k in range(self.data.batch_size)]
+        crops = [self._crop(rng, *self._place(rng)) for rng in rngs]
         source, target, weight = zip(*crops, strict=True)
         source, target = (s.forward(np.stack(x)) for s, x in zip(self.scalings, (source, target), strict=True))
         if all(w is None for w in weight):
@@ -121,12 +137,12 @@ class CropSampler:
         window, corner = self._window(y, x, MARGIN if change.resamples else 0)
         crop = self.pairs.crop(index, *corner, window)
         weight = self._weight(crop, self.pairs.target_variance(index), change.resamples)
-        source, target = fill_masked(crop.source, crop.source_mask), fill_masked(crop.target, crop.target_mask)
+        source, target = filled(crop.source, crop.source_mask), filled(crop.target, crop.target_mask)
         if change.resamples:
             source, target = self._resampled(rng, source, target, change)
             source, target, weight = self._cut(y - corner[0], x - corner[1], source, target, weight)
         if change.noise:
-            source = source + change.noise * self.sky * rng.standard_normal(source.shape, np.float32)
+            source = source + np.float32(change.noise) * self.sky * rng.standard_normal(source.shape, np.float32)
         parts = source, target, weight
         return tuple(None if part is None else dihedral(part, change.turns) for part in parts)
 
@@ -156,10 +172,7 @@ class CropSampler:
 
     def _weight(self, crop, variance, resampled):
         """Weight of the target's pixels, or None: 0 where either image is bad, less where the target is shallow."""
-        bad, hidden = (
-            ~np.isfinite(image) if mask is None else ~np.isfinite(image) | mask
-            for image, mask in ((crop.target, crop.target_mask), (crop.source, crop.source_mask))
-        )
+        bad, hidden = bad_pixels(crop.target, crop.target_mask), bad_pixels(crop.source, crop.source_mask)
         if variance is None and not bad.any() and not hidden.any():
             return None
         if hidden.any():  # what the stand-in of a source pixel makes of the target is not to be learnt

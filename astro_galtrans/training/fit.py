@@ -143,8 +143,7 @@ def make_fabric(device="auto", devices=1, precision="32-true"):
 
 def _parts(pairs, validation):
     """Training and validation parts of a split set; else what was given."""
-    split = getattr(pairs, "table", None) is not None and "split" in pairs.table.colnames
-    if not split:
+    if pairs.header.simulation is not None or "split" not in pairs.table.colnames:  # a large table is not read in vain
         return pairs, validation
     parts = {name: pairs.split(name) for name in ("train", "validation")}
     if validation is None and len(parts["validation"]):
@@ -153,8 +152,10 @@ def _parts(pairs, validation):
 
 
 def _check(recipe, pairs, validation):
-    if validation is not None and validation.header.to_dict()["source"] != pairs.header.to_dict()["source"]:
-        msg = f"the validation pairs, {validation}, are of other surveys than those of the training, {pairs}"
+    kinds = [store and [getattr(store.header, what) for what in ("source", "target", "scale")]
+             for store in (pairs, validation)]  # fmt: skip
+    if validation is not None and kinds[0] != kinds[1]:
+        msg = f"the validation pairs, {validation}, are of another kind than those of the training, {pairs}"
         raise ValueError(msg)
     if validation is None and recipe.run.patience:
         msg = "early stopping ([run] patience) needs validation pairs, and there are none"

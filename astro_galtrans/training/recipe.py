@@ -91,17 +91,17 @@ class Run:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pairs to simulate where none are given; the fields are those of `~astro_galtrans.simulate.PairSettings`."""
+    """Pairs to simulate where none are given; see `~astro_galtrans.simulate.PairSettings`."""
 
     number: int = field(default=20000, **_doc("pairs to train on"))
-    held_out: int = field(default=1024, **_doc("other pairs, to validate and calibrate with"))
+    held_out: int = field(default=1024, **_doc("other pairs, to validate, calibrate and score with"))
     source: str = field(default="sdss", **_doc("source survey: a name, or a survey file"))
-    target: str = field(default="cfhtls-wide", **_doc("target survey"))
+    target: str = field(default="cfhtls-wide", **_doc("target survey, likewise"))
+    source_bands: list = field(default_factory=list, **_doc("bands of the source; none named: all"))
+    target_bands: list = field(default_factory=list, **_doc("bands of the target; none named: all"))
     scale: int = field(default=0, **_doc("target pixels per source pixel; 0: from the surveys' pixel scales"))
-    size: int = field(default=64, **_doc("side of the source stamps (pixels)"))
+    size: int = field(default=0, **_doc("side of the source stamps (pixels); 0: from the source's pixel scale"))
     seed: int = field(default=1, **_doc("seed of the pairs; those held out have the next"))
-    source_bands: list = field(default_factory=list, **_doc("bands of the source; empty: all"))
-    target_bands: list = field(default_factory=list, **_doc("bands of the target; empty: all"))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,9 @@
 import numpy as np
 import torch
 
-from astro_galtrans.geometry import fill_masked, output_mask
+from astro_galtrans.geometry import output_mask
+
+from .data import bad_pixels, filled
 
 __all__ = ["Validation"]
 
@@ -75,12 +77,10 @@ class Validation:
 
     def _stamp(self, index):
         source, target, signal = (read(index) for read in (self.pairs.source, self.pairs.target, self.pairs.signal))
-        bad, hidden = (
-            ~np.isfinite(image) if mask is None else ~np.isfinite(image) | mask
-            for image, mask in ((target, self.pairs.target_mask(index)), (source, self.pairs.source_mask(index)))
-        )
+        bad = bad_pixels(target, self.pairs.target_mask(index))
+        hidden = bad_pixels(source, self.pairs.source_mask(index))
         weight = ~(bad | output_mask(hidden.any(axis=0), self.pairs.header.scale, 0))
-        return fill_masked(source, hidden), fill_masked(target, bad), signal, weight.astype(np.float32)
+        return filled(source, hidden), filled(target, bad), signal, weight.astype(np.float32)
 
 
 def _scores(sums):

@@ -1,101 +1,253 @@
-"""The loop on real simulated pairs: it learns, resumes to the same end, and its card is true."""
+"""The loop: it learns, and goes on from wherever it was stopped to the same end."""
 
+import csv
+import resource
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-pytest.importorskip("galsim")
-pytest.importorskip("speclite")
+pytest.importorskip("lightning_fabric")
 
-from astro_galtrans import load_translator
-from astro_galtrans.simulate import PairSettings, simulate_pairs
-from astro_galtrans.training import fit, load_recipe, train
-from astro_galtrans.training.card import predict_flux
-from astro_galtrans.training.data import CropSampler, matched_scalings
-from astro_galtrans.uncertainty import coverage
+from astro_galtrans.exceptions import CheckpointError, GaltransWarning
+from astro_galtrans.training import fit, load_recipe
+from astro_galtrans.training.fit import make_fabric
+from astro_galtrans.training.loop import TrainingRun
+from astro_galtrans.training.state import CURRENT, PREVIOUS, read_state, write_state
+
+SMALL = {
+    "swin": dict(depths=[1], width=8, heads=2, window=4),
+    "srgan": dict(width=8, blocks=1, adversarial_start=0.5),
+    "capsule": dict(width=8, levels=[[2, 4], [2, 4]]),
+    "diffusion": dict(regression_widths=[8], regression_blocks=[1], denoiser_widths=[8], denoiser_blocks=[1]),
+}
 
 
-@pytest.fixture(scope="module")
-def pairs(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pairs")
-    settings = [PairSettings(seed=seed, size=24) for seed in (1, 2)]
-    return [simulate_pairs(folder / str(s.seed), 64, s, workers=2, progress=False) for s in settings]
+def small(name="srgan", *, steps=10, augment=None, **run):
+    """Return the recipe of a network of a few thousand parameters, and small batches of small crops."""
+    run = {"log_steps": 2, "validation_steps": 4, "picture_steps": 0} | run
+    return load_recipe(
+        name, steps=steps, **run, network={"settings": SMALL[name]}, data={"crop": 16, "batch_size": 3},
+        optimizer={"warmup": 3, "ema": 0.9}, augment=augment or {"shift": 0.3, "noise": 0.3, "seeing": 0.3},
+    )  # fmt: skip
+
+
+def train(recipe, pairs, folder, **options):
+    return fit(recipe, pairs, folder, device="cpu", progress=False, **options)
+
+
+def same(first, second):
+    ours, theirs = (trained.model.state_dict() for trained in (first, second))
+    return all(torch.equal(value, theirs[name]) for name, value in ours.items())
+
+
+def scores(trained):
+    times = {"hours", "seconds"}
+    return [{name: value for name, value in row.items() if name not in times} for row in trained.history]
+
+
+@pytest.mark.parametrize("name", list(SMALL))
+def test_interrupted_is_uninterrupted(name, pairs, others, tmp_path):
+    whole = train(small(name), pairs, tmp_path / "whole", validation=others)
+    for stop in (3, 7, None):
+        parts = train(small(name), pairs, tmp_path / "parts", validation=others, stop_after=stop)
+    assert (whole.steps, parts.steps) == (10, 10)
+    assert same(whole, parts) and scores(whole) == scores(parts)
+    assert [row["step"] for row in whole.history] == [4, 8, 10]
+    assert {"flux_loss", "nll_loss", "rmse_gain", "hours", "seconds"} <= set(whole.history[0])
+    extra = {"capsule": "margin_loss", "diffusion": "denoise_loss"}.get(name, "flux_loss")
+    assert np.isfinite(whole.history[-1][extra])
+
+
+KILLED = """
+import sys, torch
+torch.set_num_threads(int(sys.argv[1]))
+sys.path[:0] = sys.argv[4:]
+from astro_galtrans.pairstore import PairStore
+from test_fit import small, train
+train(small(steps=40, checkpoint_minutes=0.0), PairStore(sys.argv[2]), sys.argv[3])
+"""
+
+
+def test_killed_is_uninterrupted(pairs, tmp_path):
+    """SIGKILL of a real process at some step; another one goes on from what it left."""
+    here = Path(__file__).parent
+    command = [sys.executable, "-c", KILLED, str(torch.get_num_threads()), str(pairs.directory), str(tmp_path / "run")]
+    process = subprocess.Popen([*command, str(here)])
+    while process.poll() is None and not (tmp_path / "run" / PREVIOUS).exists():
+        time.sleep(0.002)
+    time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert 1 <= read_state(tmp_path / "run")["step"] < 40
+    recipe = small(steps=40)
+    assert same(train(recipe, pairs, tmp_path / "run"), train(recipe, pairs, tmp_path / "whole"))
+
+
+def test_logs_are_rewound_and_pictures_drawn(pairs, others, tmp_path):
+    pytest.importorskip("matplotlib")
+    recipe = small(steps=6, picture_steps=4, checkpoint_minutes=1e9)
+    train(recipe, pairs, tmp_path, validation=others, stop_after=3)
+    state = (tmp_path / CURRENT).read_bytes()
+    train(recipe, pairs, tmp_path, validation=others)
+    (tmp_path / CURRENT).write_bytes(state)  # as if it had been killed after its last row
+    train(recipe, pairs, tmp_path, validation=others)
+    with (tmp_path / "losses.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["2", "4", "6"]
+    assert float(rows[-1]["discriminator"]) > 0 and not rows[0]["discriminator"]  # it joined at half time
+    with (tmp_path / "validation.csv").open() as file:
+        assert [row["step"] for row in csv.DictReader(file)] == ["4", "6"]
+    assert (tmp_path / "pictures" / "step-0000004.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_it_learns(pairs, others, tmp_path):
+    """The target is sharper than the source by a known kernel; interpolation alone cannot follow."""
+    recipe = small(steps=100, validation_steps=50, augment={"dihedral": 1.0})
+    recipe = replace(recipe, optimizer=replace(recipe.optimizer, learning_rate=5e-3))
+    trained = train(recipe, pairs, tmp_path, validation=others)
+    losses = [row["flux_loss"] for row in trained.history]
+    gains = [row["rmse_gain"] for row in trained.history]
+    assert losses[-1] < 0.8 * losses[0]
+    assert gains[-1] > gains[0] and gains[-1] > 0.2
+
+
+def test_early_stopping_keeps_the_best(pairs, others, tmp_path):
+    recipe = small(steps=200, validation_steps=2, patience=3)
+    recipe = replace(recipe, optimizer=replace(recipe.optimizer, learning_rate=0.04))  # too large
+    trained = train(recipe, pairs, tmp_path, validation=others)
+    losses = [row["flux_loss"] for row in trained.history]
+    best = int(np.argmin(losses))
+    assert trained.steps < 200 and len(losses) - 1 - best == 3
+    again = train(recipe, pairs, tmp_path, validation=others)  # there is nothing left to do
+    assert again.steps == trained.steps and same(trained, again)
+    until_best = train(recipe, pairs, tmp_path / "best", validation=others, stop_after=trained.history[best]["step"])
+    assert same(trained, until_best)
+    with pytest.raises(ValueError, match="needs validation pairs"):
+        train(recipe, pairs, tmp_path / "none")
+    with pytest.raises(ValueError, match="flux_loss, nll_loss, rmse_gain"):
+        train(small(score="loss"), pairs, tmp_path / "unknown", validation=others)
+
+
+def test_parts_of_a_split_set(write_pairs, tmp_path):
+    names = ["train"] * 6 + ["validation"] * 3 + ["test"] * 3
+    split = write_pairs(12, row=lambda k: {"split": names[k]})
+    ours = train(small(), split, tmp_path / "split")
+    explicit = train(small(), split.subset(range(6)), tmp_path / "parts", validation=split.subset(range(6, 9)))
+    assert same(ours, explicit) and scores(ours) == scores(explicit)
+
+
+@pytest.mark.slow
+def test_two_processes_average_their_gradients(pairs, others, tmp_path):
+    """Two processes make the step that one would make with both batches; interrupted, they end alike."""
+    recipe = small(steps=4, augment={"dihedral": 1.0}, validation_steps=2)
+    trained = train(recipe, pairs, tmp_path / "two", validation=others, devices=2)
+    for stop in (3, None):
+        parts = train(recipe, pairs, tmp_path / "parts", validation=others, devices=2, stop_after=stop)
+    assert same(trained, parts) and scores(trained) == scores(parts)
+    run = TrainingRun(make_fabric("cpu"), recipe, pairs, tmp_path / "one")
+    other = TrainingRun(make_fabric("cpu"), recipe, pairs, tmp_path / "other")
+    other.sampler.rank = 1
+    for step in range(2):  # no adversary yet, whose noise differs between processes
+        both = [r.sampler.batch(step) for r in (run, other)]
+        joined = type(both[0])(*(torch.cat(parts) for parts in zip(*(b[:2] for b in both), strict=True)), None)
+        run.advance(joined, step / 4)
+    first = train(recipe, pairs, tmp_path / "first", devices=2, stop_after=2)
+    ours, theirs = run.average.state_dict(), first.model.state_dict()
+    assert all(torch.allclose(ours[name], theirs[name], atol=1e-5) for name in ours)
+
+
+def test_bf16_is_close_to_full_precision(pairs, others, tmp_path):
+    ends = [
+        train(small(steps=6), pairs, tmp_path / name, validation=others, precision=name).history[-1]["flux_loss"]
+        for name in ("32-true", "bf16-mixed")
+    ]
+    assert ends[0] != ends[1] and ends[0] == pytest.approx(ends[1], rel=0.05)
+
+
+# -- what goes wrong
+
+
+def test_other_recipe_in_the_folder_is_refused(pairs, tmp_path):
+    train(small(), pairs, tmp_path, stop_after=1)
+    with pytest.raises(ValueError, match=r"another recipe \(differs in \[optimizer\] clip\)"):
+        train(replace(small(), optimizer=replace(small().optimizer, clip=2.0)), pairs, tmp_path)
+    longer = train(small(steps=12), pairs, tmp_path)  # but it may be made longer
+    assert longer.steps == 12
+
+
+def test_other_number_of_pairs_is_warned_of(pairs, tmp_path):
+    train(small(), pairs, tmp_path, stop_after=1)
+    with pytest.warns(GaltransWarning, match="going on with 5 pairs, where the training began with 12"):
+        train(small(), pairs.subset(range(5)), tmp_path, stop_after=2)
+
+
+def test_corrupt_checkpoint_the_previous_is_used(pairs, tmp_path):
+    whole = train(small(), pairs, tmp_path / "whole")
+    folder = tmp_path / "run"
+    train(small(checkpoint_minutes=0.0), pairs, folder, stop_after=5)
+    assert read_state(folder)["step"] == 5 and (folder / PREVIOUS).exists()
+    content = bytearray((folder / CURRENT).read_bytes())
+    content[len(content) // 2] ^= 1  # one bit
+    (folder / CURRENT).write_bytes(content)
+    with pytest.warns(GaltransWarning, match=r"checkpoint\.pt is damaged: its checksum is wrong; going on .* step 5"):
+        assert same(train(small(), pairs, folder), whole)
+    for path in (folder / CURRENT, folder / PREVIOUS):
+        path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match="delete them to start afresh"):
+        train(small(), pairs, folder)
 
 
 @pytest.fixture
-def recipe(tmp_path):
-    """A small SRGAN whose adversary joins for the last third."""
-    from importlib.resources import files
-
-    text = files("astro_galtrans").joinpath("training/recipes/srgan-sdss-cfhtls.toml").read_text()
-    text = text.replace("adversarial_start = 0.85", "width = 8, blocks = 1, adversarial_start = 0.67")
-    text = text.replace("crop = 40", "crop = 16").replace("batch_size = 12", "batch_size = 4")
-    text = text.replace("warmup = 200", "warmup = 5").replace("ema = 0.999", "ema = 0.9")
-    path = tmp_path / "recipe.toml"
-    path.write_text(text)
-    return lambda steps: load_recipe(path, steps=steps, hours=10.0)
+def no_room():
+    """Let files grow to 20 kB only, as on a disk that is nearly full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_matched_scalings_agree_on_surface_brightness(pairs):
-    source, target = matched_scalings(pairs[0].header, 2.0)
-    flux = np.full((5, 2, 2), 3.0)  # nanomaggy per coarse pixel; a quarter of it, in counts, per fine pixel
-    np.testing.assert_allclose(source.forward(flux), target.forward(flux / 4 * 1000))
+def test_no_room_the_previous_stays(no_room, tmp_path):
+    write_state(tmp_path, {"step": 1})
+    with pytest.raises(OSError, match=r"0\.4 MB in .*: there is no room for it .* the one before stays"):
+        write_state(tmp_path, {"step": 2, "model": torch.zeros(100_000)})
+    assert read_state(tmp_path)["step"] == 1
+    assert {path.name for path in tmp_path.iterdir()} == {CURRENT}
 
 
-def test_batches_are_repeatable_crops_of_the_pairs(pairs):
-    scalings = matched_scalings(pairs[0].header, 2.0)
-    sampler = CropSampler(pairs[0], scalings, 16, 4, seed=3)
-    source, target = sampler.batch(7)
-    assert source.shape == (4, 5, 16, 16) and target.shape == (4, 5, 32, 32)
-    assert torch.equal(source, sampler.batch(7)[0]) and not torch.equal(source, sampler.batch(8)[0])
-    # source and target were turned alike: block means of the target follow the source
-    coarse = torch.nn.functional.avg_pool2d(torch.sinh(target), 2)
-    both = torch.stack([torch.sinh(source).flatten(), coarse.flatten()])
-    assert torch.corrcoef(both)[0, 1] > 0.8
-    with pytest.raises(ValueError, match="do not fit in stamps of 24"):
-        CropSampler(pairs[0], scalings, 25, 4, seed=3)
+def test_no_room_in_the_middle_is_a_warning_and_an_error_at_the_end(pairs, no_room, tmp_path):
+    with (
+        pytest.warns(GaltransWarning, match="the training goes on and tries again later"),
+        pytest.raises(OSError, match="there is no room for it"),
+    ):
+        train(small(checkpoint_minutes=0.0), pairs, tmp_path, stop_after=2)
+    assert read_state(tmp_path) is None
 
 
-def test_resumed_is_uninterrupted(pairs, recipe, tmp_path):
-    whole = fit(recipe(12), pairs[0], tmp_path / "whole", progress=False)
-    fit(recipe(12), pairs[0], tmp_path / "parts", progress=False, stop_after=5)
-    parts = fit(recipe(12), pairs[0], tmp_path / "parts", progress=False)
-    assert (whole.steps, parts.steps) == (12, 12)
-    for name, value in whole.model.state_dict().items():
-        assert torch.equal(value, parts.model.state_dict()[name]), name
+def test_infinite_loss_leaves_the_checkpoint(pairs, tmp_path):
+    train(small(), pairs, tmp_path, stop_after=2)
+    run = TrainingRun(make_fabric("cpu"), small(), pairs, tmp_path)
+    batch = run.sampler.batch(2)
+    with pytest.raises(FloatingPointError, match="not finite at step 3"):
+        run.advance(batch._replace(source=batch.source * torch.nan), 0.2)
+    assert read_state(tmp_path)["step"] == 2
 
 
-def test_other_recipe_in_the_folder_is_refused(pairs, recipe, tmp_path):
-    fit(recipe(2), pairs[0], tmp_path / "run", progress=False)
-    with pytest.raises(ValueError, match="another recipe"):
-        fit(replace(recipe(2), name="other"), pairs[0], tmp_path / "run", progress=False)
-
-
-def test_trained_translator_improves_and_is_calibrated(pairs, recipe, tmp_path):
-    path = train(recipe(60), *pairs, tmp_path / "run", progress=False)
-    translator = load_translator(path)
-    card = translator.card
-    assert card["training"]["steps"] == 60 and card["training"]["data"]["seed"] == 1
-    assert card["calibration"]["seed"] == 2
-    scalings = matched_scalings(pairs[0].header, 2.0)
-    residuals, stds, skips, signals = [], [], [], []
-    for k in range(64):
-        mean, std = predict_flux(translator.model, scalings, pairs[1].source(k))
-        flux, spread = (np.array(card["calibration"][key])[:, None, None] for key in ("flux", "std"))
-        residuals.append(pairs[1].target(k) - flux * mean)
-        stds.append(flux * spread * std)
-        skips.append(pairs[1].target(k) - 250 * np.kron(pairs[1].source(k), np.ones((2, 2))))
-        signals.append(pairs[1].signal(k))
-    signal = np.stack(signals, axis=1)
-    # by construction of the factor: on its own pairs exactly 68.27 % of the pixels lie within one sigma
-    within = coverage(np.stack(residuals, axis=1)[..., 0], np.stack(stds, axis=1)[..., 0], signal[..., 0])
-    assert within == pytest.approx(np.full(5, 0.683), abs=0.08)  # of one column, a part of them
-    ours, before = (np.sqrt(np.mean(np.stack(r, axis=1)[signal] ** 2)) for r in (residuals, skips))
-    assert ours < before
-
-
-def test_calibrating_on_the_training_pairs_is_refused(pairs, recipe, tmp_path):
-    with pytest.raises(ValueError, match="those of the training"):
-        train(recipe(1), pairs[0], pairs[0], tmp_path, progress=False)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"precision": "16"}, "precision must be one of 32-true, bf16-mixed, got '16'"),
+        ({"device": "tpu"}, "device must be auto, cpu, cuda"),
+        ({"devices": 0}, "devices positive; got 'cpu', 0"),
+        ({"device": "cuda:99"}, "CUDA devices; use device='cpu'"),
+    ],
+)
+def test_no_such_device(options, message):
+    with pytest.raises(ValueError, match=message):
+        make_fabric(**({"device": "cpu"} | options))
