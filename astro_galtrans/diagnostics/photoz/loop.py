@@ -1,0 +1,212 @@
+"""
+The training loop of the estimators: likelihood of the true redshifts, averaged weights, early stopping, resumable.
+
+Everything random in a step follows from the seed and the step's number, so a run that goes on from its checkpoint
+makes the same network, to the bit on one machine's CPU, as one that was never interrupted.
+"""
+
+import copy
+import json
+import math
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from tqdm.auto import tqdm
+
+from .density import log_likelihood
+
+__all__ = ["TrainingSettings", "dihedral", "fit"]
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How an estimator's network is trained."""
+
+    epochs: int = 30
+    batch_size: int = 128
+    learning_rate: float = 2e-3  #: at its highest; it rises for 50 steps, then falls as a cosine
+    weight_decay: float = 1e-2
+    average: float = 0.995  #: memory per step of the averaged weights, which are the result
+    patience: int = 8  #: epochs without a better validation after which it stops
+    clip: float = 1.0  #: largest norm of the gradient
+    checkpoint_minutes: float = 1.0
+
+
+def fit(network, data, rows, held_out, settings, *, seed=0, path=None, identity=None, progress=True):
+    """
+    Train a network; it is left with the averaged weights that did best on the galaxies held out.
+
+    Parameters
+    ----------
+    network : `torch.nn.Module`
+        From inputs to a `~astro_galtrans.diagnostics.photoz.density.Mixture`; its ``head.grid`` is the redshift grid.
+    data : object
+        ``data.batch(rows)`` gives a tuple of input tensors, ``data.z`` is a tensor of all redshifts.
+    rows, held_out : `torch.Tensor`
+        Rows of the data to train on, and to validate with.
+    settings : `TrainingSettings`
+    seed : int, optional
+        Of batches, flips and dropout.
+    path : path-like, optional
+        Checkpoint: written every minute, gone on from if it is there.
+    identity : dict, optional
+        What a checkpoint must agree with, as JSON holds it.
+    progress : bool, optional
+        Show a progress bar on a terminal.
+
+    Returns
+    -------
+    dict
+        ``epochs``, ``seconds``, ``best_epoch``, and ``validation``: mean log-likelihood of each epoch (nats).
+
+    Raises
+    ------
+    ValueError
+        If the checkpoint belongs to another training.
+    FloatingPointError
+        If the loss is no longer finite.
+    """
+    run = _Run(network, data, rows, held_out, settings, seed)
+    identity = json.dumps({"seed": seed, "settings": asdict(settings)} | (identity or {}), sort_keys=True)
+    run.resume(path, identity)
+    with tqdm(total=settings.epochs, initial=run.epoch, unit="epoch", disable=None if progress else True) as bar:
+        while not run.finished:
+            run.advance()
+            bar.update()
+            bar.set_postfix(validation=f"{run.history[-1]:.3f}")
+            if run.finished or time.monotonic() - run.saved > 60 * settings.checkpoint_minutes:
+                run.checkpoint(path, identity)
+    network.load_state_dict(run.best)
+    network.eval()
+    best = int(torch.tensor(run.history).argmax())
+    return {"epochs": run.epoch, "seconds": run.seconds, "best_epoch": best + 1, "validation": run.history}
+
+
+class _Run:
+    """Where a training stands: network, averaged network, optimizer, and the best so far."""
+
+    def __init__(self, network, data, rows, held_out, settings, seed):
+        self.network, self.data, self.settings, self.seed = network, data, settings, seed
+        self.rows, self.held_out, self.grid = rows, held_out, network.head.grid
+        self.average = copy.deepcopy(network).requires_grad_(requires_grad=False).eval()
+        self.best = copy.deepcopy(network.state_dict())
+        self.optimizer = torch.optim.AdamW(
+            network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, betas=(0.9, 0.99)
+        )
+        self.epoch, self.seconds, self.history, self.saved = 0, 0.0, [], time.monotonic()
+        # batches of nearly equal size: a last batch of one galaxy would ruin a batch normalisation
+        self.batches = max(1, round(len(rows) / settings.batch_size))
+
+    @property
+    def finished(self):
+        if self.epoch >= self.settings.epochs:
+            return True
+        best = max(range(self.epoch), key=self.history.__getitem__, default=0)
+        return self.epoch - 1 - best >= self.settings.patience
+
+    def advance(self):
+        """One epoch and its validation."""
+        start = time.monotonic()
+        generator = torch.Generator().manual_seed(_mixed(self.seed, self.epoch))
+        order = self.rows[torch.randperm(len(self.rows), generator=generator)]
+        self.network.train()
+        for k, rows in enumerate(order.tensor_split(self.batches)):
+            self._step(self.epoch * self.batches + k, rows)
+        self.history.append(self._validate())
+        if self.history[-1] >= max(self.history):
+            self.best = copy.deepcopy(self.average.state_dict())
+        self.epoch += 1
+        self.seconds += time.monotonic() - start
+
+    def _step(self, step, rows):
+        with torch.random.fork_rng(devices=[]):  # dropout draws from the global state
+            torch.manual_seed(_mixed(self.seed, step, 1))
+            stamps, *others = self.data.batch(rows)
+            mixture = self.network(dihedral(stamps, step), *others)
+            loss = -log_likelihood(mixture, self.grid, self.data.z[rows]).mean()
+            if not torch.isfinite(loss):
+                msg = f"the loss is not finite at step {step}: lower the learning rate, or check the images"
+                raise FloatingPointError(msg)
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._rate(step)
+        self.optimizer.step()
+        self._average(step)
+
+    def _rate(self, step):
+        share = step / (self.settings.epochs * self.batches)
+        return self.settings.learning_rate * min(1, (step + 1) / 50) * (0.01 + 0.495 * (1 + math.cos(math.pi * share)))
+
+    @torch.no_grad()
+    def _average(self, step):
+        memory = min(self.settings.average, (1 + step) / (10 + step))  # short at first: the start is random
+        trained = self.network.state_dict()
+        for name, value in self.average.state_dict().items():
+            if value.is_floating_point():
+                value.lerp_(trained[name], 1 - memory)
+            else:
+                value.copy_(trained[name])
+
+    @torch.no_grad()
+    def _validate(self):
+        total = 0.0
+        for rows in self.held_out.split(512):
+            mixture = self.average(*self.data.batch(rows))
+            total += float(log_likelihood(mixture, self.grid, self.data.z[rows]).sum())
+        return total / len(self.held_out)
+
+    def checkpoint(self, path, identity):
+        """Write the state beside the last checkpoint, then replace that."""
+        self.saved = time.monotonic()
+        if path is None:
+            return
+        kept = {name: getattr(self, name) for name in ("epoch", "seconds", "history", "best")}
+        parts = {name: getattr(self, name).state_dict() for name in ("network", "average", "optimizer")}
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".tmp")
+        torch.save({"identity": identity} | kept | parts, temporary)
+        temporary.replace(path)
+
+    def resume(self, path, identity):
+        """Take up the last checkpoint, if there is one."""
+        if path is None or not Path(path).exists():
+            return
+        state = torch.load(path, weights_only=True)
+        if state["identity"] != identity:
+            msg = f"{path} belongs to a training with other galaxies or settings; choose another folder or delete it"
+            raise ValueError(msg)
+        for name in ("epoch", "seconds", "history", "best"):
+            setattr(self, name, state[name])
+        for name in ("network", "average", "optimizer"):
+            getattr(self, name).load_state_dict(state[name])
+
+
+def dihedral(stamps, number):
+    """
+    Return stamps ``[B, C, S, S]`` in one of the eight orientations of a square; anything but stamps as it is.
+
+    Parameters
+    ----------
+    stamps : `torch.Tensor`
+        A batch.
+    number : int
+        Which orientation, modulo eight.
+    """
+    if stamps.ndim != 4:
+        return stamps
+    if number % 8 >= 4:
+        stamps = stamps.flip(-1)
+    return torch.rot90(stamps, number % 4, dims=(-2, -1))
+
+
+def _mixed(*numbers):
+    """A seed that differs for every tuple of small numbers."""
+    seed = 0
+    for number in numbers:
+        seed = (seed * 1_000_003 + number + 12_345) % 2**63
+    return seed

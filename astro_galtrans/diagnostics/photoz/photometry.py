@@ -1,0 +1,201 @@
+r"""
+Photometry on stamps: aperture and peak fluxes, asinh magnitudes and colours.
+
+Apertures are centred on the stamp's centre, the same in all bands. A flux :math:`f` with sky noise :math:`\sigma`
+becomes an asinh magnitude (Lupton, Gunn & Szalay 1999, AJ 118, 1406) with softening :math:`b = \sigma`,
+
+.. math:: m = -2.5 \log_{10} e \, [\operatorname{arcsinh}(f / 2b) + \ln b],
+
+which exists for negative fluxes too. The zero point is left out.
+"""
+
+from dataclasses import asdict, dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from astro_galtrans.diagnostics._checks import name_rows, same_length
+
+__all__ = ["FEATURES", "Photometry", "asinh_magnitudes", "colours_and_magnitude", "magnitude_features"]
+
+POGSON = 2.5 * np.log10(np.e)
+GAUSSIANS = 1.0, 2.0, 4.0  #: FWHM of the Gaussian-weighted apertures (arcsec)
+DIAMETERS = 1.5, 3.0, 6.0, 10.0  #: of the circular apertures (arcsec)
+TOTAL = 6.0  #: diameter of the aperture called total (arcsec)
+PEAK_RADIUS = 2.0  #: where the peak is sought, lest it be a neighbour's (arcsec)
+FEATURES = {
+    "peaks": "colours of the peak fluxes, and the peak of the middle band",
+    "peak_colours": "colours of the peak fluxes",
+    "total": 'colours in an aperture of 6" diameter, and the magnitude of the middle band in it',
+    "colours": 'colours in an aperture of 6" diameter',
+    "apertures": "colours and a magnitude of all apertures",
+    "all": "apertures and peaks",
+}
+
+
+@dataclass(frozen=True)
+class Photometry:
+    """
+    How stamps are measured.
+
+    Fluxes are in the images' unit; a galaxy's position is the centre of its stamp.
+    """
+
+    bands: tuple[str, ...]
+    pixel_scale: float  #: arcsec
+    sky_rms: tuple[float, ...]  #: per pixel and band, in the images' flux unit
+    size: int  #: side of the stamp (pixels)
+
+    def to_dict(self):
+        """Return the fields as JSON holds them."""
+        return asdict(self) | {"bands": list(self.bands), "sky_rms": list(self.sky_rms)}
+
+    @classmethod
+    def from_dict(cls, content):
+        """Undo `to_dict`."""
+        return cls(**content | {"bands": tuple(content["bands"]), "sky_rms": tuple(content["sky_rms"])})
+
+    @cached_property
+    def apertures(self):
+        """Weight of each pixel in each aperture, ``[A, size, size]``: Gaussians, then circles."""
+        axis = (torch.arange(self.size) - (self.size - 1) / 2) * self.pixel_scale
+        radius = torch.hypot(axis[:, None], axis)
+        gaussians = [torch.exp(-0.5 * (2.3548 * radius / fwhm) ** 2) for fwhm in GAUSSIANS]
+        return torch.stack(gaussians + [_circle(axis, diameter / 2, self.pixel_scale) for diameter in DIAMETERS])
+
+    @cached_property
+    def noise(self):
+        """Sky noise of each aperture's flux and, last, of the peak, ``[A + 1, C]``."""
+        sky = torch.tensor(self.sky_rms, dtype=torch.float32)
+        pixels = self.apertures.square().sum(dim=(1, 2)).sqrt()
+        return torch.cat([pixels, torch.ones(1)])[:, None] * sky
+
+    @property
+    def total_row(self):
+        """Which row of `fluxes` is the aperture called total."""
+        return len(GAUSSIANS) + DIAMETERS.index(TOTAL)
+
+    def fluxes(self, images):
+        """
+        Fluxes in all apertures and, last, of the highest pixel within 2 arcsec of the centre.
+
+        Parameters
+        ----------
+        images : `torch.Tensor`
+            float32 ``[B, C, size, size]``.
+
+        Returns
+        -------
+        `torch.Tensor`
+            ``[B, A + 1, C]``.
+        """
+        flux = torch.einsum("bchw,ahw->bac", images, self.apertures)
+        axis = (torch.arange(self.size) - (self.size - 1) / 2) * self.pixel_scale
+        near = torch.hypot(axis[:, None], axis) <= max(PEAK_RADIUS, self.pixel_scale)
+        return torch.cat([flux, images[..., near].amax(dim=-1)[:, None]], dim=1)
+
+    def magnitudes(self, images):
+        """Asinh magnitudes ``[B, A + 1, C]`` of images ``[B, C, size, size]``, as `fluxes`."""
+        return asinh_magnitudes(self.fluxes(images), self.noise)
+
+    def features(self, images, which="all"):
+        """
+        Return what a network is told of the stamps.
+
+        Parameters
+        ----------
+        images : `torch.Tensor`
+            float32 ``[B, C, size, size]``.
+        which : str, optional
+            A key of `FEATURES`.
+
+        Returns
+        -------
+        `torch.Tensor`
+            ``[B, F]``.
+        """
+        total = [self.total_row]
+        rows = {"all": slice(None), "apertures": slice(-1), "total": total, "colours": total}.get(which, [-1])
+        told = colours_and_magnitude(self.magnitudes(images)[:, rows])
+        if which not in {"colours", "peak_colours"}:
+            return told.flatten(start_dim=1)
+        return told[..., :-1].flatten(start_dim=1)
+
+
+def _circle(axis, radius, pixel_scale, parts=10):
+    """Share of each pixel within a circle, from a hundred points per pixel."""
+    fine = (axis[:, None] + pixel_scale * ((torch.arange(parts) + 0.5) / parts - 0.5)).flatten()
+    inside = (torch.hypot(fine[:, None], fine) <= radius).float()
+    return F.avg_pool2d(inside[None], parts)[0]
+
+
+def asinh_magnitudes(flux, softening):
+    """
+    Asinh magnitudes, without zero point.
+
+    Parameters
+    ----------
+    flux, softening : `torch.Tensor`
+        Of shapes that broadcast, in one unit.
+    """
+    return -POGSON * (torch.asinh(flux / (2 * softening)) + torch.log(softening))
+
+
+def colours_and_magnitude(magnitudes):
+    """
+    Differences of neighbouring bands, and the magnitude of the middle one: the same content, colours set free.
+
+    Parameters
+    ----------
+    magnitudes : `torch.Tensor`
+        ``[..., C]``.
+    """
+    middle = magnitudes.shape[-1] // 2
+    return torch.cat([magnitudes[..., :-1] - magnitudes[..., 1:], magnitudes[..., middle : middle + 1]], dim=-1)
+
+
+def magnitude_features(magnitudes, errors, bands):
+    """
+    Return what a network is told of a catalogue: colours, the middle band's magnitude, and logarithms of errors.
+
+    Parameters
+    ----------
+    magnitudes : array-like
+        ``[N, C]``.
+    errors : array-like or None
+        ``[N, C]``: positive.
+    bands : sequence of str
+        Names of the bands.
+
+    Returns
+    -------
+    `torch.Tensor`
+        float32 ``[N, F]``.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, or values are missing; the message names the rows.
+    """
+    magnitudes = _table("magnitudes", magnitudes, bands)
+    missing = ~(np.abs(magnitudes) < 90).all(axis=1)  # NaN too; 99 and -99 are catalogues' ways to say it
+    features = [colours_and_magnitude(torch.from_numpy(magnitudes))]
+    if errors is not None:
+        errors = _table("errors", errors, bands)
+        same_length(magnitudes=magnitudes, errors=errors)
+        missing |= ~((errors > 0) & (errors < 90)).all(axis=1)
+        features.append(torch.from_numpy(errors).log())
+    if missing.any():
+        msg = f"magnitudes, or positive errors, are missing in {name_rows(missing)}; leave them out"
+        raise ValueError(msg)
+    return torch.cat(features, dim=1).float()
+
+
+def _table(name, values, bands):
+    values = np.ma.filled(np.ma.asarray(getattr(values, "value", values), dtype=float), np.nan)
+    if values.ndim != 2 or values.shape[1] != len(bands):
+        msg = f"{name} must be [N, {len(bands)}] for bands {', '.join(bands)}, got shape {values.shape}"
+        raise ValueError(msg)
+    return values
