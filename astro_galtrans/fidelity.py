@@ -304,8 +304,8 @@ def _read_array(path):
 
 def redshift_from_files(
     pairs, output, *, training_pairs=None, models=(), translated=None, estimator="image", number=None,
-    training_number=None, n_samples=None, crop=None, z="z", magnitude="r", ebv=None, bins=5, floor=0.0, peaks=True,
-    resamples=1000, seed=0, format="ecsv", progress=True, **options,  # noqa: A002 - astropy's word
+    training_number=None, n_samples=None, crop=None, stamps=None, z="z", magnitude="r", ebv=None, bins=5,
+    floor=0.0, peaks=True, resamples=1000, seed=0, format="ecsv", progress=True, **options,  # noqa: A002 - astropy's word
 ):  # fmt: skip
     """
     Measure what translations keep of the redshift, from a store of pairs to a folder with tables, figures and a page.
@@ -332,6 +332,8 @@ def redshift_from_files(
         Samples of each test galaxy, for translators that sample; one is made of each training galaxy.
     crop : int, optional
         Side of the middle part of the stamps to look at (source pixels).
+    stamps : path-like, optional
+        Folder of the translated stamps, to share them between runs; ``translated/`` in the output by default.
     z, magnitude, ebv : str, optional
         Columns with the redshift, the magnitude to bin by (left out if there is none of that name) and the Galactic
         reddening E(B-V) that the estimators are told.
@@ -358,7 +360,7 @@ def redshift_from_files(
     source, target = (Joined([PairImages(store, plane, crop) for store in stores]) for plane in ("source", "target"))
     compared = {name: Middle(_opened(paths), target.shape[-1]) for name, paths in (translated or {}).items()}
     making = dict(seed=seed, crop=crop, progress=progress)
-    compared |= dict(_translations(stores, models, output / "translated", n_samples, making))
+    compared |= dict(_translations(stores, models, stamps or output / "translated", n_samples, making))
     imaging, redshifts = _imaging(header), _column(stores, z)
     known = {
         "magnitudes": _column(stores, magnitude, needed=False),
@@ -374,7 +376,8 @@ def redshift_from_files(
     fidelity.report(output, format=format, overwrite=True)
     if not peaks:
         return fidelity, None
-    found = peak_fidelity(source, target, compared, redshifts, seed=seed, progress=progress, **imaging)
+    rows = {"train": train, "test": np.asarray(fidelity["galaxies"]["row"])} if train is not None else {}
+    found = peak_fidelity(source, target, compared, redshifts, seed=seed, progress=progress, **rows, **imaging)
     found.report(output / "peaks", format=format, overwrite=True)
     return fidelity, found
 

@@ -13,6 +13,7 @@ from astropy.table import QTable
 from astropy.units import mag
 
 from . import photoz, plots
+from ._selection import redshift_grid
 from ._sides import sides
 from .arrays import batches
 from .report import Result
@@ -34,7 +35,9 @@ class PeakFidelity(Result):
     title = "Peak fluxes"
 
     def plot_peak_information(self):
-        """Information of peak and total fluxes in source, target and translations, as bars."""
+        """Information of peak and total fluxes in source, target and translations, as bars; None if not measured."""
+        if "information" not in self.tables:
+            return None
         table, bars = self["information"], {}
         for row in table:
             bars.setdefault(str(row["images"]), {})[str(row["features"])] = row["value"], row["low"], row["high"]
@@ -107,7 +110,7 @@ def _fluxes(images, bands, pixel_scale, sky_rms):
 
 def peak_fidelity(
     source, target, translated, z_spec, *, bands, pixel_scale, sky_rms, target_sky_rms, target_bands=None,
-    target_pixel_scale=None, grid=None, folds=5, seed=0, progress=True,
+    target_pixel_scale=None, grid=None, train=None, test=None, folds=5, seed=0, progress=True, **settings,
 ):  # fmt: skip
     """
     Measure what peaks and totals tell of the redshift, and what translation adds to them.
@@ -124,12 +127,17 @@ def peak_fidelity(
         As for `~astro_galtrans.diagnostics.redshift.redshift_fidelity`.
     grid : array-like, optional
         Redshift grid of the estimators.
+    train, test : array-like of int, optional
+        Galaxies to train estimators of redshift on, and to measure; by default all are measured, by estimators trained
+        on the other folds.
     folds : int, optional
-        Each galaxy's PDF is that of an estimator trained on the other folds.
+        Number of folds; 0 to leave the information out.
     seed : int, optional
         Seed of the folds, the estimators and the bootstrap.
     progress : bool, optional
         Show a progress bar on a terminal.
+    **settings
+        For `~astro_galtrans.diagnostics.photoz.train_photometric`.
 
     Returns
     -------
@@ -138,34 +146,41 @@ def peak_fidelity(
     Raises
     ------
     ValueError
-        If images do not match the redshifts, or there are too few galaxies for the folds.
+        If images do not match the redshifts, or there are too few galaxies to train on.
     """
     from tqdm.auto import tqdm
 
-    z_spec = np.asarray(z_spec, dtype=float)
+    z_spec = np.ma.filled(np.ma.asarray(z_spec, dtype=float), np.nan)
     found = sides(
         source, target, translated, len(z_spec), bands=bands, pixel_scale=pixel_scale, sky_rms=sky_rms,
         target_bands=target_bands, target_pixel_scale=target_pixel_scale, target_sky_rms=target_sky_rms,
     )  # fmt: skip
-    rows = np.flatnonzero(np.isfinite(z_spec) & (z_spec >= 0))
-    grid = photoz.default_grid(z_spec[rows]) if grid is None else np.asarray(grid, dtype=float)
+    grid = redshift_grid(grid, z_spec, None)
+    usable = np.isfinite(z_spec) & (z_spec >= grid[0]) & (z_spec <= grid[-1])
+    train, test = ([] if rows is None else np.asarray(rows)[usable[rows]] for rows in (train, test))
+    test = test if len(test) else np.flatnonzero(usable)
     measured, informed = {}, []
-    jobs = [(side, kind) for side in found.values() for kind in KINDS]
-    for side, kind in tqdm(jobs, desc="peaks", unit="estimator", disable=None if progress else True):
-        view = side.view(rows)
-        if side.name not in measured:
-            measured[side.name] = peaks_and_totals(view, **side.imaging)
-        pdfs = photoz.cross_validated(
-            photoz.train_photometric, view, z_spec[rows], folds=folds, seed=seed, grid=grid, features=FEATURES[kind],
-            **side.imaging,
-        )  # fmt: skip
-        gain = information(pdfs, z_spec[rows], photoz.training_prior(z_spec[rows], grid))
-        informed.append((side.name, kind, *bootstrap(np.mean, gain, seed=seed)))
-    table = QTable(rows=informed, names=["images", "features", "value", "low", "high", "n"])
-    return PeakFidelity(
-        {"information": table, "scatter": _scatter(measured, found["target"].bands, seed)},
-        {"galaxies": len(rows), "without redshift": len(z_spec) - len(rows), "folds": folds, "seed": seed},
-    )
+    for side in tqdm(found.values(), desc="peaks", unit="set", disable=None if progress else True):
+        measured[side.name] = peaks_and_totals(side.view(test), **side.imaging)
+        for kind in KINDS if folds else ():
+            options = settings | side.imaging | {"features": FEATURES[kind], "grid": grid, "seed": seed}
+            gain = _gain(side, z_spec, train, test, folds, options)
+            informed.append((side.name, kind, *bootstrap(np.mean, gain, seed=seed)))
+    tables = {"scatter": _scatter(measured, found["target"].bands, seed)}
+    if informed:
+        names = ["images", "features", "value", "low", "high", "n"]
+        tables = {"information": QTable(rows=informed, names=names)} | tables
+    counts = {"galaxies": len(test), "training": len(train), "without redshift": int(np.count_nonzero(~usable))}
+    return PeakFidelity(tables, counts | {"folds": 0 if len(train) else folds, "seed": seed})
+
+
+def _gain(side, z_spec, train, test, folds, options):
+    """Information in each galaxy tested, from an estimator that has not seen it."""
+    if len(train):
+        estimator = photoz.train_photometric(side.view(train), z_spec[train], **options)
+        return information(estimator.predict(side.view(test)), z_spec[test], estimator.prior)
+    pdfs = photoz.cross_validated(photoz.train_photometric, side.view(test), z_spec[test], folds=folds, **options)
+    return information(pdfs, z_spec[test], photoz.training_prior(z_spec[test], options["grid"]))
 
 
 def _scatter(measured, bands, seed):

@@ -143,7 +143,7 @@ def pit_histograms(pit, *, bins=20, level=0.95, title=None):
     from scipy.stats import binom
 
     with style():
-        figure, (row,) = _grid(1, len(pit), size=(PANEL * len(pit) + 0.4, 2.2), sharey=True)
+        figure, (row,) = _grid(1, len(pit), size=(PANEL * len(pit) + 0.4, 2.5), sharey=True)
         for axes, (label, values) in zip(row, pit.items(), strict=True):
             n = len(values)
             low, high = (binom.ppf(q, n, 1 / bins) * bins / n for q in ((1 - level) / 2, (1 + level) / 2))
@@ -154,7 +154,7 @@ def pit_histograms(pit, *, bins=20, level=0.95, title=None):
             axes.set(xlim=(0, 1), xlabel="PIT", title=f"{LABELS.get(label, label)} (n = {n:,})")
             axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
         row[0].set(ylabel="density", ylim=(0, None))
-        row[0].legend(loc="lower center")
+        figure.legend(*row[0].get_legend_handles_labels(), loc="outside lower center")
         if title:
             figure.suptitle(title, fontsize=9)
     return figure
@@ -200,7 +200,7 @@ def _support(stacks):
     return max(int(np.flatnonzero(np.asarray(density) > 1e-3 * np.max(density))[-1]) for density in stacks.values())
 
 
-def metric_over_bins(panels, *, xlabel, ylabels, title=None):
+def metric_over_bins(panels, *, xlabel, ylabels, logarithmic=False, title=None):
     """
     Metrics of several readings side by side over magnitude, redshift or signal-to-noise.
 
@@ -213,6 +213,8 @@ def metric_over_bins(panels, *, xlabel, ylabels, title=None):
         Label of the abscissa.
     ylabels : list of str
         Label of each row.
+    logarithmic : bool, optional
+        Is the abscissa?
     title : str, optional
         Above all.
 
@@ -229,7 +231,7 @@ def metric_over_bins(panels, *, xlabel, ylabels, title=None):
             column[0].set_title(name)
             column[-1].set_xlabel(xlabel)
             for axes, readings in zip(column, contents, strict=True):
-                _lines(axes, readings)
+                _lines(axes, readings, logarithmic)
         for axes, label in zip(grid, ylabels, strict=True):
             axes[0].set_ylabel(label)
         figure.legend(*grid[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
@@ -238,7 +240,11 @@ def metric_over_bins(panels, *, xlabel, ylabels, title=None):
     return figure
 
 
-def _lines(axes, readings):
+def _lines(axes, readings, logarithmic):
+    if not readings:
+        return
+    if logarithmic:
+        axes.set_xscale("log")
     x = np.asarray(next(iter(readings.values()))[0], dtype=float)
     step = 0.06 * np.min(np.diff(x)) if len(x) > 1 else 0.0  # so that error bars do not hide one another
     for k, (label, (x, value, low, high)) in enumerate(readings.items()):
@@ -281,7 +287,7 @@ def information_bars(models, limits, *, n, title=None):
             axes.axvline(value, color=COLOURS[name], lw=1, ls="-" if name == "source" else "--", label=LABELS[name])
         for k, reading in enumerate(readings):
             place, bars = _places(models, reading, height)
-            value, low, high = np.array(bars).T
+            value, low, high = _without_infinity(axes, place, np.array(bars).T)
             axes.barh(
                 place, value, 0.88 * height, xerr=_bars(value, low, high),
                 color=_colour(reading, k), alpha=0.85, error_kw={"elinewidth": 0.8}, label=LABELS.get(reading, reading),
@@ -294,6 +300,16 @@ def information_bars(models, limits, *, n, title=None):
         if title:
             figure.suptitle(title, fontsize=9)
     return figure
+
+
+def _without_infinity(axes, place, bars):
+    """Bars where there is one to draw; the others, of PDFs that exclude the truth, are written."""
+    infinite = ~np.isfinite(bars).all(axis=0)
+    for y in np.array(place)[infinite]:
+        axes.annotate(
+            "\N{MINUS SIGN}\N{INFINITY}", (0, y), xytext=(-3, 0), textcoords="offset points", ha="right", va="center"
+        )
+    return np.where(infinite, 0, bars)
 
 
 def magnitude_scatter(table, *, title=None):

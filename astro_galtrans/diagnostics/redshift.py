@@ -165,7 +165,9 @@ class RedshiftFidelity(Result):
         if not len(table):
             return None
         panels = {model: [_binned(table, model, metric) for metric in BINNED] for model in self.models}
-        return plots.metric_over_bins(panels, xlabel=by.replace("_", " "), ylabels=list(BINNED.values()))
+        title, logarithmic = f"n = {len(self['galaxies']):,}", by == "snr"
+        labels = {"xlabel": LABELS.get(by, by), "ylabels": list(BINNED.values())}
+        return plots.metric_over_bins(panels, **labels, logarithmic=logarithmic, title=title)
 
     def plot_information(self):
         """Information of each model as bars, against that of source and target."""
@@ -188,6 +190,7 @@ class RedshiftFidelity(Result):
                 yield f"{kind}_{model}", getattr(self, f"plot_{kind}")(model)
 
 
+LABELS = {"z_spec": r"$z_\mathrm{spec}$", "snr": "signal-to-noise"}
 BINNED = {"sigma_mad": r"$\sigma_\mathrm{MAD}$", "information": "information (nats)"}
 
 

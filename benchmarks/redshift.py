@@ -1,0 +1,161 @@
+"""
+What the shipped translators keep of the redshift: the four readings on simulated pairs, as a table.
+
+    python benchmarks/redshift.py Z_TRAIN Z_TEST -o OUT [--models NAME ...] [--estimator image photometric]
+        [--train-number 6000] [--number 2000] [--crop 40] [--n-samples 4] [--rst docs/tables/redshift.rst]
+
+Everything costly (translated stamps, trained estimators) is kept in OUT and found again, so the command can be stopped
+and repeated, with another estimator or one more model too. The pairs are made with ``galtrans simulate`` (galaxies of
+r < 20.3 and z < 0.6).
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+
+from astro_galtrans import list_translators, load_translator
+from astro_galtrans.fidelity import redshift_from_files, translate_pairs
+from astro_galtrans.pairstore import PairStore
+
+METRICS = ("sigma_mad", 4), ("outlier_005", 3), ("information", 2), ("pit_ks", 3)
+RATIOS = "retention", "plug_in_scatter", "plug_in_information", "consistency"
+NAMES = {"target": "real target", "source": "real source", "retrained": "retrained", "plug_in": "plug-in",
+         "averaged": "plug-in, averaged"}  # fmt: skip
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
+    parser.add_argument("train")
+    parser.add_argument("test")
+    parser.add_argument("-o", "--output", required=True)
+    parser.add_argument("--models", nargs="+", default=None, help="names or files; all that are shipped by default")
+    parser.add_argument("--estimator", nargs="+", default=["image", "photometric"], choices=["image", "photometric"])
+    parser.add_argument("--train-number", type=int, default=6000)
+    parser.add_argument("--number", type=int, default=2000)
+    parser.add_argument("--crop", type=int, default=40, help="source pixels")
+    parser.add_argument("--n-samples", type=int, default=4)
+    parser.add_argument("--epochs", type=int, default=None)
+    parser.add_argument("--floor", type=float, default=0.0)
+    parser.add_argument("--resamples", type=int, default=1000)
+    parser.add_argument("--translate-only", action="store_true", help="stop when all stamps are translated")
+    parser.add_argument("--rst")
+    parser.add_argument("--figures", help="folder for the bars of information, redshift-ESTIMATOR.svg")
+    options = parser.parse_args()
+    models = options.models or list_translators()
+    print(f"{translate_all(options, models):.0f} s for translations (none where they were found)", flush=True)
+    if not options.translate_only:
+        results = {estimator: measure(options, models, estimator) for estimator in options.estimator}
+        text = page(results)
+        print(text)
+        if options.rst:
+            Path(options.rst).write_text(text)
+
+
+def translate_all(options, models):
+    """Translate all stamps, as the measurement will find them, and return the seconds it took."""
+    start = time.monotonic()
+    for model in models:
+        translator = load_translator(model)
+        parts = (options.train, options.train_number, 1), (options.test, options.number, options.n_samples)
+        for folder, number, n_samples in parts:
+            store = PairStore(folder)
+            store = store.subset(np.flatnonzero(np.isfinite(store.table["z"]))[:number])
+            translate_pairs(store, translator, shared(options), n_samples=n_samples, seed=0, crop=options.crop)
+    return time.monotonic() - start
+
+
+def shared(options):
+    return Path(options.output) / "translated"
+
+
+def measure(options, models, estimator):
+    """The readings of all models by one estimator; estimators share the translated stamps."""
+    folder, start = Path(options.output) / estimator, time.monotonic()
+    settings = {} if options.epochs is None else {"epochs": options.epochs}
+    fidelity, peaks = redshift_from_files(
+        options.test, folder, training_pairs=options.train, models=models, estimator=estimator,
+        number=options.number, training_number=options.train_number, n_samples=options.n_samples, crop=options.crop,
+        stamps=shared(options), floor=options.floor, resamples=options.resamples, peaks=estimator == "photometric",
+        **settings,
+    )  # fmt: skip
+    print(f"{time.monotonic() - start:.0f} s with the estimator {estimator!r}", flush=True)
+    if options.figures:
+        Path(options.figures).mkdir(parents=True, exist_ok=True)
+        fidelity.plot_information().savefig(
+            Path(options.figures) / f"redshift-{estimator}.svg", metadata={"Date": None}
+        )
+    return fidelity, peaks
+
+
+def page(results):
+    """All tables, as RST."""
+    lines = []
+    for estimator, (fidelity, _) in results.items():
+        counts = dict(zip(fidelity["counts"]["galaxies"], fidelity["counts"]["n"], strict=True))
+        numbers = f"trained on {counts['training']:,} pairs, tested on {counts['test']:,}"
+        lines += [f"**{estimator.capitalize()} estimator, {numbers}**", ""]
+        lines += [*readings_table(fidelity), "", *ratios_table(fidelity), ""]
+    peaks = next((peaks for _, peaks in results.values() if peaks is not None), None)
+    if peaks is not None:
+        lines += ["**Information of peak and total fluxes alone (nats)**", "", *peaks_table(peaks), ""]
+        lines += ["**Scatter added to peaks (mag)**", "", *scatter_table(peaks)]
+    return "\n".join(lines) + "\n"
+
+
+def readings_table(fidelity):
+    rows = [("model", "reading", *(metric for metric, _ in METRICS))]
+    table = fidelity["readings"]
+    for model, reading in dict.fromkeys(zip(map(str, table["model"]), map(str, table["reading"]), strict=True)):
+        cells = [number(fidelity.value(reading, metric, model), digits) for metric, digits in METRICS]
+        rows.append((model, NAMES[reading], *cells))
+    return list_table(rows)
+
+
+def ratios_table(fidelity):
+    table, rows = fidelity["ratios"], [("model", *RATIOS)]
+    for model in fidelity.models:
+        of_model = table[table["model"] == model]
+        cells = []
+        for quantity in RATIOS:
+            row = of_model[of_model["quantity"] == quantity]
+            cells.append(number([row[name][0] for name in ("value", "low", "high")], 2) if len(row) else "")
+        rows.append((model, *cells))
+    return list_table(rows)
+
+
+def peaks_table(peaks):
+    table, rows = peaks["information"], [("images", "peaks", "totals")]
+    for images in dict.fromkeys(map(str, table["images"])):
+        of_images = {str(r["features"]): (r["value"], r["low"], r["high"]) for r in table if r["images"] == images}
+        rows.append((images, *(number(of_images[kind], 2) for kind in ("peak", "total"))))
+    return list_table(rows)
+
+
+def scatter_table(peaks):
+    table = peaks["scatter"][peaks["scatter"]["flux"] == "peak"]
+    quantities = list(dict.fromkeys(map(str, table["quantity"])))
+    rows = [("model", *quantities)]
+    for model in dict.fromkeys(map(str, table["model"])):
+        of_model = {str(r["quantity"]): r["scatter"].value for r in table if r["model"] == model}
+        rows.append((model, *(f"{of_model[q]:.3f}" for q in quantities)))
+    noise = {str(r["quantity"]): r["sky_noise"].value for r in table}
+    return list_table([*rows, ("sky noise of the target", *(f"{noise[q]:.3f}" for q in quantities))])
+
+
+def number(interval, digits):
+    """A value with its 68 % interval."""
+    value, low, high = interval
+    return f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def list_table(rows):
+    lines = [".. list-table::", "   :header-rows: 1", ""]
+    for row in rows:
+        lines += [f"   {'*' if k == 0 else ' '} - {cell}".rstrip() for k, cell in enumerate(row)]
+    return lines
+
+
+if __name__ == "__main__":
+    main()
