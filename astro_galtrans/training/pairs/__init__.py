@@ -1,5 +1,6 @@
 """Pairs of stamps from the images of two real surveys, written as a `~astro_galtrans.pairstore.PairStore`."""
 
 from .build import PairOptions, build_pairs
+from .stamps import Stamps, pairs_from_stamps
 
-__all__ = ["PairOptions", "build_pairs"]
+__all__ = ["PairOptions", "Stamps", "build_pairs", "pairs_from_stamps"]

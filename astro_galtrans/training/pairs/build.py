@@ -18,14 +18,28 @@ from astro_galtrans.pairstore import PairHeader, PairStore, PairWriter, read_hea
 from .catalogue import detect, read_catalogue
 from .describe import describe
 from .frames import open_frames
-from .journal import DAMAGED, Journal
+from .journal import BEYOND, DAMAGED, NOTHING, Journal
 from .pairing import PairMaker, Side
 from .registration import METHODS
 from .tiles import Tile
 
-__all__ = ["PairOptions", "build_pairs", "check_options", "make_pairs"]
+__all__ = [
+    "PairOptions",
+    "build_pairs",
+    "check_options",
+    "make_pairs",
+    "nearest_band",
+    "pair_header",
+    "too_few",
+    "warn_of_empty_parts",
+    "write_pairs",
+]
 
 MAX_SCALE = 4  # as the networks have it
+MISMATCH = (
+    "Most objects have no counterpart within the search radius: are the world coordinates of one survey off, as those"
+    " of cutouts that kept the CRPIX of their frame?"
+)
 SHIFT_LIMIT = 60.0  # arcsec up to which a common offset is looked for when nothing matches
 
 
@@ -115,7 +129,7 @@ def build_pairs(
         wanted = None if bands is None else tuple(band for band in frames.bands if band in parse_bands(bands))
         described = describe(frames, survey, wanted, name)
         sides.append(Side(frames, described, _middle(described.band_names), psf))
-    sides[1].reference = _nearest(sides[0].reference, *(side.survey.band_names for side in sides))
+    sides[1].reference = nearest_band(sides[0].reference, *(side.survey.band_names for side in sides))
     _check_overlap(*(side.frames for side in sides))
     tiles = [Tile(frame) for frame in sides[0].frames.of_band(sides[0].reference)]
     return make_pairs(
@@ -165,8 +179,21 @@ def _middle(bands):
     return bands[len(bands) // 2]
 
 
-def _nearest(band, source_bands, target_bands):
-    """Band of the target to register with: the same one, or that at the same place among its bands."""
+def nearest_band(band, source_bands, target_bands):
+    """
+    Band of the target to register with.
+
+    Parameters
+    ----------
+    band : str
+        Of the source.
+    source_bands, target_bands : tuple of str
+
+    Returns
+    -------
+    str
+        The same one, or that at the same place among the target's bands.
+    """
     if band in target_bands:
         return band
     place = source_bands.index(band) / max(1, len(source_bands) - 1)
@@ -214,32 +241,80 @@ def make_pairs(source, target, directory, tiles, objects, settings, *, scale, si
     -------
     `~astro_galtrans.pairstore.PairStore`
     """
-    header = _header(source, target, directory, settings, scale, size)
+    header = pair_header(source, target, directory, settings, scale, size)
     source.survey, target.survey = header.source, header.target
     for side in (source, target):
         side.typical = _typical_psfs(side)
     maker = PairMaker(source, target, header, settings, tiles)
-    journal, what = Journal(directory), "found" if objects is None else objects.fingerprint
+    what = "found" if objects is None else objects.fingerprint
+    failures = source.frames.failures | target.frames.failures
+
+    def jobs():
+        for tile in tiles:
+            yield f"{tile.frame.label} {what}", lambda writer, tile=tile: maker.write_tile(tile, objects, writer)
+
+    bar = tqdm(jobs(), desc="pairs", total=len(tiles), unit="image", disable=None if progress else True)
+    journal = write_pairs(directory, header, bar, failures, shard)
+    if journal.counts["pairs"] < max(1, minimum):
+        hint = ""
+        if journal.counts[NOTHING] + journal.counts[BEYOND] > 0.5 * journal.counts["objects"]:
+            hint = f". {MISMATCH}{_common_shift(source, target)}"
+        raise ValueError(too_few(journal, minimum, directory) + hint)
+    warn_of_empty_parts(journal, settings)
+    return PairStore(directory)
+
+
+def write_pairs(directory, header, jobs, failures, shard):
+    """
+    Do what is not done yet, and note what became of it.
+
+    Parameters
+    ----------
+    directory : path-like
+    header : `~astro_galtrans.pairstore.PairHeader`
+    jobs : iterable of (str, callable)
+        Name of each job, and what to call with the writer: returns counts and rejected, as `Journal.record` takes them.
+    failures : dict of str to str
+        Images that could not be read, and why.
+    shard : int
+        Pairs per file.
+
+    Returns
+    -------
+    `~astro_galtrans.training.pairs.journal.Journal`
+    """
+    journal = Journal(directory)
     with PairWriter(directory, header, shard) as writer:
-        for tile in tqdm(tiles, desc="pairs", unit="image", disable=None if progress else True):
-            key = f"{tile.frame.label} {what}"
+        for key, job in jobs:
             if key not in journal.finished:
-                counts, rejected = maker.write_tile(tile, objects, writer)
-                journal.record(key, counts, rejected, len(writer))
+                journal.record(key, *job(writer), len(writer))
                 journal.settle(writer.written)
         writer.close()
-        _note_failures(journal, source.frames, target.frames, len(writer))
+        for label, why in failures.items():
+            warnings.warn(f"{label} is left out: {why}", GaltransWarning, stacklevel=4)
+            if f"unreadable {label}" not in journal.finished:
+                journal.record(f"unreadable {label}", {"unreadable": 1}, [[None, None, -1, DAMAGED, why]], len(writer))
         journal.settle(writer.written)
-    summary = journal.write_summary()
-    if journal.counts["pairs"] < max(1, minimum):
-        raise ValueError(_too_few(summary, minimum, source, target, directory))
-    store = PairStore(directory)
-    _warn_of_empty_parts(journal, settings)
-    return store
+    journal.write_summary()
+    return journal
 
 
-def _header(source, target, directory, settings, scale, size):
-    """Header of the store; that of the one there, if it is for the same surveys as far as pairs are concerned."""
+def pair_header(source, target, directory, settings, scale, size):
+    """
+    Header of a store; that of the one there, if it is for the same surveys as far as pairs are concerned.
+
+    Parameters
+    ----------
+    source, target : `Side`
+    directory : path-like
+    settings : `PairOptions`
+    scale : int or None
+    size : int
+
+    Returns
+    -------
+    `~astro_galtrans.pairstore.PairHeader`
+    """
     ratio = source.survey.pixel_scale / target.survey.pixel_scale
     scale = int(np.clip(round(ratio), 1, MAX_SCALE)) if scale is None else scale
     observed = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(settings).items()}
@@ -268,28 +343,12 @@ def _typical_psfs(side):
     return typical
 
 
-def _note_failures(journal, *sides_and_count):
-    *sides, n_pairs = sides_and_count
-    for frames in sides:
-        for label, why in frames.failures.items():
-            key = f"unreadable {label}"
-            if key not in journal.finished:
-                warnings.warn(f"{label} is left out: {why}", GaltransWarning, stacklevel=5)
-                journal.record(key, {"unreadable": 1}, [[None, None, -1, DAMAGED, why]], n_pairs)
-
-
-def _too_few(summary, minimum, source, target, directory):
-    lines = ", ".join(f"{row['what'].strip()} {row['number']}" for row in summary if row["number"])
-    number = dict(zip(summary["what"], summary["number"], strict=True))
-    hint = ""
-    if number["no counterpart"] + number["beyond search"] > 0.5 * max(1, number["objects"]):
-        hint = (
-            ". Most objects have no counterpart within the search radius: are the world coordinates of one survey off"
-            f" (as those of cutouts that kept the CRPIX of their frame)?{_common_shift(source, target)}"
-        )
+def too_few(journal, minimum, directory):
+    """Message of a run that gave fewer pairs than wanted."""
+    lines = ", ".join(f"{row['what'].strip()} {row['number']}" for row in journal.summary() if row["number"])
     return (
-        f"only {number['pairs']} usable pairs, {minimum} are the fewest to go on with: {lines}{hint}. What there is is"
-        f" in {directory}, with the reason for each in {Journal(directory).path.name}"
+        f"only {journal.counts['pairs']} usable pairs, {minimum} are the fewest to go on with: {lines}. What there is"
+        f" is kept in {directory}, and the reason for each in {journal.path.name} there"
     )
 
 
@@ -318,7 +377,8 @@ def _brightest(side, frame, number=60):
     return found.ra[order], found.dec[order]
 
 
-def _warn_of_empty_parts(journal, settings):
+def warn_of_empty_parts(journal, settings):
+    """Warn if training, validation or test got no pair."""
     empty = [part for part in ("train", "validation", "test") if not journal.counts[part]]
     if empty and all(settings.fractions):
         msg = f"no pair is in {' or '.join(empty)}: the pairs cover few cells of {settings.cell:g} arcmin; lower cell="

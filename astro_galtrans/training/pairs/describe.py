@@ -53,10 +53,12 @@ def describe(frames, survey=None, bands=None, name="source"):
         )
         raise ValueError(msg)
     scale = _median(frame.pixel_scale for band in wanted for frame in frames.of_band(band))
+    scale = float(f"{scale:.6g}")
     if abs(scale / known.pixel_scale - 1) < SAME_SCALE:
         scale = known.pixel_scale
     elif survey is not None:
-        msg = f"images of {known.name!r} have pixels of {scale:.4g} arcsec, not {known.pixel_scale:.4g}; so will the pairs"
+        said = f"{known.pixel_scale:.4g} arcsec of {known.name!r}"
+        msg = f"the {name} images have pixels of {scale:.4g} arcsec, not the {said}; so will the pairs"
         warnings.warn(msg, GaltransWarning, stacklevel=3)
     measured = tuple(_band(typical[band], frames.of_band(band), known.zeropoint) for band in wanted)
     return replace(known, pixel_scale=scale, bands=measured)

@@ -26,7 +26,7 @@ from astro_galtrans.geometry import pixel_scale
 from .psf import star_psf
 from .sky import pixel_to_sky, sky_to_pixel, unit_vectors
 
-__all__ = ["Frame", "Frames", "expand", "open_frames"]
+__all__ = ["Frame", "Frames", "expand", "measured_frame", "open_frames", "smoothing"]
 
 FITS_NAMES = ("*.fits", "*.fits.fz", "*.fits.gz", "*.fits.bz2", "*.fit", "*.fts")
 KEPT_BYTES = 2 << 30  #: pixels kept for the next pairs; a frame is read whole, however large
@@ -248,7 +248,7 @@ def open_frames(images, bands=None, *, unit=None, zeropoint=None, progress=True,
 def _measured(entry, wanted, stack):
     for name, image in zip(stack.bands, stack.planes, strict=True):
         if wanted is None or name in wanted:
-            yield _frame(entry, name, stack, image)
+            yield measured_frame(entry, name, stack, image)
 
 
 def _read(entry, wanted, **settings):
@@ -264,12 +264,29 @@ def _read(entry, wanted, **settings):
         return read(item, wanted, **settings)
 
 
-def _frame(entry, band, stack, image):
+def measured_frame(entry, band, stack, image, level=None):
+    """
+    Measure one band of an image.
+
+    Parameters
+    ----------
+    entry : tuple
+        Of `expand`.
+    band : str
+    stack : `~astro_galtrans.bandstack.BandStack`
+    image : `~astro_galtrans.bandstack.Plane`
+        Of the stack.
+    level : float, optional
+        Level of the sky; the median by default.
+
+    Returns
+    -------
+    `Frame`
+    """
     data, _, mask, wcs = image
     good = np.isfinite(data) if mask is None else np.isfinite(data) & ~mask
     scale = pixel_scale(wcs, data.shape)
-    step = max(1, int(np.sqrt(data.size / SAMPLE)))
-    sky = float(np.median(data[::step, ::step][good[::step, ::step]])) if good[::step, ::step].any() else np.nan
+    sky = _median(data, good) if level is None else level
     rms = sky_rms(data, good)
     fwhm = seeing_from_stars(data, good, rms, scale)
     centre, radius = _circle(wcs, data.shape)
@@ -278,6 +295,12 @@ def _frame(entry, band, stack, image):
         sky, np.nan if rms is None else rms, _smooth_rms(data, good, sky, fwhm, scale),
         np.nan if fwhm is None else fwhm, star_psf(data, good, rms, scale), centre, radius,
     )  # fmt: skip
+
+
+def _median(data, good):
+    step = max(1, int(np.sqrt(data.size / SAMPLE)))
+    sample = data[::step, ::step][good[::step, ::step]]
+    return float(np.median(sample if sample.size else data[good]))
 
 
 def smoothing(fwhm, scale):

@@ -32,6 +32,7 @@ class Side:
     reference: str  #: band that is registered
     psf: object = None  #: mapping of band to array, or callable (band, ra, dec) -> array; None: measured
     typical: dict = field(default_factory=dict)  #: PSF by band where a frame has none
+    stamps: object = None  #: `~astro_galtrans.training.pairs.stamps.Stamps`, of which frames are made one at a time
 
     def frame_at(self, place, band, reason):
         """Frame of a band that holds a whole stamp, the one in which it lies farthest inside."""

@@ -16,7 +16,7 @@ import numpy as np
 __all__ = ["LIKENESS", "METHODS", "Offset", "corrections", "measure_offset"]
 
 METHODS = "local", "global", "each", "none"
-NEIGHBOURS, FEWEST = 9, 5  # of which the local correction is the median; fewer than that many are not enough
+NEIGHBOURS, FEWEST = 25, 5  # of which the local correction is the median; fewer than that many are not enough
 FINE = 0.05  # pixels between points of the lattice around the peak
 SIGNAL = 3.0  # sigma of the smoothed sky above which a pixel takes part
 LIKENESS = 0.3  #: correlation coefficient below which two images do not show the same

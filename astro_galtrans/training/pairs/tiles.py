@@ -175,6 +175,7 @@ def split_of(tile, places, settings):
     if "split" in tile.row or not places:
         return [tile.row.get("split")] * len(places)
     around = places[0].grid.size * np.array([[0, 1, 1, 0], [0, 0, 1, 1]]) - 0.5
-    x, y = (np.array([[getattr(place.grid, axis)] for place in places]) + c for axis, c in zip("xy", around, strict=True))
+    corner = np.array([(place.grid.x, place.grid.y) for place in places])
+    x, y = (corner[:, [k]] + around[k] for k in range(2))
     ra, dec = tile.frame.sky(x.ravel(), y.ravel())
     return split_on_sky(ra.reshape(-1, 4), dec.reshape(-1, 4), settings.cell, settings.fractions, settings.seed)
