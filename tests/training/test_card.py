@@ -306,3 +306,14 @@ def test_the_target_surveys_own_pixels_are_in_the_card(toy_file):
     image = CCDData(np.stack([star(30.0)] * 2), unit=u.nmgy, wcs=make_wcs((SIZE, SIZE), PIXEL))
     result = Translator(replace(there, card=card))(image, bands="gr", output_grid="target")
     np.testing.assert_allclose(result.wcs.celestial.proj_plane_pixel_scales()[0].to_value("arcsec"), 0.3, rtol=1e-5)
+
+
+def test_calibrate_on_the_command_line(toy_file, tmp_path, capsys):
+    from astro_galtrans.cli import main
+
+    write_pairs(tmp_path / "own")
+    assert main(["calibrate", str(toy_file), str(tmp_path / "own"), "-o", str(tmp_path / "new.safetensors")]) == 0
+    text = capsys.readouterr().out
+    assert "toy-sdss-cfhtls" in text and "n_pairs: 20" in text
+    assert main(["calibrate", str(toy_file), str(tmp_path / "none"), "-o", str(tmp_path / "x.safetensors")]) == 1
+    assert "not a set of pairs" in capsys.readouterr().err
