@@ -34,7 +34,8 @@ def main():
     if options.stream:
         print(json.dumps(stream(options.stream)))
         return
-    text = "\n".join([agreement(options.number), streams([10_000, 1_000_000])])
+    streamed = streams([10_000, 1_000_000])  # first: Linux counts the parent's memory at the fork as the child's
+    text = "\n".join([agreement(options.number), streamed])
     print(text)
     if options.rst:
         Path(options.rst).write_text(text)
