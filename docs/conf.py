@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sys
 from pathlib import Path
 
 from docutils.parsers.rst.directives.misc import Include
@@ -10,6 +11,8 @@ from sphinx_astropy.conf.v2 import *  # noqa: F403
 import astro_galtrans
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+from survey_table import SurveyTable  # noqa: E402 - beside this file
 
 project = "astro_galtrans"
 author = "The astro_galtrans developers"
@@ -81,5 +84,6 @@ class Table(Include):
 
 
 def setup(app):
-    """Register the directive ``measured-table``."""
+    """Register the directives ``measured-table`` and ``survey-table``."""
     app.add_directive("measured-table", Table)
+    app.add_directive("survey-table", SurveyTable)
