@@ -54,7 +54,7 @@ def _parser():
     parser.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     ways_in = _add_list, _add_info, _add_survey, _add_demo
-    for add in (*ways_in, _add_translate, _add_simulate, _add_train, _add_calibrate, _add_redshift):
+    for add in (*ways_in, _add_translate, _add_simulate, _add_pairs, _add_train, _add_calibrate, _add_redshift):
         add(commands)
     return parser
 
@@ -338,6 +338,43 @@ def _named_paths(arguments):
         raise ValueError(msg)
     pairs = (argument.split("=", 1) for argument in arguments)
     return {name: paths.split(",") for name, paths in pairs}
+
+
+# -- pairs
+
+
+def _add_pairs(commands):
+    parser = _command(commands, "pairs", _pairs, "Make pairs for training from images of the same sky in two surveys.")
+    parser.add_argument("directory", metavar="DIR", help="where to; an unfinished set there is completed")
+    for side in ("source", "target"):
+        parser.add_argument(
+            f"--{side}", nargs="+", required=True, metavar="IMAGE", help="FITS files with WCS, globs, or folders"
+        )
+        parser.add_argument(f"--{side}-survey", metavar="SURVEY", help="name or .ecsv file; else from the images")
+        parser.add_argument(f"--{side}-bands", metavar="BANDS", help="some of its bands, e.g. g,r,i; by default all")
+        parser.add_argument(f"--{side}-unit", metavar="UNIT", help="unit of the pixels, if headers do not say")
+        parser.add_argument(f"--{side}-zeropoint", type=float, metavar="MAG", help="AB magnitude of one count")
+    parser.add_argument("--catalogue", metavar="TABLE", help="objects, with sky coordinates; else they are detected")
+    parser.add_argument("--redshift", metavar="COLUMN", help="column of the catalogue")
+    parser.add_argument("--scale", type=int, help="target pixels per source pixel; by default the nearest that fits")
+    parser.add_argument("--size", type=int, default=64, help="side of the stamps, in source pixels (%(default)s)")
+    parser.add_argument("--faint", type=float, metavar="MAG", help="faintest object (AB)")
+    parser.add_argument("--blank", type=float, default=0.0, metavar="X", help="stamps of empty sky per object (0)")
+    parser.add_argument("--search", type=float, default=2.0, metavar="ARCSEC", help="search radius (%(default)s)")
+    parser.add_argument("--max-offset", type=float, metavar="ARCSEC", help="left after registration (half a pixel)")
+    parser.add_argument("--register", default="local", choices=["local", "global", "each", "none"])
+    parser.add_argument("--cell", type=float, default=3.0, metavar="ARCMIN", help="of the split by sky (%(default)s)")
+    parser.add_argument("--minimum", type=int, default=10, help="fewest pairs to go on with (%(default)s)")
+
+
+def _pairs(options):
+    from astro_galtrans.training.pairs import build_pairs, read_summary
+
+    given = {name: value for name, value in vars(options).items() if name not in {"run", "traceback", "directory"}}
+    store = build_pairs(given.pop("source"), given.pop("target"), options.directory, given.pop("catalogue"), **given)
+    for what, number, meaning in read_summary(options.directory).iterrows():
+        print(f"{number:8d}  {what:16}{meaning}")
+    print(store)
 
 
 # -- demo

@@ -87,6 +87,10 @@ class PairWriter:
             self.flush()
 
     def _check(self, pair):
+        strange = set(pair) - {"source", "target", *PLANES}
+        if strange:
+            msg = f"{', '.join(sorted(strange))} is no plane of a pair; known are {', '.join(PLANES)}"
+            raise ValueError(msg)
         h = self.header
         for name, image in pair.items():
             small = name.startswith("source")
@@ -97,8 +101,8 @@ class PairWriter:
                 raise ValueError(msg)
         shapes = {name: tuple(image.shape) for name, image in pair.items()}
         before = {name: tuple(image.shape) for name, image in self._pairs[0][0].items()} if self._pairs else shapes
-        if shapes != before or set(pair) - {"source", "target", *PLANES}:
-            msg = f"planes of a pair are {shapes}; known are {', '.join(PLANES)}, and the pair before had {before}"
+        if shapes != before:
+            msg = f"planes of a pair are {shapes}, and the pair before had {before}; a shard has the same ones for all"
             raise ValueError(msg)
 
     def flush(self):

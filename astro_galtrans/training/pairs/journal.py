@@ -6,7 +6,21 @@ from pathlib import Path
 
 from astropy.table import Table
 
-__all__ = ["BEYOND", "DAMAGED", "EDGE", "MASKED", "NOTHING", "OFFSET", "OUTSIDE", "REASONS", "Journal", "Rejected"]
+from .split import SPLITS
+
+__all__ = [
+    "BEYOND",
+    "DAMAGED",
+    "EDGE",
+    "MASKED",
+    "NOTHING",
+    "OFFSET",
+    "OUTSIDE",
+    "REASONS",
+    "Journal",
+    "Rejected",
+    "read_summary",
+]
 
 FILE, SUMMARY = "progress.jsonl", "summary.ecsv"
 
@@ -97,9 +111,10 @@ class Journal:
 
     def summary(self):
         """Return a table of what became of the objects, with how many of each."""
-        rows = [("objects", self.counts["objects"], "in the source images"), ("pairs", self.counts["pairs"], "written")]
-        rows += [(f"  {part}", self.counts[part], "") for part in ("train", "validation", "test")]
-        rows += [("  between", self.counts["between"], "reach across two parts and belong to none")]
+        rows = [("objects", self.counts["objects"], "in the source images"), ("pairs", self.counts["pairs"], "made")]
+        rows += [("  blank", self.counts["blank"], "of these, stamps of empty sky")]
+        rows += [(f"  {part}", self.counts[part], f"of these, the {part} part") for part in SPLITS]
+        rows += [("  between", self.counts["between"], "of these, on both sides of a border: in no part")]
         rows += [(name, self.counts[name], text) for name, text in REASONS.items()]
         rows += [("unreadable", self.counts["unreadable"], "images that were left out")]
         return Table(rows=rows, names=("what", "number", "meaning"))
@@ -111,3 +126,20 @@ class Journal:
         table.write(temporary, format="ascii.ecsv", overwrite=True)
         temporary.replace(path)
         return table
+
+
+def read_summary(directory):
+    """
+    What became of the objects of a store made from images.
+
+    Parameters
+    ----------
+    directory : path-like
+        Folder of the store.
+
+    Returns
+    -------
+    `~astropy.table.Table`
+        Columns ``what``, ``number`` and ``meaning``.
+    """
+    return Table.read(Path(directory) / SUMMARY, format="ascii.ecsv")

@@ -131,7 +131,7 @@ class PairMaker:
                 place = round(float(objects.ra[k]), 7), round(float(objects.dec[k]), 7)
                 rejected.append([*place, int(objects.row[k]), why.reason, why.detail])
                 continue
-            counts.update(["pairs", part or "between"])
+            counts.update(["pairs", part or "between"] + ["blank"] * (kinds[k] == "blank"))
             row = {"index": int(indices[k]), "kind": kinds[k], "split": part} | self._known(objects[k], place, stamps)
             row |= _registration(offsets[k], shifts[k], residual) | tile.row
             if row["index"] not in writer.indices:  # else written before the run was interrupted
