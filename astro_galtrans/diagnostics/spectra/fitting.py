@@ -12,6 +12,12 @@ __all__ = ["ExactFit", "Scan", "separate_peaks"]
 PEAK_DISTANCE = 1.45e-3
 #: Where to fit again, in steps of the scan from the best so far: round by round.
 REFINEMENT = (-1.8, -1.2, -0.6, 0.0, 0.6, 1.2, 1.8), (-0.3, -0.15, 0.0, 0.15, 0.3)
+#: A template that takes less than this off chi-squared may be following the noise (3 sigma).
+SIGNIFICANT = 9.0
+#: Where the width of a peak is read, in units of the width that its curvature gives.
+READ_WIDTH_AT = 2.0
+#: But no nearer than this, in steps of the scan: tables of templates have a grain of their own.
+NEAREST_READING = 0.3
 #: How far from its middle (log10) the correlation is read for Tonry & Davis' ratio: 34,000 km/s to either side.
 RATIO_REACH = 0.05
 
@@ -147,6 +153,30 @@ class ExactFit:
         amplitudes = non_negative(matrix, vector, power)
         return chi2_gain(matrix, vector, amplitudes), amplitudes
 
+    def significant(self, templates, z):
+        """
+        Leave out templates that only follow the noise.
+
+        Parameters
+        ----------
+        templates : `~astro_galtrans.diagnostics.spectra.templates.Mixture`
+        z : float
+            Redshift at which to judge.
+
+        Returns
+        -------
+        `~astro_galtrans.diagnostics.spectra.templates.Mixture`
+            Without the templates that, one after the other, take less than `SIGNIFICANT` off chi-squared.
+        """
+        while len(templates) > 1:
+            gain = self(templates, [z])[0][0]
+            fewer = [templates.only([j for j in range(len(templates)) if j != k]) for k in range(len(templates))]
+            losses = [gain - self(mixture, [z])[0][0] for mixture in fewer]
+            if min(losses) > SIGNIFICANT:
+                break
+            templates = fewer[int(np.argmin(losses))]
+        return templates
+
     def refine(self, templates, z):
         """
         Place a peak to a fraction of a pixel.
@@ -169,7 +199,16 @@ class ExactFit:
             gain, _amplitudes = self(templates, 10**grid - 1)
             best = int(np.clip(np.argmax(gain), 1, len(grid) - 2))
             place, width, top = _vertex(grid[best - 1 : best + 2], gain[best - 1 : best + 2])
-        return 10**place - 1, np.log(10) * 10**place * width, top
+        return 10**place - 1, np.log(10) * 10**place * self._width(templates, place, width, top), top
+
+    def _width(self, templates, place, width, top):
+        """Read the width further out: at the very top, templates' tables and weak templates leave their marks."""
+        if not np.isfinite(width):
+            return width
+        offset = max(READ_WIDTH_AT * width, NEAREST_READING * STEP)
+        gain, _amplitudes = self(templates, 10 ** (place + offset * np.array([-1, 1])) - 1)
+        drop = top - gain.mean()
+        return offset / np.sqrt(drop) if drop > 0 else np.inf
 
     def model(self, templates, amplitudes, z):
         """Return continuum plus templates, and the continuum alone, at the pixels."""

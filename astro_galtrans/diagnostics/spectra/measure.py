@@ -54,7 +54,7 @@ def redshift(spectrum, *, z_range=(-0.01, 1.2), templates=None, medium="auto"):
     """
     low, high = _checked_range(z_range)
     mixtures = _mixtures(templates)
-    data = _covered(samples(spectrum, medium), mixtures[0], (low, high))
+    data = _usable(samples(spectrum, medium), mixtures[0], (low, high))
     scan, exact = Scan(data, mixtures[0], (low, high)), ExactFit(data)
     mixture, peaks = _refined_peaks(scan, exact, mixtures)
     return _result(data, scan, exact, mixture, peaks, (low, high))
@@ -79,9 +79,12 @@ def _mixtures(templates):
     return [Mixture(templates)]
 
 
-def _covered(data, templates, z_range):
-    """Leave out pixels that a template does not reach at some redshift of the range: fits must have the same pixels."""
+def _usable(data, templates, z_range):
+    """Leave out what a template does not reach at some redshift of the range: all fits must have the same pixels."""
     low, high = templates.coverage[0] * (1 + z_range[1]), templates.coverage[1] * (1 + z_range[0])
+    if not np.ptp(data.flux) > 0:
+        msg = f"the flux is the same ({data.flux[0]:g}) in all {len(data.flux)} usable pixels"
+        raise ValueError(msg)
     kept = (data.wavelength >= low) & (data.wavelength <= high)
     if kept.all():
         return data
@@ -108,6 +111,8 @@ def _refined(exact, mixture, redshifts):
 
 
 def _result(data, scan, exact, mixture, peaks, z_range):
+    mixture = exact.significant(mixture, peaks[0, 0])  # others move the peak and sharpen it, but only as noise does
+    peaks[0, :2] = exact.refine(mixture, peaks[0, 0])[:2]
     z, width, gain = peaks[0]
     gains, amplitudes = exact(mixture, [z])
     amplitudes = amplitudes[0]

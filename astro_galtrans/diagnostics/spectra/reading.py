@@ -82,13 +82,15 @@ def _check_whole(path):
 
 
 def _open(path, file_format):
-    """Some formats are registered for one spectrum, some for lists."""
+    """
+    Let specutils read: lists first, because a reader of single spectra takes DESI's files for tables of its own.
+    """
     from specutils import Spectrum, SpectrumList
 
     try:
-        return Spectrum.read(str(path), format=file_format)
-    except IORegistryError:
         return SpectrumList.read(str(path), format=file_format)
+    except IORegistryError:
+        return Spectrum.read(str(path), format=file_format)
 
 
 def _targets(path, found):

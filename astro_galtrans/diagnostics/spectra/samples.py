@@ -146,7 +146,7 @@ def _inverse_variance(spectrum, flux, wavelength, unit, good):
 
 def _scatter(flux):
     """Noise from second differences of every other pixel (Stoehr et al. 2008, ADASS XVII, 505); never nothing."""
-    return max(0.6052697 * np.median(np.abs(2 * flux[2:-2] - flux[:-4] - flux[4:])), 1e-6 * np.std(flux))
+    return max(0.6052697 * np.median(np.abs(2 * flux[2:-2] - flux[:-4] - flux[4:])), 1e-6 * np.std(flux)) or 1.0
 
 
 def _medium(spectrum, medium):
@@ -175,9 +175,6 @@ def _checked(arrays):
     low, high = arrays.wavelength[[0, -1]]
     if np.log(high / low) < SHORTEST_RANGE:
         msg = f"the spectrum covers {low:.1f} to {high:.1f} Angstrom only; at least {SHORTEST_RANGE:.0%} is needed"
-        raise ValueError(msg)
-    if not np.ptp(arrays.flux) > 0:
-        msg = f"the flux is the same ({arrays.flux[0]:g}) in all {n} usable pixels"
         raise ValueError(msg)
     return arrays
 

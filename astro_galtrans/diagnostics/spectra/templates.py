@@ -107,6 +107,13 @@ class Mixture:
     def __len__(self):
         return len(self.templates)
 
+    def only(self, kept):
+        """Return a mixture of some of the templates, by their numbers."""
+        other = object.__new__(Mixture)
+        other.templates = tuple(self.templates[k] for k in kept)
+        other.coverage, other._start, other._table = self.coverage, self._start, self._table[kept]
+        return other
+
     def __call__(self, log_wavelength):
         """Return the templates at log10 of a rest wavelength, [template, ...]; 0 outside the coverage."""
         place = (np.asarray(log_wavelength) - self._start) / FINE_STEP
