@@ -54,7 +54,8 @@ def _parser():
     parser.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     ways_in = _add_list, _add_info, _add_survey, _add_demo
-    for add in (*ways_in, _add_translate, _add_simulate, _add_pairs, _add_train, _add_calibrate, _add_redshift):
+    judging = _add_redshift, _add_zspec
+    for add in (*ways_in, _add_translate, _add_simulate, _add_pairs, _add_train, _add_calibrate, *judging):
         add(commands)
     return parser
 
@@ -375,6 +376,26 @@ def _pairs(options):
     for what, number, meaning in read_summary(options.directory).iterrows():
         print(f"{number:8d}  {what:16}{meaning}")
     print(store)
+
+
+# -- zspec
+
+
+def _add_zspec(commands):
+    parser = _command(commands, "zspec", _zspec, "Measure the redshifts of spectra: a catalogue with quality flags.")
+    parser.add_argument("files", metavar="FILE", nargs="+", help="files of spectra, or folders of them")
+    parser.add_argument("-o", "--output", required=True, metavar="TABLE", help="ECSV file; goes on where it stopped")
+    parser.add_argument("--z-max", type=float, default=1.2, metavar="Z", help="highest redshift (%(default)s)")
+    parser.add_argument("--medium", choices=("auto", "vacuum", "air"), default="auto", help="wavelengths (%(default)s)")
+    parser.add_argument("--format", metavar="NAME", help="reader of specutils, where the file does not tell")
+
+
+def _zspec(options):
+    from astro_galtrans.diagnostics.spectra import catalogue
+
+    settings = {"z_range": (-0.01, options.z_max), "medium": options.medium, "file_format": options.format}
+    table = catalogue(options.files, options.output, **settings)
+    print(f"{options.output}: {(table['flag'] == 0).sum()} of {len(table)} spectra have a redshift without a flag")
 
 
 # -- demo

@@ -13,6 +13,7 @@ from helpers import shared_data
 specutils = pytest.importorskip("specutils", minversion="2.0")
 from specutils import Spectrum  # noqa: E402
 
+from astro_galtrans.cli import main  # noqa: E402
 from astro_galtrans.diagnostics import spectra  # noqa: E402
 from astro_galtrans.exceptions import GaltransWarning  # noqa: E402
 
@@ -156,3 +157,9 @@ def test_match_by_position():
     assert list(found["spectrum"]) == ["b", "c", ""]
     assert "z_spec" not in galaxies.colnames
     assert list(spectra.match(galaxies, known, 0.1 * u.arcsec)["z_flag"]) == [-1, 2, -1]
+
+
+def test_command_line(folder, capsys):
+    assert main(["zspec", str(folder), "-o", str(folder / "z.ecsv"), "--z-max", "0.5"]) == 0
+    assert "3 of 3 spectra" in capsys.readouterr().out
+    assert len(QTable.read(folder / "z.ecsv")) == 3

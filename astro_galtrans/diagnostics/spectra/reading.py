@@ -82,9 +82,7 @@ def _check_whole(path):
 
 
 def _open(path, file_format):
-    """
-    Let specutils read: lists first, because a reader of single spectra takes DESI's files for tables of its own.
-    """
+    """Let specutils read: lists first, for a reader of single spectra takes DESI's files for tables of its own."""
     from specutils import Spectrum, SpectrumList
 
     try:
