@@ -6,8 +6,8 @@ import numpy as np
 
 from astro_galtrans.exceptions import GaltransWarning
 
-from .photoz.density import default_grid
 from ._checks import name_rows
+from .photoz import default_grid
 
 __all__ = ["FEWEST", "columns", "redshift_grid", "split", "usable_redshifts"]
 
