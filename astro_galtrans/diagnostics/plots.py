@@ -244,7 +244,7 @@ def _lines(axes, readings, logarithmic):
     if not readings:
         return
     if logarithmic:
-        axes.set_xscale("log")
+        _logarithmic(axes)
     x = np.asarray(next(iter(readings.values()))[0], dtype=float)
     step = 0.06 * np.min(np.diff(x)) if len(x) > 1 else 0.0  # so that error bars do not hide one another
     for k, (label, (x, value, low, high)) in enumerate(readings.items()):
@@ -257,6 +257,16 @@ def _lines(axes, readings, logarithmic):
     low, high = axes.get_ylim()
     if low < 0 < high:
         axes.axhline(0, color="0.6", lw=0.6, zorder=0)
+
+
+def _logarithmic(axes):
+    """A logarithmic abscissa with ticks at 1, 2 and 5, as plain numbers."""
+    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
 
 
 def information_bars(models, limits, *, n, title=None):
