@@ -224,6 +224,8 @@ def _add_train(commands):
     parser.add_argument("--steps", type=int, help="optimizer steps, whatever the recipe says")
     parser.add_argument("--source", metavar="SURVEY", help="of pairs to simulate: a name or a survey file")
     parser.add_argument("--target", metavar="SURVEY", help="likewise")
+    for end in ("source", "target"):
+        parser.add_argument(f"--{end}-bands", type=_bands, metavar="BANDS", help="some of its bands, e.g. g,r,i")
     parser.add_argument("--number", type=int, metavar="N", help="how many pairs to simulate for the training")
     parser.add_argument("--fields", action=_PrintFields, nargs=0, help="print what a recipe may say, and stop")
 
@@ -247,13 +249,19 @@ def _train(options):
     from astro_galtrans.training import load_recipe, train
     from astro_galtrans.training.simulated import simulate_for
 
-    recipe = load_recipe(options.recipe, pairs=_given(options, "source", "target", "number"),
-                         **_given(options, "hours", "steps"))  # fmt: skip
+    wanted = _given(options, "source", "target", "source_bands", "target_bands", "number")
+    recipe = load_recipe(options.recipe, pairs=wanted, **_given(options, "hours", "steps"))
     if options.pairs:
         stores = [path and PairStore(path) for path in (options.pairs, options.held_out)]
     else:
         stores = simulate_for(recipe, options.output)
     print(train(recipe, *stores, options.output, **_given(options, "init", "device", "devices", "precision")))
+
+
+def _bands(text):
+    from astro_galtrans.bands import parse_bands
+
+    return list(parse_bands(text))
 
 
 def _given(options, *names):

@@ -17,7 +17,8 @@ pytest.importorskip("h5py")
 pytest.importorskip("lightning_fabric")
 pytest.importorskip("speclite")
 
-from astro_galtrans import get_survey, load_translator, translate
+from astro_galtrans import get_survey, list_surveys, load_translator, translate
+from astro_galtrans.cli import main
 from astro_galtrans.exceptions import DomainWarning
 from astro_galtrans.models.checkpoint import Checkpoint
 from astro_galtrans.models.registry import list_models
@@ -217,3 +218,33 @@ def test_noise_in_the_coarser_surveys_pixels(reverse, rng):
     assert seen == pytest.approx(area**0.5, rel=0.1)  # a sum of independent pixels, but for the spline
     told = np.median(coarse.uncertainty.array[good]) / np.median(fine.uncertainty.array)
     assert told == pytest.approx(seen, rel=0.03)
+
+
+# -- the command line
+
+
+def test_a_survey_on_the_command_line(capsys):
+    assert main(["survey"]) == 0
+    listed = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in listed] == list_surveys()
+    assert main(["survey", "euclid-nisp"]) == 0
+    text = capsys.readouterr().out
+    assert "Euclid-H" in text and "depth: Scaramella" in text
+    assert main(["survey", "hsc-wid"]) == 1
+    assert "nearest known are hsc-wide" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:invalid value encountered in scalar divide:RuntimeWarning")
+def test_one_command_from_survey_names_to_translator(tmp_path, capsys):
+    recipe = tmp_path / "small.toml"
+    recipe.write_text(
+        '[network]\nname = "srgan"\nsettings = {width = 8, blocks = 1}\n[data]\ncrop = 16\nbatch_size = 2\n'
+        "[pairs]\nsize = 16\nheld_out = 64\n[run]\nsteps = 2\nvalidation_pairs = 2\npicture_steps = 0\n"
+    )
+    command = ["train", str(recipe), "--source", "hsc-wide", "--target", "lsst-10yr", "--target-bands", "g,r"]
+    assert main([*command, "--number", "64", "--device", "cpu", "-o", str(tmp_path / "run")]) == 0
+    card = load_translator(capsys.readouterr().out.strip().splitlines()[-1]).card
+    assert card["network"]["in_bands"] == list("grizy")
+    assert card["network"]["out_bands"] == ["g", "r"]
+    assert (card["name"], card["target"]["survey"]) == ("srgan-hsc-lsst-10yr", "lsst-10yr")
