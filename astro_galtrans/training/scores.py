@@ -39,7 +39,7 @@ def score(model, scalings, pairs, factors, *, number=None, n_samples=1, seed=0, 
         Per output band, None where there is nothing to tell:
 
         - ``rmse_sigma``: RMS of translation minus target over good pixels with signal, in sigma of the target's sky;
-          ``classical_rmse_sigma`` of the classical answer (`~astro_galtrans.training.compare.classical`);
+          ``classical_rmse_sigma`` of the classical answer, the source resampled with cubic splines, flux conserved;
           ``rmse_gain_on_classical``: by which share the one is smaller than the other;
         - ``flux_bias``, ``flux_scatter``: median, minus one, and 1.4826 MAD of the ratio of fluxes of bright sources in
           an aperture of 3 arcsec; ``classical_...`` likewise;

@@ -271,6 +271,7 @@ def test_history_is_thinned_to_thirty_rows():
     assert thinned([]) is None
 
 
+@pytest.mark.slow
 def test_training_on_split_pairs_ends_with_a_translator(tmp_path):
     directory = tmp_path / "pairs"
     parts = ["train"] * 6 + ["validation"] * 6 + ["test"] * 5
