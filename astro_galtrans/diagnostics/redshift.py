@@ -57,6 +57,7 @@ class RedshiftFidelity(Result):
         Every metric of every reading of every model, with its interval.
     ``ratios``
         Retention, plug-in penalty and posterior consistency, with paired intervals; those of the target beside them.
+        NaN where the source shows no information, and without interval where it might show none.
     ``bins``
         ``sigma_mad``, ``bias_median``, ``outlier_005`` and ``information`` in bins of magnitude, redshift and
         signal-to-noise.
@@ -382,8 +383,12 @@ def _ratio(statistic, above, below, z_spec, settings):
         reading.information if statistic == "information" else scaled_residual(reading.z_phot, z_spec)
         for reading in (above, below)
     ]
-    with np.errstate(invalid="ignore", divide="ignore"):  # -inf over -inf is as undefined as it reads
-        return _resampled(lambda a, b: np.float64(function(a)) / function(b), columns, settings)
+
+    def quotient(a, b):
+        part, whole = function(a), function(b)
+        return part / whole if whole > 0 else np.nan  # a share of nothing, or of less, means nothing
+
+    return _resampled(quotient, columns, settings)
 
 
 def _resampled(statistic, columns, settings):

@@ -134,6 +134,17 @@ def test_ratio_is_that_of_the_galaxies_resampled_together(fidelity):
     assert high - low < 1.5 * (apart[1] - apart[0])
 
 
+def test_a_share_of_nothing_is_no_number(galaxies):
+    """Where the source says nothing of the redshift, what was kept of it is undefined."""
+    source, target, z = galaxies
+    blind = np.random.default_rng(7).permutation(source)
+    result = redshift_fidelity(blind, target, target, z, estimator=Regression, bins=1, resamples=50, progress=False,
+                               **IMAGING)  # fmt: skip
+    _, low, high = ratio(result, "translated", "retention")
+    assert np.isnan(low) and np.isnan(high)
+    assert np.isfinite(ratio(result, "translated", "plug_in_scatter")).all()
+
+
 def test_averaged_pdfs_are_those_averaged_over_samples(galaxies, fidelity):
     """Against an average made by hand; and to average cannot make noisy samples worse."""
     _, target, z = galaxies
