@@ -41,7 +41,8 @@ class Band:
     """
     One band of a survey: its PSF, depth and filter curve.
 
-    What is not known is NaN, or an empty text; two bands that do not know the same thing are equal.
+    What is not known is NaN, or an empty text. Two bands are equal if images of them are: if they agree in all but
+    ``depth``, ``aperture`` and ``source``, which say where the noise comes from.
     """
 
     name: str
@@ -54,7 +55,7 @@ class Band:
     source: str = ""  #: where the values come from, if it is not that of the survey
 
     def _key(self):
-        return tuple(_or_none(getattr(self, f.name)) for f in fields(self))
+        return tuple(_or_none(getattr(self, name)) for name in ("name", "fwhm", "sky_rms", "electrons", "filter"))
 
     def __eq__(self, other):
         return self._key() == other._key() if isinstance(other, Band) else NotImplemented

@@ -23,6 +23,7 @@ def test_what_is_not_known_is_equal():
     assert math.isnan(unknown["g"].electrons)
     assert Survey.from_dict(unknown.to_dict()) == unknown
     assert unknown != Survey("mine", "", 0.3, "uJy", 23.9, (Band("g", 1.0, 0.1, 5.0),))
+    assert unknown == Survey("mine", "", 0.3, "uJy", 23.9, (Band("g", 1.0, 0.1, depth=24.0, source="told"),))
 
 
 # Night-sky brightness (AB mag per square arcsec) of dark and grey sites, as the surveys' papers quote it; zodiacal

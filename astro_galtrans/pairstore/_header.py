@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from astro_galtrans._release import __version__
@@ -121,7 +121,10 @@ def claim(directory, header):
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / HEADER_FILE
     if path.exists():
-        differ = dict(_differences(read_header(directory).to_dict(), header.to_dict()))
+        there = read_header(directory)
+        same = {end: getattr(there, end) for end in ("source", "target") if getattr(there, end) == getattr(header, end)}
+        # surveys that are equal may still be described in other words
+        differ = dict(_differences(there.to_dict(), replace(header, **same).to_dict()))
         differ.pop("version", None)
         if differ:
             msg = (

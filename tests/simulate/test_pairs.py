@@ -12,6 +12,7 @@ pytest.importorskip("h5py")
 pytest.importorskip("speclite")
 
 from astro_galtrans.pairstore import PairStore
+from astro_galtrans.pairstore._header import claim
 from astro_galtrans.simulate import PairSettings, simulate_pair, simulate_pairs
 from astro_galtrans.simulate.pairs import SHARD, SIGNAL, default_scale
 from astro_galtrans.surveys import get_survey, list_surveys
@@ -57,6 +58,15 @@ def test_other_settings_are_refused(pairs):
         simulate_pairs(pairs.directory, 64, PairSettings(seed=6, size=16))
     with pytest.raises(ValueError, match="must be positive, got 0"):
         simulate_pairs(pairs.directory, 0, SETTINGS)
+
+
+def test_other_words_for_the_same_survey_are_not_other_settings(pairs):
+    header = pairs.header
+    told = replace(header.source, sources={"fwhm": "another paper"})
+    claim(pairs.directory, replace(header, source=told))
+    deeper = replace(told, bands=[replace(band, sky_rms=band.sky_rms / 2) for band in told.bands])
+    with pytest.raises(ValueError, match=r"other settings.*source"):
+        claim(pairs.directory, replace(header, source=deeper))
 
 
 def test_not_a_pair_set(tmp_path):
