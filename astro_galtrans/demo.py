@@ -1,4 +1,4 @@
-"""The main job on the bundled image: all shipped translators, side by side with the truth."""
+"""The main job on the bundled image: all shipped translators of SDSS images, side by side with the truth."""
 
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 from ._optional import require
 from .bandstack import read, write_fits
 from .surveys import get_survey
-from .translate import list_translators, translate
+from .translate import list_translators, load_translator, translate
 from .units import flux_factor
 
 __all__ = ["demo", "rgb"]
@@ -22,7 +22,7 @@ WEIGHTS = {"i": 0.9, "r": 1.3, "g": 2.0}
 
 def demo(directory, *, progress=True):
     """
-    Translate the bundled SDSS image with every shipped translator, and draw source, translations and truth.
+    Translate the bundled SDSS image with every shipped translator for it, and draw source, translations and truth.
 
     Parameters
     ----------
@@ -45,14 +45,21 @@ def demo(directory, *, progress=True):
     require("matplotlib", extra="report")
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    panels, paths = {"SDSS (source)": _picture("sdss")}, []
-    for name in tqdm(list_translators(), unit="translator", disable=None if progress else True):
+    rows, paths = {}, []
+    for name in tqdm(_translators(), unit="translator", disable=None if progress else True):
         path = directory / f"{name}.fits"
         with as_file(_sample("sdss")) as sample:
             write_fits(translate(sample, name, seed=SEED), path, overwrite=True)
-        panels[name], paths = rgb(read(path)), [*paths, path]
-    panels["CFHTLS Wide (truth)"] = _picture("cfhtls-wide")
-    return [*paths, _draw(panels, directory / "galtrans-demo.png")]
+        target = load_translator(name).card["target"]["survey"]
+        rows.setdefault(target, {"SDSS (source)": _picture("sdss")})[name] = rgb(read(path))
+        paths.append(path)
+    rows["cfhtls-wide"]["CFHTLS Wide (truth)"] = _picture("cfhtls-wide")
+    return [*paths, _draw([rows[target] for target in sorted(rows)], directory / "galtrans-demo.png")]
+
+
+def _translators():
+    """Names of the shipped translators of SDSS images."""
+    return [name for name in list_translators() if load_translator(name).card["source"]["survey"] == "sdss"]
 
 
 def rgb(stack, stretch=6.0, softening=8.0):
@@ -90,17 +97,20 @@ def _picture(survey):
         return rgb(read(path))
 
 
-def _draw(panels, path):
+def _draw(rows, path):
+    """Draw a row of pictures for each target survey."""
     from matplotlib.figure import Figure
 
-    columns = -(-len(panels) // 2)
-    figure = Figure(figsize=(3.4 * columns, 7.2), layout="constrained", facecolor="white")
-    for axes, (title, image) in zip(figure.subplots(2, columns).flat, panels.items(), strict=False):
-        axes.imshow(np.asarray(image), origin="lower", interpolation="nearest")
-        axes.set_title(title)
-    for axes in figure.axes:
+    columns = max(map(len, rows))
+    figure = Figure(figsize=(3.4 * columns, 3.6 * len(rows)), layout="constrained", facecolor="white")
+    grid = figure.subplots(len(rows), columns, squeeze=False)
+    for panels, line in zip(rows, grid, strict=True):
+        for axes, (title, image) in zip(line, panels.items(), strict=False):
+            axes.imshow(np.asarray(image), origin="lower", interpolation="nearest")
+            axes.set_title(title)
+    for axes in grid.flat:
         axes.set_axis_off()
     temporary = path.with_suffix(".tmp.png")
-    figure.savefig(temporary, dpi=150)
+    figure.savefig(temporary, dpi=110)
     temporary.replace(path)
     return path
