@@ -457,12 +457,14 @@ def _mask(bad, translator):
     Mask of the output: what a bad pixel of any band may have touched.
 
     The light it should have shown is spread over a PSF, so the answer suffers to one and a half FWHM of the widest that
-    the network was trained on. The network looks further, up to its margin, but what it sees there is the filled-in
-    value, which is a likely one: a hole of 5 x 5 pixels in a galaxy changes no pixel beyond by 0.1 standard deviations.
+    the network was trained on, in source or target. The network looks further, up to its margin, but what it sees there is the filled-in
+    value, which is a likely one: a hole of 5 x 5 pixels in a galaxy changes no pixel beyond by 0.2 standard deviations.
     """
     if bad is None:
         return None
-    widest = max((np.max(fwhm) for fwhm in translator.card["validity"].get("fwhm", {}).values()), default=0.0)
+    source = (np.max(fwhm) for fwhm in translator.card["validity"].get("fwhm", {}).values())
+    target = (fwhm for fwhm in translator.card["target"].get("fwhm", ()) if fwhm)
+    widest = max((*source, *target), default=0.0)
     reach = min(translator.spec.margin, ceil(1.5 * widest / translator.source["pixel_scale"]))
     mask = output_mask(bad.any(axis=0), translator.spec.scale, reach)
     return np.broadcast_to(mask, (len(translator.bands_out), *mask.shape))

@@ -243,6 +243,7 @@ def _survey_card(survey, pixel_scale, scaling):
         "zeropoint": survey.zeropoint,
         "pixel_scale": pixel_scale,
         "native_pixel_scale": survey.pixel_scale,  # what ``output_grid="target"`` means
+        "fwhm": [band.fwhm if np.isfinite(band.fwhm) else None for band in survey.bands],
         "scaling": scaling.to_dict(),
     }
 
