@@ -457,8 +457,9 @@ def _mask(bad, translator):
     Mask of the output: what a bad pixel of any band may have touched.
 
     The light it should have shown is spread over a PSF, so the answer suffers to one and a half FWHM of the widest that
-    the network was trained on, in source or target. The network looks further, up to its margin, but what it sees there is the filled-in
-    value, which is a likely one: a hole of 5 x 5 pixels in a galaxy changes no pixel beyond by 0.2 standard deviations.
+    the network was trained on, in source or target. The network looks further, up to its margin, but what it sees there
+    is the filled-in value, which is a likely one: a hole of 5 x 5 pixels in a galaxy changes no pixel beyond by 0.2
+    standard deviations.
     """
     if bad is None:
         return None
