@@ -18,7 +18,7 @@ from astro_galtrans.pairstore import PairHeader, PairStore, PairWriter, read_hea
 from .catalogue import detect, read_catalogue
 from .describe import describe
 from .frames import open_frames
-from .journal import BEYOND, DAMAGED, NOTHING, Journal
+from .journal import BEYOND, DAMAGED, EDGE, NOTHING, OUTSIDE, Journal
 from .pairing import PairMaker, Side
 from .registration import METHODS
 from .tiles import Tile
@@ -36,10 +36,7 @@ __all__ = [
 ]
 
 MAX_SCALE = 4  # as the networks have it
-MISMATCH = (
-    "Most objects have no counterpart within the search radius: are the world coordinates of one survey off, as those"
-    " of cutouts that kept the CRPIX of their frame?"
-)
+CRPIX = "Check the world coordinates: a cutout that kept the CRPIX of its frame claims to lie elsewhere"
 SHIFT_LIMIT = 60.0  # arcsec up to which a common offset is looked for when nothing matches
 
 
@@ -210,8 +207,7 @@ def _check_overlap(source, target):
             if (other.edge_distance(*lattice) > 0).any() or (frame.edge_distance(*_lattice(other)) > 0).any():
                 return
     msg = (
-        f"source and target images share no sky. Source: {source.footprint()}. Target: {target.footprint()}. Check the"
-        " world coordinates: a cutout that kept the CRPIX of its frame claims to lie elsewhere"
+        f"source and target images share no sky. Source: {source.footprint()}. Target: {target.footprint()}. {CRPIX}"
     )
     raise ValueError(msg)
 
@@ -256,12 +252,22 @@ def make_pairs(source, target, directory, tiles, objects, settings, *, scale, si
     bar = tqdm(jobs(), desc="pairs", total=len(tiles), unit="image", disable=None if progress else True)
     journal = write_pairs(directory, header, bar, failures, shard)
     if journal.counts["pairs"] < max(1, minimum):
-        hint = ""
-        if journal.counts[NOTHING] + journal.counts[BEYOND] > 0.5 * journal.counts["objects"]:
-            hint = f". {MISMATCH}{_common_shift(source, target)}"
-        raise ValueError(too_few(journal, minimum, directory) + hint)
+        raise ValueError(too_few(journal, minimum, directory) + _hint(journal.counts, source, target))
     warn_of_empty_parts(journal, settings)
     return PairStore(directory)
+
+
+def _hint(counts, source, target):
+    """What may be wrong, if most objects were lost for one reason."""
+    covered = counts["objects"] - counts[EDGE] - counts[OUTSIDE]
+    if counts[OUTSIDE] > 0.5 * counts["objects"]:
+        return f". Source: {source.frames.footprint()}. Target: {target.frames.footprint()}. {CRPIX}"
+    if counts[NOTHING] + counts[BEYOND] > 0.5 * covered:
+        return (
+            ". Most objects have no counterpart within the search radius: the world coordinates of one survey may be"
+            f" off. {CRPIX}{_common_shift(source, target)}"
+        )
+    return ""
 
 
 def write_pairs(directory, header, jobs, failures, shard):
@@ -366,7 +372,7 @@ def _common_shift(source, target):
             if counts.max() >= max(4, 0.3 * min(len(ra), len(other_ra))):
                 k, m = np.unravel_index(np.argmax(counts), counts.shape)
                 shift = f"{edges[k] + 1:+.0f} arcsec east and {edges[m] + 1:+.0f} north"
-                return f" The objects of the target seem to lie {shift} of those of the source"
+                return f". The objects of the target seem to lie {shift} of those of the source"
     return ""
 
 

@@ -112,9 +112,9 @@ class Journal:
     def summary(self):
         """Return a table of what became of the objects, with how many of each."""
         rows = [("objects", self.counts["objects"], "in the source images"), ("pairs", self.counts["pairs"], "made")]
-        rows += [("  blank", self.counts["blank"], "of these, stamps of empty sky")]
-        rows += [(f"  {part}", self.counts[part], f"of these, the {part} part") for part in SPLITS]
-        rows += [("  between", self.counts["between"], "of these, on both sides of a border: in no part")]
+        rows += [("blank", self.counts["blank"], "of these, stamps of empty sky")]
+        rows += [(part, self.counts[part], f"of these, the {part} part") for part in SPLITS]
+        rows += [("between", self.counts["between"], "of these, on both sides of a border: in no part")]
         rows += [(name, self.counts[name], text) for name, text in REASONS.items()]
         rows += [("unreadable", self.counts["unreadable"], "images that were left out")]
         return Table(rows=rows, names=("what", "number", "meaning"))

@@ -253,12 +253,12 @@ class PairMaker:
         x, y = (pixel * c for c in place.offset)
         row = {"ra": one.ra, "dec": one.dec, "z": one.redshift, "r": one.magnitude, "x": x, "y": y}
         row |= {"half_light_radius": one.radius, "row": int(one.row)}
-        sides = (header.source, stamps[0], "fwhm_", pixel), (header.target, stamps[1], "target_fwhm_", None)
-        for survey, stamp, prefix, scale in sides:
-            scale = scale or header.target_pixel_scale
+        same = "target_" if header.source.name == header.target.name else ""  # two epochs of one survey
+        source, target = (header.source, stamps[0], "", ""), (header.target, stamps[1], "target_", same)
+        for (survey, stamp, seeing, light), scale in ((source, pixel), (target, header.target_pixel_scale)):
             for band, part, frame in zip(survey.band_names, stamp.cuts, stamp.frames, strict=True):
-                row[f"mag_{survey.name}_{band}"] = _magnitude(part.data, x / scale, y / scale, scale, survey.zeropoint)
-                row[f"{prefix}{band}"] = frame.fwhm
+                magnitude = _magnitude(part.data, x / scale, y / scale, scale, survey.zeropoint)
+                row |= {f"{light}mag_{survey.name}_{band}": magnitude, f"{seeing}fwhm_{band}": frame.fwhm}
         if not np.isfinite(row["r"]):
             row["r"] = row[f"mag_{header.source.name}_{self.source.reference}"]
         other = stamps[1].frames[header.target_bands.index(self.target.reference)]

@@ -77,9 +77,11 @@ def _signal(image, noise, sigma):
     smooth = gaussian_filter(image, sigma, mode="constant")
     weight = np.clip(smooth / noise / SIGNAL - 0.5, 0, 1)  # a hard limit would jump with the noise
     taper = [np.clip(np.minimum(np.arange(n) + 1, n - np.arange(n)) / max(1, n // 8), 0, 1) for n in image.shape]
-    seen = smooth * weight * taper[0][:, None] * taper[1]
-    peak = float(seen.max())
-    return (seen if peak > PEAK * noise else np.zeros_like(seen)), peak
+    peak = float((smooth * weight).max())
+    if peak <= PEAK * noise:
+        return np.zeros_like(image), peak
+    # in a correlation the other image is the filter: further smoothing than half a PSF makes the peak less certain
+    return gaussian_filter(image, sigma / 2, mode="constant") * weight * taper[0][:, None] * taper[1], peak
 
 
 def _refine(spectrum, y, x):
