@@ -9,6 +9,7 @@ import copy
 import json
 import math
 import time
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -51,15 +52,15 @@ def fit(network, data, rows, held_out, settings, *, seed=0, path=None, identity=
         Of batches, flips and dropout.
     path : path-like, optional
         Checkpoint: written every minute, gone on from if it is there.
-    identity : dict, optional
-        What a checkpoint must agree with, as JSON holds it.
+    identity : str, optional
+        What a checkpoint must agree with, beside seed and settings.
     progress : bool, optional
         Show a progress bar on a terminal.
 
     Returns
     -------
     dict
-        ``epochs``, ``seconds``, ``best_epoch``, and ``validation``: mean log-likelihood of each epoch (nats).
+        ``epochs``, ``cpu_seconds``, ``best_epoch``, and ``validation``: mean log-likelihood of each epoch (nats).
 
     Raises
     ------
@@ -69,7 +70,7 @@ def fit(network, data, rows, held_out, settings, *, seed=0, path=None, identity=
         If the loss is no longer finite.
     """
     run = _Run(network, data, rows, held_out, settings, seed)
-    identity = json.dumps({"seed": seed, "settings": asdict(settings)} | (identity or {}), sort_keys=True)
+    identity = json.dumps({"seed": seed, "settings": asdict(settings), "of": identity}, sort_keys=True)
     run.resume(path, identity)
     with tqdm(total=settings.epochs, initial=run.epoch, unit="epoch", disable=None if progress else True) as bar:
         while not run.finished:
@@ -81,7 +82,7 @@ def fit(network, data, rows, held_out, settings, *, seed=0, path=None, identity=
     network.load_state_dict(run.best)
     network.eval()
     best = int(torch.tensor(run.history).argmax())
-    return {"epochs": run.epoch, "seconds": run.seconds, "best_epoch": best + 1, "validation": run.history}
+    return {"epochs": run.epoch, "cpu_seconds": run.cpu_seconds, "best_epoch": best + 1, "validation": run.history}
 
 
 class _Run:
@@ -92,10 +93,13 @@ class _Run:
         self.rows, self.held_out, self.grid = rows, held_out, network.head.grid
         self.average = copy.deepcopy(network).requires_grad_(requires_grad=False).eval()
         self.best = copy.deepcopy(network.state_dict())
+        states = self.average.state_dict(), network.state_dict()  # views of the values, which follow the training
+        self.averaged = [[value for value in state.values() if value.is_floating_point()] for state in states]
         self.optimizer = torch.optim.AdamW(
-            network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, betas=(0.9, 0.99)
-        )
-        self.epoch, self.seconds, self.history, self.saved = 0, 0.0, [], time.monotonic()
+            network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, betas=(0.9, 0.99),
+            foreach=True,
+        )  # fmt: skip
+        self.epoch, self.cpu_seconds, self.history, self.saved = 0, 0.0, [], time.monotonic()
         # batches of nearly equal size: a last batch of one galaxy would ruin a batch normalisation
         self.batches = max(1, round(len(rows) / settings.batch_size))
 
@@ -108,7 +112,7 @@ class _Run:
 
     def advance(self):
         """One epoch and its validation."""
-        start = time.monotonic()
+        start = time.process_time()
         generator = torch.Generator().manual_seed(_mixed(self.seed, self.epoch))
         order = self.rows[torch.randperm(len(self.rows), generator=generator)]
         self.network.train()
@@ -118,11 +122,10 @@ class _Run:
         if self.history[-1] >= max(self.history):
             self.best = copy.deepcopy(self.average.state_dict())
         self.epoch += 1
-        self.seconds += time.monotonic() - start
+        self.cpu_seconds += time.process_time() - start
 
     def _step(self, step, rows):
-        with torch.random.fork_rng(devices=[]):  # dropout draws from the global state
-            torch.manual_seed(_mixed(self.seed, step, 1))
+        with _seeded(_mixed(self.seed, step, 1)):  # dropout draws from the global state
             stamps, *others = self.data.batch(rows)
             mixture = self.network(dihedral(stamps, step), *others)
             loss = -log_likelihood(mixture, self.grid, self.data.z[rows]).mean()
@@ -144,12 +147,7 @@ class _Run:
     @torch.no_grad()
     def _average(self, step):
         memory = min(self.settings.average, (1 + step) / (10 + step))  # short at first: the start is random
-        trained = self.network.state_dict()
-        for name, value in self.average.state_dict().items():
-            if value.is_floating_point():
-                value.lerp_(trained[name], 1 - memory)
-            else:
-                value.copy_(trained[name])
+        torch._foreach_lerp_(*self.averaged, 1 - memory)
 
     @torch.no_grad()
     def _validate(self):
@@ -164,7 +162,7 @@ class _Run:
         self.saved = time.monotonic()
         if path is None:
             return
-        kept = {name: getattr(self, name) for name in ("epoch", "seconds", "history", "best")}
+        kept = {name: getattr(self, name) for name in ("epoch", "cpu_seconds", "history", "best")}
         parts = {name: getattr(self, name).state_dict() for name in ("network", "average", "optimizer")}
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -180,10 +178,21 @@ class _Run:
         if state["identity"] != identity:
             msg = f"{path} belongs to a training with other galaxies or settings; choose another folder or delete it"
             raise ValueError(msg)
-        for name in ("epoch", "seconds", "history", "best"):
+        for name in ("epoch", "cpu_seconds", "history", "best"):
             setattr(self, name, state[name])
         for name in ("network", "average", "optimizer"):
             getattr(self, name).load_state_dict(state[name])
+
+
+@contextmanager
+def _seeded(seed):
+    """Torch's random state for a while; `torch.manual_seed` would keep a traceback per call for GPUs not yet in use."""
+    before = torch.get_rng_state()
+    torch.default_generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(before)
 
 
 def dihedral(stamps, number):

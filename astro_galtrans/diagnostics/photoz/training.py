@@ -1,7 +1,6 @@
 """Training estimators: stamps or magnitudes and spectroscopic redshifts in, an estimator out."""
 
 import hashlib
-import time
 import warnings
 from dataclasses import asdict, fields, replace
 from difflib import get_close_matches
@@ -96,15 +95,15 @@ def train_image(
 
 
 def train_photometric(
-    images, z_spec, *, bands, pixel_scale, sky_rms, grid=None, ebv=None, seed=0, members=1, features="all",
-    name="photometric", field=FIELD, network=None, progress=False, **settings,
+    images, z_spec, *, bands, pixel_scale, sky_rms, grid=None, ebv=None, directory=None, seed=0, members=1,
+    features="all", name="photometric", field=FIELD, network=None, progress=False, **settings,
 ):  # fmt: skip
     """
     Train a small dense network on aperture and peak fluxes of stamps, in seconds.
 
     Parameters
     ----------
-    images, z_spec, bands, pixel_scale, sky_rms, grid, ebv, seed, members, name, field, progress
+    images, z_spec, bands, pixel_scale, sky_rms, grid, ebv, directory, seed, members, name, field, progress
         As for `train_image`.
     features : str, optional
         What the network is told, a key of `~astro_galtrans.diagnostics.photoz.FEATURES`.
@@ -135,7 +134,7 @@ def train_photometric(
     card |= {"photometry": photometry.to_dict(), "features": features}
     trained_on = {"galaxies": len(rows), "left_out": left_out}
     settings = _settings(settings, len(rows))
-    return _trained(PhotometricEstimator, card, data, rows, settings, members, seed, trained_on, None, progress)
+    return _trained(PhotometricEstimator, card, data, rows, settings, members, seed, trained_on, directory, progress)
 
 
 def train_magnitudes(
@@ -241,7 +240,7 @@ def _settings(changes, number, epochs=None):
         raise ValueError(msg)
     batch = changes.get("batch_size", max(16, min(TrainingSettings.batch_size, number // 20)))
     if epochs is None:
-        epochs = int(np.clip(STEPS * batch / max(number, 1), 15, 120))
+        epochs = int(np.clip(STEPS * batch / max(number, 1), 15, 80))
     return replace(TrainingSettings(batch_size=batch, epochs=epochs, patience=max(8, epochs // 5)), **changes)
 
 
@@ -321,20 +320,21 @@ def _trained(cls, card, data, rows, settings, members, seed, trained_on, directo
     held_out, used = np.split(order, [max(4, round(HELD_OUT * len(order)))])
     held_out, used = torch.from_numpy(held_out), torch.from_numpy(used)
     log_prior = torch.tensor(card["prior"], dtype=torch.float32).clamp(min=1e-30).log()
-    networks, calibration, runs, start = [], [], [], time.monotonic()
+    networks, calibration, runs = [], [], []
     for k in range(members):
         path = None if directory is None else Path(directory) / f"member-{k}.pt"
-        network = _network(cls, card, data.features[used], seed + k)
+        network, common = _network(cls, card, data.features[used], seed + k), {"seed": seed + k, "progress": progress}
         if cls is ImageEstimator and not (path and path.exists()):  # a checkpoint has it in it
-            _start_from_photometry(network, data, used, held_out, seed + k, progress)
-        runs.append(fit(network, data, used, held_out, settings, seed=seed + k, path=path,
-                        identity={"of": identity}, progress=progress))  # fmt: skip
+            start, quick = _Features(data.features, data.z), _settings({}, len(used))
+            quick = replace(quick, epochs=min(quick.epochs, 4 * settings.epochs))  # a short try stays short
+            fit(network.photometric, start, used, held_out, quick, **common)
+        runs.append(fit(network, data, used, held_out, settings, path=path, identity=identity, **common))
         networks.append(network)
         calibration.append(_calibration(network, data, held_out, log_prior))
     card["calibration"] = calibration
     card["training"] = trained_on | {
         "identity": identity, "seed": seed, "settings": settings_dict, "held_out": len(held_out),
-        "seconds": round(time.monotonic() - start, 1), "members": runs,
+        "cpu_seconds": round(sum(run["cpu_seconds"] for run in runs), 1), "members": runs,
     }  # fmt: skip
     estimator = cls(networks, card)
     if done is not None:
@@ -350,11 +350,6 @@ def _network(cls, card, features, seed):
         network = cls.network_class(**card["network"], grid=card["grid"])
     getattr(network, "photometric", network).standardise.fit(features)
     return network.to(memory_format=torch.channels_last)
-
-
-def _start_from_photometry(network, data, used, held_out, seed, progress):
-    photometry = _Features(data.features, data.z)
-    fit(network.photometric, photometry, used, held_out, _settings({}, len(used)), seed=seed, progress=progress)
 
 
 @torch.no_grad()
