@@ -79,9 +79,9 @@ class Sums:
         count = pair.signal.sum(axis=(1, 2))
         self.squares += squares.sum(axis=(1, 2))
         self.count += count
-        if count.any():
-            known = np.isfinite(squares[:, 0, 0])
-            self.per_pair.append(np.sqrt(squares[known].sum() / max(count[known].sum(), 1)))
+        known = np.isfinite(squares).all(axis=(1, 2))  # not so in a band that the classical answer lacks
+        if count[known].any():
+            self.per_pair.append(np.sqrt(squares[known].sum() / count[known].sum()))
         if bright:
             self.fluxes.append(pair.flux(image) / pair.flux(pair.target))
 
@@ -99,7 +99,8 @@ class Sums:
 
     def scores(self):
         """Return the scores so far."""
-        found = {"rmse_sigma": self.rmse, "rmse_all": np.sqrt(np.nansum(self.squares) / self._known.sum())}
+        with np.errstate(invalid="ignore"):  # no signal at all
+            found = {"rmse_sigma": self.rmse, "rmse_all": np.sqrt(np.nansum(self.squares) / self._known.sum())}
         found["median_pair_rmse"] = np.median(self.per_pair) if self.per_pair else np.nan
         nothing = np.full(len(self.sky), np.nan)
         bias = np.median(self.fluxes, axis=0) if self.fluxes else nothing
@@ -116,9 +117,10 @@ class Sums:
 
 def _gains(ours, theirs):
     """By which share the RMSE is smaller than the classical one, over bands that both have."""
-    both = np.isfinite(theirs.squares)
-    ratio = ours.squares[both].sum() / theirs.squares[both].sum()
-    per_pair = np.median(ours.per_pair) / np.median(theirs.per_pair)
+    both = np.isfinite(theirs.squares) & (theirs.count > 0)
+    nothing = not (both.any() and theirs.per_pair)  # two surveys without a band in common
+    ratio = np.nan if nothing else ours.squares[both].sum() / theirs.squares[both].sum()
+    per_pair = np.nan if nothing else np.median(ours.per_pair) / np.median(theirs.per_pair)
     return {
         "rmse_gain_on_classical": 1 - ours.rmse / theirs.rmse,
         "rmse_gain_all_bands": 1 - np.sqrt(ratio),
