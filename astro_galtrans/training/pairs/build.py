@@ -247,7 +247,8 @@ def make_pairs(source, target, directory, tiles, objects, settings, *, scale, si
 
     def jobs():
         for tile in tiles:
-            yield f"{tile.frame.label} {what}", lambda writer, tile=tile: maker.write_tile(tile, objects, writer)
+            key = f"{tile.frame.label} {tile.frame.fingerprint} {what}"
+            yield key, lambda writer, tile=tile: maker.write_tile(tile, objects, writer)
 
     bar = tqdm(jobs(), desc="pairs", total=len(tiles), unit="image", disable=None if progress else True)
     journal = write_pairs(directory, header, bar, failures, shard)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from glob import glob
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,12 @@ class Frame:
     psf: np.ndarray | None = field(repr=False)  #: ``[k, k]``, sum 1; None if there are too few stars
     centre: np.ndarray = field(repr=False)  #: unit vector
     radius: float = field(repr=False)  #: of a circle around all of it (rad)
+
+    @property
+    def fingerprint(self):
+        """A few letters that tell an image from another of the same name."""
+        numbers = [*self.shape, *self.centre, self.level, self.sky_rms]
+        return sha256(np.array(numbers, float).tobytes()).hexdigest()[:12]
 
     def sky(self, x, y):
         """Sky positions ``ra, dec`` (deg) of pixel coordinates."""

@@ -48,8 +48,7 @@ class Side:
     def psf_at(self, band, frame, place):
         """PSF on the pixels of a frame, or None."""
         if callable(self.psf):
-            ra, dec = frame.sky(*frame.pixels(*place.tile.frame.sky(place.x, place.y)))
-            return self.psf(band, float(ra), float(dec))
+            return self.psf(band, *map(float, place.tile.frame.sky(place.x, place.y)))
         if self.psf is not None:
             return self.psf.get(band)
         return self.typical.get(band) if frame.psf is None else frame.psf

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from hashlib import blake2b
+from zlib import crc32
 
 import numpy as np
 from astropy.io import fits
@@ -81,10 +82,12 @@ class Stamps:
         return len(self.images)
 
     def label(self, index):
-        """Return the file of a stamp, or its number."""
+        """Return the file of a stamp; or its number, and a checksum that tells it from another of that number."""
         image = self.images[index]
         image = next(iter(image.values())) if isinstance(image, Mapping) else image
-        return os.fspath(image) if isinstance(image, str | os.PathLike) else f"stamp {index}"
+        if isinstance(image, str | os.PathLike):
+            return os.fspath(image)
+        return f"stamp {index} {crc32(np.ascontiguousarray(_planes(image)[0])):08x}"
 
     def frames(self, index):
         """Return a stamp as `Frames`."""
