@@ -26,7 +26,7 @@ The variance is that of a weighted sum, :math:`\sum_i w_i^2 v_i`. Noise of neigh
 that is where the rest of the white noise went. A variance per pixel cannot say so.
 """
 
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 
@@ -112,7 +112,10 @@ class _Noise:
     """
 
     def __init__(self, variance, jacobian, offsets):
-        squares, spread = _squared_weights(jacobian, offsets)
+        # where the value at the centre is taken, weights do not depend on the grids; else little: of many small images
+        # of one survey all share a table
+        shape = np.eye(2) if len(offsets) == 1 else np.round(jacobian, 3)
+        squares, spread = _squared_weights(tuple(map(tuple, shape.tolist())), tuple(offsets))
         self._reach = 1 + int(np.ceil(spread))
         near = slice(len(squares) // 2 - self._reach, len(squares) // 2 + self._reach + 2)
         self._table = squares[near, near] * (squares.sum(axis=(0, 1)) / squares[near, near].sum(axis=(0, 1)))
@@ -132,13 +135,14 @@ class _Noise:
         return total
 
 
+@lru_cache(maxsize=8)
 def _squared_weights(jacobian, offsets):
     """
     Squared weights of source pixels ``[y, x, phase of y, phase of x]``, and how far ``offsets`` reach among them.
 
     Phase ``p`` of 0 ... n stands for an output pixel centred ``p / n`` beyond the middle one of the source pixels.
     """
-    dx, dy = jacobian @ np.transpose(offsets)
+    dx, dy = np.array(jacobian) @ np.transpose(offsets)
     spread = max(np.abs(dx).max(), np.abs(dy).max())
     n = _PHASES if len(offsets) == 1 else _PHASES // 4  # the weights of a large pixel change little with its phase
     middle = _TAIL + int(np.ceil(spread))

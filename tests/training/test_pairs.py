@@ -113,17 +113,20 @@ def test_flux_and_place_are_those_of_the_sky(sky, store):
     assert np.abs(table["x"]).max() <= SOURCE / 2 + 1e-6
 
 
-def test_noise_free_flux_is_conserved_to_a_thousandth(sky, tmp_path):
+@pytest.mark.parametrize(
+    ("method", "flux_error", "shift"),
+    [("spline", 1e-3, 2e-3), *[pytest.param(how, 5e-3, 5e-3, marks=pytest.mark.slow) for how in ("adaptive", "exact")]],
+)
+def test_noise_free_flux_is_conserved(sky, tmp_path, method, flux_error, shift):
     images = sky.image("source", noise=False), sky.image("target", noise=False)
     for image, side in zip(images, ("source", "target"), strict=True):
         image.data += np.random.default_rng(0).normal(0, 1e-3 * NOISE[side], image.shape).astype(np.float32)
-    for method in ("spline", "adaptive", "exact"):
-        pairs = build_pairs(*images, tmp_path / method, sky.table(), resampling=method, register="none", **OPTIONS)
-        for k in range(0, len(pairs), 6):
-            row = pairs.table[k]
-            flux, x, y = centroid(pairs.target(k)[0], row["x"], row["y"], SOURCE / 2)
-            assert flux == pytest.approx(10 ** (0.4 * (30 - row["r"])), rel=1e-3 if method == "spline" else 5e-3)
-            np.testing.assert_allclose([x, y], [row["x"], row["y"]], atol=2e-3 if method == "spline" else 5e-3)
+    pairs = build_pairs(*images, tmp_path, sky.table(), resampling=method, register="none", **OPTIONS)
+    for k in range(0, len(pairs), 6):
+        row = pairs.table[k]
+        flux, x, y = centroid(pairs.target(k)[0], row["x"], row["y"], SOURCE / 2)
+        assert flux == pytest.approx(10 ** (0.4 * (30 - row["r"])), rel=flux_error)
+        np.testing.assert_allclose([x, y], [row["x"], row["y"]], atol=shift)
 
 
 def test_the_source_stamp_is_the_images_own_pixels(sky, store):
@@ -485,7 +488,7 @@ def test_images_that_share_no_sky(sky, tmp_path):
 def test_wcs_off_by_more_than_the_search_radius(sky, tmp_path):
     target = sky.image("target", seed=1)
     target.wcs.wcs.crpix += [40, 0]  # 8.4 arcsec
-    with pytest.raises(ValueError, match=r"usable pairs.*no counterpart.*CRPIX of their frame.* seem to lie .*arcsec"):
+    with pytest.raises(ValueError, match=r"usable pairs.*no counterpart.*CRPIX.* lie \+7 arcsec east and \+5 north"):
         build_pairs(sky.image("source"), target, tmp_path, sky.table(), **OPTIONS)
     assert read_summary(tmp_path)["number"][0] == 25  # what was found out is kept
 
