@@ -12,7 +12,8 @@ pytest.importorskip("h5py")
 
 import h5py
 from astropy.table import Table
-from torch.utils.data import DataLoader, Dataset
+from crops import Pairs
+from torch.utils.data import DataLoader
 
 from astro_galtrans.exceptions import GaltransWarning
 from astro_galtrans.pairstore import PairHeader, PairStore, PairWriter, shard_path, write_shard
@@ -133,19 +134,6 @@ def test_what_another_program_wrote_in_chunks_is_read(store, tmp_path):
             new.create_dataset(name, data=data, chunks=True, compression="gzip")
     check(PairStore(tmp_path), 2, 2)
     np.testing.assert_array_equal(PairStore(tmp_path).crop(2, 1, 2, 8).target, make_pair(2)[1][:, 2:18, 4:20])
-
-
-class Pairs(Dataset):
-    """The least that a loader needs."""
-
-    def __init__(self, store):
-        self.store = store
-
-    def __len__(self):
-        return len(self.store)
-
-    def __getitem__(self, index):
-        return self.store.crop(index, 2, 2, 8).source
 
 
 @pytest.mark.parametrize("context", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
