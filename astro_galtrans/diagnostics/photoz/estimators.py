@@ -39,7 +39,9 @@ class NetworkEstimator:
     network_class = DenseNetwork
 
     def __init__(self, networks, card):
-        self.networks, self.card = [network.eval() for network in networks], card
+        # in the memory layout of the training, so that a file's estimator answers as the trained one does, to the bit
+        self.networks = [network.eval().to(memory_format=torch.channels_last) for network in networks]
+        self.card = card
         self.prior = GridPDF.normalised(card["grid"], card["prior"])
 
     def __repr__(self):
@@ -178,6 +180,9 @@ class _StampEstimator(NetworkEstimator):
         for rows, stamps in read(images, self.photometry.size, batch_size):
             yield rows, GridPDF.normalised(self.grid, self._look(stamps, None if ebv is None else ebv[rows]))
 
+    def _measured(self, stamps, which="all"):
+        return self.photometry.features(self.photometry.fluxes(stamps), which)
+
     def _check(self, bands, pixel_scale):
         if bands is not None and tuple(bands) != self.bands:
             msg = f"the estimator {self.name!r} is for bands {', '.join(self.bands)}, got {', '.join(bands)}"
@@ -193,7 +198,7 @@ class PhotometricEstimator(_StampEstimator):
     kind = "photometric"
 
     def _look(self, stamps, extra):
-        return self._density(with_extra(self.photometry.features(stamps, self.card["features"]), extra))
+        return self._density(with_extra(self._measured(stamps, self.card["features"]), extra))
 
 
 class ImageEstimator(_StampEstimator):
@@ -204,7 +209,7 @@ class ImageEstimator(_StampEstimator):
     views = 1  #: orientations of each stamp that are looked at and averaged, up to 8
 
     def _look(self, stamps, extra):
-        features = with_extra(self.photometry.features(stamps), extra)
+        features = with_extra(self._measured(stamps), extra)
         return self._density(scaled(stamps, self.photometry.sky_rms).float(), features, views=self.views)
 
 

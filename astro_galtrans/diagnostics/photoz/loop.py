@@ -32,6 +32,7 @@ class TrainingSettings:
     average: float = 0.995  #: memory per step of the averaged weights, which are the result
     patience: int = 8  #: epochs without a better validation after which it stops
     clip: float = 1.0  #: largest norm of the gradient
+    noise: float = 0.5  #: share of the sky noise (of the errors of magnitudes) that is drawn anew in every step
     checkpoint_minutes: float = 1.0
 
 
@@ -44,7 +45,8 @@ def fit(network, data, rows, held_out, settings, *, seed=0, path=None, identity=
     network : `torch.nn.Module`
         From inputs to a `~astro_galtrans.diagnostics.photoz.density.Mixture`; its ``head.grid`` is the redshift grid.
     data : object
-        ``data.batch(rows)`` gives a tuple of input tensors, ``data.z`` is a tensor of all redshifts.
+        ``data.batch(rows, noise=0.0)`` gives a tuple of input tensors, with noise drawn from torch's global generator;
+        ``data.z`` is a tensor of all redshifts.
     rows, held_out : `torch.Tensor`
         Rows of the data to train on, and to validate with.
     settings : `TrainingSettings`
@@ -96,8 +98,8 @@ class _Run:
         states = self.average.state_dict(), network.state_dict()  # views of the values, which follow the training
         self.averaged = [[value for value in state.values() if value.is_floating_point()] for state in states]
         self.optimizer = torch.optim.AdamW(
-            network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, betas=(0.9, 0.99),
-            foreach=True,
+            [value for value in network.parameters() if value.requires_grad],
+            lr=settings.learning_rate, weight_decay=settings.weight_decay, betas=(0.9, 0.99), foreach=True,
         )  # fmt: skip
         self.epoch, self.cpu_seconds, self.history, self.saved = 0, 0.0, [], time.monotonic()
         # batches of nearly equal size: a last batch of one galaxy would ruin a batch normalisation
@@ -126,13 +128,13 @@ class _Run:
 
     def _step(self, step, rows):
         with _seeded(_mixed(self.seed, step, 1)):  # dropout draws from the global state
-            stamps, *others = self.data.batch(rows)
+            stamps, *others = self.data.batch(rows, self.settings.noise)
             mixture = self.network(dihedral(stamps, step), *others)
             loss = -log_likelihood(mixture, self.grid, self.data.z[rows]).mean()
             if not torch.isfinite(loss):
                 msg = f"the loss is not finite at step {step}: lower the learning rate, or check the images"
                 raise FloatingPointError(msg)
-            self.optimizer.zero_grad(set_to_none=True)
+            self.network.zero_grad(set_to_none=True)  # what is frozen too: clipping counts all gradients
             loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip)
         for group in self.optimizer.param_groups:

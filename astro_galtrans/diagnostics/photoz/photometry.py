@@ -96,18 +96,38 @@ class Photometry:
         near = torch.hypot(axis[:, None], axis) <= max(PEAK_RADIUS, self.pixel_scale)
         return torch.cat([flux, images[..., near].amax(dim=-1)[:, None]], dim=1)
 
-    def magnitudes(self, images):
-        """Asinh magnitudes ``[B, A + 1, C]`` of images ``[B, C, size, size]``, as `fluxes`."""
-        return asinh_magnitudes(self.fluxes(images), self.noise)
+    @cached_property
+    def _noise_root(self):
+        """Root of the covariance of the sky noise in all apertures and the peak's pixel, in units of a pixel's."""
+        peak = torch.zeros(1, self.size, self.size)
+        peak[0, self.size // 2, self.size // 2] = 1
+        weight = torch.cat([self.apertures, peak]).flatten(start_dim=1).double()
+        covariance = weight @ weight.T
+        return torch.linalg.cholesky(covariance + 1e-9 * covariance.diagonal().diag()).float()
 
-    def features(self, images, which="all"):
+    def noisier(self, flux, share):
         """
-        Return what a network is told of the stamps.
+        Fluxes as they might have been: dimmed a little, with a share of the sky noise drawn anew, the sum as before.
 
         Parameters
         ----------
-        images : `torch.Tensor`
-            float32 ``[B, C, size, size]``.
+        flux : `torch.Tensor`
+            ``[B, A + 1, C]``, as from `fluxes`.
+        share : float
+            Of the sky noise, 0 to 1. Fluxes are multiplied by the root of 1 - share^2.
+        """
+        draw = torch.randn(len(flux), len(self._noise_root), len(self.bands))
+        noise = torch.einsum("ij,bjc->bic", self._noise_root, draw) * torch.tensor(self.sky_rms, dtype=torch.float32)
+        return (1 - share**2) ** 0.5 * flux + share * noise
+
+    def features(self, flux, which="all"):
+        """
+        Return what a network is told of the fluxes.
+
+        Parameters
+        ----------
+        flux : `torch.Tensor`
+            ``[B, A + 1, C]``, as from `fluxes`.
         which : str, optional
             A key of `FEATURES`.
 
@@ -118,7 +138,7 @@ class Photometry:
         """
         total = [self.total_row]
         rows = {"all": slice(None), "apertures": slice(-1), "total": total, "colours": total}.get(which, [-1])
-        told = colours_and_magnitude(self.magnitudes(images)[:, rows])
+        told = colours_and_magnitude(asinh_magnitudes(flux, self.noise)[:, rows])
         if which not in {"colours", "peak_colours"}:
             return told.flatten(start_dim=1)
         return told[..., :-1].flatten(start_dim=1)

@@ -168,18 +168,45 @@ class TrainingStamps:
         self.kept = torch.empty(shape, dtype=torch.float16) if 2 * np.prod(shape, dtype=float) <= memory else None
         features = []
         for rows, stamps in read(images, photometry.size):
-            features.append(photometry.features(stamps))
+            features.append(photometry.fluxes(stamps))
             if self.kept is not None:
                 self.kept[rows] = scaled(stamps, photometry.sky_rms)
-        self.features = with_extra(torch.cat(features), extra)
+        self.flux = torch.cat(features)
+        self.extra = None if extra is None else torch.as_tensor(np.asarray(extra), dtype=torch.float32)
+        self.features = with_extra(photometry.features(self.flux), self.extra)
 
-    def batch(self, rows):
-        """Return scaled stamps, float32 ``[n, C, S, S]``, and features ``[n, F]`` of some rows (a tensor)."""
+    def batch(self, rows, noise=0.0):
+        """
+        Return what an image network looks at.
+
+        Parameters
+        ----------
+        rows : `torch.Tensor`
+            Which galaxies.
+        noise : float, optional
+            Share of the sky noise that is drawn anew, as in
+            `~astro_galtrans.diagnostics.photoz.photometry.Photometry.noisier`.
+
+        Returns
+        -------
+        stamps, features : `torch.Tensor`
+            Scaled stamps, float32 ``[n, C, S, S]``, and their photometry ``[n, F]``.
+        """
+        stamps = self._stamps(rows)
+        if not noise:
+            return stamps, self.features[rows]
+        # in units of sky rms; stamps and their photometry must be of the same noise
+        stamps = (1 - noise**2) ** 0.5 * 2 * stamps.sinh() + noise * torch.randn(stamps.shape)
+        sky = torch.tensor(self.photometry.sky_rms, dtype=torch.float32)[:, None, None]
+        features = self.photometry.features(self.photometry.fluxes(stamps * sky))
+        return torch.asinh(stamps / 2), with_extra(features, None if self.extra is None else self.extra[rows])
+
+    def _stamps(self, rows):
         if self.kept is not None:
-            return self.kept[rows].float(), self.features[rows]
+            return self.kept[rows].float()
         order = torch.argsort(rows)  # a file is read from front to back
         stamps, _ = _filled(self.images[rows[order].numpy()], self.photometry.size)
-        return scaled(stamps, self.photometry.sky_rms)[torch.argsort(order)].float(), self.features[rows]
+        return scaled(stamps, self.photometry.sky_rms)[torch.argsort(order)].float()
 
 
 def with_extra(features, extra):

@@ -16,7 +16,7 @@ from astro_galtrans.exceptions import GaltransWarning
 from .density import blend, default_grid, interpolate_log, log_density, training_prior
 from .estimators import ImageEstimator, MagnitudeEstimator, PhotometricEstimator, checked_ebv, load
 from .loop import TrainingSettings, fit
-from .photometry import FEATURES, Photometry, magnitude_features
+from .photometry import FEATURES, Photometry, colours_and_magnitude, magnitude_features
 from .stamps import TrainingStamps, checked_images, crop_size, read, with_extra
 
 __all__ = ["cross_validated", "train_image", "train_magnitudes", "train_photometric"]
@@ -24,10 +24,10 @@ __all__ = ["cross_validated", "train_image", "train_magnitudes", "train_photomet
 FIELD = 12.7  #: side of the middle of a stamp that is looked at (arcsec)
 COARSE = 0.8  #: pixels are folded into channels until they are about this large (arcsec)
 FEWEST = 20  #: galaxies to train on
-HELD_OUT = 0.1  #: share of them that validates
-STEPS = 3000  #: of a photometric training, whatever the number of galaxies
+HELD_OUT = 0.1  #: share of them that validates, but of few a quarter, up to a hundred
+STEPS = 4000  #: of a photometric training, whatever the number of galaxies
 TEMPERATURES = 0.8, 0.9, 1.0, 1.05, 1.1, 1.15, 1.2, 1.3, 1.4, 1.6, 2.0
-FLOORS = 1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.02, 0.05, 0.1
+FLOORS = 1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 0.9, 0.99
 
 
 def train_image(
@@ -83,7 +83,7 @@ def train_image(
     ValueError
         If the arguments do not fit each other, fewer than 20 galaxies can be used, or the folder is another training's.
     """
-    settings = _settings(settings, len(z_spec), epochs=20)
+    settings = _settings({"epochs": 16, "batch_size": max(16, min(64, len(z_spec) // 20))} | settings, len(z_spec))
     images, photometry, fold = _imaging(images, z_spec, bands, pixel_scale, sky_rms, field)
     z, grid, rows, left_out = _usable(z_spec, len(images), grid)
     extra = None if ebv is None else checked_ebv(ebv, len(images))[:, None]
@@ -126,9 +126,9 @@ def train_photometric(
         raise ValueError(msg)
     images, photometry, _ = _imaging(images, z_spec, bands, pixel_scale, sky_rms, field)
     z, grid, rows, left_out = _usable(z_spec, len(images), grid)
-    measured = torch.cat([photometry.features(stamps, features) for _, stamps in read(images, photometry.size)])
+    flux = torch.cat([photometry.fluxes(stamps) for _, stamps in read(images, photometry.size)])
     extra = None if ebv is None else checked_ebv(ebv, len(images))[:, None]
-    data = _Features(with_extra(measured, extra), z)
+    data = _Fluxes(flux, photometry, features, extra, z)
     network = {"features": data.features.shape[1]} | (network or {})
     card = _card(name, bands, grid, z[rows], network, ebv is not None)
     card |= {"photometry": photometry.to_dict(), "features": features}
@@ -167,7 +167,7 @@ def train_magnitudes(
     measured = magnitude_features(magnitudes, errors, bands)
     z, grid, rows, left_out = _usable(z_spec, len(measured), grid)
     extra = None if ebv is None else checked_ebv(ebv, len(measured))[:, None]
-    data = _Features(with_extra(measured, extra), z)
+    data = _Magnitudes(with_extra(measured, extra), errors, z)
     network = {"features": data.features.shape[1]} | (network or {})
     card = _card(name, bands, grid, z[rows], network, ebv is not None) | {"uses_errors": errors is not None}
     trained_on = {"galaxies": len(rows), "left_out": left_out}
@@ -220,18 +220,39 @@ def cross_validated(train, data, z_spec, *, folds=5, seed=0, grid=None, errors=N
     return GridPDF(grid, density)
 
 
-class _Features:
-    """Features and redshifts, as the training loop asks for them."""
+class _Fluxes:
+    """Fluxes in stamps and redshifts, as the training loop asks for them."""
 
-    def __init__(self, features, z):
+    def __init__(self, flux, photometry, which, extra, z):
+        self.flux, self.photometry, self.which, self.extra = flux, photometry, which, extra
+        self.features = with_extra(photometry.features(flux, which), extra)
+        self.z = torch.as_tensor(z, dtype=torch.float32)
+
+    def batch(self, rows, noise=0.0):
+        if not noise:
+            return (self.features[rows],)
+        features = self.photometry.features(self.photometry.noisier(self.flux[rows], noise), self.which)
+        return (with_extra(features, None if self.extra is None else self.extra[rows]),)
+
+
+class _Magnitudes:
+    """Colours and a magnitude, and redshifts, as the training loop asks for them."""
+
+    def __init__(self, features, errors, z):
         self.features, self.z = features, torch.as_tensor(z, dtype=torch.float32)
+        self.errors = None if errors is None else torch.as_tensor(np.asarray(errors), dtype=torch.float32)
 
-    def batch(self, rows):
-        return (self.features[rows],)
+    def batch(self, rows, noise=0.0):
+        features = self.features[rows]
+        if noise and self.errors is not None:
+            bands = self.errors.shape[1]
+            drawn = colours_and_magnitude(noise * self.errors[rows] * torch.randn(len(rows), bands))
+            features = torch.cat([features[:, :bands] + drawn, features[:, bands:]], dim=1)
+        return (features,)
 
 
-def _settings(changes, number, epochs=None):
-    """Settings of the loop; for few galaxies smaller batches and, where not given, enough epochs."""
+def _settings(changes, number):
+    """Settings of the loop; where they are not given, smaller batches for few galaxies, and enough epochs."""
     known = {field.name for field in fields(TrainingSettings)}
     if unknown := set(changes) - known:
         word = min(unknown)
@@ -239,8 +260,7 @@ def _settings(changes, number, epochs=None):
         msg = f"there is no setting {word!r}; did you mean {near!r}? (all: {', '.join(sorted(known))})"
         raise ValueError(msg)
     batch = changes.get("batch_size", max(16, min(TrainingSettings.batch_size, number // 20)))
-    if epochs is None:
-        epochs = int(np.clip(STEPS * batch / max(number, 1), 15, 80))
+    epochs = changes.get("epochs", int(np.clip(STEPS * batch / max(number, 1), 15, 80)))
     return replace(TrainingSettings(batch_size=batch, epochs=epochs, patience=max(8, epochs // 5)), **changes)
 
 
@@ -317,17 +337,17 @@ def _trained(cls, card, data, rows, settings, members, seed, trained_on, directo
     if done is not None and done.exists():
         return _found(done, identity)
     order = np.random.default_rng(seed).permutation(rows)
-    held_out, used = np.split(order, [max(4, round(HELD_OUT * len(order)))])
+    held_out, used = np.split(order, [max(round(HELD_OUT * len(order)), min(100, len(order) // 4))])
     held_out, used = torch.from_numpy(held_out), torch.from_numpy(used)
     log_prior = torch.tensor(card["prior"], dtype=torch.float32).clamp(min=1e-30).log()
     networks, calibration, runs = [], [], []
     for k in range(members):
         path = None if directory is None else Path(directory) / f"member-{k}.pt"
         network, common = _network(cls, card, data.features[used], seed + k), {"seed": seed + k, "progress": progress}
-        if cls is ImageEstimator and not (path and path.exists()):  # a checkpoint has it in it
-            start, quick = _Features(data.features, data.z), _settings({}, len(used))
-            quick = replace(quick, epochs=min(quick.epochs, 4 * settings.epochs))  # a short try stays short
-            fit(network.photometric, start, used, held_out, quick, **common)
+        if cls is ImageEstimator:
+            if not (path and path.exists()):  # a checkpoint has it in it
+                _start(network.photometric, data, used, held_out, settings, common)
+            network.photometric.requires_grad_(requires_grad=False)
         runs.append(fit(network, data, used, held_out, settings, path=path, identity=identity, **common))
         networks.append(network)
         calibration.append(_calibration(network, data, held_out, log_prior))
@@ -352,10 +372,17 @@ def _network(cls, card, features, seed):
     return network.to(memory_format=torch.channels_last)
 
 
+def _start(photometric, data, used, held_out, settings, common):
+    """Train the dense part of an image network, which is then left as it is."""
+    photometry, quick = _Fluxes(data.flux, data.photometry, "all", data.extra, data.z), _settings({}, len(used))
+    epochs = min(quick.epochs, 4 * settings.epochs)  # a short try stays short
+    fit(photometric, photometry, used, held_out, replace(quick, epochs=epochs, noise=settings.noise), **common)
+
+
 @torch.no_grad()
 def _calibration(network, data, held_out, log_prior):
     """Temperature and floor with which the galaxies held out are most likely."""
-    if len(held_out) < 50:  # too few to tell
+    if len(held_out) < 20:  # too few to tell
         return [1.0, FLOORS[4]]
     grid, best = network.head.grid, (-np.inf, None)
     log_f = torch.cat([log_density(network(*data.batch(rows)), grid) for rows in held_out.split(512)])
