@@ -46,7 +46,6 @@ def test_noise_and_electrons_tell_the_sky(name):
     flux = [band.sky_rms**2 * band.electrons / survey.pixel_scale**2 for band in survey.bands]
     implied = survey.zeropoint - 2.5 * np.log10(flux)
     worst = {
-        "cfhtls-wide": 2.6,
         "sdss": 1.4,
         "euclid-nisp": 1.6,
         "hst-acs-goods": 2.8,
