@@ -1,0 +1,1 @@
+"""Morphology of many galaxies at once, by statmorph's names, definitions and flags."""
