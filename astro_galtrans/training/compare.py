@@ -27,6 +27,8 @@ from astro_galtrans.tiling import plan_tiles
 from astro_galtrans.uncertainty import SampleMean
 from astro_galtrans.units import flux_factor
 
+from .data import signal_pixels
+
 __all__ = ["APERTURE", "BRIGHT", "Comparison", "classical", "compare", "main_sources", "predict_flux"]
 
 APERTURE = 3.0  #: diameter (arcsec) of the aperture of flux statistics
@@ -88,7 +90,7 @@ def compare(model, scalings, pairs, indices, *, factors=None, n_samples=1, seed=
         aperture = apertures[index]
         if aperture is not None and not _clean(aperture, good):
             aperture = None
-        signal = np.asarray(pairs.signal(index), bool) & good
+        signal = signal_pixels(pairs, index) & good
         images = (flux * mean).astype(np.float32), (flux * spread * std).astype(np.float32)
         yield Comparison(index, source, target, signal, good, _excess(pairs, index), aperture, *images)
 

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from astropy.stats import mad_std
+from scipy.ndimage import gaussian_filter
 
 from astro_galtrans.geometry import fill_masked, output_mask
 from astro_galtrans.scaling import AsinhScaling
@@ -12,9 +14,11 @@ from astro_galtrans.units import flux_factor
 from .augment import apply_linear, blur_matrix, dihedral, draw_change, shift_matrix
 from .recipe import Augment, Data
 
-__all__ = ["Batch", "CropSampler", "bad_pixels", "filled", "matched_scalings"]
+__all__ = ["Batch", "CropSampler", "bad_pixels", "filled", "matched_scalings", "signal_pixels"]
 
 MARGIN = 8  # source pixels read around a crop that is to be shifted or blurred
+SIGNAL = 3.0  # sigma of the smoothed sky above which a target pixel is signal, as in pairs made from images
+SMOOTHING = 1.5  # pixels
 
 
 def matched_scalings(header, softening):
@@ -55,6 +59,25 @@ def filled(image, mask=None):
         return image
     lost = bad.all(axis=(1, 2), keepdims=True)
     return fill_masked(np.where(lost, np.float32(0), image), bad & ~lost)
+
+
+def signal_pixels(pairs, index):
+    """
+    Return which target pixels hold signal, bool ``[C, H, W]``.
+
+    The store's own plane, or, where it was written without one, pixels of the smoothed target above three sigma of
+    its sky.
+    """
+    plane = pairs.signal(index)
+    if plane is not None:
+        return np.asarray(plane, bool)
+    target = pairs.target(index)
+    bad = bad_pixels(target, pairs.target_mask(index))
+    smooth = gaussian_filter(filled(target, bad), (0, SMOOTHING, SMOOTHING))
+    sky = np.stack(
+        [mad_std(band[~hidden]) if not hidden.all() else 0.0 for band, hidden in zip(smooth, bad, strict=True)]
+    )
+    return (smooth > SIGNAL * sky[:, None, None]) & ~bad
 
 
 class Batch(NamedTuple):

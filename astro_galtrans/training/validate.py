@@ -5,7 +5,7 @@ import torch
 
 from astro_galtrans.geometry import output_mask
 
-from .data import bad_pixels, filled
+from .data import bad_pixels, filled, signal_pixels
 
 __all__ = ["Validation"]
 
@@ -76,7 +76,7 @@ class Validation:
         return *map(torch.from_numpy, scaled), torch.from_numpy(signal), torch.from_numpy(weight)
 
     def _stamp(self, index):
-        source, target, signal = (read(index) for read in (self.pairs.source, self.pairs.target, self.pairs.signal))
+        source, target, signal = self.pairs.source(index), self.pairs.target(index), signal_pixels(self.pairs, index)
         bad = bad_pixels(target, self.pairs.target_mask(index))
         hidden = bad_pixels(source, self.pairs.source_mask(index))
         weight = ~(bad | output_mask(hidden.any(axis=0), self.pairs.header.scale, 0))

@@ -22,7 +22,7 @@ def blob(size, pixel, x, y, sigma):
 def write_pairs(tmp_path_factory):
     """Write pairs SDSS g, r to CFHTLS Wide r; returns the store. The target is sharper and less noisy."""
 
-    def write(number=12, size=24, seed=1, noise=1.0, planes=None, row=None):
+    def write(number=12, size=24, seed=1, noise=1.0, planes=None, row=None, signal=True):
         rng = np.random.default_rng(seed)
         surveys = get_survey("sdss").select("gr"), get_survey("cfhtls-wide").select("r")
         header = PairHeader(*surveys, SCALE, size)
@@ -34,7 +34,7 @@ def write_pairs(tmp_path_factory):
             source = flux * np.stack([blob(size, 1, x, y, 1.6)] * 2)
             target = FACTOR * flux * blob(SCALE * size, 1 / SCALE, x, y, 1.0)[None]
             images = [x + noise * s * rng.normal(size=x.shape) for x, s in zip((source, target), sky, strict=True)]
-            own = {"signal": target > 3 * sky[1]} | ({} if planes is None else planes(k, images))
+            own = ({"signal": target > 3 * sky[1]} if signal else {}) | ({} if planes is None else planes(k, images))
             writer.add(*images, {"index": k, **(row(k) if row else {})}, **own)
         writer.close()
         return PairStore(folder)

@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import binary_dilation
 
-from astro_galtrans.training.data import CropSampler, filled, matched_scalings
+from astro_galtrans.training.data import CropSampler, filled, matched_scalings, signal_pixels
 from astro_galtrans.training.recipe import Augment, Data
 from astro_galtrans.training.stream import stream
 
@@ -26,6 +27,16 @@ def test_matched_scalings_agree_on_surface_brightness(pairs):
     source, target = matched_scalings(pairs.header, 2.0)
     nanomaggies = np.full((2, 2, 2), 3.0)  # per coarse pixel; a quarter of it, in counts, per fine pixel
     np.testing.assert_allclose(source.forward(nanomaggies)[1:], target.forward(nanomaggies[1:] / 4 * 1000))
+
+
+def test_signal_is_found_where_the_store_has_no_plane_of_it(pairs, write_pairs):
+    without = write_pairs(signal=False)
+    assert without.signal(0) is None
+    for k in range(len(pairs)):
+        np.testing.assert_array_equal(signal_pixels(pairs, k), pairs.signal(k))
+        found, there = signal_pixels(without, k), pairs.signal(k)
+        around = binary_dilation(there, iterations=6)
+        assert (found & there).sum() > 0.9 * there.sum() and (found & ~around).sum() < 0.01 * (~around).sum()
 
 
 def test_batches_are_repeatable_crops_of_the_pairs(pairs):
