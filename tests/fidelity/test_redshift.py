@@ -5,9 +5,15 @@ import pytest
 from astropy.io import fits
 from toy_network import BANDS, SKY_RMS, ToySampler, ToyTranslator, toy_card
 
-from astro_galtrans import fidelity
 from astro_galtrans.diagnostics.redshift import RedshiftFidelity
-from astro_galtrans.fidelity import PairImages, TranslatedStamps, open_stamps, redshift_from_files, translate_pairs
+from astro_galtrans.fidelity import (
+    PairImages,
+    TranslatedStamps,
+    open_stamps,
+    redshift_from_files,
+    translate_pairs,
+    translating,
+)
 from astro_galtrans.models.checkpoint import Checkpoint
 from astro_galtrans.pairstore import PairHeader, PairStore, PairWriter
 from astro_galtrans.surveys import get_survey
@@ -80,7 +86,7 @@ def test_translated_stamps_are_what_the_translator_gives(stores, tmp_path):
 
 
 def test_what_was_translated_is_found_again(stores, tmp_path, monkeypatch):
-    monkeypatch.setattr(fidelity, "CHUNK", 24)
+    monkeypatch.setattr(translating, "CHUNK", 24)
     store, sampler = PairStore(stores[1]), make_translator(ToySampler, name="sampler")
     whole = translate_pairs(store, sampler, tmp_path / "whole", n_samples=2, progress=False)[:]
     assert whole.shape[:2] == (64, 2) and not np.array_equal(whole[:, 0], whole[:, 1])
