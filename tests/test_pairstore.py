@@ -90,6 +90,13 @@ def test_a_crop_is_that_part(store):
             store.crop(6, *place)
 
 
+def test_a_column_is_that_of_the_table(store):
+    for part in (store, store.subset([2, 0])):
+        for name in ("z", "split", "source_file"):
+            assert list(part.column(name)) == list(part.table[name])
+    assert store.column("colour") is None
+
+
 def test_subsets_and_splits(store):
     test = store.split("test")
     assert list(test.table["index"]) == [1, 3, 5, 7, 9]

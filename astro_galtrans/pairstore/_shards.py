@@ -176,14 +176,24 @@ class Shards:
         rows = np.unpackbits(rows, axis=-1).view(bool) if bits else rows
         return rows[..., x : x + w] if bits else np.ascontiguousarray(rows[..., x : x + w], np.float32)
 
-    def table(self):
-        """Read the columns of the tables of all shards, one after another."""
+    def table(self, only=None):
+        """Read the columns of the tables of all shards, or one of them, one shard after another."""
         h5py, parts = require("h5py", extra="train"), []
         for path in self.paths:
             with h5py.File(path, "r") as file:
-                parts.append(file["table"][()])
+                parts.append(_columns(file["table"], only))
         names = dict.fromkeys(name for part in parts for name in part.dtype.names)
         return {name: _join(name, parts) for name in names}
+
+
+def _columns(dataset, only):
+    if only is None:
+        return dataset[()]
+    there = [only] if only in dataset.dtype.names else []
+    part = np.empty(len(dataset), [(name, dataset.dtype[name]) for name in there])
+    for name in there:
+        part[name] = dataset.fields(name)[()]
+    return part
 
 
 def _join(name, parts):

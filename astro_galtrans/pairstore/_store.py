@@ -81,6 +81,11 @@ class PairStore:
                 table[name].unit = "deg"
         return table
 
+    def column(self, name):
+        """One column of the table as an array, without reading the others; or None if there is no such column."""
+        values = self._shards.table(only=name).get(name)
+        return values if values is None or self._chosen is None else values[self._chosen]
+
     def _number(self, index):
         """Number in the whole store of a pair of this subset."""
         n = len(self)
@@ -211,11 +216,12 @@ class PairStore:
         ValueError
             If there is no such part, or the set was not split.
         """
-        if name not in SPLITS or "split" not in self.table.colnames:
+        parts = self.column("split")
+        if name not in SPLITS or parts is None:
             why = "this set is not split" if name in SPLITS else f"parts are {', '.join(SPLITS)}"
             msg = f"no part {name!r} of {self.directory}: {why}"
             raise ValueError(msg)
-        return self.subset(self.table["split"] == name)
+        return self.subset(parts == name)
 
     def images(self, plane="source"):
         """

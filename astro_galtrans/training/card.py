@@ -215,7 +215,7 @@ def _shared(pairs, held_out):
     again = pairs.header.simulation is not None and pairs.header == held_out.header
     if not again and pairs.directory.resolve() != held_out.directory.resolve():
         return 0
-    return len(np.intersect1d(pairs.table["index"], held_out.table["index"]))
+    return len(np.intersect1d(pairs.column("index"), held_out.column("index")))
 
 
 def _check_kind(card, header, translator):

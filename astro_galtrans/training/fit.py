@@ -143,7 +143,7 @@ def make_fabric(device="auto", devices=1, precision="32-true"):
 
 def _parts(pairs, validation):
     """Training and validation parts of a split set; else what was given."""
-    if pairs.header.simulation is not None or "split" not in pairs.table.colnames:  # a large table is not read in vain
+    if pairs.header.simulation is not None or pairs.column("split") is None:
         return pairs, validation
     parts = {name: pairs.split(name) for name in ("train", "validation")}
     if validation is None and len(parts["validation"]):
