@@ -12,9 +12,8 @@ from functools import cache
 import numpy as np
 
 from astro_galtrans._optional import require
+from astro_galtrans.filters import load_curve
 from astro_galtrans.surveys import get_survey
-
-from .filters import load_curve
 
 __all__ = ["SED_TYPES", "galaxy_colours", "star_colours"]
 

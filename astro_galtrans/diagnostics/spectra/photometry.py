@@ -17,6 +17,7 @@ import astropy.units as u
 import numpy as np
 from astropy.table import QTable
 
+from astro_galtrans.filters import load_curve
 from astro_galtrans.surveys import get_survey
 
 from .samples import FLUX, samples
@@ -80,9 +81,6 @@ def synthetic_photometry(spectrum, survey, *, bands=None, coverage=0.99, padding
 
 
 def _curve(survey, band):
-    # filters are described where galaxies are simulated; nothing else of that is used here
-    from astro_galtrans.simulate.filters import load_curve
-
     if not band.filter:
         msg = f"band {band.name!r} of survey {survey.name!r} has no filter curve"
         raise ValueError(msg)

@@ -9,7 +9,7 @@ speclite_filters = pytest.importorskip("speclite.filters")
 from astropy import units as u  # noqa: E402
 from astropy.table import QTable  # noqa: E402
 
-from astro_galtrans.simulate.filters import load_curve  # noqa: E402
+from astro_galtrans.filters import load_curve  # noqa: E402
 from astro_galtrans.simulate.photometry import _colours, _galaxy_table, galaxy_colours, star_colours  # noqa: E402
 from astro_galtrans.surveys import Band, Survey, get_survey, list_surveys  # noqa: E402
 
