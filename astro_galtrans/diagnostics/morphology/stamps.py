@@ -3,7 +3,7 @@ The batch of cutouts that every measurement of morphology works on, and the chec
 
 statmorph measures on a cutout around the source, 2.5 times as large as the source's bounding box and of 48 pixels or
 more, and several of its filters mirror the image at the edges of that cutout. Cutouts differ in size from galaxy to
-galaxy, so each lies in the lower left corner of a canvas that holds the largest, and ``frame`` says which pixels it has.
+galaxy, so each lies in the lower left corner of a canvas that holds the largest; ``frame`` has its pixels.
 """
 
 from dataclasses import dataclass, fields, replace
