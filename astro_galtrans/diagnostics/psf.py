@@ -1,0 +1,270 @@
+r"""
+PSFs as transfer functions on the frequencies of a stamp, from a FWHM or from images.
+
+All are without the pixel: the light of a pixel is the integral over it, and what brings finer pixels to coarser ones is a
+sum, so that pixels need no transfer function of their own. Images of PSFs are taken to be sampled by the pixels they are on,
+whose response, a sinc along each axis, is divided out.
+
+The transform of a Moffat profile of core :math:`r_0 = \mathrm{FWHM} / (2 \sqrt{2^{1/\beta} - 1})` is
+:math:`2 / \Gamma(\nu) \, (k r_0 / 2)^\nu K_\nu(k r_0)` with :math:`\nu = \beta - 1` (Trujillo et al. 2001, MNRAS 328, 977);
+for an infinite :math:`\beta` the profile is a Gaussian.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from scipy import fft, special
+
+from astro_galtrans.surveys import MOFFAT_BETA
+
+__all__ = ["Frequencies", "MoffatPSF", "SampledPSF", "as_psf", "equivalent_fwhm", "moffat_transform"]
+
+SIGMA_TO_FWHM = np.sqrt(8 * np.log(2))
+TABLE = 60.0, 6000  # largest k r0, and steps: linear interpolation is good to 1e-5
+
+
+@dataclass(frozen=True)
+class Frequencies:
+    """Frequencies of the transform of a padded stamp of the source, on pixels that are ``scale`` times finer."""
+
+    shape: tuple[int, int]  #: padded rows and columns (source pixels)
+    scale: int
+    pixel_scale: float  #: of the source (arcsec)
+
+    @property
+    def fine(self):
+        """Rows and columns (fine pixels)."""
+        return tuple(self.scale * n for n in self.shape)
+
+    @property
+    def fine_pixel(self):
+        """Side of a fine pixel (arcsec)."""
+        return self.pixel_scale / self.scale
+
+    def along(self, *, fine=True):
+        """Frequencies along y, as a column, and along x (radian per arcsec), in the order of ``rfft2``."""
+        (rows, columns), pixel = (self.fine, self.fine_pixel) if fine else (self.shape, self.pixel_scale)
+        return 2 * np.pi * fft.fftfreq(rows, pixel)[:, None], 2 * np.pi * fft.rfftfreq(columns, pixel)
+
+    def radius(self, *, fine=True):
+        """Absolute frequencies (radian per arcsec), ``[ky, kx]``."""
+        return np.hypot(*self.along(fine=fine))
+
+    def coarse(self, spectrum):
+        """Return the part of fine spectra ``[..., ky, kx]`` that source pixels resolve, aliases left out."""
+        rows, columns = self.shape
+        half = (rows + 1) // 2
+        kept = [spectrum[..., :half, : columns // 2 + 1], spectrum[..., half - rows :, : columns // 2 + 1]]
+        return np.concatenate(kept, axis=-2) if self.scale > 1 else spectrum
+
+    def finer(self, spectrum):
+        """Undo `coarse`, with zeros for what source pixels do not resolve."""
+        rows, columns = self.shape
+        half, shape = (rows + 1) // 2, (*spectrum.shape[:-2], self.fine[0], self.fine[1] // 2 + 1)
+        wide = np.zeros(shape, spectrum.dtype)
+        wide[..., :half, : columns // 2 + 1] = spectrum[..., :half, :]
+        wide[..., half - rows :, : columns // 2 + 1] = spectrum[..., half:, :]
+        return wide
+
+
+class MoffatPSF:
+    """
+    Round Moffat profiles.
+
+    Parameters
+    ----------
+    fwhm : array-like
+        FWHM (arcsec) per band ``[C]``, or per galaxy and band ``[N, C]``.
+    beta : float or array-like, optional
+        Exponent, for all or as ``fwhm``; infinite for a Gaussian.
+
+    Raises
+    ------
+    ValueError
+        If a FWHM is not positive or an exponent not above 1.
+    """
+
+    def __init__(self, fwhm, beta=MOFFAT_BETA):
+        self.fwhm = np.atleast_2d(np.asarray(fwhm, dtype=float))
+        self.beta = np.broadcast_to(np.asarray(beta, dtype=float), self.fwhm.shape)
+        if not (np.isfinite(self.fwhm) & (self.fwhm > 0)).all() or not (self.beta > 1).all():
+            msg = f"FWHM must be positive and beta above 1, got FWHM {fwhm!r} and beta {beta!r}"
+            raise ValueError(msg)
+
+    def __len__(self):
+        return len(self.fwhm)
+
+    @property
+    def bands(self):
+        """Number of bands."""
+        return self.fwhm.shape[1]
+
+    def transform(self, frequencies, rows, bands):
+        """
+        Transfer function, float32 ``[n or 1, C, ky, kx]`` on fine frequencies.
+
+        Parameters
+        ----------
+        frequencies : `Frequencies`
+        rows, bands : array-like of int
+            Which galaxies and bands; where all galaxies share the PSF there is one row.
+        """
+        rows = np.zeros(1, int) if len(self) == 1 else np.asarray(rows)
+        radius = frequencies.radius()
+        out = np.empty((len(rows), len(bands), *radius.shape), np.float32)
+        for n, row in enumerate(rows):
+            for c, band in enumerate(bands):
+                out[n, c] = moffat_transform(radius, self.fwhm[row, band], self.beta[row, band])
+        return out
+
+
+def moffat_transform(radius, fwhm, beta):
+    """
+    Transform of a round Moffat profile of unit flux.
+
+    Parameters
+    ----------
+    radius : array-like
+        Frequencies (radian per arcsec).
+    fwhm : float
+        In arcsec.
+    beta : float
+        Infinite for a Gaussian.
+    """
+    if np.isinf(beta):
+        return np.exp(-0.5 * (np.asarray(radius) * fwhm / SIGMA_TO_FWHM) ** 2)
+    core = fwhm / (2 * np.sqrt(2 ** (1 / beta) - 1))
+    return np.interp(np.asarray(radius) * core, np.linspace(0, *TABLE), _moffat_table(beta), right=0)
+
+
+@lru_cache(maxsize=64)
+def _moffat_table(beta):
+    x, nu = np.linspace(0, *TABLE)[1:], beta - 1
+    return np.append(1.0, 2 / special.gamma(nu) * (x / 2) ** nu * special.kv(nu, x))
+
+
+class SampledPSF:
+    """
+    PSFs as images.
+
+    Parameters
+    ----------
+    images : array-like
+        ``[C, k, k]``, or one per galaxy ``[N, C, k, k]``, centred, k odd; an array, or anything with a length that gives
+        arrays for arrays of indices. The sum is taken for one.
+    pixel_scale : float
+        Of their pixels (arcsec): those of the survey's stamps.
+
+    Raises
+    ------
+    ValueError
+        If they have other axes, an even side, or a sum that is not positive.
+    """
+
+    def __init__(self, images, pixel_scale):
+        shape = np.shape(images) if hasattr(images, "shape") else np.shape(images[0])
+        self._images = np.asarray(images)[None] if len(shape) == 3 else images
+        self.pixel_scale, shape = float(pixel_scale), np.shape(self._images[:1])
+        if len(shape) != 4 or shape[-1] % 2 == 0 or shape[-2] % 2 == 0:
+            msg = f"PSF images must be [C, k, k] or [N, C, k, k] with k odd, got {np.shape(images[:1])[1:]}"
+            raise ValueError(msg)
+        self.bands = shape[1]
+
+    def __len__(self):
+        return len(self._images)
+
+    def transform(self, frequencies, rows, bands):
+        """As `MoffatPSF.transform`."""
+        rows = np.zeros(1, int) if len(self) == 1 else np.asarray(rows)
+        images = np.asarray(self._images[rows])[:, bands].astype(float)
+        total = images.sum(axis=(-2, -1), keepdims=True)
+        if not (total > 0).all():
+            msg = f"PSF images of sum zero or less, or NaN, of galaxies {rows[~(total > 0).all(axis=(1, 2, 3))][:10]}"
+            raise ValueError(msg)
+        fine = np.isclose(self.pixel_scale, frequencies.fine_pixel, rtol=0.02)
+        if not fine and not np.isclose(self.pixel_scale, frequencies.pixel_scale, rtol=0.02):
+            msg = (
+                f"PSF images of {self.pixel_scale:g} arcsec per pixel for stamps of {frequencies.pixel_scale:g} and "
+                f"{frequencies.fine_pixel:g}"
+            )
+            raise ValueError(msg)
+        shape = frequencies.fine if fine else frequencies.shape
+        y, x = frequencies.along(fine=fine)
+        pixel = np.sinc(y * self.pixel_scale / (2 * np.pi)) * np.sinc(x * self.pixel_scale / (2 * np.pi))
+        found = fft.rfft2(_wrapped(images / total, shape)) / pixel
+        return (found if fine else frequencies.finer(found)).astype(np.complex64)
+
+
+def _wrapped(images, shape):
+    """Images in an array of some shape, their middle in its first pixel, what is beyond cut off."""
+    for axis, n in zip((-2, -1), shape, strict=True):
+        k = images.shape[axis]
+        if k > n:
+            edge = (k - n + 1) // 2
+            images = np.take(images, np.arange(edge, k - edge), axis=axis)
+    out = np.zeros((*images.shape[:-2], *shape))
+    out[..., : images.shape[-2], : images.shape[-1]] = images
+    return np.roll(out, [-(n // 2) for n in images.shape[-2:]], axis=(-2, -1))
+
+
+def as_psf(psf, number, bands, pixel_scale, what, beta=MOFFAT_BETA):
+    """
+    Return PSFs as objects with a ``transform``, and check that they are as many as galaxies and bands.
+
+    Parameters
+    ----------
+    psf : float, array-like, `MoffatPSF` or `SampledPSF`
+        FWHM (arcsec) for all, per band ``[C]``, or per galaxy and band ``[N, C]``; or images ``[C, k, k]`` or
+        ``[N, C, k, k]``.
+    number : int
+        Of galaxies.
+    bands : sequence of str
+    pixel_scale : float
+        Of the images (arcsec).
+    what : str
+        How to call them in errors.
+    beta : float or array-like, optional
+        Exponent of Moffat profiles of these FWHM.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit.
+    """
+    if not hasattr(psf, "transform"):
+        if np.ndim(psf if np.ndim(psf) == 0 else psf[0]) < 2:
+            psf = MoffatPSF(np.full(len(bands), psf) if np.ndim(psf) == 0 else psf, beta)
+        else:
+            psf = SampledPSF(psf, pixel_scale)
+    if len(psf) not in {1, number} or psf.bands != len(bands):
+        msg = (
+            f"{what} is for {len(psf)} galaxies and {psf.bands} bands; there are {number} galaxies (or give one for all) "
+            f"and {len(bands)} bands: {', '.join(bands)}"
+        )
+        raise ValueError(msg)
+    return psf
+
+
+def equivalent_fwhm(transfer, frequencies):
+    r"""
+    FWHM of the Gaussian with the noise-equivalent area of a PSF, :math:`1 / \int \mathrm{PSF}^2` (King 1983).
+
+    Parameters
+    ----------
+    transfer : `numpy.ndarray`
+        ``[..., ky, kx]`` on fine frequencies.
+    frequencies : `Frequencies`
+
+    Returns
+    -------
+    `numpy.ndarray`
+        In arcsec.
+    """
+    weight = np.full(transfer.shape[-1], 2.0)
+    weight[0] = 1  # rfft2 has each other column for two
+    if frequencies.fine[1] % 2 == 0:
+        weight[-1] = 1
+    area = np.prod(frequencies.fine) * frequencies.fine_pixel**2
+    square = np.einsum("...yx,x->...", np.abs(transfer) ** 2, weight, dtype=float) / area
+    return SIGMA_TO_FWHM / np.sqrt(4 * np.pi * square)
