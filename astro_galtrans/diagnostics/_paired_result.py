@@ -1,0 +1,154 @@
+"""What the results of pixels, photometry and morphology have in common."""
+
+import numpy as np
+from astropy.table import QTable
+
+from .report import Result
+
+__all__ = ["EXCLUDED", "PairedResult", "by_values", "excluded", "galaxy_rows", "to_qtable"]
+
+EXCLUDED = "not_in_target", "not_in_translated", "not_in_both"  #: columns that count what could not be measured
+
+
+class PairedResult(Result):
+    """
+    Comparison of real and translated images of the same galaxies.
+
+    ``statistics`` has a row per model, band and quantity; ``bins`` the same in bins; ``galaxies`` a row per galaxy,
+    model and band. In all of them ``n`` counts the galaxies measured, and ``not_in_target``, ``not_in_translated`` and
+    ``not_in_both`` those that could not be measured in the real image alone, in the translated alone, in either.
+    """
+
+    @property
+    def models(self):
+        """Names of the translations."""
+        return list(dict.fromkeys(map(str, self["statistics"]["model"])))
+
+    @property
+    def bands(self):
+        """Names of the bands."""
+        return list(dict.fromkeys(map(str, self["galaxies"]["band"])))
+
+    def rows(self, name, **where):
+        """
+        Return the rows of a table with these entries.
+
+        Parameters
+        ----------
+        name : str
+            Of the table.
+        **where
+            Column to entry.
+
+        Raises
+        ------
+        KeyError
+            If there is no such row, or no such column.
+        """
+        table = self[name]
+        chosen = np.ones(len(table), dtype=bool)
+        for column, entry in where.items():
+            if column not in table.colnames:
+                msg = f"table {name!r} has no column {column!r}; there are {', '.join(table.colnames)}"
+                raise KeyError(msg)
+            chosen &= np.asarray(table[column]) == entry
+        if not chosen.any():
+            msg = f"table {name!r} has no row with {', '.join(f'{k} = {v!r}' for k, v in where.items())}"
+            raise KeyError(msg)
+        return table[chosen]
+
+    def of_galaxies(self, quantity, model=None, band=None):
+        """
+        Return a quantity of each galaxy, ``[N]``.
+
+        Parameters
+        ----------
+        quantity : str
+            A column of ``galaxies``.
+        model, band : str, optional
+            The first model and the middle band by default.
+        """
+        rows = self.rows("galaxies", model=model or self.models[0], band=band or self.bands[len(self.bands) // 2])
+        if quantity not in rows.colnames:
+            msg = f"there is no {quantity!r} of each galaxy; there are {', '.join(rows.colnames[3:])}"
+            raise KeyError(msg)
+        return np.asarray(rows[quantity], dtype=float)
+
+
+def to_qtable(rows, meta=None):
+    """
+    Return a table of rows.
+
+    Parameters
+    ----------
+    rows : list of dict
+        One or more, each with the same columns.
+    meta : dict, optional
+        The table's.
+    """
+    return QTable({name: [row[name] for row in rows] for name in rows[0]}, meta=meta)
+
+
+def excluded(real, translated):
+    """
+    Return how many galaxies were measured, and how many could not be where.
+
+    Parameters
+    ----------
+    real, translated : `numpy.ndarray`
+        ``[N]``, bool: which could be measured in the real and in the translated image.
+
+    Returns
+    -------
+    dict
+        ``n`` and `EXCLUDED` to numbers.
+    """
+    parts = real & translated, ~real & translated, real & ~translated, ~real & ~translated
+    return {name: int(np.count_nonzero(part)) for name, part in zip(("n", *EXCLUDED), parts, strict=True)}
+
+
+def galaxy_rows(number, names, bands, columns):
+    """
+    Return a table with a row per galaxy, model and band.
+
+    Parameters
+    ----------
+    number : int
+        Of galaxies.
+    names, bands : sequence of str
+        Of the M models and C bands.
+    columns : dict
+        Column to ``[N, M, C]``.
+    """
+    shape = number, len(names), len(bands)
+    index = np.indices(shape).reshape(3, -1)
+    table = QTable({"row": index[0], "model": np.array(names)[index[1]], "band": np.array(bands)[index[2]]})
+    for name, values in columns.items():
+        table[name] = np.broadcast_to(values, shape).reshape(-1)
+    return table
+
+
+def by_values(by, number):
+    """
+    Return what to bin by as columns of float, NaN where masked.
+
+    Parameters
+    ----------
+    by : dict or None
+        Name to ``[N]``.
+    number : int
+        Of galaxies.
+
+    Raises
+    ------
+    ValueError
+        If a column is not of that length.
+    """
+    found = {}
+    for name, values in (by or {}).items():
+        column = np.ma.filled(np.ma.asarray(getattr(values, "value", values), dtype=float), np.nan)
+        if column.shape != (number,):
+            msg = f"what to bin by, {name!r}, has shape {column.shape}; there are {number} galaxies"
+            raise ValueError(msg)
+        found[str(name)] = column
+    return found
