@@ -378,25 +378,31 @@ def _numbers(stamps, adds, real, ours, rows):
 
 def _rows(stamps, adds, numbers, quantities, settings):
     """Yield a row for each quantity of each reading and band, of some galaxies."""
-    stacked = np.stack([part.astype(float) for part in adds.values()], axis=-1)
+    for m, name in enumerate(stamps.names):
+        columns = np.stack([part[:, m] for part in adds.values()], axis=-1)
+        for (region, quantity), (asked, *figures) in _figures(list(adds), columns, quantities, settings).items():
+            for c in np.flatnonzero(asked):
+                band = stamps.bands[c]
+                head = {"model": name, "band": band, "region": region, "quantity": quantity}
+                ends = {key: part[c] for key, part in zip(("value", "low", "high"), figures, strict=True)}
+                yield head | {"unit": UNITS.get(quantity, "")} | ends | numbers[region, name, band]
+
+
+def _figures(keys, columns, quantities, settings):
+    """Region and quantity to: could it be measured ``[C]``, value, low and high ``[C]``, of columns ``[N, C, X]``."""
 
     def named(sums):
-        return quantities({key: sums[..., k] for k, key in enumerate(adds)})
+        return quantities({key: sums[..., k] for k, key in enumerate(keys)})
 
-    total = stacked.sum(axis=0)
-    value, asked = named(total), named(np.where(np.isnan(total), np.nan, 1))  # NaN: no samples, no uncertainty
+    total = columns.sum(axis=0, dtype=float)
+    asked = named(np.where(np.isnan(total), np.nan, 1.0))  # NaN: there are no samples, or no uncertainty
+    value, resamples = named(total), settings["resamples"]
     low = high = {key: np.full_like(part, np.nan) for key, part in value.items()}
-    if settings["resamples"]:
-        draws = named(resampling.resampled_sums(stacked, settings["resamples"], settings["seed"]))
-        ends = {key: interval(value[key], part, len(stacked), settings["level"]) for key, part in draws.items()}
+    if resamples:
+        draws = named(resampling.resampled_sums(columns, resamples, settings["seed"]))
+        ends = {key: interval(value[key], part, len(columns), settings["level"]) for key, part in draws.items()}
         low, high = ({key: getattr(part, end) for key, part in ends.items()} for end in ("low", "high"))
-    for m, name in enumerate(stamps.names):
-        for c, band in enumerate(stamps.bands):
-            for region, quantity in value:
-                key, head = (region, quantity), {"model": name, "band": band, "region": region, "quantity": quantity}
-                if not np.isnan(asked[key][m, c]):
-                    figures = {"value": value[key][m, c], "low": low[key][m, c], "high": high[key][m, c]}
-                    yield head | {"unit": UNITS.get(quantity, "")} | figures | numbers[region, name, band]
+    return {key: (~np.isnan(asked[key]), value[key], low[key], high[key]) for key in value}
 
 
 def _power(stamps, power, level):
