@@ -116,17 +116,20 @@ class Stamps:
         """
         torch.where(where, self.flag.clamp(min=level), self.flag, out=self.flag)
 
-    def select(self, rows):
+    def select(self, rows, *, shrink=True):
         """
-        Return the batch of some rows, on the smallest canvas that holds their cutouts.
+        Return the batch of some rows.
 
         Parameters
         ----------
         rows : `torch.Tensor`
             Bool ``[N]`` or indices.
+        shrink : bool, optional
+            To the smallest canvas that holds their cutouts?
         """
-        ny, nx = self.ny[rows], self.nx[rows]
-        height, width = (int(ny.max()), int(nx.max())) if len(ny) else self.image.shape[1:]
+        height, width = self.image.shape[1:]
+        if shrink and len(self.ny[rows]):
+            height, width = int(self.ny[rows].max()), int(self.nx[rows].max())
         changes = {f.name: getattr(self, f.name) for f in fields(self)}
         for name, value in changes.items():
             if value is not None:

@@ -1,0 +1,133 @@
+"""statmorph's quantities of a batch of cutouts, in its order, but for MID, shape asymmetry and Sersic models."""
+
+from dataclasses import dataclass
+
+import torch
+
+from .asymmetry import EXTENT_CAS, asymmetry_centre, cas_asymmetry
+from .concentration import aperture_flux, light_radii, smoothness
+from .gini_m20 import gini_and_m20, gini_segment, signal_to_noise
+from .moments import at_zero, centroid, shape
+from .petrosian import petrosian_radius
+from .sky import Sky, sky_boxes
+from .stamps import BAD
+
+__all__ = ["Geometry", "measure_core"]
+
+EXTENT_FLUX = 2.0  # statmorph's petro_extent_flux
+
+
+@dataclass
+class Geometry:
+    """
+    What the other measurements need of a batch: ``[N]`` each, positions in pixels of the cutouts.
+
+    Parameters
+    ----------
+    xc, yc : `torch.Tensor`
+        Centroid.
+    x, y : `torch.Tensor`
+        Centre of least asymmetry.
+    ellipticity, elongation, theta : `torch.Tensor`
+        Shape about that centre.
+    rpetro_circ, rpetro_ellip : `torch.Tensor`
+        Petrosian radii about that centre.
+    sky : Sky
+        The boxes of sky.
+    segment : `torch.Tensor`
+        ``[N, H, W]``, bool: Gini's segmentation map.
+    """
+
+    xc: torch.Tensor
+    yc: torch.Tensor
+    x: torch.Tensor
+    y: torch.Tensor
+    ellipticity: torch.Tensor
+    elongation: torch.Tensor
+    theta: torch.Tensor
+    rpetro_circ: torch.Tensor
+    rpetro_ellip: torch.Tensor
+    sky: Sky
+    segment: torch.Tensor
+
+
+def measure_core(stamps):
+    """
+    Measure a batch.
+
+    Parameters
+    ----------
+    stamps : Stamps
+        The cutouts; flags are raised in place.
+
+    Returns
+    -------
+    values : dict of str to `torch.Tensor`
+        ``[N]`` by statmorph's names.
+    geometry : Geometry
+        For further measurements.
+    """
+    sky = sky_boxes(stamps)
+    xc, yc = centroid(stamps)
+    stamps.raise_flag(at_zero(stamps, xc, yc), BAD)
+    around = petrosian_radius(stamps, xc, yc)
+    x, y = asymmetry_centre(stamps, xc, yc, around, sky.asymmetry)
+    stamps.raise_flag(at_zero(stamps, x, y), BAD)
+    ellipse = shape(stamps, x, y)
+    rpetro_circ, rpetro_ellip = petrosian_radius(stamps, x, y), petrosian_radius(stamps, x, y, *ellipse[1:])
+    segment = gini_segment(stamps, xc, yc, rpetro_ellip, *ellipse[1:])
+    geometry = Geometry(xc, yc, x, y, *ellipse, rpetro_circ, rpetro_ellip, sky, segment)
+    values = _positions(stamps, geometry) | _light(stamps, geometry) | _structure(stamps, geometry, around)
+    stamps.raise_flag(~(sky.mean.abs() <= sky.sigma), BAD)  # not background-subtracted, or without a sky box
+    return values, geometry
+
+
+def _positions(stamps, geometry):
+    """Where the cutout and the source are, and the source's shape about both centres."""
+    places = {"xc_centroid": geometry.xc + stamps.xmin, "yc_centroid": geometry.yc + stamps.ymin}
+    places |= dict(zip(_shape_names("centroid"), shape(stamps, geometry.xc, geometry.yc), strict=True))
+    places |= {"xc_asymmetry": geometry.x + stamps.xmin, "yc_asymmetry": geometry.y + stamps.ymin}
+    around = geometry.ellipticity, geometry.elongation, geometry.theta
+    places |= dict(zip(_shape_names("asymmetry"), around, strict=True))
+    corner = {"xmin_stamp": stamps.xmin, "ymin_stamp": stamps.ymin, "nx_stamp": stamps.nx, "ny_stamp": stamps.ny}
+    corner |= {"xmax_stamp": stamps.xmin + stamps.nx - 1, "ymax_stamp": stamps.ymin + stamps.ny - 1}
+    return places | corner
+
+
+def _shape_names(centre):
+    return [f"{name}_{centre}" for name in ("ellipticity", "elongation", "orientation")]
+
+
+def _light(stamps, geometry):
+    """Fluxes, radii and sky."""
+    x, y, ellipse = geometry.x, geometry.y, (geometry.elongation, geometry.theta)
+    radii = light_radii(stamps, x, y, EXTENT_CAS * geometry.rpetro_circ, (0.2, 0.5, 0.8))
+    return {
+        "flux_circ": aperture_flux(stamps, x, y, EXTENT_FLUX * geometry.rpetro_circ),
+        "flux_ellip": aperture_flux(stamps, x, y, EXTENT_FLUX * geometry.rpetro_ellip, *ellipse),
+        "rpetro_circ": geometry.rpetro_circ,
+        "rpetro_ellip": geometry.rpetro_ellip,
+        **dict(zip(("r20", "r50", "r80"), radii.unbind(1), strict=True)),
+        "concentration": 5 * torch.log10(radii[:, 2] / radii[:, 0]),
+        "sky_mean": geometry.sky.mean,
+        "sky_median": geometry.sky.median,
+        "sky_sigma": geometry.sky.sigma,
+    }
+
+
+def _structure(stamps, geometry, around):
+    """Gini, M20, and what is said by them; asymmetry and smoothness."""
+    gini, m20 = gini_and_m20(stamps, geometry.segment)
+    sigma = geometry.sky.sigma.nan_to_num(0.0)
+    sky_terms = geometry.sky.asymmetry, sigma
+    asymmetry, rms_asymmetry2 = cas_asymmetry(stamps, geometry.x, geometry.y, around, *sky_terms)
+    return {
+        "gini": gini,
+        "m20": m20,
+        "gini_m20_bulge": -0.693 * m20 + 4.95 * gini - 3.96,  # Rodriguez-Gomez et al. (2019), eqs. 2 and 3
+        "gini_m20_merger": 0.139 * m20 + 0.990 * gini - 0.327,
+        "sn_per_pixel": signal_to_noise(stamps, geometry.segment, sigma),
+        "asymmetry": asymmetry,
+        "smoothness": smoothness(stamps, geometry.x, geometry.y, geometry.rpetro_circ, geometry.sky),
+        "rms_asymmetry2": rms_asymmetry2,
+    }

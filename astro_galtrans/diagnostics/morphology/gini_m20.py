@@ -1,0 +1,134 @@
+"""Gini coefficient, M20 and signal-to-noise in a segmentation map (Lotz et al. 2004; Rodriguez-Gomez et al. 2019)."""
+
+import math
+
+import torch
+
+from .apertures import EllipticalSums, window
+from .filters import gaussian_filter
+from .flood import connected_region
+from .petrosian import ANNULUS, by_reach
+from .stamps import BAD, SUSPECT
+
+__all__ = ["gini_and_m20", "gini_segment", "signal_to_noise"]
+
+SMOOTHING = 0.2  # statmorph's petro_fraction_gini
+
+
+def gini_segment(stamps, x, y, petrosian, elongation, theta):
+    """
+    Find the pixels of a galaxy: those of the smoothed image as bright as its mean at the Petrosian ellipse.
+
+    Parameters
+    ----------
+    stamps : Stamps
+        The cutouts. Several regions raise flag 1 (the one with the brightest pixel is kept), none or all pixels flag 2.
+    x, y : `torch.Tensor`
+        ``[N]``: the centroids.
+    petrosian, elongation, theta : `torch.Tensor`
+        ``[N]``: the Petrosian ellipse.
+
+    Returns
+    -------
+    `torch.Tensor`
+        ``[N, H, W]``, bool.
+    """
+    smooth = torch.where(stamps.frame, gaussian_filter(stamps.image, SMOOTHING * petrosian), 0.0)
+    threshold = _mean_at(stamps, smooth, x, y, petrosian, elongation, theta)
+    above = stamps.frame & (smooth >= threshold[:, None, None])
+    brightest = torch.where(stamps.frame, smooth, -torch.inf).flatten(1).argmax(1)
+    segment = connected_region(above, brightest)
+    number = above.sum((1, 2))
+    full = number == stamps.nx * stamps.ny
+    stamps.raise_flag((number == 0) | full, BAD)
+    stamps.raise_flag(segment.sum((1, 2)) != number, SUSPECT)
+    return segment
+
+
+def _mean_at(stamps, smooth, x, y, petrosian, elongation, theta):
+    """The smoothed image's mean in an elliptical annulus; beyond the edges it counts as zero."""
+    flux = torch.zeros_like(petrosian)
+    outer, inner = petrosian + ANNULUS / 2, petrosian - ANNULUS / 2
+    for rows, half in by_reach(outer, stamps):
+        ix, iy = torch.round(x[rows]).long(), torch.round(y[rows]).long()
+        shape = x[rows] - ix, y[rows] - iy, elongation[rows], theta[rows]
+        sums = EllipticalSums(window(smooth[rows], ix, iy, half), *shape)(torch.stack([outer, inner], 1)[rows])
+        flux[rows] = sums[:, 0] - sums[:, 1]
+    return flux / (math.pi * (outer**2 - inner**2) / elongation)
+
+
+def gini_and_m20(stamps, segment):
+    """
+    Measure the Gini coefficient and M20.
+
+    Parameters
+    ----------
+    stamps : Stamps
+        The cutouts; flag 2 where a value is undefined.
+    segment : `torch.Tensor`
+        ``[N, H, W]``, bool: the pixels to use.
+
+    Returns
+    -------
+    gini, m20 : `torch.Tensor`
+        ``[N]``; NaN where undefined.
+    """
+    flux, x, y, count = _packed(stamps.image, segment)
+    gini = _gini(flux, count)
+    m20 = _m20(flux, x, y)
+    stamps.raise_flag(torch.isnan(gini) | torch.isnan(m20), BAD)
+    return gini, m20
+
+
+def _packed(image, segment):
+    """Fluxes and positions of each galaxy's pixels, ``[N, most]``, zeros after them, and how many there are."""
+    row, y, x = torch.nonzero(segment, as_tuple=True)
+    count = segment.sum((1, 2))
+    place = torch.arange(len(row), device=row.device) - (count.cumsum(0) - count)[row]
+    size = len(image), max(int(count.max()) if len(count) else 0, 1)
+    packed = (torch.zeros(size, device=image.device, dtype=image.dtype) for _ in range(3))
+    return *(t.index_put_((row, place), v.to(t)) for t, v in zip(packed, (image[segment], x, y), strict=True)), count
+
+
+def _gini(flux, count):
+    """Eq. 6 of Lotz et al. (2004); the zeros beyond a galaxy's pixels come first in order and weigh nothing."""
+    ordered = flux.abs().sort(dim=1).values
+    total, n = ordered.sum(1), count[:, None]
+    rank = torch.arange(1, flux.shape[1] + 1, device=flux.device) - (flux.shape[1] - n)
+    value = ((2 * rank - n - 1) * ordered).sum(1) / ((count - 1) * total)
+    return torch.where((count > 1) & (total != 0), value, torch.nan)
+
+
+def _m20(flux, x, y):
+    """Eqs. 7 and 8 of Lotz et al. (2004): what share of the moment the brightest pixels have that hold 20 %."""
+    total = flux.sum(1, keepdim=True)
+    xc, yc = (flux * x).sum(1, keepdim=True) / total, (flux * y).sum(1, keepdim=True) / total
+    moment = flux * ((x - xc) ** 2 + (y - yc) ** 2)
+    ordered = flux.sort(dim=1).values
+    enough = ordered.cumsum(1) / total >= 0.8
+    threshold = ordered.gather(1, enough.to(torch.uint8).argmax(1, keepdim=True))
+    bright = torch.where(flux >= threshold, moment, 0.0).sum(1)
+    ratio = bright / moment.sum(1)
+    valid = (total[:, 0] > 0) & enough.any(1) & (bright > 0) & (moment.sum(1) > 0)
+    return torch.where(valid, torch.log10(ratio), torch.nan)
+
+
+def signal_to_noise(stamps, segment, sky_sigma):
+    """
+    Return the mean signal-to-noise ratio of the pixels of a segmentation map that are not negative.
+
+    Parameters
+    ----------
+    stamps : Stamps
+        The cutouts; flag 2 where there is no such pixel.
+    segment : `torch.Tensor`
+        ``[N, H, W]``, bool.
+    sky_sigma : `torch.Tensor`
+        ``[N]``.
+    """
+    sigma = stamps.weightmap(sky_sigma).abs()
+    used = segment & (stamps.image >= 0) & (sigma > 0)
+    count = used.sum((1, 2))
+    stamps.raise_flag(count == 0, BAD)
+    ratio = torch.where(used, stamps.image / torch.where(used, sigma, 1.0), 0.0).sum((1, 2))
+    return torch.where(count > 0, ratio / count, torch.nan)
