@@ -7,7 +7,7 @@ from photutils.aperture import CircularAperture, aperture_photometry
 from scipy import stats
 
 from astro_galtrans.diagnostics import GridPDF, photoz
-from astro_galtrans.diagnostics.photoz import density, loop
+from astro_galtrans.diagnostics.photoz import adaptive, density, loop
 from astro_galtrans.exceptions import CheckpointError, GaltransWarning
 from helpers import shared_data
 
@@ -128,7 +128,60 @@ def test_noise_drawn_anew_is_that_of_the_sky():
         np.testing.assert_allclose(ours.std(axis=0), theirs.std(axis=0), rtol=0.07)
     np.testing.assert_allclose(drawn[:, -1].std(dim=0), SKY, rtol=0.05)
     bright = torch.full((1, 8, 3), 1e9)
-    np.testing.assert_allclose(measure.noisier(bright, 0.6), 0.8e9, rtol=1e-6)
+    np.testing.assert_allclose(measure.noisier(bright, 0.6), 1e9, rtol=1e-6)  # as bright as without
+
+
+def elliptical(sigma, ratio, angle, centre=(0.0, 0.0), size=64, pixel=0.2):
+    """A Gaussian, and its second moments xx, yy, xy."""
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    covariance = turn @ np.diag([sigma**2, (sigma * ratio) ** 2]) @ turn.T
+    y, x = (np.mgrid[:size, :size] - (size - 1) / 2) * pixel
+    offset = np.stack([x - centre[0], y - centre[1]], axis=-1)
+    image = np.exp(-0.5 * np.einsum("...i,ij,...j", offset, np.linalg.inv(covariance), offset))
+    return torch.tensor(image[None], dtype=torch.float32), (covariance[0, 0], covariance[1, 1], covariance[0, 1])
+
+
+@pytest.mark.parametrize("pixel", [0.2, 0.4])
+@pytest.mark.parametrize(("ratio", "angle"), [(1.0, 0.0), (0.6, 0.4), (0.6, 2.0)])
+def test_adaptive_moments_of_a_gaussian_are_its_own(ratio, angle, pixel):
+    image, moments = elliptical(1.4, ratio, angle, centre=(0.3, -0.2), size=80, pixel=pixel)
+    found = adaptive.adaptive_moments(100 * image, pixel)
+    np.testing.assert_allclose([float(found.x), float(found.y)], [0.3, -0.2], atol=0.01)
+    np.testing.assert_allclose([float(value) for value in found[2:]], moments, rtol=0.02, atol=0.02)
+
+
+def test_adaptive_moments_are_galsims():
+    galsim = pytest.importorskip("galsim")
+    profile = galsim.Convolve(galsim.Exponential(half_light_radius=1.5).shear(g1=0.2, g2=0.1), galsim.Moffat(3, fwhm=1))
+    image = profile.drawImage(nx=80, ny=80, scale=0.2, dtype=np.float32)
+    theirs = galsim.hsm.FindAdaptiveMom(image)
+    ours = adaptive.adaptive_moments(torch.from_numpy(image.array[None].copy()), 0.2)
+    assert float(ours.determinant) ** 0.25 == pytest.approx(0.2 * theirs.moments_sigma, rel=0.03)
+    total = float(ours.xx + ours.yy)
+    assert float(ours.xx - ours.yy) / total == pytest.approx(theirs.observed_shape.e1, abs=0.02)
+    assert 2 * float(ours.xy) / total == pytest.approx(theirs.observed_shape.e2, abs=0.02)
+
+
+def test_adaptive_features_depend_on_their_own_stamp_alone_and_exist_for_blank_ones():
+    images = torch.from_numpy(galaxies(6)[0])
+    images[3] = 0
+    images[4] = torch.randn(images[4].shape)
+    together = adaptive.adaptive_features(images, SKY, 0.4)
+    assert torch.isfinite(together).all()
+    alone = torch.cat([adaptive.adaptive_features(image[None], SKY, 0.4) for image in images])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
+
+
+def test_colours_in_ellipses_do_not_know_the_shape():
+    """Bulge and disc of one colour: whatever the ellipse, g - r is that of the flux."""
+    colours = []
+    for ratio, angle in [(1.0, 0.0), (0.5, 0.7), (0.5, 2.3)]:
+        shape = elliptical(1.5, ratio, angle, size=64, pixel=0.4)[0]
+        stamp = torch.stack([300 * shape, 900 * shape, 600 * shape], dim=1)
+        told = adaptive.adaptive_features(stamp, (1e-3, 1e-3, 1e-3), 0.4)[0, : 7 * 3].reshape(7, 3)
+        colours.append(told[:, :2].numpy())
+    expected = np.broadcast_to([2.5 * np.log10(3), 2.5 * np.log10(2 / 3)], (3, 7, 2))
+    np.testing.assert_allclose(colours, expected, atol=1e-3)
 
 
 def test_asinh_magnitudes_are_magnitudes_when_bright_and_linear_when_faint():
@@ -218,9 +271,9 @@ def test_interrupted_training_goes_on_to_the_same_result(tmp_path):
     images, z = galaxies(80)
     settings = IMAGING | SMALL | {"seed": 3, "checkpoint_minutes": 0, "members": 2}
     whole = photoz.train_image(images, z, **settings)
-    with pytest.raises(KeyboardInterrupt):  # one read measures; an epoch is two batches and a validation
-        photoz.train_image(Lazy(images, stop=1 + 3 * 3 + 1), z, directory=tmp_path, memory=0, **settings)
-    assert [path.name for path in tmp_path.iterdir()] == ["member-0.pt"]
+    with pytest.raises(KeyboardInterrupt):  # one read measures, one validates the start; two batches and a validation
+        photoz.train_image(Lazy(images, stop=2 + 3 * 3 + 1), z, directory=tmp_path, memory=0, **settings)
+    assert {path.name for path in tmp_path.iterdir()} == {"member-0-start.pt", "member-0.pt"}
     resumed = photoz.train_image(Lazy(images), z, directory=tmp_path, memory=0, **settings)
     np.testing.assert_array_equal(whole.predict(images).density, resumed.predict(Lazy(images)).density)
     assert [path.name for path in tmp_path.iterdir()] == ["estimator.safetensors"]

@@ -18,7 +18,7 @@ from .files import read_file, write_file
 from .loop import dihedral
 from .network import DenseNetwork, InceptionNetwork
 from .photometry import Photometry, magnitude_features
-from .stamps import checked_images, read, scaled, with_extra
+from .stamps import checked_images, measured, read, scaled, with_extra
 
 __all__ = ["ImageEstimator", "MagnitudeEstimator", "NetworkEstimator", "PhotometricEstimator", "checked_ebv", "load"]
 
@@ -180,9 +180,6 @@ class _StampEstimator(NetworkEstimator):
         for rows, stamps in read(images, self.photometry.size, batch_size):
             yield rows, GridPDF.normalised(self.grid, self._look(stamps, None if ebv is None else ebv[rows]))
 
-    def _measured(self, stamps, which="all"):
-        return self.photometry.features(self.photometry.fluxes(stamps), which)
-
     def _check(self, bands, pixel_scale):
         if bands is not None and tuple(bands) != self.bands:
             msg = f"the estimator {self.name!r} is for bands {', '.join(self.bands)}, got {', '.join(bands)}"
@@ -198,7 +195,8 @@ class PhotometricEstimator(_StampEstimator):
     kind = "photometric"
 
     def _look(self, stamps, extra):
-        return self._density(with_extra(self._measured(stamps, self.card["features"]), extra))
+        features = self.photometry.features(self.photometry.fluxes(stamps), self.card["features"])
+        return self._density(with_extra(features, extra))
 
 
 class ImageEstimator(_StampEstimator):
@@ -209,7 +207,7 @@ class ImageEstimator(_StampEstimator):
     views = 1  #: orientations of each stamp that are looked at and averaged, up to 8
 
     def _look(self, stamps, extra):
-        features = with_extra(self._measured(stamps), extra)
+        features = with_extra(measured(stamps, self.photometry), extra)
         return self._density(scaled(stamps, self.photometry.sky_rms).float(), features, views=self.views)
 
 

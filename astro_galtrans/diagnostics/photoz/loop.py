@@ -32,7 +32,7 @@ class TrainingSettings:
     average: float = 0.995  #: memory per step of the averaged weights, which are the result
     patience: int = 8  #: epochs without a better validation after which it stops
     clip: float = 1.0  #: largest norm of the gradient
-    noise: float = 0.5  #: share of the sky noise (of the errors of magnitudes) that is drawn anew in every step
+    noise: float = 0.5  #: share of the sky noise (of the errors of magnitudes) that is drawn once more in every step
     checkpoint_minutes: float = 1.0
 
 
@@ -62,7 +62,8 @@ def fit(network, data, rows, held_out, settings, *, seed=0, path=None, identity=
     Returns
     -------
     dict
-        ``epochs``, ``cpu_seconds``, ``best_epoch``, and ``validation``: mean log-likelihood of each epoch (nats).
+        ``epochs``, ``cpu_seconds``, ``best_epoch`` (0: as it came), and mean log-likelihoods of the galaxies held out
+        (nats): ``start``, and ``validation`` of each epoch.
 
     Raises
     ------
@@ -83,8 +84,11 @@ def fit(network, data, rows, held_out, settings, *, seed=0, path=None, identity=
                 run.checkpoint(path, identity)
     network.load_state_dict(run.best)
     network.eval()
-    best = int(torch.tensor(run.history).argmax())
-    return {"epochs": run.epoch, "cpu_seconds": run.cpu_seconds, "best_epoch": best + 1, "validation": run.history}
+    best = int(torch.tensor([run.start, *run.history]).argmax())
+    return {
+        "epochs": run.epoch, "cpu_seconds": run.cpu_seconds, "best_epoch": best, "start": run.start,
+        "validation": run.history,
+    }  # fmt: skip
 
 
 class _Run:
@@ -102,6 +106,7 @@ class _Run:
             lr=settings.learning_rate, weight_decay=settings.weight_decay, betas=(0.9, 0.99), foreach=True,
         )  # fmt: skip
         self.epoch, self.cpu_seconds, self.history, self.saved = 0, 0.0, [], time.monotonic()
+        self.start = self._validate()  # what a network that was trained before must exceed
         # batches of nearly equal size: a last batch of one galaxy would ruin a batch normalisation
         self.batches = max(1, round(len(rows) / settings.batch_size))
 
@@ -121,7 +126,7 @@ class _Run:
         for k, rows in enumerate(order.tensor_split(self.batches)):
             self._step(self.epoch * self.batches + k, rows)
         self.history.append(self._validate())
-        if self.history[-1] >= max(self.history):
+        if self.history[-1] >= max(self.start, *self.history):
             self.best = copy.deepcopy(self.average.state_dict())
         self.epoch += 1
         self.cpu_seconds += time.process_time() - start

@@ -107,18 +107,18 @@ class Photometry:
 
     def noisier(self, flux, share):
         """
-        Fluxes as they might have been: dimmed a little, with a share of the sky noise drawn anew, the sum as before.
+        Fluxes as they might have been, with a share of the sky noise drawn once more.
 
         Parameters
         ----------
         flux : `torch.Tensor`
             ``[B, A + 1, C]``, as from `fluxes`.
         share : float
-            Of the sky noise, 0 to 1. Fluxes are multiplied by the root of 1 - share^2.
+            Of the sky noise; one of 0.5 makes it larger by an eighth.
         """
         draw = torch.randn(len(flux), len(self._noise_root), len(self.bands))
         noise = torch.einsum("ij,bjc->bic", self._noise_root, draw) * torch.tensor(self.sky_rms, dtype=torch.float32)
-        return (1 - share**2) ** 0.5 * flux + share * noise
+        return flux + share * noise
 
     def features(self, flux, which="all"):
         """

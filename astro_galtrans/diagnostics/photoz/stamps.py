@@ -5,6 +5,7 @@ What is kept in memory is arcsinh of flux over twice the sky rms in half precisi
 is far below the noise; photometry is done before, in single precision.
 """
 
+import time
 import warnings
 
 import numpy as np
@@ -13,9 +14,15 @@ import torch
 from astro_galtrans.diagnostics._checks import name_rows
 from astro_galtrans.exceptions import GaltransWarning
 
-__all__ = ["TrainingStamps", "checked_images", "crop_size", "cut", "read", "scaled", "with_extra"]
+from .adaptive import adaptive_features
+
+__all__ = [
+    "DrawnPhotometry", "TrainingStamps", "checked_images", "crop_size", "cut", "measured", "read", "scaled",
+    "with_extra",
+]  # fmt: skip
 
 READ = 256  # stamps read at a time
+DRAWS = 4  #: of the noise, in the photometry that the dense part of an image network is trained on
 
 
 def checked_images(images, bands, size=None):
@@ -143,6 +150,25 @@ def scaled(stamps, sky_rms):
     return torch.asinh(stamps / (2 * sky)).half()
 
 
+def measured(stamps, photometry):
+    """
+    Return what an image network is told beside the pixels: photometry in fixed apertures, and what follows the galaxy.
+
+    Parameters
+    ----------
+    stamps : `torch.Tensor`
+        float32 ``[B, C, size, size]``.
+    photometry : `~astro_galtrans.diagnostics.photoz.photometry.Photometry`
+
+    Returns
+    -------
+    `torch.Tensor`
+        ``[B, F]``.
+    """
+    fixed = photometry.features(photometry.fluxes(stamps))
+    return torch.cat([fixed, adaptive_features(stamps, photometry.sky_rms, photometry.pixel_scale)], dim=1)
+
+
 class TrainingStamps:
     """
     Stamps and redshifts to train an image network on.
@@ -159,21 +185,30 @@ class TrainingStamps:
         ``[N, E]``: what else is known of each galaxy.
     memory : float, optional
         Bytes up to which scaled stamps are kept in memory; more are read again for every batch.
+    noise : float, optional
+        Share of the sky noise that is drawn once more in ``drawn``.
+    seed : int, optional
+        Of these draws.
     """
 
-    def __init__(self, images, z, photometry, *, extra=None, memory=2**30):
+    def __init__(self, images, z, photometry, *, extra=None, memory=2**30, noise=0.0, seed=0):
+        start = time.process_time()
         self.images, self.photometry = images, photometry
         self.z = torch.as_tensor(np.asarray(z), dtype=torch.float32)
+        self.extra = None if extra is None else torch.as_tensor(np.asarray(extra), dtype=torch.float32)
+        self._sky = torch.tensor(photometry.sky_rms, dtype=torch.float32)[:, None, None]
         shape = len(images), len(photometry.bands), photometry.size, photometry.size
         self.kept = torch.empty(shape, dtype=torch.float16) if 2 * np.prod(shape, dtype=float) <= memory else None
-        features = []
+        self._seed, features = seed, []
         for rows, stamps in read(images, photometry.size):
-            features.append(photometry.fluxes(stamps))
+            draws = (self._noise(range(rows.start, rows.stop), draw) for draw in range(DRAWS if noise else 0))
+            seen = [stamps, *(stamps + noise * draw * self._sky for draw in draws)]
+            features.append(torch.stack([with_extra(measured(each, photometry), self._extra(rows)) for each in seen]))
             if self.kept is not None:
                 self.kept[rows] = scaled(stamps, photometry.sky_rms)
-        self.flux = torch.cat(features)
-        self.extra = None if extra is None else torch.as_tensor(np.asarray(extra), dtype=torch.float32)
-        self.features = with_extra(photometry.features(self.flux), self.extra)
+        self.features, *drawn = torch.cat(features, dim=1)
+        self.drawn = DrawnPhotometry(self.features, drawn, self.z)
+        self.cpu_seconds = time.process_time() - start
 
     def batch(self, rows, noise=0.0):
         """
@@ -184,8 +219,7 @@ class TrainingStamps:
         rows : `torch.Tensor`
             Which galaxies.
         noise : float, optional
-            Share of the sky noise that is drawn anew, as in
-            `~astro_galtrans.diagnostics.photoz.photometry.Photometry.noisier`.
+            Share of the sky noise that is drawn once more.
 
         Returns
         -------
@@ -195,11 +229,19 @@ class TrainingStamps:
         stamps = self._stamps(rows)
         if not noise:
             return stamps, self.features[rows]
-        # in units of sky rms; stamps and their photometry must be of the same noise
-        stamps = (1 - noise**2) ** 0.5 * 2 * stamps.sinh() + noise * torch.randn(stamps.shape)
-        sky = torch.tensor(self.photometry.sky_rms, dtype=torch.float32)[:, None, None]
-        features = self.photometry.features(self.photometry.fluxes(stamps * sky))
-        return torch.asinh(stamps / 2), with_extra(features, None if self.extra is None else self.extra[rows])
+        # stamps and their photometry must be of the same noise; to measure again would double the time
+        draw = int(torch.randint(DRAWS, ()))
+        return torch.asinh(stamps.sinh() + noise / 2 * self._noise(rows.tolist(), draw)), self.drawn.drawn[draw, rows]
+
+    def _noise(self, rows, draw):
+        """Noise in units of sky rms, the same whenever it is asked for."""
+        noise, generator = torch.empty(len(rows), len(self._sky), *2 * [self.photometry.size]), torch.Generator()
+        for stamp, row in zip(noise, rows, strict=True):
+            stamp.normal_(generator=generator.manual_seed((self._seed * DRAWS + draw) * len(self.z) + row))
+        return noise
+
+    def _extra(self, rows):
+        return None if self.extra is None else self.extra[rows]
 
     def _stamps(self, rows):
         if self.kept is not None:
@@ -207,6 +249,31 @@ class TrainingStamps:
         order = torch.argsort(rows)  # a file is read from front to back
         stamps, _ = _filled(self.images[rows[order].numpy()], self.photometry.size)
         return scaled(stamps, self.photometry.sky_rms)[torch.argsort(order)].float()
+
+
+class DrawnPhotometry:
+    """
+    Photometry as a training loop asks for it, measured before with several draws of the noise.
+
+    Parameters
+    ----------
+    features : `torch.Tensor`
+        ``[N, F]``: as it is.
+    drawn : list of `torch.Tensor`
+        The same with more noise.
+    z : `torch.Tensor`
+        ``[N]``: redshifts.
+    """
+
+    def __init__(self, features, drawn, z):
+        self.features, self.z = features, z
+        self.drawn = torch.stack(drawn) if drawn else features[None]
+
+    def batch(self, rows, noise=0.0):
+        """Return a tuple of the features ``[n, F]`` of some rows, or of one of their draws each if there is noise."""
+        if not noise:
+            return (self.features[rows],)
+        return (self.drawn[torch.randint(len(self.drawn), (len(rows),)), rows],)
 
 
 def with_extra(features, extra):

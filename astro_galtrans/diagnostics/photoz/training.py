@@ -83,11 +83,11 @@ def train_image(
     ValueError
         If the arguments do not fit each other, fewer than 20 galaxies can be used, or the folder is another training's.
     """
-    settings = _settings({"epochs": 16, "batch_size": max(16, min(64, len(z_spec) // 20))} | settings, len(z_spec))
+    settings = _settings({"epochs": 8, "batch_size": max(16, min(64, len(z_spec) // 20))} | settings, len(z_spec))
     images, photometry, fold = _imaging(images, z_spec, bands, pixel_scale, sky_rms, field)
     z, grid, rows, left_out = _usable(z_spec, len(images), grid)
     extra = None if ebv is None else checked_ebv(ebv, len(images))[:, None]
-    data = TrainingStamps(images, z, photometry, extra=extra, memory=memory)
+    data = TrainingStamps(images, z, photometry, extra=extra, memory=memory, noise=settings.noise, seed=seed)
     network = {"bands": len(bands), "features": data.features.shape[1], "fold": fold} | (network or {})
     card = _card(name, bands, grid, z[rows], network, ebv is not None) | {"photometry": photometry.to_dict()}
     trained_on = {"galaxies": len(rows), "left_out": left_out}
@@ -340,27 +340,27 @@ def _trained(cls, card, data, rows, settings, members, seed, trained_on, directo
     held_out, used = np.split(order, [max(round(HELD_OUT * len(order)), min(100, len(order) // 4))])
     held_out, used = torch.from_numpy(held_out), torch.from_numpy(used)
     log_prior = torch.tensor(card["prior"], dtype=torch.float32).clamp(min=1e-30).log()
-    networks, calibration, runs = [], [], []
+    networks, calibration, runs, seconds = [], [], [], getattr(data, "cpu_seconds", 0.0)
     for k in range(members):
         path = None if directory is None else Path(directory) / f"member-{k}.pt"
-        network, common = _network(cls, card, data.features[used], seed + k), {"seed": seed + k, "progress": progress}
+        network = _network(cls, card, data.features[used], seed + k)
+        common = {"seed": seed + k, "identity": identity, "progress": progress}
         if cls is ImageEstimator:
-            if not (path and path.exists()):  # a checkpoint has it in it
-                _start(network.photometric, data, used, held_out, settings, common)
+            seconds += _start(network.photometric, data.drawn, used, held_out, settings, path, common)
             network.photometric.requires_grad_(requires_grad=False)
-        runs.append(fit(network, data, used, held_out, settings, path=path, identity=identity, **common))
+        runs.append(fit(network, data, used, held_out, settings, path=path, **common))
         networks.append(network)
         calibration.append(_calibration(network, data, held_out, log_prior))
     card["calibration"] = calibration
     card["training"] = trained_on | {
         "identity": identity, "seed": seed, "settings": settings_dict, "held_out": len(held_out),
-        "cpu_seconds": round(sum(run["cpu_seconds"] for run in runs), 1), "members": runs,
+        "cpu_seconds": round(seconds + sum(run["cpu_seconds"] for run in runs), 1), "members": runs,
     }  # fmt: skip
     estimator = cls(networks, card)
     if done is not None:
         estimator.save(done)
-        for k in range(members):
-            done.with_name(f"member-{k}.pt").unlink()
+        for path in done.parent.glob("member-*.pt"):
+            path.unlink()
     return estimator
 
 
@@ -372,11 +372,13 @@ def _network(cls, card, features, seed):
     return network.to(memory_format=torch.channels_last)
 
 
-def _start(photometric, data, used, held_out, settings, common):
-    """Train the dense part of an image network, which is then left as it is."""
-    photometry, quick = _Fluxes(data.flux, data.photometry, "all", data.extra, data.z), _settings({}, len(used))
-    epochs = min(quick.epochs, 4 * settings.epochs)  # a short try stays short
-    fit(photometric, photometry, used, held_out, replace(quick, epochs=epochs, noise=settings.noise), **common)
+def _start(photometric, photometry, used, held_out, settings, path, common):
+    """Train the dense part of an image network, which is then left as it is, and return the seconds it took."""
+    quick = _settings({}, len(used))
+    epochs = min(quick.epochs, 8 * settings.epochs)  # a short try stays short
+    path = None if path is None else path.with_stem(f"{path.stem}-start")
+    settings = replace(quick, epochs=epochs, noise=settings.noise)
+    return fit(photometric, photometry, used, held_out, settings, path=path, **common)["cpu_seconds"]
 
 
 @torch.no_grad()
