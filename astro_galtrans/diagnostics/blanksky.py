@@ -1,10 +1,10 @@
 r"""
-How high the highest peak of blank sky is: significance of the maximum of a smoothed map, corrected for where one looked.
+How high the highest peak of blank sky is: the significance of the maximum of a smoothed map, wherever it is.
 
-The matched-filter map :math:`S` of white noise is a Gaussian field of unit variance. For large thresholds the probability that it,
-or the sum :math:`Q` of the squares of C such maps, exceeds :math:`q` somewhere in a field is the expected Euler
-characteristic of the excursion set (Adler 1981; Worsley 1994, Adv. Appl. Prob. 26, 13; for matched filters Vio & Andreani
-2016, A&A 589, A20),
+The matched-filter map :math:`S` of white noise is a Gaussian field of unit variance. For large thresholds the
+probability that it, or the sum :math:`Q` of the squares of C such maps, exceeds :math:`q` somewhere in a field is the
+expected Euler characteristic of the excursion set (Adler 1981; Worsley 1994, Adv. Appl. Prob. 26, 13; for matched
+filters see Vio & Andreani 2016, A&A 589, A20),
 
 .. math::
 
@@ -14,55 +14,60 @@ for a field of a times b pixels, where :math:`\lambda` is the variance of a deri
 :math:`\rho_d(q)` are the densities of a :math:`\chi^2` field with C degrees of freedom. Then
 :math:`P(\max Q > q) = 1 - e^{-E(q)}`. With one map, :math:`Q = S^2`, this is the two-sided probability.
 
-Pixels miss the summit between them. Maxima of simulated blank sky, white noise through the same filter, tell by how much: by
-what factor thresholds are to be raised for simulated and expected numbers to agree, which is fitted.
+Pixels miss the summit between them. Maxima of simulated blank sky, white noise through the same filter, tell by what
+factor thresholds are to be raised for simulated and expected numbers to agree.
 """
 
+from typing import NamedTuple
+
 import numpy as np
-from scipy import fft, special, stats
+from scipy import fft, special
 
-__all__ = ["both_halves", "euler_characteristic", "lattice_factor", "peak_probability", "roughness"]
+from .logprob import log_any, log_chi2_sf, log_complement
+
+__all__ = ["BlankSky", "blank_sky", "both_halves", "log_euler_characteristic", "log_peak_probability", "roughness"]
+
+HALF = np.log(0.5)
 
 
-def euler_characteristic(q, dof, size, roughness):
+def log_euler_characteristic(q, dof, size, rough):
     """
-    Expected Euler characteristic of the part of a chi-squared field above a threshold.
+    Logarithm of the expected Euler characteristic of the part of a chi-squared field above a threshold.
 
     Parameters
     ----------
     q : array-like
-        Threshold.
+        Threshold, at least ``dof``.
     dof : int
         Number of Gaussian fields whose squares are summed.
     size : tuple of int
         Rows and columns of the field (pixels).
-    roughness : array-like
+    rough : array-like
         Variance of a derivative of the Gaussian fields (per square pixel).
     """
-    q, a, b = np.maximum(np.asarray(q, dtype=float), 1e-6), *size
-    # in logarithms: q**30 and exp(-q / 2) would over- and underflow
-    log = -q / 2 - special.gammaln(dof / 2) - (dof - 2) / 2 * np.log(2)
-    line = np.exp(log + (dof - 1) / 2 * np.log(q)) / np.sqrt(2 * np.pi)
-    plane = np.exp(log + (dof - 2) / 2 * np.log(q)) * (q - (dof - 1)) / (2 * np.pi)
-    return stats.chi2.sf(q, dof) + (a + b) * np.sqrt(roughness) * line + a * b * np.asarray(roughness) * plane
+    q, (a, b) = np.asarray(q, dtype=float), size
+    common = -q / 2 - special.gammaln(dof / 2) - (dof - 2) / 2 * np.log(2)
+    line = common + (dof - 1) / 2 * np.log(q) + 0.5 * np.log(rough / (2 * np.pi)) + np.log(a + b)
+    plane = common + (dof - 2) / 2 * np.log(q) + np.log((q - dof + 1) * rough * a * b / (2 * np.pi))
+    return np.logaddexp(np.logaddexp(log_chi2_sf(q, dof), line), plane)
 
 
-def peak_probability(q, dof, size, roughness, factor=1.0):
+def log_peak_probability(q, dof, size, rough, factor=1.0):
     """
-    Probability that the highest value of a map of blank sky is as high as this.
+    Logarithm of the probability that the highest value of a map of blank sky is as high as this.
 
     Parameters
     ----------
     q : array-like
         Highest value of the map of the sum of squares.
-    dof, size, roughness
-        As for `euler_characteristic`.
+    dof, size, rough
+        As for `log_euler_characteristic`.
     factor : float, optional
-        From `lattice_factor`.
+        From `blank_sky`.
     """
-    expected = euler_characteristic(np.asarray(q) * factor, dof, size, roughness)
-    # below the mode the expectation is no longer one of summits: whatever it says, such a peak is no news
-    return np.where(np.asarray(q) * factor < dof, 1.0, -np.expm1(-np.maximum(expected, 0)))
+    q = np.asarray(q, dtype=float) * factor
+    # below the mean of the map the expectation is no longer one of summits: such a peak is no news
+    return np.where(q < dof, 0.0, log_complement(log_euler_characteristic(np.maximum(q, dof), dof, size, rough)))
 
 
 def roughness(point, pixels):
@@ -102,9 +107,25 @@ def both_halves(columns):
     return weight
 
 
-def lattice_factor(point, pixels, size, *, number=600, seed=0):
+class BlankSky(NamedTuple):
     """
-    By what factor thresholds are to be raised, for one map and for the sum of the squares of all.
+    What simulated blank sky tells, made by `blank_sky`.
+
+    Attributes
+    ----------
+    factors : tuple of float
+        By what factor thresholds are to be raised for one map, and for the sum of the squares of all.
+    tests : float
+        As how many independent tests those of all single maps and of the sum count.
+    """
+
+    factors: tuple
+    tests: float
+
+
+def blank_sky(point, pixels, size, *, number=600, seed=0):
+    """
+    Simulate blank sky to find `BlankSky`.
 
     Parameters
     ----------
@@ -115,35 +136,40 @@ def lattice_factor(point, pixels, size, *, number=600, seed=0):
     size : tuple of int
         Rows and columns of the part of it that is looked at.
     number : int, optional
-        Of simulated stamps of blank sky.
+        Of simulated stamps.
     seed : int, optional
         Of the noise.
 
     Returns
     -------
-    single, all : float
+    `BlankSky`
     """
     rng = np.random.default_rng(seed)
     norm = np.sqrt((np.abs(point) ** 2 * both_halves(pixels[1])).sum(axis=(-2, -1)) / np.prod(pixels))
-    highest, together = [], []
-    for _ in range(number):
+    single, every = np.empty((number, len(point))), np.empty(number)
+    for k in range(number):
         noise = rng.standard_normal((len(point), *pixels), dtype=np.float32)
         maps = fft.irfft2(fft.rfft2(noise) * np.conj(point), s=pixels)[:, : size[0], : size[1]]
         squares = (maps / norm[:, None, None]) ** 2
-        highest.append(squares.max(axis=(1, 2)))
-        together.append(squares.sum(axis=0).max())
+        single[k], every[k] = squares.max(axis=(1, 2)), squares.sum(axis=0).max()
     rough = roughness(point, pixels)
-    return _fitted(np.array(highest), 1, size, rough), _fitted(np.array(together), len(point), size, rough.mean())
+    of_one, of_all = (1, size, rough), (len(point), size, rough.mean())
+    factors = tuple(
+        _halved(lambda factor, q=q, of=of: log_peak_probability(q, *of, factor), 0.5, 2.0)
+        for q, of in ((single, of_one), (every, of_all))
+    )
+    lowest = np.minimum(
+        log_peak_probability(single, *of_one, factors[0]).min(axis=1), log_peak_probability(every, *of_all, factors[1])
+    )
+    return BlankSky(factors, _halved(lambda tests: -log_any(lowest, tests), 1.0, len(point) + 1.0, -HALF))
 
 
-def _fitted(maxima, dof, size, rough):
-    """Factor for which the probabilities of maxima have the median that uniform ones have."""
-    low, high = 0.5, 2.0
+def _halved(function, low, high, middle=HALF):
+    """Argument for which the median of a decreasing function is that of uniform probabilities."""
     for _ in range(40):
-        middle = 0.5 * (low + high)
-        # higher thresholds are less probable
-        if np.median(peak_probability(maxima, dof, size, rough, middle)) > 0.5:
-            low = middle
+        argument = 0.5 * (low + high)
+        if np.median(function(argument)) > middle:
+            low = argument
         else:
-            high = middle
-    return middle
+            high = argument
+    return argument

@@ -8,9 +8,9 @@ PSF is changed in Fourier space, from :math:`\tilde P_t` of the target to :math:
 
     \tilde m_b = \tilde P_{s,b} \sum_j M_{bj} \frac{\tilde P_{t,j}^*}{|\tilde P_{t,j}|^2 + \epsilon^2} \, \tilde y'_j ,
 
-where the ratio, the matching kernel, is regularised as Wiener did. The matrix :math:`M` holds the colour terms between the
-filters of the two surveys (`astro_galtrans.diagnostics.colour_terms`): light of a source band as light of target bands, pixel by
-pixel, so that a companion of another colour is treated by its own.
+where the ratio, the matching kernel, is regularised as Wiener did. The matrix :math:`M` holds the colour terms between
+the filters of the two surveys (`astro_galtrans.diagnostics.colour_terms`): light of a source band as light of target
+bands, pixel by pixel, so that a companion of another colour is treated by its own.
 
 A source that is sharper than the target cannot be predicted from it; then the source is degraded to the target's PSF
 instead, ``degrade_source=True``, and its noise becomes correlated.
@@ -262,7 +262,7 @@ def _scale(shape, target_shape):
     scale = target_shape[0] // shape[0]
     if scale < 1 or tuple(scale * n for n in shape) != tuple(target_shape):
         msg = (
-            f"translated stamps of {target_shape[0]} x {target_shape[1]} pixels for a source of {shape[0]} x {shape[1]}: "
+            f"translated stamps of {target_shape[0]} x {target_shape[1]} pixels, source of {shape[0]} x {shape[1]}; "
             "both must show the same field, with a whole number of translated pixels in each of the source"
         )
         raise ValueError(msg)

@@ -1,13 +1,13 @@
 r"""
 PSFs as transfer functions on the frequencies of a stamp, from a FWHM or from images.
 
-All are without the pixel: the light of a pixel is the integral over it, and what brings finer pixels to coarser ones is a
-sum, so that pixels need no transfer function of their own. Images of PSFs are taken to be sampled by the pixels they are on,
-whose response, a sinc along each axis, is divided out.
+All are without the pixel: what brings finer pixels to coarser ones is a sum, so that pixels need no transfer function
+of their own. Images of PSFs are taken to be sampled by the pixels they are on, whose response, a sinc along each axis,
+is divided out.
 
 The transform of a Moffat profile of core :math:`r_0 = \mathrm{FWHM} / (2 \sqrt{2^{1/\beta} - 1})` is
-:math:`2 / \Gamma(\nu) \, (k r_0 / 2)^\nu K_\nu(k r_0)` with :math:`\nu = \beta - 1` (Trujillo et al. 2001, MNRAS 328, 977);
-for an infinite :math:`\beta` the profile is a Gaussian.
+:math:`2 / \Gamma(\nu) \, (k r_0 / 2)^\nu K_\nu(k r_0)` with :math:`\nu = \beta - 1` (Trujillo et al. 2001, MNRAS 328,
+977); for an infinite :math:`\beta` the profile is a Gaussian.
 """
 
 from dataclasses import dataclass
@@ -151,8 +151,8 @@ class SampledPSF:
     Parameters
     ----------
     images : array-like
-        ``[C, k, k]``, or one per galaxy ``[N, C, k, k]``, centred, k odd; an array, or anything with a length that gives
-        arrays for arrays of indices. The sum is taken for one.
+        ``[C, k, k]``, or one per galaxy ``[N, C, k, k]``, centred, k odd; an array, or anything with a length that
+        gives arrays for arrays of indices. The sum is taken for one.
     pixel_scale : float
         Of their pixels (arcsec): those of the survey's stamps.
 
@@ -239,8 +239,8 @@ def as_psf(psf, number, bands, pixel_scale, what, beta=MOFFAT_BETA):
             psf = SampledPSF(psf, pixel_scale)
     if len(psf) not in {1, number} or psf.bands != len(bands):
         msg = (
-            f"{what} is for {len(psf)} galaxies and {psf.bands} bands; there are {number} galaxies (or give one for all) "
-            f"and {len(bands)} bands: {', '.join(bands)}"
+            f"{what} is for {len(psf)} galaxies and {psf.bands} bands; there are {number} galaxies (or give one for "
+            f"all) and {len(bands)} bands: {', '.join(bands)}"
         )
         raise ValueError(msg)
     return psf
