@@ -1,25 +1,27 @@
 r"""
 Sums over circles and ellipses, with the exact area of every pixel that the edge cuts, for many galaxies at once.
 
-The area of an ellipse to the lower left of a point (x, y), :math:`F(x, y)`, is separable: with :math:`A_x(x)` and
-:math:`A_y(y)` the areas to the left and below,
+The area of an ellipse to the lower left of a point (x, y), :math:`F(x, y)`, is separable. With :math:`A_x(x)` and
+:math:`A_y(y)` the areas to the left of and below the point,
 
 .. math::
     F = \begin{cases}
     xy - \frac{\sigma_y}{2} x^2 - \frac{\sigma_x}{2} y^2 + \frac{A_x + A_y}{2} + c & \text{in the ellipse} \\
-    [y > \sigma_y x]\,A_x + [x > \sigma_x y]\,A_y - [y > \sigma_y x]\,[x > \sigma_x y]\,A & \text{outside of it}
+    [\text{above}]\,A_x + [\text{right}]\,A_y - [\text{above and right}]\,A & \text{outside of it}
     \end{cases}
 
 where the lines :math:`y = \sigma_y x` and :math:`x = \sigma_x y` halve its vertical and horizontal chords. The area in
-a pixel is F's mixed difference over the pixel's corners, so the sum over an image is that of F times the image's mixed
-difference D at all corners. Of that product only :math:`A_x` and :math:`A_y`, one number per row and column, depend on
-the size of the ellipse, and so do the stretches of each row and column that are inside: with running sums of the rest,
-a sum over n x n pixels takes O(n) operations. It agrees with photutils' ``method="exact"`` to rounding.
+a pixel is F's mixed difference over the pixel's corners, so the sum over an image v is that of F times v's mixed
+difference D over all corners. Along a column of corners the ellipse holds one stretch, and sums of D over a stretch
+are differences of v at its ends: what is left is O(n) operations for a sum over n x n pixels. It agrees with
+photutils' ``method="exact"`` to rounding.
 """
 
 import math
 
 import torch
+
+TIE = 1e-9  # pixels
 
 __all__ = ["EllipticalSums", "area_in_rectangle", "circle_weights", "ellipse_weights", "window"]
 
@@ -58,29 +60,22 @@ class EllipticalSums:
     Parameters
     ----------
     values : `torch.Tensor`
-        ``[N, n, n]`` float64, n odd: windows on what to sum; nothing is counted beyond them.
+        ``[N, n, n]``, n odd: windows on what to sum; nothing is counted beyond them.
     dx, dy : `torch.Tensor`
-        ``[N]``: the centre of the ellipses relative to that of the windows' central pixel.
+        ``[N]``, float64: the centre of the ellipses relative to that of the windows' central pixel.
     elongation, theta : `torch.Tensor`, optional
         ``[N]``: ratio of the axes, and angle of the major one from x to y in radians; circles by default.
     """
 
     def __init__(self, values, dx, dy, elongation=None, theta=None):
         half = values.shape[-1] // 2
-        edges = torch.arange(-half, half + 2, device=values.device, dtype=values.dtype) - 0.5
+        edges = torch.arange(-half, half + 2, device=values.device, dtype=dx.dtype) - 0.5
         self.x, self.y = edges - dx[:, None], edges - dy[:, None]
-        self.shape = shape = _Shape(dx, elongation, theta)
-        x, y = self.x[:, None, :], self.y[:, :, None]
-        sigma_x, sigma_y, q = shape.sigma_x[:, None, None], shape.sigma_y[:, None, None], shape.q[:, None, None]
-        above, right = y > sigma_y * x, x > sigma_x * y
-        corners = _mixed_difference(values)
-        above_d, right_d = corners * above, corners * right
-        both_d = above_d * right
-        quadratic = corners * (x * y - sigma_y / 2 * x**2 - sigma_x / 2 * y**2)
-        area = (corners * shape.corner[:, None, None] + both_d * math.pi) / q
-        self.columns, self.rows, self.both = above_d.sum(1), right_d.sum(2), both_d.sum((1, 2)) * math.pi / shape.q
-        by_column = torch.stack([corners / 2 - above_d, quadratic, area], -1).transpose(1, 2)
-        self.by_column, self.by_row = _running(by_column), _running((corners / 2 - right_d)[..., None])
+        self.shape = _Shape(dx, elongation, theta)
+        padded = torch.nn.functional.pad(values, (1, 1, 1, 1))
+        # Sums of D and of v's steps along x up to a corner of a column; sums of D up to a corner of a row.
+        self.columns, self.column_runs = padded.diff(dim=2).flatten(1), padded.cumsum(1).diff(dim=2).flatten(1)
+        self.rows = padded.diff(dim=1).flatten(1)
 
     def select(self, rows):
         """
@@ -103,65 +98,67 @@ class EllipticalSums:
         Parameters
         ----------
         a : `torch.Tensor`
-            ``[N, K]``: the semimajor axes, K of each galaxy.
+            ``[N, K]``, float64: the semimajor axes, K of each galaxy.
 
         Returns
         -------
         `torch.Tensor`
             ``[N, K]``.
         """
-        shape, a = self.shape, a[:, :, None]
-        left, chord = _segment(self.x[:, None] / (a * shape.width[:, None, None]))
-        below, breadth = _segment(self.y[:, None] / (a * shape.height[:, None, None]))
-        in_x, quadratic, area = self._inside(self.by_column, self.x, self.y, a, chord * shape.upward, shape.sigma_y, 0)
-        (in_y,) = self._inside(self.by_row, self.y, self.x, a, breadth * shape.sideward, shape.sigma_x, 1)
-        by_x = (left * (in_x + self.columns[:, None])).sum(2)
-        by_y = (below * (in_y + self.rows[:, None])).sum(2)
-        a = a[:, :, 0]
-        return quadratic.sum(2) + a**2 * ((by_x + by_y) / shape.q[:, None] + area.sum(2) - self.both[:, None])
-
-    def _inside(self, running, along, across, a, reach, slope, axis):
-        """Sums over the corners that an ellipse holds of each line: along each column (axis 0) or row (1)."""
-        n = along.shape[1]
-        middle = slope[:, None] * along - across[:, :1]  # in pixels from the first corner
-        reach = a * reach
-        first, last = ((middle[:, None] + sign * reach).round_().clamp_(0, n - 1).long() for sign in (-1, 1))
-        line = torch.arange(n, device=along.device) * (n + 1)
-        start, stop = (
-            first + ~self._holds(first, along, across, a, axis),
-            last + self._holds(last, along, across, a, axis),
-        )
-        stop = torch.maximum(start, stop)
-        start, stop = (start + line).flatten(1), (stop + line).flatten(1)
-        return [(part.gather(1, stop) - part.gather(1, start)).view(reach.shape) for part in running.unbind(-1)]
-
-    def _holds(self, index, along, across, a, axis):
-        """Is the corner of each line in the ellipse? The same arithmetic for rows and columns, so that they agree."""
-        across = across.gather(1, index.flatten(1)).view(index.shape)
-        along = along[:, None]
-        x, y = (along, across) if axis == 0 else (across, along)
-        return self.shape.radius2(x, y) < a**2
+        shape, x, y, a = self.shape, self.x[:, None], self.y[:, None], a[:, :, None]
+        highest = torch.floor(shape.top * a - x[:, :, :1]) + 1  # the first corners right of the highest point
+        left, start, stop = _chords(x, a, shape.width, shape.upward, shape.sigma_y, self.y, highest)
+        columns, runs = self.columns, self.column_runs
+        place = torch.arange(x.shape[2], device=x.device)
+        first, last = (index * x.shape[2] + place for index in (start, stop))
+        p0, p1, c0, c1 = (_at(part, index) for part in (columns, runs) for index in (first, last))
+        y0, y1 = (index + self.y[:, :1, None] for index in (start, stop))
+        inner = shape.corner * a**2 - shape.sigma_y / 2 * x**2
+        beyond = (place >= highest) * (math.pi / shape.q * a**2)
+        sums = (inner - left / 2) * (p1 - p0) + (beyond - left) * p0 + beyond * (p1 - p0)
+        sums += x * (p1 * y1 - c1 - p0 * y0 + c0)
+        below, start, stop = _chords(y, a, shape.height, shape.sideward, shape.sigma_x, self.x, highest)
+        place = place * (x.shape[2] + 1)
+        r0, r1 = (_at(self.rows, index + place) for index in (start, stop))
+        sums -= below / 2 * (r1 + r0) + shape.sigma_x / 2 * y**2 * (r1 - r0)
+        return sums.sum(2)
 
 
-def _running(parts):
-    """Sums along axis 2 up to each entry, ``[N, lines * (n + 1), parts]``, beginning with none."""
-    return torch.nn.functional.pad(parts.cumsum(2), (0, 0, 1, 0)).flatten(1, 2)
+def _chords(along, a, extent, reach, slope, across, outside):
+    """Areas on the lower side of lines, and the first and one past the last corner on each that the ellipse holds."""
+    sine = along / (a * extent)
+    square = 1 - sine**2
+    sine, cosine = sine.clamp(-1, 1), square.clamp(min=0).sqrt()
+    area = (torch.asin(sine) + sine * cosine + math.pi / 2) * (a**2 * (extent * reach))
+    middle = slope * along - across[:, :1, None]
+    reach = a * reach * cosine + TIE  # a corner on the edge is in, along both axes
+    miss = square < -TIE
+    start = torch.where(miss, outside, torch.ceil(middle - reach))
+    stop = torch.where(miss, outside, torch.floor(middle + reach) + 1)
+    start, stop = (t.clamp_(0, along.shape[2]).long() for t in (start, stop))
+    return area, start, torch.maximum(start, stop)
+
+
+def _at(part, index):
+    """Entries ``[N, K, n]`` of each galaxy's ``[N, M]``."""
+    return part.gather(1, index.flatten(1)).view(index.shape)
 
 
 class _Shape:
-    """What the areas of ellipses of one shape depend on."""
+    """What the areas of ellipses of one shape depend on, ``[N, 1, 1]`` each, for a semimajor axis of 1."""
 
     def __init__(self, like, elongation, theta):
         q = torch.ones_like(like) if elongation is None else elongation
         theta = torch.zeros_like(like) if theta is None else theta
-        cos, sin = torch.cos(theta), torch.sin(theta)
-        alpha, gamma = cos**2 + (q * sin) ** 2, sin**2 + (q * cos) ** 2  # of a unit semimajor axis
-        beta = cos * sin * (1 - q**2)
-        self.q, self.cos, self.sin = q, cos, sin
+        cos, sin, self.q = (t[:, None, None] for t in (torch.cos(theta), torch.sin(theta), q))
+        alpha, gamma = cos**2 + (self.q * sin) ** 2, sin**2 + (self.q * cos) ** 2
+        beta = cos * sin * (1 - self.q**2)
         self.sigma_y, self.sigma_x = -beta / gamma, -beta / alpha
-        self.width, self.height = torch.sqrt(gamma) / q, torch.sqrt(alpha) / q
-        self.upward, self.sideward = (1 / torch.sqrt(t)[:, None, None] for t in (gamma, alpha))  # half the chords at 0
-        self.corner = torch.asin(-beta / torch.sqrt(alpha * gamma)) / 2 - math.pi / 4
+        self.upward, self.sideward = 1 / torch.sqrt(gamma), 1 / torch.sqrt(alpha)  # half the chords through the centre
+        self.width, self.height = torch.sqrt(gamma) / self.q, torch.sqrt(alpha) / self.q
+        self.top = self.sigma_x * self.height  # x of the highest point
+        self.corner = (torch.asin(-beta / torch.sqrt(alpha * gamma)) / 2 - math.pi / 4) / self.q
+        self.cos, self.sin = cos, sin
 
     def select(self, rows):
         chosen = object.__new__(type(self))
@@ -170,15 +167,7 @@ class _Shape:
 
     def radius2(self, x, y):
         """The squared semimajor axis of the ellipse through each point."""
-        cos, sin, q = (t[:, None, None] for t in (self.cos, self.sin, self.q))
-        return (x * cos + y * sin) ** 2 + (q * (y * cos - x * sin)) ** 2
-
-    def areas(self, a, x, y):
-        """Areas in all, left of x, below y, and F's constant."""
-        product = a**2 / self.q
-        left = _segment(x / (a * self.width)[:, None])[0] * product[:, None]
-        below = _segment(y / (a * self.height)[:, None])[0] * product[:, None]
-        return math.pi * product, left, below, self.corner * product
+        return (x * self.cos + y * self.sin) ** 2 + (self.q * (y * self.cos - x * self.sin)) ** 2
 
 
 def _segment(sine):
@@ -186,13 +175,6 @@ def _segment(sine):
     sine = sine.clamp(-1, 1)
     cosine = torch.sqrt(1 - sine**2)
     return torch.asin(sine) + sine * cosine + math.pi / 2, cosine
-
-
-def _mixed_difference(values):
-    """Mixed differences of images at all corners of their pixels; zero lies beyond the edges."""
-    padded = torch.nn.functional.pad(values, (1, 1, 1, 1))
-    along = padded[..., :, :-1] - padded[..., :, 1:]
-    return along[..., :-1, :] - along[..., 1:, :]
 
 
 def ellipse_weights(a, dx, dy, half, elongation=None, theta=None):
@@ -271,11 +253,9 @@ def area_in_rectangle(a, x, y, elongation=None, theta=None):
 
 def _corner_area(a, x, y, shape):
     """F at all points of a grid, ``[N, Y, X]``."""
-    total, left, below, constant = (t.unflatten(0, (-1, 1)) for t in shape.areas(a, x, y))
-    below, total, constant = below.mT, total[:, :, None], constant[:, :, None]
-    x, y = x[:, None, :], y[:, :, None]
-    sigma_y, sigma_x = shape.sigma_y[:, None, None], shape.sigma_x[:, None, None]
-    inner = x * y + ((left - sigma_y * x**2) / 2) + ((below - sigma_x * y**2) / 2 + constant)
-    above, right = y > sigma_y * x, x > sigma_x * y
-    outer = above * left + right * (below - above * total)
-    return torch.where(shape.radius2(x, y) < (a**2)[:, None, None], inner, outer)
+    a, x, y = a[:, None, None], x[:, None, :], y[:, :, None]
+    left, below = (_segment(t / (a * n))[0] * a**2 / shape.q for t, n in ((x, shape.width), (y, shape.height)))
+    inner = x * y + (left - shape.sigma_y * x**2) / 2 + ((below - shape.sigma_x * y**2) / 2 + shape.corner * a**2)
+    above, right = y > shape.sigma_y * x, x > shape.sigma_x * y
+    outer = above * left + right * (below - above * (math.pi / shape.q * a**2))
+    return torch.where(shape.radius2(x, y) < a**2, inner, outer)
