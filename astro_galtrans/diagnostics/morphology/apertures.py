@@ -229,7 +229,8 @@ def circle_weights(radius, dx, dy, half):
     outer = torch.bmm(
         torch.stack([(y > 0).to(x.dtype), below], 2), torch.stack([left - math.pi * square * positive, positive], 1)
     )
-    area = torch.where((y**2)[:, :, None] < (square - x**2)[:, None, :], inner, outer)
+    inside = ((y**2)[:, :, None] < (square - x**2)[:, None, :]).to(x.dtype)
+    area = torch.lerp(outer, inner, inside)  # a torch.where costs five times as much
     along = area[:, :, 1:] - area[:, :, :-1]
     return along[:, 1:] - along[:, :-1]
 
