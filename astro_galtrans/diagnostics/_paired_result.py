@@ -4,8 +4,10 @@ import numpy as np
 from astropy.table import QTable
 
 from .report import Result
+from .resampling import centre_and_scatter, paired_statistics
 
-__all__ = ["EXCLUDED", "PairedResult", "by_values", "excluded", "galaxy_rows", "to_qtable"]
+__all__ = ["EXCLUDED", "PairedResult", "by_values", "excluded", "galaxy_rows", "paired_row", "spread_row"]
+__all__ += ["to_qtable"]
 
 EXCLUDED = "not_in_target", "not_in_translated", "not_in_both"  #: columns that count what could not be measured
 
@@ -82,11 +84,60 @@ def to_qtable(rows, meta=None):
     Parameters
     ----------
     rows : list of dict
-        One or more, each with the same columns.
+        One or more; columns that a row lacks are NaN there.
     meta : dict, optional
         The table's.
     """
-    return QTable({name: [row[name] for row in rows] for name in rows[0]}, meta=meta)
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return QTable({name: [row.get(name, np.nan) for row in rows] for name in names}, meta=meta)
+
+
+def paired_row(real, translated, *, ratio=False, **settings):
+    """
+    Return the columns of a paired comparison, those that are NaN in either left out.
+
+    Parameters
+    ----------
+    real, translated : `numpy.ndarray`
+        ``[N]``: a quantity in the real and in the translated images; NaN where it could not be measured.
+    ratio : bool, optional
+        Pair by ratio instead of difference; galaxies whose real value is not positive are then not measurable.
+    **settings
+        ``n``, ``seed`` and ``level`` of the bootstrap.
+
+    Returns
+    -------
+    dict
+        Statistic, and with ``_low`` and ``_high`` the ends of its interval; `excluded`.
+    """
+    in_real = np.isfinite(real) & ((real > 0) if ratio else True)
+    both = in_real & np.isfinite(translated)
+    found = paired_statistics(real[both], translated[both], ratio=ratio, **settings)
+    return _flat(found) | excluded(in_real, np.isfinite(translated))
+
+
+def spread_row(differences, in_real, in_translated, **settings):
+    """
+    Return median and scatter of differences that are already made, those that are NaN left out.
+
+    Parameters
+    ----------
+    differences : `numpy.ndarray`
+        ``[N]``.
+    in_real, in_translated : `numpy.ndarray`
+        ``[N]``, bool: where the quantity could be measured.
+    **settings
+        ``n``, ``seed`` and ``level`` of the bootstrap.
+    """
+    found = centre_and_scatter(differences[in_real & in_translated], **settings)
+    return _flat(found) | excluded(in_real, in_translated)
+
+
+def _flat(intervals):
+    row = {}
+    for name, part in intervals.items():
+        row |= {name: part.value, f"{name}_low": part.low, f"{name}_high": part.high}
+    return row
 
 
 def excluded(real, translated):

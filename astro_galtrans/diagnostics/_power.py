@@ -3,6 +3,8 @@
 import numpy as np
 import torch
 
+from .resampling import StreamedSums
+
 __all__ = ["PowerRatio", "frequencies", "power_spectra"]
 
 TAPER = 0.25  # share of the stamp's side that the window takes to fall to zero at both ends together
@@ -68,9 +70,7 @@ class PowerRatio:
     r"""
     Geometric mean over galaxies of the ratio of two power spectra, :math:`\exp \langle \ln P' / P \rangle`.
 
-    All galaxies count alike; in a ratio of sums, the brightest few would be all there is. Galaxies are added block by
-    block, and resampled as they come, with Poisson weights in place of multinomial ones (Chamandy et al. 2012), so that
-    no spectrum is kept.
+    All galaxies count alike; in a ratio of sums, the brightest few would be all there is. No spectrum is kept.
 
     Parameters
     ----------
@@ -81,10 +81,8 @@ class PowerRatio:
     """
 
     def __init__(self, shape, n, seed):
-        self._seed, self._blocks = seed, 0
         self.number = np.zeros(shape[0], dtype=int)
-        self._sum, self._resampled = np.zeros(shape), np.zeros((n, *shape))
-        self._weight = np.zeros((n, shape[0]))
+        self._sums = StreamedSums((2, *shape), n, seed)  # logarithms, and how many
 
     def add(self, power, other):
         """
@@ -95,19 +93,15 @@ class PowerRatio:
         power, other : `numpy.ndarray`
             ``[n, C, K]``: spectra above and below. Those with a frequency without power are passed over.
         """
-        weights = np.random.default_rng([self._seed, self._blocks]).poisson(1, (len(self._weight), len(power)))
-        self._blocks += 1
         with np.errstate(divide="ignore", invalid="ignore"):
             logarithm = np.log(power.astype(float)) - np.log(other.astype(float))
-        usable = np.isfinite(logarithm).all(axis=-1)
-        logarithm[~usable] = 0
-        self.number += usable.sum(axis=0)
-        self._sum += logarithm.sum(axis=0)
-        self._resampled += np.tensordot(weights.astype(float), logarithm, axes=1)
-        self._weight += weights @ usable.astype(float)
+        usable = np.isfinite(logarithm).all(axis=-1, keepdims=True)
+        self.number += usable[..., 0].sum(axis=0)
+        self._sums.add(np.stack([np.where(usable, logarithm, 0), np.broadcast_to(usable, logarithm.shape)], axis=1))
 
     def result(self):
         """Return the ratio ``[C, K]`` and those of the resamples ``[n, C, K]``; NaN without a galaxy."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            value = np.exp(self._sum / self.number[:, None])
-            return value, np.exp(self._resampled / self._weight[..., None])
+            return tuple(
+                np.exp(sums[..., 0, :, :] / sums[..., 1, :, :]) for sums in (self._sums.total, self._sums.draws)
+            )

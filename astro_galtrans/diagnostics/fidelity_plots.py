@@ -8,7 +8,7 @@ import numpy as np
 
 from .plots import _cycle, _grid, style
 
-__all__ = ["by_band", "over_bins", "power_ratios", "violins"]
+__all__ = ["by_band", "colour_profiles", "over_bins", "power_ratios", "profiles", "violins"]
 
 MARKERS = "os^vD<>p*"
 WIDEST = 4  # panels side by side
@@ -47,7 +47,7 @@ def by_band(panels, bands, *, lines=None, title=None):
     return figure
 
 
-def over_bins(panels, xlabel, *, lines=None, title=None):
+def over_bins(panels, xlabel, *, lines=None, logarithmic=False, title=None):
     """
     Statistics of several models over the middles of bins.
 
@@ -59,6 +59,8 @@ def over_bins(panels, xlabel, *, lines=None, title=None):
         What is binned.
     lines : dict of str to float, optional
         Label of a panel to the value of a perfect translation.
+    logarithmic : bool, optional
+        Is the abscissa?
     title : str, optional
         Above all.
 
@@ -69,6 +71,8 @@ def over_bins(panels, xlabel, *, lines=None, title=None):
     with style():
         figure, axes = _panels(len(panels))
         for place, (label, models) in zip(axes, panels.items(), strict=True):
+            if logarithmic:
+                place.set_xscale("log")
             for k, (model, (x, *columns)) in enumerate(models.items()):
                 _points(place, np.asarray(x, dtype=float), columns, k, model, line=True)
             if label in (lines or {}):
@@ -108,6 +112,80 @@ def power_ratios(table, *, title=None):
         axes[0].set_ylabel("power, translated / target")
         _legend(figure, axes, title)
     return figure
+
+
+def profiles(table, *, title=None):
+    """
+    Light profiles and curves of growth of translations over those of the real images.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`
+        The table ``profiles`` of `~astro_galtrans.diagnostics.photometry.PhotometryFidelity`.
+    title : str, optional
+        Above all.
+
+    Returns
+    -------
+    `matplotlib.figure.Figure`
+    """
+    rows = {"ratio": ("radius", "light, ratio"), "growth": ("outer_radius", "flux within, ratio")}
+    return _over_radius(table, rows, 1, title)
+
+
+def colour_profiles(table, *, title=None):
+    """
+    Colour profiles of real and translated galaxies, and their difference.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`
+        The table ``colour_profiles`` of `~astro_galtrans.diagnostics.photometry.PhotometryFidelity`.
+    title : str, optional
+        Above all.
+
+    Returns
+    -------
+    `matplotlib.figure.Figure`
+    """
+    rows = {"translated": ("radius", "colour (mag)"), "difference": ("radius", "difference (mag)")}
+    return _over_radius(table, rows, 0, title)
+
+
+def _over_radius(table, quantities, perfect, title):
+    """A column of panels for each band, a row for each quantity; the last has an interval and a perfect value."""
+    bands, models = (list(dict.fromkeys(map(str, table[name]))) for name in ("band", "model"))
+    with style():
+        size = 2.1 * len(bands) + 0.5, 1.8 * len(quantities) + 0.5
+        figure, grid = _grid(len(quantities), len(bands), size=size, sharex=True, sharey="row")
+        for line, (quantity, (x, label)) in zip(grid, quantities.items(), strict=True):
+            for place, band in zip(line, bands, strict=True):
+                of_band = table[table["band"] == band]
+                if quantity == "translated":
+                    _radial(place, of_band[of_band["model"] == models[0]], x, "target", None, "target")
+                for k, model in enumerate(models):
+                    _radial(place, of_band[of_band["model"] == model], x, quantity, k, model)
+                if quantity != "translated":
+                    place.axhline(perfect, color="0.6", lw=0.6, zorder=0)
+            line[0].set_ylabel(label)
+        for place, band in zip(grid[0], bands, strict=True):
+            place.set_title(f"{band}, n = {int(np.max(table['n'][table['band'] == band])):,}")
+        for place in grid[-1]:
+            place.set_xlabel("radius (arcsec)")
+        _legend(figure, grid[0], title)
+    return figure
+
+
+def _radial(place, rows, x, quantity, k, model):
+    """A line, with its interval where there is one, as far out as it is known to a third."""
+    of = quantity if f"{quantity}_low" in rows.colnames else "difference"
+    radius, value, low, high = (_plain(rows[name]) for name in (x, quantity, f"{of}_low", f"{of}_high"))
+    unknown = ~(high - low <= 0.33) & np.isfinite(low).any()  # without intervals all is drawn
+    radius, value, low, high = (part[~unknown] for part in (radius, value, low, high))
+    if of == quantity:
+        place.fill_between(radius, low, high, color=_cycle(k), alpha=0.25, lw=0)
+    look = {"color": "0.2", "ls": "--", "lw": 1} if k is None else {"color": _cycle(k)}
+    place.plot(radius, value, label=model, **look)
 
 
 def violins(differences, *, ylabels, title=None):

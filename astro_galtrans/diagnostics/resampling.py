@@ -12,6 +12,7 @@ from scipy import stats
 from .statistics import Interval, interval
 
 __all__ = ["LARGEST", "PAIRED", "ROBUST", "centre_and_scatter", "paired_statistics", "resampled_sums"]
+__all__ += ["StreamedSums"]
 
 LARGEST = 4096  #: galaxies drawn at most for a resample of order statistics, see `paired_statistics`
 CHUNK = 2**18  # numbers worked on at once, so that they stay in the processor's cache
@@ -53,6 +54,38 @@ def resampled_sums(columns, n=1000, seed=0):
             part = flat[start : start + LARGEST].astype(float)
             sums += rng.poisson(1, (n, len(part))).astype(float) @ part
     return sums.reshape(n, *columns.shape[1:])
+
+
+class StreamedSums:
+    """
+    Sums over galaxies that come block by block, and over resamples of them with Poisson weights; none is kept.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of what each galaxy adds.
+    n, seed : int
+        Number of resamples, and their seed: blocks of the same sizes get the same weights.
+    """
+
+    def __init__(self, shape, n, seed):
+        self._seed, self._blocks = seed, 0
+        self.total, self.draws = np.zeros(shape), np.zeros((n, *shape))
+
+    def add(self, columns):
+        """
+        Take in galaxies.
+
+        Parameters
+        ----------
+        columns : `numpy.ndarray`
+            ``[m, ...]``: what each adds.
+        """
+        rng = np.random.default_rng([self._seed, self._blocks])
+        weights = rng.poisson(1, (len(self.draws), len(columns))).astype(float)
+        self._blocks += 1
+        self.total += columns.sum(axis=0, dtype=float)
+        self.draws += np.tensordot(weights, columns.astype(float), axes=1)
 
 
 def _draws(number, n, seed):
