@@ -1,0 +1,248 @@
+"""
+Multimode, intensity and deviation of many galaxies at once (Freeman et al. 2013; Peth et al. 2016).
+
+All three are measured within the MID segmentation map: the clump around the source's brightest pixel, above the
+quantile of the source's pixel values at which a pixel has a fifth of the clump's mean flux.
+"""
+
+import math
+
+import numpy as np
+import torch
+from torch.nn.functional import max_pool2d
+
+from .filters import gaussian_filter
+from .flood import connected_region
+from .multimode import multimode
+from .stamps import BAD
+
+__all__ = ["measure_mid", "segmap_mid"]
+
+ETA = 0.2  # statmorph's: flux of the pixels at the segment's edge over its mean flux
+SIGMA = 1.0  # statmorph's sigma_mid, of the smoothing before local maxima are looked for
+MARGIN = 5  # pixels around the segment that smoothing reaches, and one more
+RELATIVE = 4 * torch.finfo(torch.float64).eps  # scipy.optimize.brentq's rtol
+ITERATIONS = 100
+
+
+def measure_mid(stamps, segmap):
+    """
+    Measure multimode, intensity and deviation.
+
+    Parameters
+    ----------
+    stamps : `~astro_galtrans.diagnostics.morphology.stamps.Stamps`
+        The galaxies; flags of those that have no local maximum are raised.
+    segmap : `torch.Tensor`
+        ``[N, H, W]``, bool: what `segmap_mid` gives.
+
+    Returns
+    -------
+    dict of str to `torch.Tensor`
+        ``multimode``, ``intensity`` and ``deviation``, ``[N]`` float64; NaN where statmorph has -99.
+    """
+    image = torch.where(segmap, stamps.source_image.clamp(min=0), 0.0)
+    found = {"multimode": multimode(image, stamps.source.sum((1, 2)))}
+    crop, ny, nx, y0, x0 = _cropped(image, stamps)
+    flux, index = _peaks(gaussian_filter(crop, SIGMA, ny, nx), *_border(stamps, ny, nx, y0, x0))
+    found["intensity"] = torch.where(flux[:, 1] > 0, flux[:, 1] / flux[:, 0], 0.0)
+    y = (index // crop.shape[2] + y0).double()
+    x = (index % crop.shape[2] + x0).double()
+    total = image.sum((1, 2))
+    yc, xc = (_along(image, axis) / total for axis in (1, 2))
+    found["deviation"] = math.sqrt(math.pi) * torch.hypot(x - xc, y - yc) / segmap.sum((1, 2)).sqrt()
+    bad = (flux[:, 0] <= 0) | (total <= 0)
+    stamps.raise_flag(bad, BAD)
+    found["deviation"] = torch.where(bad, torch.nan, found["deviation"])
+    return found
+
+
+def segmap_mid(stamps, segmap_gini):
+    """
+    Make the MID segmentation maps (Freeman et al. 2013, section 4.3).
+
+    Parameters
+    ----------
+    stamps : `~astro_galtrans.diagnostics.morphology.stamps.Stamps`
+        The galaxies; some flags are raised.
+    segmap_gini : `torch.Tensor`
+        ``[N, H, W]``, bool: used where the MID segmentation map is not defined, as statmorph does.
+
+    Returns
+    -------
+    `torch.Tensor`
+        ``[N, H, W]``, bool.
+    """
+    values = _Values(stamps)
+    quantile, defined = values.solve()
+    stamps.raise_flag(values.dark, BAD)
+    clump = values.clump(quantile)
+    size = stamps.image.shape[1:]
+    smooth = _more_than_half(clump, *size, values.ny, values.nx)
+    at_peak = smooth.flatten(1).gather(1, values.peak[:, None])[:, 0]
+    stamps.raise_flag(defined & ~at_peak, BAD)
+    smooth.view(len(smooth), -1).scatter_(1, values.peak[:, None], True)
+    region = connected_region(smooth, values.peak)
+    return torch.where(defined[:, None, None], region, segmap_gini)
+
+
+class _Values:
+    """The sorted values of the sources' pixels, and the clump around the brightest above one of them."""
+
+    def __init__(self, stamps):
+        self.source, self.frame = stamps.source, stamps.frame
+        self.image = torch.where(self.source, stamps.image.clamp(min=0), 0.0)
+        self.ny, self.nx = stamps.ny, stamps.nx
+        self.number = self.source.sum((1, 2))
+        most = int(self.number.max())
+        filled = torch.where(self.source, self.image, torch.inf).flatten(1)
+        self.sorted = _sort(filled)[:, :most]
+        self.peak = self.image.flatten(1).argmax(1)
+        self.total, self.area = self.image.sum((1, 2)), stamps.nx * stamps.ny
+        self.dark = self.total <= 0
+
+    def threshold(self, quantile):
+        index = (quantile * (self.number - 1)).long().clamp(min=0)
+        return self.sorted.gather(1, index[:, None])[:, 0]
+
+    def clump(self, quantile):
+        above = (self.image >= self.threshold(quantile)[:, None, None]) & self.frame
+        return connected_region(above, self.peak)
+
+    def excess(self, quantile):
+        """Flux at the quantile over the mean flux of the clump above it, minus eta (statmorph's function to solve)."""
+        clump = self.clump(quantile)
+        mean = torch.where(clump, self.image, 0.0).sum((1, 2)) / clump.sum((1, 2))
+        return self.threshold(quantile) / mean - ETA
+
+    def solve(self):
+        low = torch.zeros(len(self.image), dtype=torch.float64, device=self.image.device)
+        at_zero = self.excess(low)
+        quantile = brent(self.excess, low, at_zero, torch.ones_like(low), 1.0 / self.number)
+        return quantile, at_zero <= 0
+
+
+def brent(function, low, at_low, high, tolerance):
+    """
+    Find roots of many functions of one variable, by the steps of `scipy.optimize.brentq`.
+
+    A quantile's function is a staircase: which of the values between two stairs is taken as the root depends on the
+    steps, so they are the same.
+
+    Parameters
+    ----------
+    function : callable
+        Of ``[N]``, to ``[N]``.
+    low, high : `torch.Tensor`
+        ``[N]``: the brackets.
+    at_low : `torch.Tensor`
+        ``[N]``: the function there; where it is not negative, what is returned means nothing.
+    tolerance : `torch.Tensor`
+        ``[N]``: absolute, of the root.
+    """
+    x_pre, f_pre, x_cur, f_cur = low, at_low, high, function(high)
+    x_blk, f_blk, s_pre, s_cur = (torch.zeros_like(low) for _ in range(4))
+    done = f_pre >= 0
+    x_cur, f_cur = torch.where(done, x_pre, x_cur), torch.where(done, 0.0, f_cur)
+    for _ in range(ITERATIONS):
+        crossed = (f_pre != 0) & (f_cur != 0) & (torch.signbit(f_pre) != torch.signbit(f_cur))
+        x_blk, f_blk = torch.where(crossed, x_pre, x_blk), torch.where(crossed, f_pre, f_blk)
+        s_pre, s_cur = (torch.where(crossed, x_cur - x_pre, s) for s in (s_pre, s_cur))
+        swap = f_blk.abs() < f_cur.abs()
+        x_pre, x_cur, x_blk = (torch.where(swap, a, b) for a, b in ((x_cur, x_pre), (x_blk, x_cur), (x_cur, x_blk)))
+        f_pre, f_cur, f_blk = (torch.where(swap, a, b) for a, b in ((f_cur, f_pre), (f_blk, f_cur), (f_cur, f_blk)))
+        delta, half = (tolerance + RELATIVE * x_cur.abs()) / 2, (x_blk - x_cur) / 2
+        done = done | (f_cur == 0) | (half.abs() < delta)
+        if done.all():
+            break
+        secant = -f_cur * (x_cur - x_pre) / (f_cur - f_pre)
+        d_pre, d_blk = (f_pre - f_cur) / (x_pre - x_cur), (f_blk - f_cur) / (x_blk - x_cur)
+        inverse = -f_cur * (f_blk * d_blk - f_pre * d_pre) / (d_blk * d_pre * (f_blk - f_pre))
+        step = torch.where(x_pre == x_blk, secant, inverse)
+        short = (s_pre.abs() > delta) & (f_cur.abs() < f_pre.abs())
+        short &= 2 * step.abs() < torch.minimum(s_pre.abs(), 3 * half.abs() - delta)
+        s_pre, s_cur = torch.where(short, s_cur, half), torch.where(short, step, half)
+        x_pre, f_pre = torch.where(done, x_pre, x_cur), torch.where(done, f_pre, f_cur)
+        moved = x_cur + torch.where(s_cur.abs() > delta, s_cur, torch.where(half > 0, delta, -delta))
+        x_cur = torch.where(done, x_cur, moved)
+        f_cur = torch.where(done, f_cur, function(x_cur))
+    return x_cur
+
+
+def _sort(values):
+    if values.is_cuda:
+        return values.sort(1).values
+    return torch.from_numpy(np.sort(values.numpy(), axis=1))  # with vector instructions, which torch's sort has not
+
+
+def _more_than_half(clump, height, width, ny, nx):
+    """More than half of the 3 x 3 pixels around, mirrored at the edges of the cutout, are of the clump."""
+    count = clump.to(torch.uint8)
+    for axis, size, length in ((1, height, ny), (2, width, nx)):
+        last = torch.arange(size, device=clump.device) == length[:, None] - 1
+        last = last[:, :, None] if axis == 1 else last[:, None, :]
+        edge = count.narrow(axis, 0, 1)
+        before = torch.cat((edge, count.narrow(axis, 0, size - 1)), axis)
+        after = torch.cat((count.narrow(axis, 1, size - 1), torch.zeros_like(edge)), axis)
+        count = before + count + torch.where(last, count, after)
+    return count > 4
+
+
+def _cropped(image, stamps):
+    """The part of each canvas that smoothing fills, its size and its corner."""
+    shape, sizes, corners = image.shape[1:], [], []
+    for axis, n, length in ((2, shape[0], stamps.ny), (1, shape[1], stamps.nx)):
+        line = (image > 0).any(axis)
+        index = torch.arange(n, device=image.device)
+        first = torch.where(line, index, n).amin(1)
+        last = torch.where(line, index, 0).amax(1)
+        first = torch.minimum(first, last)
+        corner = (first - MARGIN).clamp(min=0)
+        sizes.append(torch.minimum(last + MARGIN + 1, length) - corner)
+        corners.append(corner)
+    height, width = (int(size.max()) for size in sizes)
+    y, x = torch.arange(height, device=image.device), torch.arange(width, device=image.device)
+    inside = (y < sizes[0][:, None])[:, :, None] & (x < sizes[1][:, None])[:, None, :]
+    iy = (y + corners[0][:, None]).clamp(max=shape[0] - 1)
+    ix = (x + corners[1][:, None]).clamp(max=shape[1] - 1)
+    index = (iy[:, :, None] * shape[1] + ix[:, None, :]).flatten(1)
+    crop = torch.where(inside, image.flatten(1).gather(1, index).view(inside.shape), 0.0)
+    return crop, *sizes, *corners
+
+
+def _border(stamps, ny, nx, y0, x0):
+    """Which pixels of a crop are in its cutout, and which on the outermost pixels of the cutout."""
+    y = torch.arange(int(ny.max()), device=ny.device)
+    x = torch.arange(int(nx.max()), device=nx.device)
+    inside = (y < ny[:, None])[:, :, None] & (x < nx[:, None])[:, None, :]
+    y, x = y + y0[:, None], x + x0[:, None]
+    rim_y = (y == 0) | (y == stamps.ny[:, None] - 1)
+    rim_x = (x == 0) | (x == stamps.nx[:, None] - 1)
+    return inside, rim_y[:, :, None] | rim_x[:, None, :]
+
+
+def _peaks(smooth, inside, rim):
+    """
+    Flux in the basins of the two brightest local maxima (by flux of the basin), and the pixel of the first.
+
+    A watershed that starts from all local maxima gives each pixel to the brightest of its neighbours, and so does this.
+    skimage takes no maxima from the rim of the stamp; their basins, which it floods from elsewhere, are left out here.
+    """
+    smooth = torch.where(inside, smooth, 0.0)
+    highest, index = max_pool2d(smooth, 3, 1, 1, return_indices=True)
+    own = torch.arange(smooth[0].numel(), device=smooth.device).view(smooth[0].shape)
+    above = torch.where(highest == smooth, own, index).flatten(1)
+    while True:
+        higher = above.gather(1, above)
+        if torch.equal(higher, above):
+            break
+        above = higher
+    flux = torch.zeros_like(smooth).flatten(1).scatter_add_(1, above, smooth.flatten(1))
+    flux = torch.where(rim.flatten(1), 0.0, flux)
+    return flux.topk(2, dim=1).values, flux.argmax(1)
+
+
+def _along(image, axis):
+    """First moment along an axis."""
+    index = torch.arange(image.shape[axis], device=image.device, dtype=image.dtype)
+    return (image.sum(3 - axis) * index).sum(1)
