@@ -185,7 +185,7 @@ def _search(stamps, start, petrosian, sky_asymmetry):
     for some in (hard, ~hard):
         rows = torch.nonzero(some).ravel()
         rows = rows[torch.argsort(radius[rows])]
-        for group in rows.split(max(len(rows) // GROUPS, SMALLEST_GROUP)):
+        for group in rows.split(max(len(rows) // GROUPS, SMALLEST_GROUP)) if len(rows) else ():
             part = stamps.select(group, shrink=False)
             function = _Function(part, radius[group], sky_asymmetry[group])
             centre[group] = minimise(function, start[group], X_TOLERANCE)

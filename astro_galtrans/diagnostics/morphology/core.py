@@ -4,12 +4,13 @@ from dataclasses import dataclass
 
 import torch
 
+from .apertures import Ellipses
 from .asymmetry import EXTENT_CAS, asymmetry_centre, cas_asymmetry
-from .concentration import aperture_flux, light_radii, smoothness
 from .gini_m20 import gini_and_m20, gini_segment, signal_to_noise
 from .moments import at_zero, centroid, shape
-from .petrosian import petrosian_radius
+from .petrosian import Light, fraction_radii, petrosian_radius
 from .sky import Sky, sky_boxes
+from .smoothness import smoothness
 from .stamps import BAD
 
 __all__ = ["Geometry", "measure_core"]
@@ -32,6 +33,10 @@ class Geometry:
         Shape about that centre.
     rpetro_circ, rpetro_ellip : `torch.Tensor`
         Petrosian radii about that centre.
+    circles, ellipses : Ellipses
+        Around that centre.
+    light : Light
+        Sums over ellipses.
     sky : Sky
         The boxes of sky.
     segment : `torch.Tensor`
@@ -47,6 +52,9 @@ class Geometry:
     theta: torch.Tensor
     rpetro_circ: torch.Tensor
     rpetro_ellip: torch.Tensor
+    circles: Ellipses
+    ellipses: Ellipses
+    light: Light
     sky: Sky
     segment: torch.Tensor
 
@@ -67,19 +75,27 @@ def measure_core(stamps):
     geometry : Geometry
         For further measurements.
     """
-    sky = sky_boxes(stamps)
+    sky, light = sky_boxes(stamps), Light(stamps)
     xc, yc = centroid(stamps)
     stamps.raise_flag(at_zero(stamps, xc, yc), BAD)
-    around = petrosian_radius(stamps, xc, yc)
+    around = _petrosian(stamps, light, Ellipses(xc, yc))
     x, y = asymmetry_centre(stamps, xc, yc, around, sky.asymmetry)
     stamps.raise_flag(at_zero(stamps, x, y), BAD)
-    ellipse = shape(stamps, x, y)
-    rpetro_circ, rpetro_ellip = petrosian_radius(stamps, x, y), petrosian_radius(stamps, x, y, *ellipse[1:])
-    segment = gini_segment(stamps, xc, yc, rpetro_ellip, *ellipse[1:])
-    geometry = Geometry(xc, yc, x, y, *ellipse, rpetro_circ, rpetro_ellip, sky, segment)
+    form = shape(stamps, x, y)
+    circles, ellipses = Ellipses(x, y), Ellipses(x, y, *form[1:])
+    radii = _petrosian(stamps, light, circles), _petrosian(stamps, light, ellipses)
+    segment = gini_segment(stamps, Ellipses(xc, yc, *form[1:]), radii[1])
+    geometry = Geometry(xc, yc, x, y, *form, *radii, circles, ellipses, light, sky, segment)
     values = _positions(stamps, geometry) | _light(stamps, geometry) | _structure(stamps, geometry, around)
     stamps.raise_flag(~(sky.mean.abs() <= sky.sigma), BAD)  # not background-subtracted, or without a sky box
     return values, geometry
+
+
+def _petrosian(stamps, light, ellipses):
+    """Petrosian radii; flag 2 where they are not defined."""
+    radius, bad = petrosian_radius(light, ellipses, stamps.diagonal * ellipses.q)
+    stamps.raise_flag(bad, BAD)
+    return radius
 
 
 def _positions(stamps, geometry):
@@ -100,11 +116,13 @@ def _shape_names(centre):
 
 def _light(stamps, geometry):
     """Fluxes, radii and sky."""
-    x, y, ellipse = geometry.x, geometry.y, (geometry.elongation, geometry.theta)
-    radii = light_radii(stamps, x, y, EXTENT_CAS * geometry.rpetro_circ, (0.2, 0.5, 0.8))
+    light, rows = geometry.light, torch.arange(len(stamps), device=stamps.flag.device)
+    radii, bad = fraction_radii(light, geometry.circles, EXTENT_CAS * geometry.rpetro_circ, (0.2, 0.5, 0.8))
+    stamps.raise_flag(bad, BAD)
+    circ, ellip = (EXTENT_FLUX * t[:, None] for t in (geometry.rpetro_circ, geometry.rpetro_ellip))
     return {
-        "flux_circ": aperture_flux(stamps, x, y, EXTENT_FLUX * geometry.rpetro_circ),
-        "flux_ellip": aperture_flux(stamps, x, y, EXTENT_FLUX * geometry.rpetro_ellip, *ellipse),
+        "flux_circ": light.flux(geometry.circles, circ, rows)[:, 0].abs(),
+        "flux_ellip": light.flux(geometry.ellipses, ellip, rows)[:, 0].abs(),
         "rpetro_circ": geometry.rpetro_circ,
         "rpetro_ellip": geometry.rpetro_ellip,
         **dict(zip(("r20", "r50", "r80"), radii.unbind(1), strict=True)),
@@ -128,6 +146,6 @@ def _structure(stamps, geometry, around):
         "gini_m20_merger": 0.139 * m20 + 0.990 * gini - 0.327,
         "sn_per_pixel": signal_to_noise(stamps, geometry.segment, sigma),
         "asymmetry": asymmetry,
-        "smoothness": smoothness(stamps, geometry.x, geometry.y, geometry.rpetro_circ, geometry.sky),
+        "smoothness": smoothness(stamps, geometry),
         "rms_asymmetry2": rms_asymmetry2,
     }

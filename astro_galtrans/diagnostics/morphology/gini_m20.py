@@ -4,10 +4,10 @@ import math
 
 import torch
 
-from .apertures import EllipticalSums, window
+from .apertures import EllipticalSums
 from .filters import gaussian_filter
 from .flood import connected_region
-from .petrosian import ANNULUS, by_reach
+from .petrosian import ANNULUS
 from .stamps import BAD, SUSPECT
 
 __all__ = ["gini_and_m20", "gini_segment", "signal_to_noise"]
@@ -15,7 +15,7 @@ __all__ = ["gini_and_m20", "gini_segment", "signal_to_noise"]
 SMOOTHING = 0.2  # statmorph's petro_fraction_gini
 
 
-def gini_segment(stamps, x, y, petrosian, elongation, theta):
+def gini_segment(stamps, ellipses, petrosian):
     """
     Find the pixels of a galaxy: those of the smoothed image as bright as its mean at the Petrosian ellipse.
 
@@ -23,38 +23,29 @@ def gini_segment(stamps, x, y, petrosian, elongation, theta):
     ----------
     stamps : Stamps
         The cutouts. Several regions raise flag 1 (the one with the brightest pixel is kept), none or all pixels flag 2.
-    x, y : `torch.Tensor`
-        ``[N]``: the centroids.
-    petrosian, elongation, theta : `torch.Tensor`
-        ``[N]``: the Petrosian ellipse.
+    ellipses : Ellipses
+        The shapes of the galaxies, around their centroids.
+    petrosian : `torch.Tensor`
+        ``[N]``: the Petrosian semimajor axes.
 
     Returns
     -------
     `torch.Tensor`
         ``[N, H, W]``, bool.
     """
-    smooth = torch.where(stamps.frame, gaussian_filter(stamps.image, SMOOTHING * petrosian), 0.0)
-    threshold = _mean_at(stamps, smooth, x, y, petrosian, elongation, theta)
+    smooth = gaussian_filter(stamps.image, SMOOTHING * petrosian).mul_(stamps.frame)
+    outer, inner = petrosian + ANNULUS / 2, petrosian - ANNULUS / 2
+    flux = EllipticalSums(smooth)(ellipses, torch.stack([outer, inner], 1))
+    # statmorph's mean here is over the whole annulus, where it lies beyond the edges too.
+    threshold = (flux[:, 0] - flux[:, 1]) / (math.pi * (outer**2 - inner**2) / ellipses.q)
     above = stamps.frame & (smooth >= threshold[:, None, None])
-    brightest = torch.where(stamps.frame, smooth, -torch.inf).flatten(1).argmax(1)
+    brightest = smooth.masked_fill(~stamps.frame, -torch.inf).flatten(1).argmax(1)
     segment = connected_region(above, brightest)
     number = above.sum((1, 2))
     full = number == stamps.nx * stamps.ny
     stamps.raise_flag((number == 0) | full, BAD)
     stamps.raise_flag(segment.sum((1, 2)) != number, SUSPECT)
     return segment
-
-
-def _mean_at(stamps, smooth, x, y, petrosian, elongation, theta):
-    """The smoothed image's mean in an elliptical annulus; beyond the edges it counts as zero."""
-    flux = torch.zeros_like(petrosian)
-    outer, inner = petrosian + ANNULUS / 2, petrosian - ANNULUS / 2
-    for rows, half in by_reach(outer, stamps):
-        ix, iy = torch.round(x[rows]).long(), torch.round(y[rows]).long()
-        shape = x[rows] - ix, y[rows] - iy, elongation[rows], theta[rows]
-        sums = EllipticalSums(window(smooth[rows], ix, iy, half), *shape)(torch.stack([outer, inner], 1)[rows])
-        flux[rows] = sums[:, 0] - sums[:, 1]
-    return flux / (math.pi * (outer**2 - inner**2) / elongation)
 
 
 def gini_and_m20(stamps, segment):
