@@ -54,7 +54,7 @@ def _parser():
     parser.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     ways_in = _add_list, _add_info, _add_survey, _add_demo
-    judging = _add_redshift, _add_zspec
+    judging = _add_fidelity, _add_redshift, _add_zspec
     for add in (*ways_in, _add_translate, _add_simulate, _add_pairs, _add_train, _add_calibrate, *judging):
         add(commands)
     return parser
@@ -287,6 +287,100 @@ def _calibrate(options):
     card = recalibrate(options.name, PairStore(options.pairs), options.output, n_samples=options.n_samples)
     kept = ("name", "description", "calibration", "scores")
     print(describe({key: card[key] for key in kept if key in card}))
+
+
+# -- fidelity
+
+
+def _add_fidelity(commands):
+    text = "Compare translated with real images: pixels, photometry, morphology, and what the source contradicts."
+    parser = _command(commands, "fidelity", _fidelity, text)
+    parser.add_argument(
+        "source", metavar="SOURCE",
+        help="a folder of pairs; or stamps of the source survey ([N, C, H, W] in .npy or FITS, or a folder of files); "
+        "or its frames, FITS images with world coordinates (a file, a folder, a quoted glob, or some with commas)",
+    )  # fmt: skip
+    parser.add_argument(
+        "images", metavar="TARGET TRANSLATED", nargs="*",
+        help="stamps or frames of the target survey, as SOURCE (left out after a folder of pairs, which holds them), "
+        "then those of each translation: PATH, or NAME=PATH",
+    )  # fmt: skip
+    parser.add_argument("-o", "--output", required=True, metavar="DIR", help="where to; what is done there is kept")
+    parser.add_argument(
+        "-m", "--models", nargs="+", default=[], metavar="NAME", help="with pairs: translators, by name or file"
+    )
+    parser.add_argument(
+        "--skip", nargs="+", default=[], metavar="LEVEL", choices=["pixel", "photometry", "morphology", "anomaly"],
+        help="leave out: pixel, photometry, morphology, anomaly",
+    )  # fmt: skip
+    for side in ("source", "target"):
+        parser.add_argument(f"--{side}-survey", metavar="SURVEY", help="whose stamps or frames: a name or .ecsv file")
+        parser.add_argument(f"--{side}-bands", type=_bands, metavar="BANDS", help="theirs, e.g. g,r,i; by default all")
+        parser.add_argument(
+            f"--{side}-fwhm", metavar="ARCSEC", type=_numbers, help="seeing of the stamps, one or one per band, 1.2,1.1"
+        )
+    parser.add_argument(
+        "--pixel-scale", type=float, metavar="ARCSEC", help="of the source's stamps, if not the survey's"
+    )
+    parser.add_argument("--catalogue", metavar="TABLE", help="objects to cut out of frames, with sky coordinates")
+    parser.add_argument("--detect", action="store_true", help="find the objects in the frames instead")
+    parser.add_argument("--size", type=int, metavar="PIXELS", help="side of stamps cut out of frames (source pixels)")
+    parser.add_argument("--faint", type=float, metavar="MAG", help="faintest object found, or cut (AB)")
+    parser.add_argument("--number", type=int, metavar="N", help="the first N galaxies only")
+    parser.add_argument("--n-samples", type=int, metavar="N", help="samples of translators that sample")
+    parser.add_argument(
+        "--take", default="first", choices=["first", "mean", "both"], help="of several samples (%(default)s)"
+    )
+    parser.add_argument("--bins", type=int, default=5, metavar="N", help="bins of equally many galaxies (%(default)s)")
+    parser.add_argument("--no-colour-terms", action="store_true", help="take the filters of both surveys for the same")
+    parser.add_argument(
+        "--degrade-source", action="store_true", help="look for anomalies at the target's PSF, if it is broader"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of samples, bootstrap and blank sky (%(default)s)")
+    parser.add_argument("--format", default="ecsv", choices=["ecsv", "fits", "parquet"], help="of tables (%(default)s)")
+
+
+def _fidelity(options):
+    from astro_galtrans.fidelity import LEVELS, fidelity_from_files, is_store
+
+    source, rest = options.source, list(options.images)
+    target = None if is_store(source) or not rest else _paths(rest.pop(0))
+    names = (
+        "models", "source_survey", "target_survey", "source_bands", "target_bands", "pixel_scale", "catalogue",
+        "detect", "size", "faint", "number", "n_samples", "take", "bins", "degrade_source", "seed", "format",
+    )  # fmt: skip
+    results = fidelity_from_files(
+        source if is_store(source) else _paths(source), target, _translated(rest), options.output,
+        levels=[level for level in LEVELS if level not in options.skip], source_psf=options.source_fwhm,
+        target_psf=options.target_fwhm, colour_terms=None if options.no_colour_terms else "fit",
+        **_given(options, *names),
+    )  # fmt: skip
+    for level, result in results.items():
+        print(f"{level}: {', '.join(f'{name} ({len(table)})' for name, table in result.tables.items())}")
+    print(Path(options.output) / "index.html")
+
+
+def _translated(arguments):
+    """Translations by name: of NAME=PATH, or called by their file."""
+    found = {}
+    for argument in arguments:
+        name, _, paths = argument.rpartition("=")
+        name = name or Path(paths).name.split(".")[0]
+        if name in found:
+            msg = f"two translations are called {name!r}; say NAME=PATH"
+            raise ValueError(msg)
+        found[name] = _paths(paths)
+    return found
+
+
+def _paths(text):
+    paths = text.split(",")
+    return paths[0] if len(paths) == 1 else paths
+
+
+def _numbers(text):
+    values = [float(part) for part in text.split(",")]
+    return values[0] if len(values) == 1 else values
 
 
 # -- redshift

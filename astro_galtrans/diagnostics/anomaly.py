@@ -21,6 +21,8 @@ Colour terms between filters are taken out (`astro_galtrans.diagnostics.colour_t
 tolerated (`astro_galtrans.diagnostics.residuals.Tolerance`).
 """
 
+from dataclasses import replace
+
 import numpy as np
 from astropy.table import QTable, vstack
 
@@ -41,6 +43,7 @@ __all__ = ["anomalies"]
 BATCH = 32
 FITTED = 2000  # galaxies that colour terms are fitted to
 NOISE_FROM = 48  # stamps in which a translation's own noise is measured
+WINGS_UNKNOWN = 0.5  # Moffat exponents scatter about 3.5 by so much of the range from 2.8 to 4.765
 SHARE = 0.05  # of galaxies called anomalous, so many may be called so by chance
 
 
@@ -123,7 +126,7 @@ def anomalies(
         degrade_source=degrade_source,
     )  # fmt: skip
     sky, electrons = _per_band("sky_rms", sky_rms, bands), _per_band("electrons", electrons, bands)
-    tolerance = tolerance or Tolerance()
+    tolerance = _tolerance(tolerance or Tolerance(), psf)
     judge = _Judge(degrader, source, sky, electrons, tolerance, variance, mask, seed)
     galaxies, terms, maps = [], [], []
     for name, images in models.items():
@@ -180,6 +183,14 @@ def _per_band(name, values, bands):
         msg = f"{name} must be one positive number per band ({', '.join(bands)}), got {values}"
         raise ValueError(msg)
     return values
+
+
+def _tolerance(tolerance, psf):
+    """With wings of the PSF unknown where only its FWHM is given."""
+    if tolerance.wings is not None:
+        return tolerance
+    only_fwhm = not hasattr(psf, "transform") and np.ndim(psf if np.ndim(psf) == 0 else psf[0]) < 2
+    return replace(tolerance, wings=WINGS_UNKNOWN if only_fwhm else 0.0)
 
 
 def _own_noise(images):

@@ -34,13 +34,14 @@ class Tolerance:
     """
     One sigma of what is not known exactly but is no fault of a translation; zero for what is known.
 
-    By default the PSF of the source is taken to be known as well as from a few stars.
+    By default the PSF of the source is taken to be known as well as from a few stars; its wings too if it is an image,
+    and not if it is a FWHM.
     """
 
     flux: float | None = None  #: relative calibration of a galaxy in a band; None: the scatter about the colour terms
     width: float = 0.02  #: relative, of the FWHM of the source's PSF
     ellipticity: float = 0.01  #: of that PSF, (a - b) / (a + b) in each of two components
-    wings: float = 0.0  #: of that PSF; 1 is the difference of Moffat profiles with exponents 2.8 and 4.765
+    wings: float | None = None  #: of that PSF; 1 is from a Moffat profile of exponent 4.765 to one of 2.8
     shift: float = 0.0  #: registration, along each axis (arcsec)
     sky: float = 0.0  #: level of the sky, in units of the noise of a pixel
 

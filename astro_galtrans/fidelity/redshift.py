@@ -10,7 +10,8 @@ from astro_galtrans.diagnostics.redshift import redshift_fidelity
 from astro_galtrans.pairstore import PairStore
 from astro_galtrans.translate import Translator, load_translator
 
-from .stamps import PairImages, open_stamps
+from .inputs import opened
+from .stamps import PairImages
 from .translating import translate_pairs
 
 __all__ = ["redshift_from_files"]
@@ -72,7 +73,7 @@ def redshift_from_files(
         msg = "there is nothing to judge: name translators, or stamps that are already translated"
         raise ValueError(msg)
     source, target = (Joined([PairImages(store, plane, crop) for store in stores]) for plane in ("source", "target"))
-    compared = {name: Middle(_opened(paths), target.shape[-1]) for name, paths in (translated or {}).items()}
+    compared = {name: Middle(opened(paths), target.shape[-1]) for name, paths in (translated or {}).items()}
     making = dict(seed=seed, crop=crop, progress=progress)
     compared |= dict(_translations(stores, models, stamps or output / "translated", n_samples, making))
     imaging, redshifts = _imaging(header), _column(stores, z)
@@ -150,12 +151,6 @@ def _same_surveys(first, second):
     if kind(first) != kind(second):
         msg = f"training and test pairs are of different surveys, bands or sizes: {kind(first)} and {kind(second)}"
         raise ValueError(msg)
-
-
-def _opened(paths):
-    paths = [paths] if isinstance(paths, str | Path) else list(paths)
-    parts = [open_stamps(path) for path in paths]
-    return parts[0] if len(parts) == 1 else Joined(parts)
 
 
 def _column(stores, name, *, needed=True):
