@@ -221,7 +221,7 @@ def ellipse_weights(a, dx, dy, half, elongation=None, theta=None):
     return along[:, 1:] - along[:, :-1]
 
 
-def circle_weights(radius, dx, dy, half):
+def circle_weights(radius, x, y, height, width):
     """
     Return the area of each pixel of a window that lies in a circle; `ellipse_weights` in fewer passes.
 
@@ -229,18 +229,18 @@ def circle_weights(radius, dx, dy, half):
     ----------
     radius : `torch.Tensor`
         ``[N]``; its dtype is that of the answer.
-    dx, dy : `torch.Tensor`
-        ``[N]``: the centre relative to that of the window's central pixel.
-    half : int
-        The windows have 2 half + 1 pixels a side.
+    x, y : `torch.Tensor`
+        ``[N]``: the centre, in pixels of the window.
+    height, width : int
+        Of the window.
 
     Returns
     -------
     `torch.Tensor`
-        ``[N, 2 half + 1, 2 half + 1]``, from 0 to 1.
+        ``[N, height, width]``, from 0 to 1.
     """
-    edges = torch.arange(-half, half + 2, device=radius.device, dtype=radius.dtype) - 0.5
-    x, y, square = edges - dx[:, None], edges - dy[:, None], (radius**2)[:, None]
+    x, y = (torch.arange(n + 1, device=x.device) - 0.5 - c[:, None] for n, c in ((width, x), (height, y)))
+    square = (radius**2)[:, None]
     left, below = (_segment(t / radius[:, None])[0] * square for t in (x, y))
     positive, one = (x > 0).to(x.dtype), torch.ones_like(x)
     inner = torch.bmm(torch.stack([y, one, below / 2], 2), torch.stack([x, left / 2 - math.pi / 4 * square, one], 1))

@@ -10,7 +10,8 @@ import math
 
 import torch
 
-from .apertures import circle_weights, window
+from .apertures import circle_weights
+from .petrosian import like_sized
 from .simplex import minimise
 from .stamps import BAD, SUSPECT
 
@@ -19,7 +20,6 @@ __all__ = ["EXTENT_CAS", "FRACTION_CAS", "asymmetry_centre", "cas_asymmetry", "t
 EXTENT_CAS, FRACTION_CAS = 1.5, 0.25  # statmorph's petro_extent_cas and petro_fraction_cas
 OUT_OF_RANGE = 100.0  # what statmorph's function returns to keep the minimiser where it belongs
 X_TOLERANCE = 1e-3  # pixels; statmorph's 1e-6 takes twice the steps and changes nothing that matters
-GROUPS, SMALLEST_GROUP = 4, 32  # groups of circles of like size
 MARGIN = 2.5  # pixels around a circle for its centre to move in
 
 
@@ -41,20 +41,18 @@ def turned(values, x, y, half):
     straight, turned : `torch.Tensor`
         ``[N, 2 half + 1, 2 half + 1]``; of bool values the nearest pixel's, of others an interpolation.
     """
-    nearest = values.dtype == torch.bool
-    place, part_x, part_y = _places(x, y)
-    if nearest:
-        values, part_x, part_y = values.to(x.dtype), part_x >= 0.5, part_y >= 0.5
-    straight, mirrored = _Windows(values, half)(place, torch.arange(len(x), device=x.device))
-    other = _between(mirrored, part_x, part_y)
-    return (straight.bool(), other.bool()) if nearest else (straight, other)
+    windows = _Windows(values.to(x.dtype), half, whole=False)
+    rows = torch.arange(len(x), device=x.device)
+    place = windows.places(x, y)
+    (straight, mirrored), (part_x, part_y) = windows(place, rows), _parts(x, y)
+    if values.dtype == torch.bool:
+        return straight.bool(), _between(mirrored, part_x >= 0.5, part_y >= 0.5).bool()
+    return straight, _between(mirrored, part_x, part_y)
 
 
-def _whole_and_part(x, ix):
-    """Twice the distance of points from their pixels, in whole pixels and the rest."""
-    twice = 2 * (x - ix)
-    whole = torch.floor(twice)
-    return whole.long(), twice - whole
+def _parts(x, y):
+    """Twice the coordinates of points, less whole pixels."""
+    return tuple(2 * t - torch.floor(2 * t) for t in (x, y))
 
 
 def _between(mirrored, part_x, part_y):
@@ -64,72 +62,80 @@ def _between(mirrored, part_x, part_y):
     return torch.lerp(rows[:, :, 1:], rows[:, :, :-1], part_x)
 
 
-class _Sums:
+class _Windows:
     """
-    Sums of images and of their differences from themselves turned, in circles about points that move.
+    Windows on images, straight and mirrored through points, gathered anew only where a point passes half a pixel.
 
-    The windows change only as a point passes from one half pixel to another, so they are kept between calls.
+    Each is ``2 half + 1`` pixels around the pixel nearest to the point, or the whole image.
     """
+
+    def __init__(self, values, half, *, whole):
+        number, *shape = values.shape
+        self.half, self.whole = half, whole
+        self.size = shape if whole else [2 * half + 1] * 2
+        self.shape = [n + 2 for n in shape]
+        self.values = torch.nn.functional.pad(values, (1, 1, 1, 1)).flatten()  # zero beyond the edges
+        self.place = torch.full((number, 4), torch.iinfo(torch.int64).min, device=values.device)
+        ny, nx = self.size
+        self.straight, self.mirrored = values.new_empty(number, ny, nx), values.new_empty(number, ny + 1, nx + 1)
+
+    def places(self, x, y):
+        """The first pixels of windows, and of mirrored ones, for points: ``[M, 4]``."""
+        first = [torch.zeros_like(t) if self.whole else torch.round(t) - self.half for t in (x, y)]
+        mirrored = [torch.floor(2 * t) + 1 - start for t, start in zip((x, y), first, strict=True)]
+        return torch.stack([*first, *mirrored], 1).long()
+
+    def __call__(self, place, rows):
+        """Windows and mirrored windows at places."""
+        moved = torch.nonzero((place != self.place[rows]).any(1)).ravel()
+        if len(moved):
+            which, where = (rows, place) if len(moved) == len(rows) else (rows[moved], place[moved])
+            ny, nx = (torch.arange(n + 1, device=rows.device) for n in self.size)
+            self.straight[which] = self._gathered(which, where[:, 1, None] + ny[:-1], where[:, 0, None] + nx[:-1])
+            self.mirrored[which] = self._gathered(which, where[:, 3, None] - ny, where[:, 2, None] - nx)
+            self.place[which] = where
+        if len(rows) == len(self.place):
+            return self.straight, self.mirrored
+        return self.straight[rows], self.mirrored[rows]
+
+    def _gathered(self, which, y, x):
+        height, width = self.shape
+        y, x = (y + 1).clamp_(0, height - 1), (x + 1).clamp_(0, width - 1)
+        index = ((y + which[:, None] * height) * width)[:, :, None] + x[:, None, :]
+        return self.values.index_select(0, index.flatten()).view(index.shape)
+
+
+class _Sums:
+    """Sums of images and of their differences from themselves turned, in circles about points that move."""
 
     def __init__(self, stamps, radius, dtype):
-        self.radius, self.dtype = radius, dtype
-        self.half = min(int(radius.max()) + 2, max(stamps.image.shape[1:]))
-        self.nx, self.ny = stamps.nx, stamps.ny
+        self.radius, self.dtype, self.nx, self.ny = radius, dtype, stamps.nx, stamps.ny
         self.masked = stamps.mask.flatten(1).any(1)
-        self.light = _Windows(stamps.image.to(dtype), self.half)
-        self.valid, self.mask = (_Windows(t.to(dtype), self.half) for t in (stamps.valid, stamps.mask))
+        half = int(min(float(radius.max()), max(stamps.image.shape))) + 2
+        whole = 2 * half + 1 > max(stamps.image.shape[1:])
+        pixels = stamps.image, stamps.valid, stamps.mask
+        self.light, self.valid, self.mask = (_Windows(t.to(dtype), half, whole=whole) for t in pixels)
 
     def __call__(self, x, y, rows, powers=(1,)):
         """For each power: the sums of |turned - image|^p and of |image|^p; and the area."""
-        place, part_x, part_y = _places(x, y)
+        place, (part_x, part_y), radius = self.light.places(x, y), _parts(x, y), self.radius[rows]
         straight, mirrored = self.light(place, rows)
-        radius = self.radius[rows]
-        near = ((x - torch.round(x)).to(self.dtype), (y - torch.round(y)).to(self.dtype))
-        weights = circle_weights(radius.to(self.dtype), *near, self.half)
+        near = ((t - start).to(self.dtype) for t, start in ((x, place[:, 0]), (y, place[:, 1])))
+        weights = circle_weights(radius.to(self.dtype), *near, *self.light.size)
         area = math.pi * radius**2
         if not self._free(x, y, radius, rows):
             opposite = _between(self.mask(place, rows)[1], part_x >= 0.5, part_y >= 0.5)
             weights = (1 - opposite).mul_(self.valid(place, rows)[0]).mul_(weights)
             area = weights.sum((1, 2)).to(radius.dtype)
         difference = _between(mirrored, part_x, part_y).sub_(straight).abs_()
-        return [
-            (_dot(weights, difference, p).to(area), _dot(weights, straight.abs(), p).to(area)) for p in powers
-        ], area
+        light = straight.abs()
+        return [tuple(_dot(weights, v, p).to(area) for v in (difference, light)) for p in powers], area
 
     def _free(self, x, y, radius, rows):
         """Are all circles inside their frames, and nothing masked?"""
         r = radius - 0.5
         inside = (x >= r) & (y >= r) & (x <= self.nx[rows] - 1 - r) & (y <= self.ny[rows] - 1 - r)
         return bool((inside & ~self.masked[rows]).all())
-
-
-class _Windows:
-    """Windows on images around points, straight and mirrored through the points, gathered anew only where they move."""
-
-    def __init__(self, values, half):
-        self.values, self.half = values, half
-        self.place = torch.full((len(values), 4), torch.iinfo(torch.int64).min, device=values.device)
-        n = 2 * half + 1
-        self.straight, self.mirrored = values.new_empty(len(values), n, n), values.new_empty(len(values), n + 1, n + 1)
-
-    def __call__(self, place, rows):
-        moved = (place != self.place[rows]).any(1)
-        if bool(moved.any()):
-            which, where = rows[moved], place[moved]
-            values = self.values[which]
-            self.straight[which] = window(values, where[:, 0], where[:, 1], self.half)
-            self.mirrored[which] = window(values, where[:, 2], where[:, 3], self.half + 1).flip(1, 2)[:, :-1, :-1]
-            self.place[which] = where
-        if len(rows) == len(self.values):
-            return self.straight, self.mirrored
-        return self.straight[rows], self.mirrored[rows]
-
-
-def _places(x, y):
-    """The pixels around which windows and mirrored windows lie, and the rest of a pixel between the latter."""
-    ix, iy = torch.round(x).long(), torch.round(y).long()
-    (whole_x, part_x), (whole_y, part_y) = _whole_and_part(x, ix), _whole_and_part(y, iy)
-    return torch.stack([ix, iy, ix + whole_x, iy + whole_y], 1), part_x, part_y
 
 
 def _dot(weights, values, power):
@@ -178,19 +184,22 @@ def _marks(rows, stamps):
 
 
 def _search(stamps, start, petrosian, sky_asymmetry):
-    """The minima of the asymmetry about a moving point, in groups of like circles so that windows are small."""
+    """The minima of the asymmetry about a moving point."""
     radius, centre = EXTENT_CAS * petrosian, start.clone()
-    edge = (torch.stack([stamps.nx, stamps.ny], 1) - start).minimum(start).amin(1)
+    for group in _groups(stamps, start, radius):
+        part = stamps.select(group, shrink=False)
+        function = _Function(part, radius[group], sky_asymmetry[group])
+        centre[group] = minimise(function, start[group], X_TOLERANCE)
+        stamps.flag[group] = part.flag
+    return centre
+
+
+def _groups(stamps, centre, radius):
+    """Rows in groups of like circles, so that windows are small; those with a mask or at an edge cost more."""
+    edge = (torch.stack([stamps.nx, stamps.ny], 1) - centre).minimum(centre).amin(1)
     hard = stamps.mask.flatten(1).any(1) | (edge < radius + MARGIN)
     for some in (hard, ~hard):
-        rows = torch.nonzero(some).ravel()
-        rows = rows[torch.argsort(radius[rows])]
-        for group in rows.split(max(len(rows) // GROUPS, SMALLEST_GROUP)) if len(rows) else ():
-            part = stamps.select(group, shrink=False)
-            function = _Function(part, radius[group], sky_asymmetry[group])
-            centre[group] = minimise(function, start[group], X_TOLERANCE)
-            stamps.flag[group] = part.flag
-    return centre
+        yield from like_sized(radius[some], torch.nonzero(some).ravel())
 
 
 class _Function:
@@ -231,10 +240,12 @@ def cas_asymmetry(stamps, x, y, petrosian, sky_asymmetry, sky_sigma):
     asymmetry, rms_asymmetry2 : `torch.Tensor`
         ``[N]``.
     """
-    sums = _Sums(stamps, EXTENT_CAS * petrosian, torch.float64)
-    rows = torch.arange(len(stamps), device=x.device)
-    ((difference, total), (difference2, total2)), area = sums(x, y, rows, powers=(1, 2))
-    stamps.raise_flag(total == 0, SUSPECT)
-    noise = area * sky_sigma**2
-    asymmetry = torch.where(total == 0, OUT_OF_RANGE, (difference - area * sky_asymmetry) / total)
-    return asymmetry, torch.where(total == 0, OUT_OF_RANGE, (difference2 - 2 * noise) / (total2 - noise))
+    values, radius = [torch.zeros_like(x), torch.zeros_like(x)], EXTENT_CAS * petrosian
+    for rows in _groups(stamps, torch.stack([x, y], 1), radius):
+        sums = _Sums(stamps.select(rows, shrink=False), radius[rows], torch.float64)
+        terms, area = sums(x[rows], y[rows], torch.arange(len(rows), device=x.device), powers=(1, 2))
+        backgrounds = (area * sky_asymmetry[rows], 0), (2 * area * sky_sigma[rows] ** 2, area * sky_sigma[rows] ** 2)
+        for value, (difference, total), (below, of_total) in zip(values, terms, backgrounds, strict=True):
+            value[rows] = torch.where(total == 0, OUT_OF_RANGE, (difference - below) / (total - of_total))
+    stamps.raise_flag(values[0] == OUT_OF_RANGE, SUSPECT)
+    return tuple(values)

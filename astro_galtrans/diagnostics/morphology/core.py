@@ -83,7 +83,8 @@ def measure_core(stamps):
     stamps.raise_flag(at_zero(stamps, x, y), BAD)
     form = shape(stamps, x, y)
     circles, ellipses = Ellipses(x, y), Ellipses(x, y, *form[1:])
-    radii = _petrosian(stamps, light, circles), _petrosian(stamps, light, ellipses)
+    rpetro_circ = _petrosian(stamps, light, circles, around)
+    radii = rpetro_circ, _petrosian(stamps, light, ellipses, rpetro_circ * ellipses.q.sqrt())
     segment = gini_segment(stamps, Ellipses(xc, yc, *form[1:]), radii[1])
     geometry = Geometry(xc, yc, x, y, *form, *radii, circles, ellipses, light, sky, segment)
     values = _positions(stamps, geometry) | _light(stamps, geometry) | _structure(stamps, geometry, around)
@@ -91,9 +92,9 @@ def measure_core(stamps):
     return values, geometry
 
 
-def _petrosian(stamps, light, ellipses):
+def _petrosian(stamps, light, ellipses, guess=None):
     """Petrosian radii; flag 2 where they are not defined."""
-    radius, bad = petrosian_radius(light, ellipses, stamps.diagonal * ellipses.q)
+    radius, bad = petrosian_radius(light, ellipses, stamps.diagonal * ellipses.q, guess)
     stamps.raise_flag(bad, BAD)
     return radius
 

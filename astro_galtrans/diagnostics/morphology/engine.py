@@ -19,7 +19,7 @@ from .stamps import CATASTROPHIC, cut_out
 __all__ = ["BATCH", "measure_morphology"]
 
 BATCH = 512
-STEP = 8  # pixels by which the sides of a group's cutouts may differ
+STEP = 24  # pixels by which the sides of a group's cutouts may differ
 ENGINES = "batched", "statmorph"
 
 
@@ -138,8 +138,7 @@ def _measure(batch, *, sersic):  # noqa: ARG001
     mask = None if batch["mask"] is None else batch["mask"].bool()
     gain = torch.full_like(batch["image"][:, 0, 0], torch.inf) if batch["gain"] is None else batch["gain"]
     stamps, _ = cut_out(batch["image"], batch["segmap"], mask=mask, sigma=sigma, gain=gain)
-    masked = stamps.mask.flatten(1).any(1)
-    key = torch.maximum(stamps.ny, stamps.nx).div(STEP, rounding_mode="floor") * 2 + masked
+    key = torch.maximum(stamps.ny, stamps.nx).div(STEP, rounding_mode="floor")
     for group in key.unique().tolist():
         part = stamps.select(torch.nonzero(key == group).ravel())
         found, _ = measure_core(part)

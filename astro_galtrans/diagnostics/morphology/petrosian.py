@@ -18,7 +18,8 @@ ANNULUS, ETA = 1.0, 0.2  # statmorph's annulus_width and eta
 GRID = 100  # radii that statmorph looks at
 CHUNK = 6  # of them in one go, while all galaxies are looked at
 NODES = 11  # radii at which the curve of growth is known before roots are looked for
-TOLERANCE = 1e-4  # pixels; statmorph's is 1e-6
+BEFORE = 3  # grid radii below a guess at which the search begins
+TOLERANCE = 1e-3  # pixels, of what brackets the root; statmorph's is 1e-6
 GROUPS, SMALLEST_GROUP = 4, 64
 HALVES = 12, 20, 32, 48, 80  # half sizes of windows
 
@@ -126,7 +127,7 @@ def by_reach(reach, stamps):
             yield rows, half
 
 
-def petrosian_radius(light, ellipses, outer):
+def petrosian_radius(light, ellipses, outer, guess=None):
     """
     Find Petrosian radii.
 
@@ -138,6 +139,9 @@ def petrosian_radius(light, ellipses, outer):
         Centres and shapes, N of them.
     outer : `torch.Tensor`
         ``[N]``: the largest semimajor axes to look at.
+    guess : `torch.Tensor`, optional
+        ``[N]``: about what they are. The search then begins a little below, and from the first radius only where the
+        ratio is below eta there already.
 
     Returns
     -------
@@ -147,30 +151,45 @@ def petrosian_radius(light, ellipses, outer):
         ``[N]``, bool: either of these, or an ellipse without any flux (statmorph's flag 2).
     """
     radius, step = outer.clone(), (outer - ANNULUS) / (GRID - 1)
-    bad, dark = torch.ones_like(radius, dtype=torch.bool), torch.zeros_like(radius, dtype=torch.bool)
-    ends, values = (radius.new_zeros(len(radius), 2) for _ in range(2))
-    left, k = torch.arange(len(radius), device=radius.device), 0
-    while len(left) and k < GRID - 1:
-        number = max(CHUNK, CHUNK * len(radius) // len(left) // 4)
-        grid = torch.arange(k, min(k + number, GRID), device=radius.device, dtype=radius.dtype)
-        radii = ANNULUS + step[left, None] * grid
-        value, empty = light.petrosian(ellipses[left], radii, left)
-        below = value <= 0
-        hit, first = below.any(1), below.to(torch.uint8).argmax(1, keepdim=True)
-        seen = torch.arange(len(grid), device=radius.device) <= torch.where(hit[:, None], first, len(grid))
-        dark[left] |= (empty & seen).any(1)
-        pair = torch.cat([(first - 1).clamp(min=0), first], 1)
-        ends[left], values[left] = radii.gather(1, pair), value.gather(1, pair)
-        bad[left] = ~hit | ((first[:, 0] == 0) & (k == 0))
-        radius[left[hit & bad[left]]] = ANNULUS
-        left, k = left[~hit], k + len(grid) - 1  # the last radius is the lower end of the next bracket
-    for rows in like_sized(ends[~bad, 1], torch.nonzero(~bad).ravel()):
+    start = torch.zeros_like(radius) if guess is None else ((guess - ANNULUS) / step - BEFORE).floor().clamp(min=0)
+    ends, values, bad = _first_roots(light, ellipses, step, start)
+    radius[ends[:, 1] == ANNULUS] = ANNULUS
+    between = torch.isfinite(values).all(1)
+    for rows in like_sized(ends[between, 1], torch.nonzero(between).ravel()):
         some = ellipses[rows]
         radius[rows] = find_root(
             lambda r, some=some, rows=rows: light.petrosian(some, r[:, None], rows)[0][:, 0],
             *ends[rows].T, *values[rows].T, TOLERANCE,
         )  # fmt: skip
-    return radius, bad | dark
+    return radius, bad | ~between
+
+
+def _first_roots(light, ellipses, step, start):
+    """
+    Between which radii of the grid the ratio first falls below eta, the ratios there less eta, and what lacks flux.
+
+    NaN where it never does, and where it does at the first radius.
+    """
+    ends, values = (torch.full((len(step), 2), torch.nan, dtype=step.dtype, device=step.device) for _ in range(2))
+    dark = torch.zeros_like(step, dtype=torch.bool)
+    chunk = torch.arange(CHUNK, device=step.device, dtype=step.dtype)
+    groups = [torch.arange(len(step), device=step.device)] if not start.any() else like_sized(start * step)
+    for left in groups:
+        k = start[left]
+        while len(left):
+            grid = k[:, None] + chunk  # beyond the last radius the answer is not used
+            radii = ANNULUS + step[left, None] * grid
+            value, empty = light.petrosian(ellipses[left], radii, left)
+            below = (value <= 0) & (grid < GRID)
+            hit, first = below.any(1), below.to(torch.uint8).argmax(1, keepdim=True)
+            dark[left] |= (empty & (chunk <= torch.where(hit[:, None], first, CHUNK)) & (grid < GRID)).any(1)
+            again, inside = (first[:, 0] == 0) & hit & (k > 0), hit & (first[:, 0] > 0)
+            pair = torch.cat([(first - 1).clamp(min=0), first], 1)
+            ends[left[inside]], values[left[inside]] = (t.gather(1, pair)[inside] for t in (radii, value))
+            ends[left[hit & (k + first[:, 0] == 0)], 1] = ANNULUS
+            stay = again | ~hit & (k + CHUNK < GRID)
+            left, k = left[stay], torch.where(again, 0.0, k + CHUNK - 1)[stay]
+    return ends, values, dark
 
 
 def fraction_radii(light, ellipses, total, fractions):
