@@ -3,11 +3,21 @@
 import numpy as np
 from astropy.table import QTable
 
+from . import fidelity_plots
 from .report import Result
 from .resampling import centre_and_scatter, paired_statistics
 
-__all__ = ["EXCLUDED", "PairedResult", "by_values", "excluded", "galaxy_rows", "paired_row", "spread_row"]
-__all__ += ["to_qtable"]
+__all__ = [
+    "EXCLUDED",
+    "PairedResult",
+    "PairedStatistics",
+    "by_values",
+    "excluded",
+    "galaxy_rows",
+    "paired_row",
+    "spread_row",
+    "to_qtable",
+]
 
 EXCLUDED = "not_in_target", "not_in_translated", "not_in_both"  #: columns that count what could not be measured
 
@@ -75,6 +85,112 @@ class PairedResult(Result):
             msg = f"there is no {quantity!r} of each galaxy; there are {', '.join(rows.colnames[3:])}"
             raise KeyError(msg)
         return np.asarray(rows[quantity], dtype=float)
+
+    def scores(self, metric, model=None, band=None):
+        """
+        Return a figure of each galaxy that is larger the worse its translation is, ``[N]``; NaN where it has none.
+
+        Parameters
+        ----------
+        metric : str
+            A quantity of each galaxy.
+        model, band : str, optional
+            The first model and the middle band by default.
+        """
+        raise NotImplementedError
+
+    def gallery(self, metric, target, translated, *, sky_rms, model=None, band=None, **options):
+        """
+        Draw the galaxies that are best, as usual and worst by a metric.
+
+        Parameters
+        ----------
+        metric : str
+            A quantity of each galaxy, see `scores`.
+        target, translated : array-like
+            Real stamps, and those of the model: the images that were compared.
+        sky_rms : array-like
+            ``[C]``: sky noise of a pixel.
+        model, band : str, optional
+            The first model and the middle band by default.
+        **options
+            Of `~astro_galtrans.diagnostics.gallery.gallery`: ``source``, ``source_factor``, ``show``, ``number``,
+            ``sample``.
+        """
+        from .gallery import gallery
+
+        model, band = model or self.models[0], band or self.bands[len(self.bands) // 2]
+        scores = self.scores(metric, model, band)
+        labels = {"label": metric, "title": f"{model}, by {metric} in {band}"}
+        return gallery(scores, target, translated, bands=self.bands, sky_rms=sky_rms, **labels | options)
+
+
+class PairedStatistics(PairedResult):
+    """What the results have in common whose statistics are of quantities measured in both images."""
+
+    def scores(self, metric, model=None, band=None):
+        """
+        Return how far translated is from real: the absolute difference, or log10 of the ratio, of each galaxy.
+
+        Parameters
+        ----------
+        metric : str
+            A quantity of each galaxy.
+        model, band : str, optional
+            The first model and the middle band by default.
+        """
+        kinds = {str(row["quantity"]): str(row["pair"]) for row in self["statistics"]}
+        ours = self.of_galaxies(metric, model, band)
+        if kinds.get(metric) == "itself":
+            return np.abs(ours)
+        real = self.of_galaxies(f"{metric}_target", model, band)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.abs(np.log10(ours / real)) if kinds.get(metric) == "ratio" else np.abs(ours - real)
+
+    def value(self, quantity, statistic="bias", model=None, band=None):
+        """
+        Return a statistic: value, low, high.
+
+        Parameters
+        ----------
+        quantity, statistic : str
+            Their names.
+        model, band : str, optional
+            The first model, and the middle band (or what the quantity has instead of bands) by default.
+        """
+        rows = self.rows("statistics", model=model or self.models[0], quantity=quantity)
+        bands = list(map(str, rows["band"]))
+        band = band or bands[len(bands) // 2]
+        row = self.rows("statistics", model=model or self.models[0], quantity=quantity, band=band)[0]
+        return tuple(float(row[f"{statistic}{end}"]) for end in ("", "_low", "_high"))
+
+    def _by_band(self, labels, bands):
+        """Bias and scatter of quantities with these labels, band by band."""
+        panels = self._panels(self["statistics"], labels)
+        return fidelity_plots.by_band(panels, bands, lines=self._perfect(labels))
+
+    def _over_bins(self, labels, by, band, **options):
+        """Bias and scatter of quantities with these labels in bins of one band."""
+        by, band = by or str(self["bins"]["by"][0]), band or self.bands[len(self.bands) // 2]
+        panels = self._panels(self.rows("bins", by=by, band=band), labels, "middle")
+        return fidelity_plots.over_bins(panels, by, lines=self._perfect(labels), title=band, **options)
+
+    def _panels(self, table, labels, *first):
+        panels = {}
+        for quantity in (name for name in labels if name in table["quantity"]):
+            chosen = table[table["quantity"] == quantity]
+            for statistic in ("bias", "scatter"):
+                columns = *first, statistic, f"{statistic}_low", f"{statistic}_high"
+                panels[f"{labels[quantity]}, {statistic}"] = {
+                    model: tuple(chosen[chosen["model"] == model][name] for name in columns) for model in self.models
+                }
+        return panels
+
+    def _perfect(self, labels):
+        """Label of each bias to that of a perfect translation."""
+        table = self["statistics"]
+        pairs = {str(row["quantity"]): str(row["pair"]) for row in table}
+        return {f"{labels[name]}, bias": float(pairs[name] == "ratio") for name in labels if name in pairs}
 
 
 def to_qtable(rows, meta=None):

@@ -19,7 +19,6 @@ from it. Circles and Kron's ellipse are those of photutils. Flux ratios are of g
 of the sky noise; asinh magnitudes (Lupton, Gunn & Szalay 1999), softened by that noise, exist for all.
 """
 
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -28,9 +27,9 @@ from astropy.table import QTable
 
 from . import fidelity_plots
 from ._compared import compared
-from ._paired_result import PairedResult, by_values, galaxy_rows, paired_row, spread_row, to_qtable
+from ._paired_result import PairedStatistics, by_values, galaxy_rows, to_qtable
+from ._pairs import Pair, binned_rows, statistics_rows
 from ._profile_sums import ProfileSums
-from .statistics import bin_edges, in_bins
 
 __all__ = ["DIAMETERS", "PhotometryFidelity", "photometry_fidelity"]
 
@@ -43,7 +42,7 @@ BINNED = "flux_3", "flux_6", "flux_kron", "peak", "fwhm", "shift", "colour"
 PIXELS = 2**20  # in float64 at once: Kron's ellipses need some dozens of such planes
 
 
-class PhotometryFidelity(PairedResult):
+class PhotometryFidelity(PairedStatistics):
     """
     What `photometry_fidelity` measured.
 
@@ -63,48 +62,19 @@ class PhotometryFidelity(PairedResult):
 
     title = "Photometry fidelity"
 
-    def value(self, quantity, statistic="bias", model=None, band=None):
-        """
-        Return a statistic: value, low, high.
-
-        Parameters
-        ----------
-        quantity, statistic : str
-            Their names.
-        model, band : str, optional
-            The first model and the middle band (the first colour) by default.
-        """
-        rows = self.rows("statistics", model=model or self.models[0], quantity=quantity)
-        bands = list(map(str, rows["band"]))
-        band = band or (bands[0] if quantity == "colour" else self.bands[len(self.bands) // 2])
-        row = self.rows("statistics", model=model or self.models[0], quantity=quantity, band=band)[0]
-        return tuple(float(row[f"{statistic}{end}"]) for end in ("", "_low", "_high"))
-
     def plot_bands(self):
         """Bias and scatter of the main quantities of all models, band by band."""
-        return self._by_band([name for name in SHOWN if name != "colour"], self.bands)
+        return self._by_band({name: label for name, label in SHOWN.items() if name != "colour"}, self.bands)
 
     def plot_colours(self):
         """Bias and scatter of the colours of all models; None of a single band."""
         if len(self.bands) < 2:
             return None
-        return self._by_band(["colour"], list(dict.fromkeys(map(str, self["colours"]["band"]))))
-
-    def _by_band(self, quantities, bands):
-        panels = {}
-        table = self["statistics"]
-        for quantity in (name for name in quantities if name in table["quantity"]):
-            for statistic in ("bias", "scatter"):
-                chosen = table[table["quantity"] == quantity]
-                panels[f"{SHOWN[quantity]}, {statistic}"] = {
-                    model: _columns(chosen[chosen["model"] == model], statistic) for model in self.models
-                }
-        perfect = {f"{SHOWN[name]}, bias": 0 if name in {"shift", "colour"} else 1 for name in quantities}
-        return fidelity_plots.by_band(panels, bands, lines=perfect)
+        return self._by_band({"colour": SHOWN["colour"]}, list(dict.fromkeys(map(str, self["colours"]["band"]))))
 
     def plot_bins(self, by=None, band=None):
         """
-        Bias and scatter of flux, peak and width of all models in bins.
+        Bias and scatter of the main quantities of all models in bins.
 
         Parameters
         ----------
@@ -113,17 +83,7 @@ class PhotometryFidelity(PairedResult):
         band : str, optional
             The middle one by default.
         """
-        by, band = by or str(self["bins"]["by"][0]), band or self.bands[len(self.bands) // 2]
-        table, panels = self.rows("bins", by=by, band=band), {}
-        for quantity in (name for name in SHOWN if name in table["quantity"]):
-            for statistic in ("bias", "scatter"):
-                chosen = table[table["quantity"] == quantity]
-                panels[f"{SHOWN[quantity]}, {statistic}"] = {
-                    model: (rows["middle"], *_columns(rows, statistic))
-                    for model in self.models
-                    for rows in [chosen[chosen["model"] == model]]
-                }
-        return fidelity_plots.over_bins(panels, by, title=band, logarithmic=by == "flux")
+        return self._over_bins(SHOWN, by, band, logarithmic=by in {None, "flux"})
 
     def plot_profiles(self):
         """Light profiles of translations over those of the real images, and curves of growth."""
@@ -160,10 +120,6 @@ SHOWN = {
     "flux_3": 'flux in 3", ratio', "flux_6": 'flux in 6", ratio', "flux_kron": "Kron flux, ratio",
     "peak": "peak, ratio", "fwhm": "FWHM, ratio", "shift": "shift (arcsec)", "colour": "colour (mag)",
 }  # fmt: skip
-
-
-def _columns(rows, statistic):
-    return tuple(rows[f"{statistic}{end}"] for end in ("", "_low", "_high"))
 
 
 def photometry_fidelity(
@@ -224,9 +180,10 @@ def photometry_fidelity(
     settings = {"n": resamples, "seed": seed, "level": level}
     real, ours, profiles = _measure(stamps, diameters, edges, settings, progress)
     pairs = list(_pairs(stamps, real, ours))
+    binned = [pair for pair in pairs if pair.head["quantity"] in BINNED]
     tables = {
-        "statistics": to_qtable([pair.head | pair.statistics(settings) for pair in pairs]),
-        "bins": to_qtable(list(_binned(pairs, real["_flux"], by, bins, settings))),
+        "statistics": to_qtable(statistics_rows(pairs, settings, progress)),
+        "bins": to_qtable(list(binned_rows(binned, {"flux": real["_flux"]} | by, bins, settings))),
         "profiles": profiles.light(),
         "colour_profiles": profiles.colours(),
         "galaxies": _galaxies(stamps, real, ours),
@@ -320,32 +277,8 @@ def _drop_faint(real, diameters):
         real[f"flux_{diameter:g}"][faint] = np.nan
 
 
-@dataclass(frozen=True, eq=False)
-class _Pair:
-    """A quantity in real and translated images, ``[N]`` each, and what tells it from others."""
-
-    head: dict
-    real: np.ndarray
-    ours: np.ndarray
-    column: int  #: of the band, or of the first one of a colour
-
-    def statistics(self, settings):
-        """All statistics of all galaxies."""
-        if self.head["pair"] == "itself":
-            return self.spread(slice(None), settings)
-        return paired_row(self.real, self.ours, ratio=self.head["pair"] == "ratio", **settings)
-
-    def spread(self, rows, settings):
-        """Bias and scatter of some galaxies."""
-        real, ours, kind = self.real[rows], self.ours[rows], self.head["pair"]
-        in_real = np.isfinite(real) & ((real > 0) | (kind != "ratio"))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            apart = ours / real if kind == "ratio" else ours if kind == "itself" else ours - real
-        return spread_row(apart, in_real, np.isfinite(ours), **settings)
-
-
 def _pairs(stamps, real, ours):
-    """Yield the `_Pair` of every quantity of every reading and band."""
+    """Yield the `Pair` of every quantity of every reading and band."""
     known = real | {"shift": real["centroid_x"]}  # where the real position could be measured
     for m, model in enumerate(stamps.names):
         for c, band in enumerate(stamps.bands):
@@ -353,24 +286,11 @@ def _pairs(stamps, real, ours):
                 kind = PAIRS.get(name, "ratio")
                 head = {"model": model, "band": band, "quantity": name, "pair": kind}
                 unit = {"unit": "" if kind == "ratio" else "arcsec"}
-                yield _Pair(head | unit, known[name][:, c], ours[name][:, m, c], c)
+                yield Pair(head | unit, known[name][:, c], ours[name][:, m, c], c)
         for c, pair in enumerate(pairwise(stamps.bands)):
             head = {"model": model, "band": " - ".join(pair), "quantity": "colour", "pair": "difference", "unit": "mag"}
             colours = (values[..., c] - values[..., c + 1] for values in (real["_magnitude"], ours["_magnitude"][:, m]))
-            yield _Pair(head, *colours, c)
-
-
-def _binned(pairs, flux, by, bins, settings):
-    """Yield bias and scatter in bins of flux, of each band its own, and of what else is asked for."""
-    for name in ("flux", *by):
-        for pair in (pair for pair in pairs if pair.head["quantity"] in BINNED):
-            values = flux[:, pair.column] if name == "flux" else by[name]
-            edges = bin_edges(values, bins.get(name, 5) if isinstance(bins, dict) else bins)
-            place = in_bins(values, edges)
-            for k, (low, high) in enumerate(pairwise(edges)):
-                rows = place == k
-                where = {"by": name, "bin_low": low, "bin_high": high, "middle": np.median(values[rows])}
-                yield where | pair.head | pair.spread(rows, settings)
+            yield Pair(head, *colours, c)
 
 
 def _galaxies(stamps, real, ours):

@@ -79,6 +79,23 @@ class PixelFidelity(PairedResult):
         row = self.rows("statistics", model=model, band=band, region=region, quantity=quantity)[0]
         return tuple(float(row[name]) for name in ("value", "low", "high"))
 
+    def scores(self, metric, model=None, band=None):
+        """
+        Return a figure of each galaxy that is larger the worse its translation is, ``[N]``; NaN where it has none.
+
+        Parameters
+        ----------
+        metric : str
+            A quantity of each galaxy: PSNR and SSIM with their sign changed, the distance from its perfect value of
+            what has one between others (residual, chi2, coverage, noise ratio), all others themselves.
+        model, band : str, optional
+            The first model and the middle band by default.
+        """
+        values, name = self.of_galaxies(metric, model, band), metric.removesuffix("_source")
+        if name in {"psnr", "ssim"}:
+            return -values
+        return np.abs(values - BETWEEN[name]) if name in BETWEEN else values
+
     def plot_power(self):
         """Power spectra of the translations over those of the real images."""
         return fidelity_plots.power_ratios(self["power"])
@@ -127,6 +144,11 @@ SHOWN = {
 PERFECT = {
     SHOWN["sky", "noise_ratio"]: 1, SHOWN["source", "residual_mean_sigma"]: 0, SHOWN["all", "chi2"]: 1,
     SHOWN["all", "coverage_1"]: 0.6827, SHOWN["source", "coverage_1"]: 0.6827,
+}  # fmt: skip
+
+BETWEEN = {
+    "residual_mean": 0, "residual_mean_sigma": 0, "chi2": 1, "noise_ratio": 1, "coverage_1": 0.6827,
+    "coverage_2": 0.9545,
 }  # fmt: skip
 
 
