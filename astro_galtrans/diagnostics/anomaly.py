@@ -146,7 +146,7 @@ def anomalies(
     }  # fmt: skip
     about = {"bands": list(degrader.bands), "pixel_scale": float(pixel_scale), "galaxies": len(source)}
     about |= {"margin": degrader.margin, "degrade_source": bool(degrade_source), "tolerance": vars(tolerance)}
-    about |= {"fwhm": _rounded(degrader.fwhm), "target_fwhm": _rounded(degrader.target_fwhm)}
+    about |= {"equivalent_fwhm": _rounded(degrader.fwhm), "equivalent_target_fwhm": _rounded(degrader.target_fwhm)}
     return AnomalyResult(tables, about | {"not compared": [band for band in bands if band not in degrader.bands]})
 
 

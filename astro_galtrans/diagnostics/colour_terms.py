@@ -53,6 +53,19 @@ class ColourTerms:
         zero = np.zeros(len(bands), int)
         return cls(tuple(bands), np.eye(len(bands)), np.broadcast_to(np.asarray(scatter, float), zero.shape), zero)
 
+    @classmethod
+    def from_table(cls, table):
+        """
+        Undo `table`.
+
+        Parameters
+        ----------
+        table : `~astropy.table.Table`
+        """
+        bands = tuple(map(str, table["band"]))
+        matrix = np.stack([np.asarray(table[f"from_{band}"], dtype=float) for band in bands], axis=1)
+        return cls(bands, matrix, np.asarray(table["scatter"], dtype=float), np.asarray(table["n"]))
+
     @property
     def tolerated(self):
         """Scatter that is taken for that of the spectra of galaxies, ``[C]``."""

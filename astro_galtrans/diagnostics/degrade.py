@@ -111,6 +111,16 @@ class Degrader:
             msg = f"the PSF of the {broader} is broader than that of the {sharper} in {', '.join(bad)}; {hint}"
             raise ValueError(msg)
 
+    def target_transfer(self, rows):
+        """
+        Transfer function of the target's PSF, common bands, of some galaxies.
+
+        Parameters
+        ----------
+        rows : array-like of int
+        """
+        return self._transfers(rows)[1]
+
     def matched(self, rows):
         """
         Return the `Matched` PSFs of some galaxies.

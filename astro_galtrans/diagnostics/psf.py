@@ -18,7 +18,7 @@ from scipy import fft, special
 
 from astro_galtrans.surveys import MOFFAT_BETA
 
-__all__ = ["Frequencies", "MoffatPSF", "SampledPSF", "as_psf", "equivalent_fwhm", "moffat_transform"]
+__all__ = ["Frequencies", "MoffatPSF", "SampledPSF", "as_psf", "equivalent_fwhm", "moffat_transform", "psf_images"]
 
 SIGMA_TO_FWHM = np.sqrt(8 * np.log(2))
 TABLE = 60.0, 6000  # largest k r0, and steps: linear interpolation is good to 1e-5
@@ -206,6 +206,35 @@ def _wrapped(images, shape):
     out = np.zeros((*images.shape[:-2], *shape))
     out[..., : images.shape[-2], : images.shape[-1]] = images
     return np.roll(out, [-(n // 2) for n in images.shape[-2:]], axis=(-2, -1))
+
+
+def psf_images(psf, pixel_scale, side, number=64):
+    """
+    Return typical images of PSFs: the median over some galaxies.
+
+    Parameters
+    ----------
+    psf : `MoffatPSF` or `SampledPSF`
+    pixel_scale : float
+        Of the images (arcsec), which a sampled PSF must have too.
+    side : int
+        Their pixels along a side, odd.
+    number : int, optional
+        How many galaxies to look at.
+
+    Returns
+    -------
+    `numpy.ndarray`
+        ``[C, side, side]``, integrated over pixels, sum 1.
+    """
+    frequencies = Frequencies((2 * side, 2 * side), 1, pixel_scale)
+    rows = np.unique(np.linspace(0, len(psf) - 1, number).astype(int))
+    transfer = np.median(psf.transform(frequencies, rows, np.arange(psf.bands)).real, axis=0)
+    y, x = frequencies.along()
+    half = pixel_scale / (2 * np.pi)
+    images = fft.irfft2(transfer * np.sinc(y * half) * np.sinc(x * half), s=frequencies.shape)
+    middle = np.roll(images, (side // 2, side // 2), axis=(-2, -1))[..., :side, :side]
+    return middle / middle.sum(axis=(-2, -1), keepdims=True)
 
 
 def as_psf(psf, number, bands, pixel_scale, what, beta=MOFFAT_BETA):

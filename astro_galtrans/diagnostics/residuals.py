@@ -40,7 +40,7 @@ class Tolerance:
 
     flux: float | None = None  #: relative calibration of a galaxy in a band; None: the scatter about the colour terms
     width: float = 0.02  #: relative, of the FWHM of the source's PSF
-    ellipticity: float = 0.01  #: of that PSF, (a - b) / (a + b) in each of two components
+    ellipticity: float = 0.02  #: of that PSF, (a - b) / (a + b) in each of two components
     wings: float | None = None  #: of that PSF; 1 is from a Moffat profile of exponent 4.765 to one of 2.8
     shift: float = 0.0  #: registration, along each axis (arcsec)
     sky: float = 0.0  #: level of the sky, in units of the noise of a pixel
