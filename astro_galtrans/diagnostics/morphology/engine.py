@@ -13,13 +13,17 @@ from tqdm.auto import tqdm
 
 from ._inputs import per_galaxy, point_spread, same_shape, stack_shape
 from .core import measure_core
+from .mid import measure_mid, segmap_mid
 from .segmentation import segment_tensor
-from .stamps import CATASTROPHIC, cut_out
+from .sersic import measure_sersic
+from .shape import measure_shape
+from .stamps import BAD, CATASTROPHIC, SUSPECT, cut_out
 
 __all__ = ["BATCH", "measure_morphology"]
 
 BATCH = 512
 STEP = 24  # pixels by which the sides of a group's cutouts may differ
+OVERLAP = 0.25  # statmorph's segmap_overlap_ratio, of Gini's and the MID segmentation map
 ENGINES = "batched", "statmorph"
 
 
@@ -130,7 +134,7 @@ def _native(values):
     return values if values.dtype == bool else values.astype(np.int64 if values.dtype.kind in "ui" else np.float64)
 
 
-def _measure(batch, *, sersic):  # noqa: ARG001
+def _measure(batch, *, sersic):
     """Measure a batch in groups of similar size: for each, the rows, and their values by name."""
     sigma = batch["variance"].double().sqrt() if batch["variance"] is not None else None
     if sigma is None and batch["gain"] is None and batch["sky_rms"] is not None:
@@ -141,14 +145,30 @@ def _measure(batch, *, sersic):  # noqa: ARG001
     key = torch.maximum(stamps.ny, stamps.nx).div(STEP, rounding_mode="floor")
     for group in key.unique().tolist():
         part = stamps.select(torch.nonzero(key == group).ravel())
-        found, _ = measure_core(part)
+        psf = batch["psf"]
+        found = _everything(part, psf if psf is None or len(psf) == 1 else psf[part.row], sersic=sersic)
         yield part.row.cpu().numpy(), {name: v.cpu().numpy() for name, v in _finished(found, part).items()}
+
+
+def _everything(stamps, psf, *, sersic):
+    """All quantities of a group of cutouts, and ``flag_sersic``."""
+    found, geometry = measure_core(stamps)
+    segmap = segmap_mid(stamps, geometry.segment)
+    found |= measure_mid(stamps, segmap) | measure_shape(stamps, geometry)
+    both, larger = (
+        (segmap & geometry.segment).sum((1, 2)),
+        torch.maximum(*(t.sum((1, 2)) for t in (segmap, geometry.segment))),
+    )
+    stamps.raise_flag(both < OVERLAP * larger, SUSPECT)
+    stamps.raise_flag(larger == 0, BAD)
+    return found | (measure_sersic(stamps, geometry, found, psf) if sersic else {})
 
 
 def _finished(found, stamps):
     """The values with flags; what is infinite could not be measured."""
+    flags = {name: found.pop(name) for name in ("flag_sersic",) if name in found}
     found = {name: torch.where(torch.isfinite(v), v, torch.nan) for name, v in found.items()}
-    return found | {"flag": stamps.flag}
+    return found | {"flag": stamps.flag} | flags
 
 
 def _reference(images, given, batches, settings):

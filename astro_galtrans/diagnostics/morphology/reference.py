@@ -9,7 +9,8 @@ interrupted measurement continues, and other images or settings never find a sta
 import hashlib
 import os
 import warnings
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections import deque
+from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -65,8 +66,8 @@ def measure_reference(
     Returns
     -------
     `~astropy.table.QTable`
-        One row per galaxy: statmorph's quantities by its names, ``flag``, ``flag_sersic`` and ``runtime`` (s). NaN
-        where statmorph gives -99; a galaxy on which it fails has NaN and flag 4.
+        One row per galaxy: statmorph's quantities by its names, ``flag`` and ``flag_sersic``. NaN where statmorph
+        gives -99; a galaxy on which it fails has NaN and flag 4.
 
     Raises
     ------
@@ -79,9 +80,12 @@ def measure_reference(
     each = {"segmap": segmap, "mask": mask, "variance": variance}
     spread = {"gain": (gain, 0), "psf": (psf, 2), "sky_rms": (sky_rms, 0)}
     each |= {name: _per_galaxy(values, len(images), ndim) for name, (values, ndim) in spread.items()}
-    chunks = [slice(start, start + CHUNK) for start in range(0, len(images), CHUNK)]
-    tasks = [_task(images, each, rows, sersic, directory) for rows in chunks]
-    return vstack(_run(tasks, processes or os.cpu_count(), progress), metadata_conflicts="silent")
+    starts = range(0, len(images), CHUNK)
+    tasks = (_task(images, each, slice(start, start + CHUNK), sersic, directory) for start in starts)
+    bar = tqdm(total=len(starts), desc="statmorph", unit="chunk", disable=None if progress else True)
+    with bar:
+        found = _run(tasks, min(processes or os.cpu_count(), len(starts)), bar)
+    return vstack(found, metadata_conflicts="silent")[[*QUANTITIES, "flag", "flag_sersic"]]
 
 
 def _per_galaxy(values, number, ndim):
@@ -98,21 +102,23 @@ def _task(images, each, rows, sersic, directory):
     return arrays, sersic, directory
 
 
-def _run(tasks, processes, progress):
-    """Measure all chunks, in order, as soon as a process is free."""
-    bar = tqdm(total=len(tasks), desc="statmorph", disable=None if progress else True)
-    if processes == 1 or len(tasks) == 1:
-        found = []
-        for task in tasks:
-            found.append(_measure_chunk(*task))
-            bar.update()
-        return found
+def _run(tasks, processes, bar):
+    """Measure all chunks, of which no more than some are in memory, and return their tables in order."""
+    if processes <= 1:
+        return [_counted(_measure_chunk(*task), bar) for task in tasks]
     # Spawned: a process forked after torch or HDF5 started threads may hang.
-    with ProcessPoolExecutor(min(processes, len(tasks)), mp_context=get_context("spawn")) as pool:
-        futures = [pool.submit(_measure_chunk, *task) for task in tasks]
-        for _ in as_completed(futures):
-            bar.update()
-        return [future.result() for future in futures]
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        waiting, found = deque(), []
+        for task in tasks:
+            waiting.append(pool.submit(_measure_chunk, *task))
+            if len(waiting) > 2 * processes:
+                found.append(_counted(waiting.popleft().result(), bar))
+        return found + [_counted(future.result(), bar) for future in waiting]
+
+
+def _counted(table, bar):
+    bar.update()
+    return table
 
 
 def _measure_chunk(arrays, sersic, directory):
@@ -140,7 +146,7 @@ def _digest(arrays, sersic):
 
 def _measure_one(galaxy, sersic):
     """One galaxy's row; NaN and flag 4 where statmorph gives up with an exception."""
-    row = dict.fromkeys(QUANTITIES, np.nan) | {"flag": CATASTROPHIC, "flag_sersic": CATASTROPHIC, "runtime": np.nan}
+    row = dict.fromkeys(QUANTITIES, np.nan) | {"flag": CATASTROPHIC, "flag_sersic": CATASTROPHIC}
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # statmorph says by warnings what its flags say too
         try:
@@ -187,7 +193,7 @@ class _Source(statmorph.SourceMorphology):
     def row(self):
         """What was measured, as a dict."""
         names = [name for name in QUANTITIES if self._sersic or not name.startswith("sersic_")]
-        values = {name: float(getattr(self, name)) for name in (*names, "runtime")}
+        values = {name: float(getattr(self, name)) for name in names}
         values = {name: np.nan if value == INVALID else value for name, value in values.items()}
         flag_sersic = int(self.flag_sersic) if self._sersic else CATASTROPHIC
         return values | {"flag": int(self.flag), "flag_sersic": flag_sersic}

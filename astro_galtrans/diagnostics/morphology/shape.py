@@ -8,12 +8,11 @@ smoothed over 3 x 3 pixels, above one sigma of the sky, the region around its br
 import numpy as np
 import torch
 
-from .apertures import ellipse_weights, window
+from .apertures import Ellipses, EllipticalSums, window
 from .asymmetry import turned
-from .concentration import light_radii
 from .filters import box_filter
 from .flood import connected_region
-from .petrosian import by_reach
+from .petrosian import by_reach, fraction_radii
 from .stamps import BAD, SUSPECT
 
 __all__ = ["clipped_sky", "measure_shape", "segmap_shape"]
@@ -44,13 +43,13 @@ def measure_shape(stamps, geometry):
         ``shape_asymmetry`` (Pawlik et al. 2016), ``[N]``; NaN where undefined.
     """
     segmap = segmap_shape(stamps, geometry)
-    x, y, ellipse = geometry.x, geometry.y, (geometry.elongation, geometry.theta)
-    circ, ellip = (_farthest(segmap, x, y, *shape) for shape in ((), ellipse))
+    circ, ellip = (_farthest(segmap, shape) for shape in (geometry.circles, geometry.ellipses))
     stamps.raise_flag((circ == 0) | (ellip == 0), BAD)
-    half_circ = light_radii(stamps, x, y, circ, (0.5,))[:, 0]
-    half_ellip = light_radii(stamps, x, y, ellip, (0.5,), *ellipse)[:, 0]
-    outer = _Turned(stamps, stamps.image, x, y).measure(half_ellip, ellip, *ellipse, geometry.sky.asymmetry)
-    outline = _Turned(stamps, segmap.double(), x, y).measure(None, circ)
+    half_circ, half_ellip = (
+        _half_light(stamps, geometry.light, *of) for of in ((geometry.circles, circ), (geometry.ellipses, ellip))
+    )
+    outer = _asymmetry(stamps, stamps.image, geometry.ellipses, half_ellip, ellip, geometry.sky.asymmetry)
+    outline = _asymmetry(stamps, segmap.double(), geometry.circles, None, circ)
     return {
         "rmax_circ": circ,
         "rmax_ellip": ellip,
@@ -59,6 +58,13 @@ def measure_shape(stamps, geometry):
         "outer_asymmetry": outer,
         "shape_asymmetry": torch.where(circ > 0, outline, torch.nan),
     }
+
+
+def _half_light(stamps, light, ellipses, total):
+    """The radius that holds half of the light in the largest; flag 2 where there is none."""
+    radius, bad = fraction_radii(light, ellipses, total, (0.5,))
+    stamps.raise_flag(bad, BAD)
+    return radius[:, 0]
 
 
 # -- the outline
@@ -188,50 +194,43 @@ def _at(values, index):
     return values.gather(1, index[:, None])[:, 0]
 
 
-def _farthest(segmap, x, y, elongation=None, theta=None):
-    """The largest distance of a segment's pixels from the centre, or semimajor axis of an ellipse through one."""
-    dy, dx = (torch.arange(n, device=x.device) - c[:, None] for n, c in zip(segmap.shape[1:], (y, x), strict=True))
-    dy, dx = dy[:, :, None], dx[:, None, :]
-    if elongation is None:
-        square = dx**2 + dy**2
-    else:
-        cos, sin, q = (t[:, None, None] for t in (torch.cos(theta), torch.sin(theta), elongation))
-        square = (dx * cos + dy * sin) ** 2 + (q * (dy * cos - dx * sin)) ** 2
+def _farthest(segmap, ellipses):
+    """The semimajor axis of the smallest ellipse of this shape that holds all pixels of a segment."""
+    e = {name: value[:, None, None] for name, value in vars(ellipses).items()}
+    dy, dx = (torch.arange(n, device=segmap.device, dtype=ellipses.x.dtype) for n in segmap.shape[1:])
+    dy, dx = dy[:, None] - e["y"], dx - e["x"]
+    square = (dx * e["cos"] + dy * e["sin"]) ** 2 + (e["q"] * (dy * e["cos"] - dx * e["sin"])) ** 2
     return torch.where(segmap, square, 0.0).amax((1, 2)).sqrt()
 
 
 # -- asymmetries
 
 
-class _Turned:
-    """Images beside themselves turned by 180 degrees about a point."""
+def _asymmetry(stamps, image, ellipses, inner, outer, sky=None):
+    """
+    Asymmetry (Lotz et al. 2004, eq. 10) about the centre of two ellipses, between them, less the sky's per pixel.
 
-    def __init__(self, stamps, image, x, y):
-        self.stamps, self.image, self.x, self.y = stamps, image, x, y
+    Zero flux raises flag 1, as in statmorph.
+    """
+    value = torch.full_like(outer, OUT_OF_RANGE)
+    radii = outer[:, None] if inner is None else torch.stack([outer, inner], 1)
+    for rows, half in by_reach(outer, stamps):
+        difference, total, area = _sums_turned(stamps, image, ellipses[rows], radii[rows], rows, half)
+        background = 0.0 if sky is None else area * sky[rows]
+        value[rows] = torch.where(total == 0, OUT_OF_RANGE, (difference - background) / total)
+    stamps.raise_flag(value == OUT_OF_RANGE, SUSPECT)
+    return value
 
-    def measure(self, inner, outer, elongation=None, theta=None, sky=None):
-        """
-        Asymmetry (Lotz et al. 2004, eq. 10) between two ellipses, less that of the sky per pixel.
 
-        Zero flux raises flag 1, as in statmorph.
-        """
-        value = torch.full_like(outer, OUT_OF_RANGE)
-        for rows, half in by_reach(outer, self.stamps):
-            shape = (t if t is None else t[rows] for t in (inner, outer, elongation, theta))
-            difference, total, area = self._sums(rows, half, *shape)
-            background = 0.0 if sky is None else area * sky[rows]
-            value[rows] = torch.where(total == 0, OUT_OF_RANGE, (difference - background) / total)
-        self.stamps.raise_flag(value == OUT_OF_RANGE, SUSPECT)
-        return value
-
-    def _sums(self, rows, half, inner, outer, elongation, theta):
-        x, y = self.x[rows], self.y[rows]
-        ix, iy = torch.round(x).long(), torch.round(y).long()
-        weights = ellipse_weights(outer, x - ix, y - iy, half, elongation, theta)
-        if inner is not None:
-            weights = weights - ellipse_weights(inner, x - ix, y - iy, half, elongation, theta)
-        straight, other = turned(self.image[rows], x, y, half)
-        mask, opposite = turned(self.stamps.mask[rows], x, y, half)
-        weights = weights * (window(self.stamps.frame[rows], ix, iy, half) & ~mask & ~opposite)
-        sums = (other - straight).abs_(), straight.abs()
-        return *((weights * value).sum((1, 2)) for value in sums), weights.sum((1, 2))
+def _sums_turned(stamps, image, ellipses, radii, rows, half):
+    """Sums, between ellipses, of |turned - image|, of |image| and of unmasked pixels."""
+    x, y = ellipses.x, ellipses.y
+    straight, other = turned(image[rows], x, y, half)
+    mask, opposite = turned(stamps.mask[rows], x, y, half)
+    ix, iy = torch.round(x).long(), torch.round(y).long()
+    used = window(stamps.frame[rows], ix, iy, half) & ~mask & ~opposite
+    here = Ellipses(x - ix + half, y - iy + half)
+    here.__dict__ |= {name: value for name, value in vars(ellipses).items() if name not in {"x", "y"}}
+    planes = ((other - straight).abs_() * used, straight.abs_() * used, used.to(x.dtype))
+    sums = [EllipticalSums(plane)(here, radii) for plane in planes]
+    return [t[:, 0] - t[:, 1] if t.shape[1] > 1 else t[:, 0] for t in sums]
