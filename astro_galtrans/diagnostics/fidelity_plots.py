@@ -195,7 +195,8 @@ def violins(differences, *, ylabels, title=None):
     Parameters
     ----------
     differences : dict of str to dict
-        Quantity to model to ``[N]`` values; those that are not finite are left out, and counted under the violin.
+        Quantity to model to ``[N]`` values. Those that are not finite are left out: the number below a violin is of the
+        others. So are quantities that have none.
     ylabels : dict of str to str
         Quantity to the label of its ordinate.
     title : str, optional
@@ -203,8 +204,12 @@ def violins(differences, *, ylabels, title=None):
 
     Returns
     -------
-    `matplotlib.figure.Figure`
+    `matplotlib.figure.Figure` or None
+        None where there is nothing to draw.
     """
+    differences = {name: found for name, found in differences.items() if any(map(_any_finite, found.values()))}
+    if not differences:
+        return None
     with style():
         figure, axes = _panels(len(differences))
         for place, (quantity, models) in zip(axes, differences.items(), strict=True):
@@ -218,6 +223,10 @@ def violins(differences, *, ylabels, title=None):
         if title:
             figure.suptitle(title, fontsize=9)
     return figure
+
+
+def _any_finite(values):
+    return np.isfinite(values).any()
 
 
 def _violins(place, models):

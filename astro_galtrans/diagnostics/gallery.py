@@ -86,10 +86,10 @@ def composite(image, softening, white):
     `numpy.ndarray`
         ``[H, W, 3]``, 0 to 1.
     """
-    image = np.nan_to_num(np.asarray(image, dtype=float))
-    mean = image.mean(axis=0)
-    safe = np.where(np.abs(mean) > 1e-9 * white, mean, 1e-9 * white)
-    colours = np.clip(image * (stretched(mean, softening, white) / safe), 0, None)
+    black = softening / SOFTENING  # what is added: a ratio to a flux near zero would be a colour of noise alone
+    image = np.nan_to_num(np.asarray(image, dtype=float)) + black
+    mean = np.maximum(image.mean(axis=0), 1e-6 * black)
+    colours = np.clip(image * (stretched(mean - black, softening, white) / mean), 0, None)
     brightest = np.maximum(colours.max(axis=0), 1)  # too bright a pixel keeps its hue
     return np.moveaxis(colours / brightest, 0, -1)
 
@@ -126,9 +126,9 @@ def gallery(
     sample : int or "mean", optional
         Which of several samples.
     label : str, optional
-        What the score is.
+        What the score is, above all.
     title : str, optional
-        Above all.
+        Above all instead.
 
     Returns
     -------
@@ -154,11 +154,11 @@ def gallery(
             real, ours = (View(part, [row], sample)[:][0].astype(float) for part in (target, translated))
             images = [] if source is None else [source_factor * View(source, [row])[:][0].astype(float)]
             drawn = _draw(line, look, [*images, ours, real])
-            line[0].set_ylabel(f"{group}\n{label} = {scores[row]:.3g}\ngalaxy {row}")
+            line[0].set_ylabel(f"{group}\n{scores[row]:.3g}\ngalaxy {row}", rotation=0, ha="right", va="center")
         for place, name in zip(grid[0], columns, strict=True):
             place.set_title(name)
         figure.colorbar(drawn, ax=[line[-1] for line in grid], fraction=0.05, pad=0.02, aspect=40)
-        figure.suptitle(" ".join(filter(None, [title, f"({look.name})"])), fontsize=9)
+        figure.suptitle(f"{title or label} ({look.name})", fontsize=9)
     return figure
 
 
