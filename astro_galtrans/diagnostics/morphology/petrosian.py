@@ -156,11 +156,12 @@ def petrosian_radius(light, ellipses, outer, guess=None):
     radius[ends[:, 1] == ANNULUS] = ANNULUS
     between = torch.isfinite(values).all(1)
     for rows in like_sized(ends[between, 1], torch.nonzero(between).ravel()):
-        some = ellipses[rows]
-        radius[rows] = find_root(
-            lambda r, some=some, rows=rows: light.petrosian(some, r[:, None], rows)[0][:, 0],
-            *ends[rows].T, *values[rows].T, TOLERANCE,
-        )  # fmt: skip
+
+        def ratio(r, which, rows=rows):
+            which = rows[which]
+            return light.petrosian(ellipses[which], r[:, None], which)[0][:, 0]
+
+        radius[rows] = find_root(ratio, *ends[rows].T, *values[rows].T, TOLERANCE)
     return radius, bad | ~between
 
 
@@ -218,14 +219,15 @@ def fraction_radii(light, ellipses, total, fractions):
     wanted = torch.as_tensor(fractions, device=total.device, dtype=total.dtype)
     share = torch.linspace(0, 1, NODES + 1, device=total.device, dtype=total.dtype)[1:]
     for rows in like_sized(total[total > 0], torch.nonzero(total > 0).ravel()):
-        some, nodes = ellipses[rows], total[rows, None] * share
-        flux = light.flux(some, nodes, rows)
+        nodes = total[rows, None] * share
+        flux = light.flux(ellipses[rows], nodes, rows)
         whole = flux[:, -1:]
         ends, values = _brackets(nodes, (flux / whole).abs(), wanted)
-        found = find_root(
-            lambda r, some=some, rows=rows, whole=whole: (light.flux(some, r, rows) / whole).abs() - wanted,
-            *ends, *values, TOLERANCE,
-        )  # fmt: skip
+
+        def excess(r, which, rows=rows, whole=whole):
+            return (light.flux(ellipses[rows[which]], r, rows[which]) / whole[which]).abs() - wanted
+
+        found = find_root(excess, *ends, *values, TOLERANCE)
         radius[rows] = torch.where(whole == 0, radius[rows], found)
         bad[rows] = whole[:, 0] <= 0
     return radius, bad

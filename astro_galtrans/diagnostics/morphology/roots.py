@@ -15,9 +15,9 @@ def find_root(function, low, high, f_low, f_high, tolerance=1e-6):
     Parameters
     ----------
     function : callable
-        From a tensor of abscissae, one per function, to their values.
+        From abscissae ``[M, ...]`` and the rows ``[M]`` (int64) of the functions they are of, to their values.
     low, high : `torch.Tensor`
-        Brackets: the functions' signs differ, or one end is a root.
+        ``[N, ...]``: brackets; the functions' signs differ, or one end is a root.
     f_low, f_high : `torch.Tensor`
         The values there.
     tolerance : float, optional
@@ -28,24 +28,28 @@ def find_root(function, low, high, f_low, f_high, tolerance=1e-6):
     `torch.Tensor`
         The roots.
     """
-    a, b, f_a, f_b = low, high, f_low, f_high
+    found = torch.where(f_low.abs() < f_high.abs(), low, high)
+    done = torch.minimum(f_low.abs(), f_high.abs()) == 0
+    rows = torch.nonzero(~done.flatten(1).all(1) if done.ndim > 1 else ~done).ravel()
+    a, b, f_a, f_b, done = (t[rows] for t in (low, high, f_low, f_high, done))
     t = (f_a / (f_a - f_b)).nan_to_num(0.5).clamp(0.05, 0.95)
-    root = torch.where(f_a.abs() < f_b.abs(), a, b)
-    done = torch.minimum(f_a.abs(), f_b.abs()) == 0
     for _ in range(STEPS):
-        if bool(done.all()):
+        if not len(rows):
             break
-        x = torch.where(done, root, a + t * (b - a))
-        f_x = function(x)
+        x = torch.where(done, found[rows], a + t * (b - a))
+        f_x = function(x, rows)
         same = torch.sign(f_x) == torch.sign(f_a)
         c, f_c = torch.where(same, a, b), torch.where(same, f_a, f_b)
         b, f_b = torch.where(same, b, a), torch.where(same, f_b, f_a)
         a, f_a = x, f_x
-        root = torch.where(done, root, torch.where(f_a.abs() < f_b.abs(), a, b))
-        limit = tolerance / (b - a).abs()
-        done = done | (limit > 0.5) | (f_a == 0) | ~torch.isfinite(f_a)
-        t = _step(a, b, c, f_a, f_b, f_c).clamp(min=limit.clamp(max=0.5), max=1 - limit.clamp(max=0.5))
-    return root
+        found[rows] = torch.where(done, found[rows], torch.where(f_a.abs() < f_b.abs(), a, b))
+        limit = (tolerance / (b - a).abs()).clamp(max=0.5)
+        done = done | (limit == 0.5) | (f_a == 0) | ~torch.isfinite(f_a)
+        t = _step(a, b, c, f_a, f_b, f_c).clamp(min=limit, max=1 - limit)
+        left = torch.nonzero(~(done.flatten(1).all(1) if done.ndim > 1 else done)).ravel()
+        if len(left) < 0.8 * len(rows):
+            rows, a, b, f_a, f_b, t, done = (v[left] for v in (rows, a, b, f_a, f_b, t, done))
+    return found
 
 
 def _step(a, b, c, f_a, f_b, f_c):
