@@ -2,7 +2,7 @@
 Photo-z estimators on simulated pairs, and on a catalogue of real galaxies: what they know, and what they cost.
 
     python benchmarks/photoz.py Z_TRAIN Z_TEST [--sides source target] [--estimators photometric image] [-o OUT]
-        [--number 10240] [--catalogue FILE] [--rst docs/tables/photoz.rst]
+        [--number 10240] [--members 3] [--catalogue FILE] [--rst docs/tables/photoz.rst]
 
 Z_TRAIN and Z_TEST are pairs made with ``galtrans simulate`` (galaxies of r < 20.3 and z < 0.6). Estimators are kept in
 OUT, checkpoints too, and found again. FILE is a table of redshift, ugriz magnitudes, four colours, and five errors
@@ -30,6 +30,7 @@ def main():
     parser.add_argument("--sides", nargs="*", default=["source", "target"], choices=["source", "target"])
     parser.add_argument("--estimators", nargs="+", default=["photometric", "image"], choices=["photometric", "image"])
     parser.add_argument("-n", "--number", type=int, default=None, help="pairs to train on; all by default")
+    parser.add_argument("--members", type=int, default=3, help="networks of each estimator, whose PDFs are averaged")
     parser.add_argument("-o", "--output", default="photoz")
     parser.add_argument("--catalogue", help="table of real galaxies, for cross-validation")
     parser.add_argument("--rst")
@@ -65,7 +66,7 @@ def measure(kind, side, options):
 
 def trained(kind, side, options):
     """Train an estimator, or find it, and return it with the CPU seconds it took."""
-    train, folder = PairStore(options.train), Path(options.output) / f"{side}-{kind}"
+    train, folder = PairStore(options.train), Path(options.output) / f"{side}-{kind}-{options.members}"
     if options.number:
         train = train.subset(np.arange(options.number))
     survey = getattr(train.header, side)
@@ -73,7 +74,8 @@ def trained(kind, side, options):
     imaging = {"bands": survey.band_names, "pixel_scale": scale, "sky_rms": survey.sky_rms(scale)}
     z, grid = np.asarray(train.table["z"], float), np.linspace(0, 0.615, 256)
     make = photoz.train_image if kind == "image" else photoz.train_photometric
-    estimator = make(train.images(side), z, **imaging, grid=grid, directory=folder, progress=True)
+    settings = {"grid": grid, "members": options.members, "directory": folder, "progress": True}
+    estimator = make(train.images(side), z, **imaging, **settings)
     return estimator, estimator.card["training"]["cpu_seconds"]
 
 

@@ -30,7 +30,7 @@ class TrainingSettings:
     learning_rate: float = 2e-3  #: at its highest; it rises for 50 steps, then falls as a cosine
     weight_decay: float = 1e-2
     average: float = 0.995  #: memory per step of the averaged weights, which are the result
-    patience: int = 8  #: epochs without a better validation after which it stops
+    patience: int = 8  #: epochs without a better validation, the start's included, after which it stops
     clip: float = 1.0  #: largest norm of the gradient
     noise: float = 0.5  #: share of the sky noise (of the errors of magnitudes) that is drawn once more in every step
     checkpoint_minutes: float = 1.0
@@ -114,8 +114,8 @@ class _Run:
     def finished(self):
         if self.epoch >= self.settings.epochs:
             return True
-        best = max(range(self.epoch), key=self.history.__getitem__, default=0)
-        return self.epoch - 1 - best >= self.settings.patience
+        reached = [self.start, *self.history]
+        return self.epoch - reached.index(max(reached)) >= self.settings.patience
 
     def advance(self):
         """One epoch and its validation."""
