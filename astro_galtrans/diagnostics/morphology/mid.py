@@ -50,7 +50,7 @@ def measure_mid(stamps, segmap):
     x = (index % crop.shape[2] + x0).double()
     total = image.sum((1, 2))
     yc, xc = (_along(image, axis) / total for axis in (1, 2))
-    found["deviation"] = math.sqrt(math.pi) * torch.hypot(x - xc, y - yc) / segmap.sum((1, 2)).sqrt()
+    found["deviation"] = math.sqrt(math.pi) * torch.hypot(x - xc, y - yc) / segmap.sum((1, 2)).double().sqrt()
     bad = (flux[:, 0] <= 0) | (total <= 0)
     stamps.raise_flag(bad, BAD)
     found["deviation"] = torch.where(bad, torch.nan, found["deviation"])

@@ -128,7 +128,8 @@ def _finite(fit):
 def _cosine(fit):
     """The largest cosine between the residuals and a column of the Jacobian."""
     columns = fit.matrix.diagonal(dim1=1, dim2=2).sqrt()
-    return torch.where(columns > 0, fit.gradient.abs() / (columns * fit.norm[:, None]), 0.0).amax(1)
+    product = columns * fit.norm[:, None]
+    return torch.where(product > 0, fit.gradient.abs() / product, 0.0).amax(1)
 
 
 def _linearise(part, rows, normal):

@@ -74,7 +74,7 @@ def _columns(x, chi2, number, stamps):
     amplitude, radius, n, xc, yc, ellip, theta = x.unbind(1)
     radius, ellip, theta = _fixed(radius, ellip, theta)
     free = len(PARAMETERS)
-    columns = dict(zip(PARAMETERS, (amplitude, radius, n.clamp(min=SMALLEST_N)), strict=False))
+    columns = dict(zip(PARAMETERS, (amplitude, radius, n), strict=False))
     columns |= {"xc": xc + stamps.xmin, "yc": yc + stamps.ymin, "ellip": ellip}
     columns |= {"theta": theta - torch.floor(theta / math.pi) * math.pi, "chi2_dof": chi2 / (number - free)}
     spread = number * torch.log(chi2 / number)
@@ -147,7 +147,9 @@ def fit_sersic(image, weight, start, *, frame=None, psf=None):
         Its ``x`` are the parameters, ``norm**2`` is chi2.
     """
     problem = _Problem(image, weight, frame, psf)
-    return levenberg_marquardt(problem.residual, problem.normal, start, x_tolerance=X_TOLERANCE, calls=CALLS)
+    fit = levenberg_marquardt(problem.residual, problem.normal, start, x_tolerance=X_TOLERANCE, calls=CALLS)
+    fit.x[:, 2].clamp_(min=SMALLEST_N)  # the function is constant below, so steps may end there
+    return fit
 
 
 def sersic_model(parameters, shape, *, psf=None):
