@@ -171,6 +171,8 @@ class PairedStatistics(PairedResult):
 
     def _over_bins(self, labels, by, band, **options):
         """Bias and scatter of quantities with these labels in bins of one band."""
+        if "bins" not in self.tables:
+            return None
         by, band = by or str(self["bins"]["by"][0]), band or self.bands[len(self.bands) // 2]
         panels = self._panels(self.rows("bins", by=by, band=band), labels, "middle")
         return fidelity_plots.over_bins(panels, by, lines=self._perfect(labels), title=band, **options)
@@ -200,10 +202,12 @@ def to_qtable(rows, meta=None):
     Parameters
     ----------
     rows : list of dict
-        One or more; columns that a row lacks are NaN there.
+        Columns that a row lacks are NaN there. Without a row there is no table, but None.
     meta : dict, optional
         The table's.
     """
+    if not rows:
+        return None
     names = list(dict.fromkeys(name for row in rows for name in row))
     return QTable({name: [row.get(name, np.nan) for row in rows] for name in names}, meta=meta)
 

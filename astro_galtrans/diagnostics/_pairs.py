@@ -2,13 +2,16 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
+from warnings import warn
 
 import numpy as np
+
+from astro_galtrans.exceptions import GaltransWarning
 
 from ._paired_result import paired_row, spread_row
 from .statistics import bin_edges, in_bins
 
-__all__ = ["BINS", "Pair", "binned_rows", "statistics_rows"]
+__all__ = ["BINS", "Pair", "binned_rows", "edges_of", "statistics_rows"]
 
 BINS = 5  #: how many where it is not said
 
@@ -59,6 +62,30 @@ class Pair:
         return spread_row(apart, in_real, np.isfinite(ours), **settings)
 
 
+def edges_of(name, values, bins):
+    """
+    Return the edges of bins, or None, with a warning, where there are too few different values for so many.
+
+    Parameters
+    ----------
+    name : str
+        What is binned.
+    values : `numpy.ndarray`
+        ``[N]``.
+    bins : int or dict
+        Number of bins of equally many galaxies, or edges (or their number) by name.
+    """
+    wanted = bins.get(name, BINS) if isinstance(bins, dict) else bins
+    if np.ndim(wanted) == 0 and len(np.unique(values[np.isfinite(values)])) <= wanted:
+        warn(
+            f"{name} has too few different values for {wanted} bins, and is not binned by",
+            GaltransWarning,
+            stacklevel=2,
+        )
+        return None
+    return bin_edges(values, wanted)
+
+
 def statistics_rows(pairs, settings, progress):
     """
     Return a row for each pair.
@@ -94,12 +121,12 @@ def binned_rows(pairs, by, bins, settings):
         ``n``, ``seed`` and ``level`` of the bootstrap.
     """
     for name, given in by.items():
-        wanted = bins.get(name, BINS) if isinstance(bins, dict) else bins
+        columns = [given] if given.ndim == 1 else list(given.T)
+        every = [edges_of(name, values, bins) for values in columns]
         for pair in pairs:
-            values = given if given.ndim == 1 else given[:, pair.column]
-            if not np.isfinite(values).any():
-                continue  # nothing was measured in this band
-            edges = bin_edges(values, wanted)
+            values, edges = (part[0 if given.ndim == 1 else pair.column] for part in (columns, every))
+            if edges is None:
+                continue
             place = in_bins(values, edges)
             for k, (low, high) in enumerate(pairwise(edges)):
                 rows = place == k

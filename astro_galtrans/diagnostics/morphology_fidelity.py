@@ -179,7 +179,7 @@ def morphology_fidelity(
         "samples": {model.name: model.samples for model in stamps.models if model.samples},
         "resamples": resamples, "seed": seed, "level": level,
     }  # fmt: skip
-    return MorphologyFidelity(tables, meta)
+    return MorphologyFidelity({name: table for name, table in tables.items() if table is not None}, meta)
 
 
 def _gain(gain, bands):

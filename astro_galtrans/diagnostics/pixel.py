@@ -30,7 +30,8 @@ from astropy import units as u
 from . import fidelity_plots, resampling
 from ._compared import compared
 from ._paired_result import PairedResult, by_values, excluded, galaxy_rows, to_qtable
-from .statistics import bin_edges, in_bins, interval
+from ._pairs import edges_of
+from .statistics import in_bins, interval
 
 __all__ = ["PixelFidelity", "data_ranges", "pixel_fidelity"]
 
@@ -373,7 +374,9 @@ def _binned(stamps, adds, real, ours, quantities, by, bins, settings):
     """The same in bins, or None where there is nothing to bin by."""
     rows = []
     for name, values in by.items():
-        edges = bin_edges(values, bins.get(name, 5) if isinstance(bins, dict) else bins)
+        edges = edges_of(name, values, bins)
+        if edges is None:
+            continue
         place = in_bins(values, edges)
         for k, (low, high) in enumerate(pairwise(edges)):
             chosen = np.flatnonzero(place == k)
@@ -381,7 +384,7 @@ def _binned(stamps, adds, real, ours, quantities, by, bins, settings):
             numbers = _numbers(stamps, within, real, ours, chosen)
             head = {"by": name, "bin_low": low, "bin_high": high, "middle": np.median(values[chosen])}
             rows += [head | row for row in _rows(stamps, within, numbers, quantities, settings)]
-    return to_qtable(rows) if rows else None
+    return to_qtable(rows)
 
 
 def _numbers(stamps, adds, real, ours, rows):

@@ -45,7 +45,9 @@ def test_an_image_is_itself(result):
     rows = rows[rows["n"] > 0]
     for name in ("bias", "scatter", "wasserstein"):  # batches of other sizes sum in another order
         np.testing.assert_allclose(rows[name], 0, atol=1e-9)
-    np.testing.assert_allclose(rows["spearman"], 1, atol=0.01)
+    ranked = rows["spearman"][np.isfinite(rows["spearman"])]  # some are zero for every galaxy that is smooth
+    assert len(ranked) > 30
+    np.testing.assert_allclose(ranked, 1, atol=0.01)
     assert (rows["ks"] < 2 / NUMBER).all()
 
 

@@ -11,6 +11,7 @@ from photutils.segmentation import SegmentationImage, SourceCatalog
 from astro_galtrans.diagnostics._photometry_block import Photometer
 from astro_galtrans.diagnostics.photometry import PhotometryFidelity, photometry_fidelity
 from astro_galtrans.diagnostics.profiles import Rings, curves_of_growth, radial_profiles
+from astro_galtrans.exceptions import GaltransWarning
 
 BANDS = "g", "r"
 SIZE, SCALE, NUMBER, SIGMA = 44, 0.25, 80, 2.5
@@ -203,6 +204,8 @@ def test_kept_and_drawn(result, tmp_path):
     result.write(tmp_path)
     again = PhotometryFidelity.read(tmp_path)
     assert again.value("colour", model="brighter") == result.value("colour", model="brighter")
+    for name, table in again.tables.items():  # two models are drawn as five are
+        again.tables[name] = table[np.isin(table["model"], ["same", "blurred"])]
     figures = dict(again.figures())
     assert set(figures) == {"bands", "bins", "colour_profiles", "colours", "profiles", "violins"}
     figures["violins"].savefig(tmp_path / "violins.png")
@@ -212,6 +215,14 @@ def test_kept_and_drawn(result, tmp_path):
 def test_a_single_band_has_no_colour(stamps, tmp_path):
     result = photometry_fidelity(stamps[:, :1], stamps[:, :1], **IMAGING | {"bands": "g", "sky_rms": [1.0]})
     assert "colours" not in result.tables and result.plot_colours() is None and result.plot_colour_profiles() is None
+
+
+def test_one_galaxy(stamps):
+    """Statistics of one are NaN, and it cannot be binned, which is said; what was measured is there."""
+    with pytest.warns(GaltransWarning, match="flux has too few different values for 5 bins"):
+        result = photometry_fidelity(stamps[:1], stamps[:1], **IMAGING)
+    assert "bins" not in result.tables and result.plot_bins() is None
+    assert np.isnan(result.value("flux_3")[0]) and np.isfinite(result.of_galaxies("flux_3")).all()
 
 
 @pytest.mark.parametrize(

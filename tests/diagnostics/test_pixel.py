@@ -5,6 +5,7 @@ import pytest
 from scipy.stats import norm
 
 from astro_galtrans.diagnostics.pixel import PixelFidelity, pixel_fidelity
+from astro_galtrans.exceptions import GaltransWarning
 
 BANDS = "g", "r"
 SIZE, SCALE, NUMBER = 40, 0.25, 60
@@ -159,6 +160,12 @@ def test_bins(compared):
     rows = result.rows("bins", model="other", band="g", region="all", quantity="rmse")
     assert list(rows["n"]) == [NUMBER / 2] * 2 and rows["bin_high"][0] == rows["bin_low"][1]
     np.testing.assert_allclose(rows["value"], np.sqrt(2), rtol=0.02)
+
+
+def test_one_galaxy(stamps):
+    with pytest.warns(GaltransWarning, match="z has too few different values"):
+        result = pixel_fidelity(stamps[:1], stamps[1:2], by={"z": [0.1]}, **QUICK)
+    np.testing.assert_allclose(result.value("rmse", band="g"), result.of_galaxies("rmse", band="g")[0], rtol=1e-6)
 
 
 def test_read_in_blocks(stamps, monkeypatch):
