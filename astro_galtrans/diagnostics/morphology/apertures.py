@@ -242,8 +242,10 @@ def circle_weights(radius, x, y, height, width):
     x, y = (torch.arange(n + 1, device=x.device) - 0.5 - c[:, None] for n, c in ((width, x), (height, y)))
     square = (radius**2)[:, None]
     left, below = (_segment(t / radius[:, None])[0] * square for t in (x, y))
-    positive, one = (x > 0).to(x.dtype), torch.ones_like(x)
-    inner = torch.bmm(torch.stack([y, one, below / 2], 2), torch.stack([x, left / 2 - math.pi / 4 * square, one], 1))
+    positive, ones = (x > 0).to(x.dtype), [torch.ones_like(t) for t in (x, y)]
+    inner = torch.bmm(
+        torch.stack([y, ones[1], below / 2], 2), torch.stack([x, left / 2 - math.pi / 4 * square, ones[0]], 1)
+    )
     outer = torch.bmm(
         torch.stack([(y > 0).to(x.dtype), below], 2), torch.stack([left - math.pi * square * positive, positive], 1)
     )
