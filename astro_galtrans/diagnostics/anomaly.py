@@ -38,7 +38,7 @@ from .degrade import Degrader
 from .logprob import log_any, log_chi2_sf, score
 from .residuals import Noise, Tolerance, compare
 
-__all__ = ["anomalies"]
+__all__ = ["anomalies", "measure_own_noise"]
 
 BATCH = 32
 FITTED = 2000  # galaxies that colour terms are fitted to
@@ -131,7 +131,7 @@ def anomalies(
     galaxies, terms, maps = [], [], []
     for name, images in models.items():
         images, own = View(images), own_noise.get(name) if isinstance(own_noise, dict) else own_noise
-        judge.noise = judge.noise_of(images, _own_noise(images) if own is None else own)
+        judge.noise = judge.noise_of(images, measure_own_noise(images) if own is None else own)
         if target is None or name == "target":
             judge.terms = _terms(colour_terms, judge, images, progress)
         table = judge.table(images, name, progress)
@@ -193,8 +193,20 @@ def _tolerance(tolerance, psf):
     return replace(tolerance, wings=WINGS_UNKNOWN if only_fwhm else 0.0)
 
 
-def _own_noise(images):
-    """Rms of a translation's own noise per band: the median over some stamps of differences of neighbours."""
+def measure_own_noise(images):
+    """
+    Measure the noise of translations themselves, from differences of neighbouring pixels.
+
+    Parameters
+    ----------
+    images : array-like
+        ``[N, C, H, W]``.
+
+    Returns
+    -------
+    `numpy.ndarray`
+        ``[C]``: rms in a pixel, the median over some stamps.
+    """
     rows = np.unique(np.linspace(0, len(images) - 1, NOISE_FROM).astype(int))
     found = [[measured_noise(plane, np.isfinite(plane)) or np.nan for plane in stamp] for stamp in images[rows]]
     return np.nan_to_num(np.nanmedian(np.array(found, dtype=float), axis=0))

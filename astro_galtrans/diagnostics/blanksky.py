@@ -123,7 +123,7 @@ class BlankSky(NamedTuple):
     tests: float
 
 
-def blank_sky(point, pixels, size, *, number=600, seed=0):
+def blank_sky(point, pixels, size, *, number=300, seed=0):
     """
     Simulate blank sky to find `BlankSky`.
 

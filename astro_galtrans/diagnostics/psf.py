@@ -163,11 +163,11 @@ class SampledPSF:
     """
 
     def __init__(self, images, pixel_scale):
-        shape = np.shape(images) if hasattr(images, "shape") else np.shape(images[0])
-        self._images = np.asarray(images)[None] if len(shape) == 3 else images
+        images = images if hasattr(images, "shape") else np.asarray(images)
+        self._images = np.asarray(images)[None] if len(np.shape(images)) == 3 else images
         self.pixel_scale, shape = float(pixel_scale), np.shape(self._images[:1])
         if len(shape) != 4 or shape[-1] % 2 == 0 or shape[-2] % 2 == 0:
-            msg = f"PSF images must be [C, k, k] or [N, C, k, k] with k odd, got {np.shape(images[:1])[1:]}"
+            msg = f"PSF images must be [C, k, k] or [N, C, k, k] with k odd, got {np.shape(images)}"
             raise ValueError(msg)
         self.bands = shape[1]
 

@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 
+from astro_galtrans.diagnostics.residuals import Tolerance
 from astro_galtrans.pairstore import HEADER_FILE, PairStore
 
-from .frames import cut_pairs, cut_translated
+from .frames import cut_pairs, cut_translated, open_translated
 from .inputs import from_stamps, from_store, named_paths
 from .levels import LEVELS, compare_images
 
@@ -54,7 +55,8 @@ def fidelity_from_files(
     size, scale, faint : optional
         Of stamps cut out of frames, as for `~astro_galtrans.training.pairs.build_pairs`.
     source_psf, target_psf : float or array-like, optional
-        PSFs of stamps, see `~astro_galtrans.diagnostics.anomaly.anomalies`; the surveys' typical ones by default.
+        PSFs, see `~astro_galtrans.diagnostics.anomaly.anomalies`; by default those of the store or measured in the
+        frames, and the surveys' typical ones for stamps.
     by : dict of str to array-like, optional
         What to bin by, beside the magnitude, size and redshift of a store's table.
     bins : int, optional
@@ -112,12 +114,12 @@ def fidelity_from_files(
             raise ValueError(msg)
         images = from_stamps(
             source, target, translated, source_survey=source_survey, target_survey=target_survey,
-            source_bands=source_bands, target_bands=target_bands, number=number, source_psf=source_psf,
-            target_psf=target_psf, pixel_scale=pixel_scale,
+            source_bands=source_bands, target_bands=target_bands, number=number, pixel_scale=pixel_scale,
         )  # fmt: skip
     images.by |= by or {}
-    if tolerance is not None:
-        images.tolerance = tolerance
+    _know(images, source_psf, target_psf, tolerance)
+    if {"morphology", "anomaly"} & set(levels):
+        _check_seeing(images)
     settings = dict(bins=bins, resamples=resamples, seed=seed, progress=progress, take=take)
     judging = dict(colour_terms=colour_terms, degrade_source=degrade_source)
     return compare_images(
@@ -166,11 +168,29 @@ def _are_frames(source):
     return any(header["NAXIS"] < 4 and "CTYPE1" in header for header in headers)
 
 
+def _know(images, source_psf, target_psf, tolerance):
+    """What the user says of PSFs takes precedence."""
+    if source_psf is not None:
+        images.psf, images.tolerance = source_psf, Tolerance()
+    images.target_psf = images.target_psf if target_psf is None else target_psf
+    images.tolerance = tolerance or images.tolerance
+
+
+def _check_seeing(images):
+    """Seeing must be known where PSFs matter."""
+    for name, psf, survey in zip(("source", "target"), (images.psf, images.target_psf), images.surveys, strict=True):
+        if np.ndim(psf) < 2 and not np.isfinite(psf).all():
+            unknown = ", ".join(np.array(survey.band_names)[~np.isfinite(np.broadcast_to(psf, len(survey.bands)))])
+            msg = f"the seeing of {survey.name} is not known in {unknown}; give {name}_psf, FWHM (arcsec) or images"
+            raise ValueError(msg)
+
+
 def _from_frames(source, target, translated, output, catalogue, *, number, progress, cutting):
+    frames = open_translated(translated, target, cutting["target_bands"], progress=progress)
     store = cut_pairs(source, target, output / "pairs", catalogue, progress=progress, **cutting)
     stamps = {
-        name: cut_translated(store, source, paths, output / "cut" / f"{name}.npy", progress=progress)
-        for name, paths in translated.items()
+        name: cut_translated(store, source, images, output / "cut" / f"{name}.npy", progress=progress)
+        for name, images in frames.items()
     }
     covered = np.all([np.isfinite(images).all(axis=(1, 2, 3)) for images in stamps.values()], axis=0)
     whole = store.subset(np.flatnonzero(covered))

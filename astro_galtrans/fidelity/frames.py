@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
+from astro_galtrans.bands import parse_bands
 from astro_galtrans.training.pairs import build_pairs
 from astro_galtrans.training.pairs.cutting import LocalMap, cut
 from astro_galtrans.training.pairs.frames import open_frames
 from astro_galtrans.training.pairs.tiles import Tile, place_of
 from astro_galtrans.units import flux_factor
 
-__all__ = ["cut_pairs", "cut_translated"]
+__all__ = ["cut_pairs", "cut_translated", "open_translated"]
 
 
 def cut_pairs(source, target, directory, catalogue, **options):
@@ -37,7 +38,45 @@ def cut_pairs(source, target, directory, catalogue, **options):
     return build_pairs(source, target, directory, catalogue, fractions=(0.0, 0.0, 1.0), minimum=1, **options)
 
 
-def cut_translated(pairs, source, translated, file, *, unit=None, zeropoint=None, progress=True):
+def open_translated(translated, target, target_bands=None, *, progress=True):
+    """
+    Index translated images, and make sure that they have the bands of the target.
+
+    Parameters
+    ----------
+    translated : dict of str to path-like or list of path-like
+        Translated images by name, with world coordinates.
+    target : path-like or list of path-like
+        Images of the target survey.
+    target_bands : str or sequence of str, optional
+        Bands to compare; all of the target by default.
+    progress : bool, optional
+        Show progress on a terminal.
+
+    Returns
+    -------
+    dict of str to `~astro_galtrans.training.pairs.frames.Frames`
+
+    Raises
+    ------
+    ValueError
+        If a translation lacks bands.
+    """
+    wanted = (
+        open_frames(target, progress=progress, what="target images").bands if target_bands is None else target_bands
+    )
+    found = {}
+    for name, images in translated.items():
+        found[name] = open_frames(images, progress=progress, what=f"images of {name}")
+        missing = [band for band in parse_bands(wanted) if band not in found[name].bands]
+        if missing:
+            have = ", ".join(found[name].bands)
+            msg = f"bands missing among the images of {name}: {', '.join(missing)}; they have {have}"
+            raise ValueError(msg)
+    return found
+
+
+def cut_translated(pairs, source, frames, file, *, progress=True):
     """
     Cut translated images on the pixels of the target stamps of a store.
 
@@ -49,12 +88,10 @@ def cut_translated(pairs, source, translated, file, *, unit=None, zeropoint=None
         Made from ``source``.
     source : path-like or list of path-like
         Images that the pairs were made from.
-    translated : path-like or list of path-like
-        Translated images, with world coordinates.
+    frames : `~astro_galtrans.training.pairs.frames.Frames`
+        Translated images.
     file : path-like
         ``.npy`` file to write, appearing whole; what is there is kept.
-    unit, zeropoint : optional
-        For images that do not say, as for `astro_galtrans.bandstack.read`.
     progress : bool, optional
         Show progress on a terminal.
 
@@ -66,30 +103,25 @@ def cut_translated(pairs, source, translated, file, *, unit=None, zeropoint=None
     Raises
     ------
     ValueError
-        If the translations lack a band of the target, or cover no pair.
+        If the translations cover no pair.
     """
     file, header = Path(file), pairs.header
     if file.exists():
         return np.load(file, mmap_mode="r")
-    bands, shape = header.target_bands, (header.target_size,) * 2
-    frames = open_frames(translated, unit=unit, zeropoint=zeropoint, progress=progress, what="translated images")
-    missing = [band for band in bands if band not in frames.bands]
-    if missing:
-        msg = f"{file.stem}: bands missing among the translated images: {', '.join(missing)}; they have {frames.bands}"
-        raise ValueError(msg)
     tiles = {frame.label: Tile(frame) for frame in open_frames(source, progress=progress, what="source images").frames}
-    temporary = file.with_name(f".{os.getpid()}-{file.name}")
+    temporary, shape = (
+        file.with_name(f".{os.getpid()}-{file.name}"),
+        (len(header.target_bands),) + 2 * (header.target_size,),
+    )
     file.parent.mkdir(parents=True, exist_ok=True)
     try:
-        stamps = np.lib.format.open_memmap(temporary, "w+", np.float32, (len(pairs), len(bands), *shape))
-        for stamp, row in zip(
-            stamps, tqdm(pairs.table, desc=file.stem, disable=None if progress else True), strict=True
-        ):
+        stamps = np.lib.format.open_memmap(temporary, "w+", np.float32, (len(pairs), *shape))
+        rows = tqdm(pairs.table, desc=file.stem, unit="stamp", disable=None if progress else True)
+        for stamp, row in zip(stamps, rows, strict=True):
             place = place_of(tiles[str(row["source_file"])], float(row["ra"]), float(row["dec"]), header.size)
             stamp[:] = _stamp(frames, place, header)
-        covered = np.isfinite(stamps).all(axis=(1, 2, 3))
         stamps.flush()
-        if not covered.any():
+        if not np.isfinite(stamps).all(axis=(1, 2, 3)).any():
             msg = f"{file.stem} covers none of the {len(pairs)} galaxies that source and target show"
             raise ValueError(msg)
         temporary.replace(file)

@@ -54,7 +54,7 @@ def from_store(pairs, translated=None, models=(), *, number=None, n_samples=None
     ----------
     pairs : path-like or `~astro_galtrans.pairstore.PairStore`
     translated : dict of str to path-like or list of path-like, optional
-        Stamps that are already translated, of all pairs, of all galaxies among them, or of the first ``number``.
+        Stamps that are already translated, of all pairs, or of all galaxies among them; with ``number``, of the first.
     models : sequence, optional
         Translators: names, files or `~astro_galtrans.Translator`.
     number : int, optional
@@ -79,7 +79,7 @@ def from_store(pairs, translated=None, models=(), *, number=None, n_samples=None
     rows = _galaxies(whole)[:number]
     store, header = whole.subset(rows), whole.header
     given = {name: opened(paths) for name, paths in (translated or {}).items()}
-    given = {name: _of_rows(name, images, rows, len(whole)) for name, images in given.items()}
+    given = {name: _of_rows(name, images, rows, len(whole), first=number is not None) for name, images in given.items()}
     crop = _crop(given, header)
     for model in models:
         translator = model if isinstance(model, Translator) else load_translator(model)
@@ -106,9 +106,12 @@ def _galaxies(store):
     return np.flatnonzero(~np.isin(store.table["kind"], KINDS_LEFT_OUT))
 
 
-def _of_rows(name, images, rows, number):
-    if len(images) == number and number != len(rows):
+def _of_rows(name, images, rows, number, first):
+    """Stamps of some galaxies, from those of all pairs or of all galaxies, or of the first of these."""
+    if len(images) == number:
         return View(images, rows, sample=slice(None))
+    if first and len(images) > len(rows):  # those of more galaxies than are wanted
+        return View(images, np.arange(len(rows)), sample=slice(None))
     if len(images) != len(rows):
         msg = (
             f"{name} has {len(images)} stamps; there are {len(rows)} galaxies to compare (number={len(images)} takes "
@@ -199,7 +202,7 @@ def _known(store):
 
 def from_stamps(
     source, target, translated, *, source_survey, target_survey, source_bands=None, target_bands=None, number=None,
-    source_psf=None, target_psf=None, pixel_scale=None, by=None,
+    pixel_scale=None,
 ):  # fmt: skip
     """
     Take stamps in files or memory.
@@ -215,12 +218,8 @@ def from_stamps(
         Bands of the stamps, in the order of the survey; all of it by default.
     number : int, optional
         Only the first so many galaxies.
-    source_psf, target_psf : optional
-        See `~astro_galtrans.diagnostics.anomaly.anomalies`; the typical seeing of the survey by default.
     pixel_scale : float, optional
         Of the source's stamps (arcsec); the survey's by default.
-    by : dict, optional
-        What to bin by.
 
     Returns
     -------
@@ -249,11 +248,10 @@ def from_stamps(
     scale = surveys[0].pixel_scale if pixel_scale is None else float(pixel_scale)
     typical = [[band.fwhm for band in survey.bands] for survey in surveys]
     target_scale = scale * shapes[0][0] / shapes[1][0]
-    given = [own if known is None else known for own, known in zip(typical, (source_psf, target_psf), strict=True)]
-    tolerance = Tolerance(width=SEEING_SPREAD) if source_psf is None else Tolerance()
+    about = {"source": _label(source), "target": _label(target)}
     return Images(
-        stacks.pop("source"), stacks.pop("target"), stacks, tuple(surveys), target_scale, *given,
-        tolerance=tolerance, by=dict(by or {}), about={"source": _label(source), "target": _label(target)},
+        stacks.pop("source"), stacks.pop("target"), stacks, tuple(surveys), target_scale, *typical,
+        tolerance=Tolerance(width=SEEING_SPREAD), about=about,
     )  # fmt: skip
 
 

@@ -6,9 +6,13 @@ import numpy as np
 
 from astro_galtrans._optional import require
 from astro_galtrans.diagnostics.anomaly import anomalies
+from astro_galtrans.diagnostics.psf import as_psf, psf_images
+from astro_galtrans.units import flux_factor
 
 __all__ = ["LEVELS", "compare_images"]
 
+GALLERY = {"pixel": "rmse", "photometry": "flux_3", "morphology": "gini"}  #: what galleries are sorted by
+PSF_RADIUS = 4.0  # arcsec: of the PSFs for Sersic fits
 LEVELS = "pixel", "photometry", "morphology", "anomaly"  #: what is measured, in this order
 
 
@@ -46,8 +50,25 @@ def compare_images(
         results[level] = run[level]()
         results[level].meta |= images.about
         results[level].report(output / level, format=format, overwrite=True)
-        _index(output, results, images)  # after each, so that what is there can be looked at
+        _galleries(output / level, results[level], GALLERY.get(level), images)
+        _index(output, results, images)  # after each level: what is done can be looked at
     return results
+
+
+def _galleries(folder, result, metric, images):
+    """Write pictures of the galaxies that each translation did best, as usual and worst by the metric of a level."""
+    if metric is None:
+        return
+    source, target = images.surveys
+    known = {"sky_rms": images.target_sky_rms}
+    if source.band_names == target.band_names:
+        area = (np.shape(images.target[:1])[-1] / np.shape(images.source[:1])[-1]) ** 2
+        known |= {"source": images.source, "source_factor": flux_factor(source.zeropoint, target.zeropoint) / area}
+    for model, stamps in images.translated.items():
+        if not np.isfinite(result.scores(metric, model)).any():
+            continue
+        figure = result.gallery(metric, images.target, stamps, model=model, **known)
+        figure.savefig(folder / f"gallery_{model}.png")
 
 
 def _imaging(images):
@@ -73,7 +94,19 @@ def _photometry(images, shared):
 def _morphology(images, shared, options):
     from astro_galtrans.diagnostics.morphology_fidelity import morphology_fidelity
 
-    return morphology_fidelity(images.target, images.translated, **_imaging(images), **shared, **options)
+    survey, pixel = images.surveys[1], images.target_pixel_scale
+    own = {"magnitude", "size"}  # which it measures itself
+    by = {name: values for name, values in images.by.items() if name not in own}
+    psf = as_psf(images.target_psf, len(images), survey.band_names, pixel, "target_psf")
+    known = {
+        "variance": images.variances[1], "gain": [band.electrons for band in survey.bands],
+        "zeropoint": survey.zeropoint, "psf": list(psf_images(psf, pixel, 2 * round(PSF_RADIUS / pixel) + 1)),
+    }  # fmt: skip
+    if not np.isfinite(known["gain"]).all():
+        known.pop("gain")
+    return morphology_fidelity(
+        images.target, images.translated, **_imaging(images), **shared | {"by": by}, **known | options
+    )
 
 
 def _anomaly(images, **options):
@@ -92,7 +125,10 @@ def _index(output, results, images):
     """Write the page that leads to those of the levels."""
     jinja2 = require("jinja2", extra="report")
     about = images.about | {"galaxies": len(images), "translations": ", ".join(images.translated)}
-    levels = {level: (result.title, list(result.tables)) for level, result in results.items()}
+    levels = {
+        level: (result.title, list(result.tables), sorted(p.name for p in (output / level).glob("gallery_*.png")))
+        for level, result in results.items()
+    }
     page = jinja2.Environment(autoescape=True).from_string(INDEX).render(levels=levels, about=about)
     temporary = output / ".index.html"
     temporary.write_text(page, encoding="utf8")
@@ -116,8 +152,9 @@ td { padding: 0.2rem 1.5rem 0.2rem 0; vertical-align: top }
 {% for what, value in about.items() %}<tr><td>{{ what }}</td><td>{{ value }}</td></tr>
 {% endfor %}</table>
 <ul>
-{% for level, (title, tables) in levels.items() %}<li><a href="{{ level }}/report.html">{{ title }}</a>:
-tables {{ tables | join(", ") }}</li>
+{% for level, (title, tables, pictures) in levels.items() %}<li><a href="{{ level }}/report.html">{{ title }}</a>:
+tables {{ tables | join(", ") }}{% for picture in pictures %},
+<a href="{{ level }}/{{ picture }}">{{ picture[:-4] | replace("_", " of ") }}</a>{% endfor %}</li>
 {% endfor %}</ul>
 </body>
 </html>
