@@ -18,6 +18,7 @@ HOPS, REL_TEMPERATURE = 5, 0.5  # statmorph's niter_bh_mid and mid_bh_rel_temp
 X_TOLERANCE = F_TOLERANCE = 1e-4  # scipy's Nelder-Mead
 MOST_STEPS = 200
 GROUP = 64  # galaxies at a time
+LARGEST = 2**23  # entries of a table of saddles
 
 
 def multimode(image, number):
@@ -82,7 +83,9 @@ def _areas(image, most):
     neighbour = rank.gather(1, index).view(len(image), most, 8)
     neighbour = torch.where((neighbour < own[:, None]) & (threshold > 0)[:, :, None], neighbour, own[:, None])
     basin, basins = _basins(neighbour.amin(2))
-    order, joined = _prim(_saddles(basin, neighbour, basins), most)
+    few = max(1, LARGEST // basins**2)  # noise has a maximum every few pixels, and the table is of pairs of them
+    parts = [_prim(_saddles(*part, basins), most) for part in zip(basin.split(few), neighbour.split(few), strict=True)]
+    order, joined = (torch.cat(part) for part in zip(*parts, strict=True))
     place = torch.empty_like(order).scatter_(1, order, torch.arange(basins, device=order.device).expand_as(order))
     basin = torch.where(threshold > 0, place.gather(1, basin), -1)
     return (*_largest_runs(basin, joined), threshold)
