@@ -358,11 +358,12 @@ def test_magnitudes_and_their_errors():
 @pytest.mark.slow
 def test_real_galaxies_as_well_as_boosted_trees():
     table = np.loadtxt(shared_data("catalogues", "sdss_mgs_ugriz_zspec.txt"))
-    z, magnitudes = table[:, 0], table[:, 1:6]
-    pdfs = photoz.cross_validated(photoz.train_magnitudes, magnitudes, z, bands="ugriz", folds=5)
+    z, magnitudes, errors = table[:, 0], table[:, 1:6], table[:, 10:15]
+    pdfs = photoz.cross_validated(photoz.train_magnitudes, magnitudes, z, errors=errors, bands="ugriz", folds=5)
     residual = (pdfs.median() - z) / (1 + z)
-    assert 1.4826 * np.median(np.abs(residual - np.median(residual))) < 0.0145  # measured 0.0140; boosted trees: 0.0130
-    assert np.mean(np.abs(residual) > 0.05) < 0.015  # and 0.9 %
+    # measured 0.0132, and 0.0131 with three members in ten folds; boosted trees: 0.0130 and 0.9 %
+    assert 1.4826 * np.median(np.abs(residual - np.median(residual))) < 0.0136
+    assert np.mean(np.abs(residual) > 0.05) < 0.014
 
 
 # functions of the user's ----------------------------------------------------------------------------------------------

@@ -26,7 +26,6 @@ COARSE = 0.8  #: pixels are folded into channels until they are about this large
 FEWEST = 20  #: galaxies to train on
 HELD_OUT = 0.1  #: share of them that validates, but of few a quarter, up to a hundred
 STEPS = 4000  #: of a photometric training, whatever the number of galaxies
-START_STEPS = 1600  #: of the dense part of an image network; its batches are larger
 IMAGE = {"epochs": 8, "learning_rate": 5e-4, "patience": 2}  #: of the rest; small steps, for it corrects what is good
 TEMPERATURES = 0.8, 0.9, 1.0, 1.05, 1.1, 1.15, 1.2, 1.3, 1.4, 1.6, 2.0
 FLOORS = 1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 0.9, 0.99
@@ -376,10 +375,10 @@ def _network(cls, card, features, seed):
 
 def _start(photometric, photometry, used, held_out, settings, path, common):
     """Train the dense part of an image network, which is then left as it is, and return the seconds it took."""
-    batch = max(16, min(256, len(used) // 20))
-    epochs = min(int(np.clip(START_STEPS * batch / len(used), 15, 80)), 8 * settings.epochs)  # a short try stays short
+    quick = _settings({}, len(used))
+    epochs = min(quick.epochs, 8 * settings.epochs)  # a short try stays short
     path = None if path is None else path.with_stem(f"{path.stem}-start")
-    settings = replace(settings, epochs=epochs, batch_size=batch, learning_rate=2e-3, patience=max(8, epochs // 3))
+    settings = replace(quick, epochs=epochs, noise=settings.noise, checkpoint_minutes=settings.checkpoint_minutes)
     return fit(photometric, photometry, used, held_out, settings, path=path, **common)["cpu_seconds"]
 
 
