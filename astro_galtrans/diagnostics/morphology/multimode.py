@@ -82,7 +82,7 @@ def _areas(image, most):
     index = (position[:, :, None] + around).clamp(min=0).flatten(1)
     neighbour = rank.gather(1, index).view(len(image), most, 8)
     neighbour = torch.where((neighbour < own[:, None]) & (threshold > 0)[:, :, None], neighbour, own[:, None])
-    basin, basins = _basins(neighbour.amin(2))
+    basin, basins = _basins(neighbour.amin(2), threshold > 0)
     few = max(1, LARGEST // basins**2)  # noise has a maximum every few pixels, and the table is of pairs of them
     parts = [_prim(_saddles(*part, basins), most) for part in zip(basin.split(few), neighbour.split(few), strict=True)]
     order, joined = (torch.cat(part) for part in zip(*parts, strict=True))
@@ -112,10 +112,10 @@ def _falling(values, most):
     return torch.from_numpy(np.argsort(-array, axis=1)[:, :most].copy())
 
 
-def _basins(above):
-    """Number the local maxima by falling brightness, and take each pixel to its own."""
+def _basins(above, real):
+    """Number the local maxima by falling brightness, and take each pixel to its own; what is padding, to any."""
     own = torch.arange(above.shape[1], device=above.device)
-    number = (above == own).cumsum(1) - 1
+    number = ((above == own) & real).cumsum(1).sub(1).clamp(min=0)
     while True:
         higher = above.gather(1, above)
         if torch.equal(higher, above):
