@@ -39,10 +39,12 @@ plot_html_show_source_link = False
 
 nitpicky = True
 nitpick_ignore_regex = [
-    (r"py:.*", r"astro_galtrans\..*\b_\w+"),  # private bases, shown in signatures only
+    (r"py:.*", r"astro_galtrans\..*\b_\w+(\.\w+)*"),  # private bases, shown in signatures only
     ("py:obj", r"\w+(\.\w+)?"),  # `name` in a docstring: something beside it, or a constant, which have no page
     ("py:obj", r"astro_galtrans\..*\.[A-Z_]+"),  # constants likewise
     ("py:class", r"astro_galtrans\.training\.recipe\.\w+"),  # sections of a recipe: shown there
+    ("py:class", r"astro_galtrans\.diagnostics\.photoz\.estimators\.NetworkEstimator"),  # what both have in common
+    ("py:class", r"tuple\[\w+"),  # cut by the reader of annotations
 ]
 
 
@@ -62,10 +64,12 @@ intersphinx_mapping = {
     "photutils": ("https://photutils.readthedocs.io/en/stable/", None),
     "reproject": ("https://reproject.readthedocs.io/en/stable/", None),
     "torch": ("https://docs.pytorch.org/docs/stable/", None),
+    "matplotlib": ("https://matplotlib.org/stable/", None),
 }
 if not all(_reachable(url.split("/")[2]) for url, _ in intersphinx_mapping.values()):
     intersphinx_mapping = {}
     others = ["numpy", "astropy", "photutils", "reproject", "torch", "gwcs", "pathlib", "typing", "collections", "abc"]
+    others += ["matplotlib", "enum"]
     builtins_ = ["Exception", "ValueError", "TypeError", "ImportError", "OSError", "bool", "bytes", "dict", "float"]
     builtins_ += ["int", "list", "object", "str", "tuple", "None", "Module", "Tensor", "ABC", "NamedTuple"]
     nitpick_ignore_regex += [(r"py:.*", rf"({'|'.join(others)})(\..*)?"), (r"py:.*", rf"({'|'.join(builtins_)})")]

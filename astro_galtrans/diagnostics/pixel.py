@@ -8,7 +8,7 @@ quantity               what it is, y being real and y' translated pixels
 ``mae``, ``rmse``      mean of :math:`|y' - y|`, root of the mean of its square
 ``..._sigma``          the three in units of the noise of the real pixel
 ``chi2``               mean of :math:`(y' - y)^2 / \sigma^2`, :math:`\sigma` being the stated uncertainty
-``coverage_1``, ``_2`` share of pixels within 1 and 2 :math:`\sigma`: 68.3 % and 95.4 % where it holds
+``coverage_1``, 2      share of pixels within 1 and 2 :math:`\sigma`: 68.3 % and 95.4 % where it holds
 ``psnr``               :math:`10 \log_{10} (L^2 / \mathrm{rmse}^2)` (dB), L the data range; infinite for the same image
 ``ssim``               structural similarity of asinh-scaled flux (Wang et al. 2004), mean over pixels and galaxies
 ``crps``               continuous ranked probability score: of samples where there are several, of the Gaussian that is
