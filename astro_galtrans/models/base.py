@@ -86,6 +86,7 @@ class TranslationModel(nn.Module, ABC):
             msg = f"scale must be one of {SCALES}, got {scale!r}"
             raise ValueError(msg)
         self.scale = int(scale)
+        self.extra_terms = {}  # functions of mean, target and weight that training adds to the loss, by name
         self.skip = SkipConnection(self.in_bands, self.out_bands, self.scale)
 
     @classmethod
@@ -168,7 +169,8 @@ class TranslationModel(nn.Module, ABC):
 
     def content_losses(self, estimate, source, target, weight=None):
         """Return the terms every network has: squared flux error, and the likelihood of its standard deviation."""
-        return {
+        added = {name: term(estimate.mean, target, weight) for name, term in self.extra_terms.items()}
+        return added | {
             "flux": weighted_flux_mse(estimate.mean, target, self.skip(source), weight),
             # the mean is detached: how sure the network is must not bend what it says
             "nll": 0.1 * gaussian_nll(estimate.mean.detach(), estimate.log_std, target, weight),

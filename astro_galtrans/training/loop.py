@@ -19,6 +19,7 @@ from astro_galtrans.models.registry import get_model_class
 from astro_galtrans.scaling import AsinhScaling
 
 from .data import CropSampler, matched_scalings
+from .losses import extra_terms
 from .state import CURRENT, read_state, write_state
 from .validate import Validation
 from .warmstart import warm_start
@@ -57,11 +58,10 @@ class TrainingRun:
         state = read_state(directory, fabric.device)
         torch.manual_seed(recipe.run.seed)
         self.model = build_network(recipe, pairs.header)
+        self.model.extra_terms = extra_terms(recipe.loss)
         self.scalings = self._scalings(pairs.header, state)
         data, run = recipe.data, recipe.run
-        self.sampler = CropSampler(
-            pairs, self.scalings, data, recipe.augment, seed=run.seed, rank=fabric.global_rank
-        )
+        self.sampler = CropSampler(pairs, self.scalings, data, recipe.augment, seed=run.seed, rank=fabric.global_rank)
         self.validation = validation and Validation(
             validation, self.scalings, run.validation_pairs, data.batch_size, run.seed
         )
@@ -260,8 +260,9 @@ class TrainingRun:
     def _check(self, state):
         """Refuse to go on with what another training left."""
         path = self.directory / CURRENT
-        if _identity(state["recipe"]) != _identity(self.recipe.to_dict()):
-            differ = sorted(_differences(_identity(state["recipe"]), _identity(self.recipe.to_dict())))
+        began = _identity({"loss": {"structure": 0.0}} | state["recipe"])  # trainings from before there was [loss]
+        if began != _identity(self.recipe.to_dict()):
+            differ = sorted(_differences(began, _identity(self.recipe.to_dict())))
             msg = (
                 f"{path} belongs to a training with another recipe (differs in {', '.join(differ)});"
                 " choose another folder or delete it"

@@ -70,6 +70,16 @@ class Optimizer:
 
 
 @dataclass(frozen=True)
+class Loss:
+    """What is added to the network's own loss."""
+
+    structure: float = field(
+        default=0.0,
+        **_doc("weight of differences in Gini, M20, concentration and asymmetry; 0: none, and nothing is computed"),
+    )
+
+
+@dataclass(frozen=True)
 class Run:
     """How long, from which seed, and what is written down on the way."""
 
@@ -112,6 +122,7 @@ class Recipe:
     data: Data
     augment: Augment
     optimizer: Optimizer
+    loss: Loss
     run: Run
     pairs: Pairs
     name: str = field(default="", **_doc("name of the translator; by default ``<network>-<source>-<target>``"))
@@ -130,7 +141,15 @@ class Recipe:
         return replace(self, name=name, description=told)
 
 
-SECTIONS = {"network": Network, "data": Data, "augment": Augment, "optimizer": Optimizer, "run": Run, "pairs": Pairs}
+SECTIONS = {
+    "network": Network,
+    "data": Data,
+    "augment": Augment,
+    "optimizer": Optimizer,
+    "loss": Loss,
+    "run": Run,
+    "pairs": Pairs,
+}
 
 
 def _short(survey):

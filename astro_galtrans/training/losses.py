@@ -1,0 +1,70 @@
+"""Terms that a recipe may add to the loss of any network: the structure of galaxies, in the measures of morphology."""
+
+import torch
+import torch.nn.functional as F
+
+from astro_galtrans import structure
+
+__all__ = ["extra_terms", "structure_loss"]
+
+THRESHOLD, WIDTH = 1.0, 0.2  # of what belongs to a galaxy, in softening fluxes of the smoothed target
+SMALLEST = 20.0  # pixels of a galaxy of which structure can be spoken
+#: Typical scatter of each measure between galaxies: a difference by so much weighs 1.
+SCATTER = {"gini": 0.05, "m20": 0.25, "concentration": 0.4, "asymmetry": 0.1}
+
+
+def extra_terms(settings):
+    """
+    Return the terms that a recipe's section ``loss`` asks for, as functions of mean, target and weight.
+
+    Parameters
+    ----------
+    settings : `~astro_galtrans.training.recipe.Loss`
+        Weights of the terms; one of 0 is left out.
+    """
+
+    def weighted(mean, target, weight=None):
+        return settings.structure * structure_loss(mean, target, weight)
+
+    return {"structure": weighted} if settings.structure > 0 else {}
+
+
+def structure_loss(mean, target, weight=None):
+    """
+    Return how far Gini, M20, concentration and asymmetry of the prediction are from the target's.
+
+    All are measured in the target's own soft segment and around its centroid, band by band; the differences, in units
+    of the measures' scatter between galaxies, enter by Huber's loss. Crops without a source in a band do not count.
+
+    Parameters
+    ----------
+    mean, target : `torch.Tensor`
+        ``[B, C, H, W]``: prediction and truth in network units.
+    weight : `torch.Tensor`, optional
+        ``[B, C, H, W]``: how much each pixel of the target counts; 0 for a bad one.
+    """
+    flux, truth = torch.sinh(mean.float()), torch.sinh(target.float())
+    if weight is not None:
+        truth = torch.where(weight > 0, truth, 0.0)
+    smooth = F.avg_pool2d(truth, 3, stride=1, padding=1, count_include_pad=False)
+    segment = torch.sigmoid((smooth - THRESHOLD) / WIDTH) * (smooth > 0)
+    segment = segment if weight is None else segment * weight
+    flux, truth = torch.where(segment > 0, flux, 0.0), torch.where(segment > 0, truth, 0.0)
+    counted = (segment.sum((2, 3)) > SMALLEST).to(flux.dtype)
+    centre = structure.centroid(truth, segment)
+    ours, theirs = (_measures(image, segment, centre) for image in (flux, truth))
+    difference = sum(
+        F.smooth_l1_loss((ours[name] - theirs[name]) / scatter, torch.zeros_like(counted), reduction="none")
+        for name, scatter in SCATTER.items()
+    )
+    return (difference * counted).sum() / counted.sum().clamp(min=1)
+
+
+def _measures(flux, segment, centre):
+    radius = min(flux.shape[-2:]) / 2
+    return {
+        "gini": structure.gini(flux, segment),
+        "m20": structure.m20(flux, segment),
+        "concentration": structure.concentration(flux * segment, radius, centre),
+        "asymmetry": structure.asymmetry(flux, segment, centre),
+    }

@@ -1,0 +1,60 @@
+"""What a recipe may add to the loss."""
+
+import numpy as np
+import pytest
+import torch
+
+from astro_galtrans.scaling import AsinhScaling
+from astro_galtrans.training.losses import extra_terms, structure_loss
+from astro_galtrans.training.recipe import Loss, load_recipe
+
+
+def crop(rng, radius=4.0, knot=0.0, noise=0.5):
+    """Two bands of an inclined disc in softening fluxes, in network units."""
+    y, x = np.mgrid[:48, :48].astype(float)
+    disc = 60 * np.exp(-np.hypot(x - 24, (y - 23) / 0.6) / radius) * (4 / radius) ** 2
+    disc += knot * np.exp(-((x - 31) ** 2 + (y - 25) ** 2) / 4)
+    flux = np.stack([disc, 0.6 * disc]) + rng.normal(0, noise, (2, *disc.shape))
+    return torch.from_numpy(AsinhScaling([1.0, 1.0]).forward(flux.astype("float32")))[None]
+
+
+def test_the_same_structure_costs_nothing_and_the_more_it_differs_the_more(rng):
+    truth = crop(rng, noise=0)
+    losses = [structure_loss(crop(rng, knot=knot, noise=0), truth).item() for knot in (0.0, 5.0, 20.0)]
+    assert losses[0] == pytest.approx(0, abs=1e-6)
+    assert losses[0] < losses[1] < losses[2]
+
+
+def test_brightness_alone_is_not_structure(rng):
+    truth = crop(rng, noise=0)
+    brighter, smaller = torch.asinh(1.5 * torch.sinh(truth)), crop(rng, radius=3.0, noise=0)
+    assert structure_loss(brighter, truth).item() < 0.02 * structure_loss(smaller, truth).item()
+
+
+def test_descending_its_gradient_brings_structure_closer(rng):
+    truth, image = crop(rng), crop(rng, radius=6.0, knot=10.0)
+    losses = []
+    for _ in range(30):
+        image.requires_grad_()
+        losses.append(structure_loss(image, truth))
+        (gradient,) = torch.autograd.grad(losses[-1], image)
+        assert torch.isfinite(gradient).all()
+        image = (image - 0.02 * gradient.sign()).detach()
+    assert losses[-1] < 0.3 * losses[0]
+
+
+def test_bad_pixels_and_empty_crops_do_not_count(rng):
+    truth, image = crop(rng), crop(rng)
+    weight = torch.ones_like(truth)
+    weight[..., 20:24, 30:34] = 0
+    losses = [structure_loss(image, torch.where(weight > 0, truth, bad), weight) for bad in (0.0, 9.0)]
+    assert torch.equal(*losses)
+    assert structure_loss(image, torch.zeros_like(truth)).item() == 0
+
+
+def test_a_recipe_asks_for_it():
+    assert extra_terms(Loss()) == {}
+    recipe = load_recipe("capsule", loss={"structure": 0.1})
+    truth = crop(np.random.default_rng(1))
+    term = extra_terms(recipe.loss)["structure"](truth + 0.1, truth)
+    assert term.item() == pytest.approx(0.1 * structure_loss(truth + 0.1, truth).item())
