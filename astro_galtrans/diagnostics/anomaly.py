@@ -36,12 +36,13 @@ from .blanksky import blank_sky, log_peak_probability
 from .colour_terms import ColourTerms, fit_colour_terms, measure_fluxes
 from .degrade import Degrader
 from .logprob import log_any, log_chi2_sf, score
-from .residuals import Noise, Tolerance, compare
+from .residuals import Noise, Tolerance, compare, measure_correlation, measure_own_factor
 
 __all__ = ["anomalies", "measure_own_noise"]
 
 BATCH = 32
 FITTED = 2000  # galaxies that colour terms are fitted to
+CORRELATED = 256  # galaxies whose residuals tell how noise is correlated
 NOISE_FROM = 48  # stamps in which a translation's own noise is measured
 WINGS_UNKNOWN = 0.5  # Moffat exponents scatter about 3.5 by so much of the range from 2.8 to 4.765
 SHARE = 0.05  # of galaxies called anomalous, so many may be called so by chance
@@ -50,7 +51,7 @@ SHARE = 0.05  # of galaxies called anomalous, so many may be called so by chance
 def anomalies(
     source, translated, *, bands, pixel_scale, sky_rms, psf, target_psf, target_bands=None, target=None,
     zeropoint=None, target_zeropoint=None, electrons=None, beta=MOFFAT_BETA, own_noise=None, variance=None, mask=None,
-    colour_terms="fit", tolerance=None, degrade_source=False, worst=12, seed=0, progress=True,
+    noise="stated", colour_terms="fit", tolerance=None, degrade_source=False, worst=12, seed=0, progress=True,
 ):  # fmt: skip
     """
     Score how implausible translations are, given the source images.
@@ -90,6 +91,9 @@ def anomalies(
         ``[N, C, H, W]``: noise variance of the source, instead of ``sky_rms`` and ``electrons``.
     mask : array-like, optional
         ``[N, C, H, W]`` or ``[N, H, W]``: True for pixels of the source to leave out.
+    noise : {"stated", "measured"}, optional
+        Take the noise for white, and as it is stated; or measure size and correlation of the residuals' noise, most
+        pixels being sky. For images that were resampled, or whose noise is not known well.
     colour_terms : "fit", None or `~astro_galtrans.diagnostics.colour_terms.ColourTerms`, optional
         Between the filters: measured on the galaxies given, none, or known.
     tolerance : `~astro_galtrans.diagnostics.residuals.Tolerance`, optional
@@ -117,6 +121,9 @@ def anomalies(
     if "target" in models:
         msg = "a translation cannot be called 'target'; choose another name"
         raise ValueError(msg)
+    if noise not in {"stated", "measured"}:
+        msg = f"noise must be 'stated' or 'measured', got {noise!r}"
+        raise ValueError(msg)
     models = ({} if target is None else {"target": target}) | models
     _check(source, models, bands, target_bands, variance, mask)
     factor = 1.0 if None in {zeropoint, target_zeropoint} else flux_factor(target_zeropoint, zeropoint)
@@ -134,6 +141,7 @@ def anomalies(
         judge.noise = judge.noise_of(images, measure_own_noise(images) if own is None else own)
         if target is None or name == "target":
             judge.terms = _terms(colour_terms, judge, images, progress)
+        judge.correlation = judge.correlation_of(images) if noise == "measured" else None
         table = judge.table(images, name, progress)
         galaxies.append(table)
         terms.append(judge.terms.table())
@@ -145,7 +153,12 @@ def anomalies(
         "galaxies": vstack(galaxies, metadata_conflicts="silent"), "terms": vstack(terms), "maps": vstack(maps),
     }  # fmt: skip
     about = {"bands": list(degrader.bands), "pixel_scale": float(pixel_scale), "galaxies": len(source)}
-    about |= {"margin": degrader.margin, "degrade_source": bool(degrade_source), "tolerance": vars(tolerance)}
+    about |= {
+        "noise": noise,
+        "margin": degrader.margin,
+        "degrade_source": bool(degrade_source),
+        "tolerance": vars(tolerance),
+    }
     about |= {"equivalent_fwhm": _rounded(degrader.fwhm), "equivalent_target_fwhm": _rounded(degrader.target_fwhm)}
     return AnomalyResult(tables, about | {"not compared": [band for band in bands if band not in degrader.bands]})
 
@@ -189,7 +202,7 @@ def _tolerance(tolerance, psf):
     """With wings of the PSF unknown where only its FWHM is given."""
     if tolerance.wings is not None:
         return tolerance
-    only_fwhm = not hasattr(psf, "transform") and np.ndim(psf if np.ndim(psf) == 0 else psf[0]) < 2
+    only_fwhm = not hasattr(psf, "transform") and np.ndim(psf) < 3
     return replace(tolerance, wings=WINGS_UNKNOWN if only_fwhm else 0.0)
 
 
@@ -237,7 +250,7 @@ class _Judge:
         self.degrader, self.source, self.tolerance = degrader, source, tolerance
         self._sky, self._electrons = sky[degrader.in_source], electrons[degrader.in_source]
         self._variance, self._mask = variance, mask
-        self.noise = self.terms = None
+        self.noise = self.terms = self.correlation = None
         self._size = tuple(n - 2 * degrader.margin for n in degrader.shape)
         middle = degrader.matched(np.array([len(source) // 2])).point()[0]
         self._blank = blank_sky(middle, degrader.frequencies.shape, self._size, seed=seed)
@@ -257,10 +270,20 @@ class _Judge:
             name: None if planes is None else np.asarray(planes[rows])
             for name, planes in (("variance", self._variance), ("mask", self._mask))
         }
-        return compare(
+        found = compare(
             self.degrader.matched(rows), np.asarray(self.source[rows], dtype=np.float32), images[rows], self.noise,
             self.tolerance, calibration, **planes,
         )  # fmt: skip
+        return found if self.correlation is None else self.correlation.corrected(found)
+
+    def correlation_of(self, images):
+        """Measure the noise on some galaxies: the translation's own, and what is not white or not as stated."""
+        self.correlation = None
+        rows = np.unique(np.linspace(0, len(images) - 1, CORRELATED).astype(int))
+        rows = np.array_split(rows, -(-len(rows) // BATCH))
+        factor = measure_own_factor([self.compare(images, part) for part in rows])
+        self.noise = replace(self.noise, own=self.noise.own * np.where(np.isfinite(factor), factor, 1))
+        return measure_correlation([self.compare(images, part) for part in rows])
 
     def table(self, images, name, progress):
         """A row per galaxy, the worst first."""

@@ -27,7 +27,6 @@ from .psf import Frequencies, as_psf, equivalent_fwhm
 
 __all__ = ["Degrader", "common_bands", "degrade"]
 
-EPSILON = 1e-3  #: regularisation: below this, a transfer function is taken to have lost what was there
 REACH = 1.3  # FWHM of the source: how far from the edge of a stamp light from beyond matters
 BROADER = 1.02  # ratio of widths from which on the target counts as broader
 PROBED = 64  # galaxies whose PSFs are compared
@@ -131,8 +130,8 @@ class Degrader:
         """
         own, target = self._transfers(rows)
         common = target if self.degrade_source else own
-        kernel = common * _inverse(own) if self.degrade_source else None
-        return Matched(self, common, _inverse(target), kernel)
+        kernel = common * _inverse(own, self._psf.floor) if self.degrade_source else None
+        return Matched(self, common, _inverse(target, self._target_psf.floor), kernel)
 
 
 class Matched:
@@ -257,9 +256,10 @@ def _summing(angle, scale):
     return total.astype(np.complex64)
 
 
-def _inverse(transfer):
+def _inverse(transfer, floor):
+    """Regularised inverse of a transfer function, which is one where that is one."""
     power = np.abs(transfer) ** 2
-    return np.conj(transfer) * ((1 + EPSILON**2) / (power + EPSILON**2))
+    return np.conj(transfer) * ((1 + floor**2) / (power + floor**2))
 
 
 def _padded(images, margin, shape):

@@ -85,6 +85,8 @@ class MoffatPSF:
         If a FWHM is not positive or an exponent not above 1.
     """
 
+    floor = 1e-3  #: transfer below which light is lost beyond recovery
+
     def __init__(self, fwhm, beta=MOFFAT_BETA):
         self.fwhm = np.atleast_2d(np.asarray(fwhm, dtype=float))
         self.beta = np.broadcast_to(np.asarray(beta, dtype=float), self.fwhm.shape)
@@ -161,6 +163,8 @@ class SampledPSF:
     ValueError
         If they have other axes, an even side, or a sum that is not positive.
     """
+
+    floor = 0.02  #: as of `MoffatPSF`; stacks of stars are noisy
 
     def __init__(self, images, pixel_scale):
         images = images if hasattr(images, "shape") else np.asarray(images)
@@ -262,7 +266,7 @@ def as_psf(psf, number, bands, pixel_scale, what, beta=MOFFAT_BETA):
         If shapes do not fit.
     """
     if not hasattr(psf, "transform"):
-        if np.ndim(psf if np.ndim(psf) == 0 else psf[0]) < 2:
+        if np.ndim(psf) < 3:
             psf = MoffatPSF(np.full(len(bands), psf) if np.ndim(psf) == 0 else psf, beta)
         else:
             psf = SampledPSF(psf, pixel_scale)

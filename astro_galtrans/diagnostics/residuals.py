@@ -15,17 +15,19 @@ vector :math:`t_k`, and the covariance is :math:`C = \mathrm{diag}(\sigma^2) + \
 formula of Woodbury. Chi-squared with that :math:`C` keeps its distribution.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import fft
-from scipy.ndimage import minimum_filter
+from scipy.ndimage import gaussian_filter, minimum_filter
 
 from .blanksky import both_halves, roughness
 from .psf import SIGMA_TO_FWHM, moffat_transform
 
-__all__ = ["Comparison", "Noise", "Tolerance", "compare"]
+__all__ = ["Comparison", "Correlation", "Noise", "Tolerance", "compare", "measure_correlation", "measure_own_factor"]
 
+SMOOTH = 1.5  # pixels
+LAG, CLIPPED = 3, 4  # pixels to which noise is correlated; sigma beyond which there is more than noise
 WINGS = 2.8, 4.765  # exponents of Moffat profiles with wide wings, and without: pure turbulence
 
 
@@ -71,10 +73,87 @@ class Comparison:
     flux_error: np.ndarray
     flux_sigma: np.ndarray
     roughness: np.ndarray
+    own: np.ndarray  #: variance of the translation's own noise in a pixel of the source
     residual: np.ndarray  #: ``[n, C, H, W]``: residual in sigma, after what is tolerated; NaN where not compared
     significance: np.ndarray  #: ``[n, C, H, W]``: the map of matched filtering; NaN where not compared
     degraded: np.ndarray  #: ``[n, C, H, W]``: the translation as the source would have seen it
     source: np.ndarray  #: ``[n, C, H, W]``
+
+
+@dataclass(frozen=True, eq=False)
+class Correlation:
+    """How the noise of residuals differs from white noise of the size that was stated, per band ``[C]``."""
+
+    residual: np.ndarray  #: rms of residuals, in units of what it should be
+    significance: np.ndarray  #: that of the map of matched filtering
+    independent: np.ndarray  #: share of independent pixels: one over the sum of squared correlations
+
+    def corrected(self, found):
+        """
+        Correct statistics for it.
+
+        Parameters
+        ----------
+        found : `Comparison`
+
+        Returns
+        -------
+        `Comparison`
+        """
+        scale, width = (each.astype(np.float32)[:, None, None] for each in (self.residual, self.significance))
+        return replace(
+            found, chi2=found.chi2 / self.residual**2, independent=found.independent * self.independent,
+            flux_sigma=found.flux_sigma * self.significance, residual=found.residual / scale,
+            significance=found.significance / width,
+        )  # fmt: skip
+
+
+def measure_own_factor(parts):
+    """
+    Measure by what factor a translation's own noise, once degraded, differs from what it should be, if it were white.
+
+    Parameters
+    ----------
+    parts : list of `Comparison`
+
+    Returns
+    -------
+    `numpy.ndarray`
+        ``[C]``: from pixels below zero, which sources are not.
+    """
+    degraded, own = (np.concatenate([getattr(part, name) for part in parts]) for name in ("degraded", "own"))
+    inside = np.isfinite(np.concatenate([part.residual for part in parts]))
+    below = np.where(inside & (degraded < 0), degraded, np.nan)
+    return 1.4826 * np.nanmedian(-below, axis=(0, 2, 3)) / np.sqrt(np.median(own, axis=0))
+
+
+def measure_correlation(parts):
+    """
+    Measure the noise of residuals: most pixels of stamps are sky, and medians pass over the others.
+
+    Parameters
+    ----------
+    parts : list of `Comparison`
+
+    Returns
+    -------
+    `Correlation`
+    """
+    residual, maps = (np.concatenate([getattr(p, name) for p in parts]) for name in ("residual", "significance"))
+    sizes = [1.4826 * np.nanmedian(np.abs(each), axis=(0, 2, 3)) for each in (residual, maps)]
+    sky = np.where(np.abs(residual) < CLIPPED * sizes[0][:, None, None], residual, np.nan)
+    squares = sum(_correlation(sky, y, x) ** 2 for y in range(-LAG, LAG + 1) for x in range(-LAG, LAG + 1))
+    return Correlation(*sizes, 1 / squares)
+
+
+def _correlation(images, y, x):
+    """Correlation of pixels that are so far apart, per band."""
+    if x < 0:
+        return _correlation(images, -y, -x)
+    height, width = images.shape[-2:]
+    first = images[..., max(0, -y) : height - max(0, y), : width - x]
+    second = images[..., max(0, y) : height + min(0, y), x:]
+    return np.nanmean(first * second, axis=(0, 2, 3), dtype=float) / np.nanmean(images**2, axis=(0, 2, 3), dtype=float)
 
 
 def compare(matched, source, translated, noise, tolerance, calibration, *, variance=None, mask=None):
@@ -113,8 +192,17 @@ def compare(matched, source, translated, noise, tolerance, calibration, *, varia
     sigma2 = _variance(matched, degraded, noise, variance) + own[:, :, None, None]
     weight = np.where(usable, 1 / sigma2, 0).astype(np.float32)
     residual = degraded - given
-    effects = _effects(matched, spectrum, degraded, sigma2, tolerance, calibration)
-    fitted = _marginalised(residual, degraded, weight, effects)
+    distortions = list(_distortions(matched, tolerance))
+    effects = _effects(matched, spectrum, degraded, sigma2, tolerance.sky, distortions)
+    calibration = np.broadcast_to(np.asarray(calibration, dtype=float), degraded.shape[1:2])
+    light = _light(degraded, own)
+    effects.insert(0, degraded * calibration.astype(np.float32)[:, None, None])
+    shared = _own_products(
+        matched, noise.own[:, None, None] ** 2, weight, light, [None] * bool(tolerance.sky) + distortions
+    )
+    fitted = _marginalised(
+        [residual, light, *effects], weight, calibration, (shared, _own_spread(matched, own, weight, light))
+    )
     cleaned = np.where(usable, residual - fitted.pop("explained"), 0)
     point = matched.point()
     maps = _matched_filter(matched, cleaned, weight, point, own)
@@ -123,6 +211,7 @@ def compare(matched, source, translated, noise, tolerance, calibration, *, varia
     return Comparison(
         **fitted, dof=dof, independent=dof * _independent(matched), residual=cleaned * np.sqrt(weight) * nowhere,
         roughness=np.broadcast_to(roughness(point, matched.frequencies.shape), dof.shape),
+        own=np.broadcast_to(own, dof.shape),
         significance=maps * nowhere, degraded=degraded, source=given,
     )  # fmt: skip
 
@@ -169,15 +258,13 @@ def _independent(matched):
     return mean**2 / _mean_power(power, matched)
 
 
-def _effects(matched, spectrum, degraded, sigma2, tolerance, calibration):
-    """What is tolerated, one sigma of each: list of images ``[n, C, H, W]``."""
+def _effects(matched, spectrum, degraded, sigma2, sky, distortions):
+    """What is tolerated beside calibration, one sigma of each: list of images ``[n, C, H, W]``."""
     found = []
-    if np.any(calibration):
-        found.append(degraded * np.asarray(calibration, np.float32)[:, None, None])
-    if tolerance.sky:
-        found.append(np.broadcast_to(np.sqrt(sigma2.min(axis=(2, 3), keepdims=True)) * tolerance.sky, degraded.shape))
+    if sky:
+        found.append(np.broadcast_to(np.sqrt(sigma2.min(axis=(2, 3), keepdims=True)) * sky, degraded.shape))
     seen = matched.coarse(spectrum)
-    return found + [matched.quick_image(seen * transfer) for transfer in _distortions(matched, tolerance)]
+    return found + [matched.quick_image(seen * transfer) for transfer in distortions]
 
 
 def _distortions(matched, tolerance):
@@ -202,21 +289,65 @@ def _distortions(matched, tolerance):
         yield (tolerance.wings * (wide - narrow) / np.maximum((wide + narrow) / 2, 1e-2)).astype(np.float32)
 
 
-def _marginalised(residual, model, weight, effects):
-    """Chi-squared and flux error with effects marginalised, and the image that they explain."""
-    vectors = np.stack([residual, model, *effects], axis=2).astype(np.float32)
+def _light(degraded, own):
+    """Degraded translation where it is above its own noise, which else would be taken for flux; all of it has none."""
+    smooth = gaussian_filter(degraded, (0, 0, SMOOTH, SMOOTH))
+    return np.where(smooth > np.sqrt(own)[:, :, None, None].astype(np.float32), degraded, 0)
+
+
+def _own_products(matched, own, weight, light, transfers):
+    """
+    What the noise of a translation, which is in the residual, in light and in effects alike, adds to their products:
+    ``[n, C, K, K]`` of residual, light and effects but calibration.
+    """
+    noise, pixels = own * matched.target_noise() ** 2, matched.frequencies.shape
+    halves = both_halves(pixels[1]) / np.prod(pixels)
+    zero = np.zeros(noise.shape[1:], np.float32)
+    filters = np.stack([zero + 1, zero + 1, *(zero if t is None else t for t in transfers)], axis=1)
+    mean = np.einsum("ncyx,cayx,cbyx,x->ncab", noise, filters, np.conj(filters), halves, optimize=True).real
+    inside = np.repeat(
+        (weight * (light != 0)).sum(axis=(2, 3), dtype=float)[..., None, None], filters.shape[1], axis=-1
+    )
+    whole = weight.sum(axis=(2, 3), dtype=float)[..., None, None]
+    of_light = np.arange(filters.shape[1]) == 1
+    return mean * np.where(of_light[:, None] | of_light, inside, whole)
+
+
+def _own_spread(matched, own, weight, light):
+    """What the noise of a translation adds to the variance of the product of light and residual."""
+    transfer, point = matched.target_noise(), matched.point()
+    mean, where = _mean_power(transfer, matched), weight * (light != 0)
+    safe = np.where(mean > 0, mean, 1)
+    squares = _mean_power(transfer**2, matched) / safe**2  # of correlations, summed
+    # correlated noise does not average out over light, as white noise of that size would: as over a point source
+    excess = _mean_power(transfer * point, matched) / (safe * _mean_power(point, matched)) - 1
+    correlated = 2 * squares * own**2 * (where**2).sum(axis=(2, 3))
+    return correlated + excess * own * ((weight * light) ** 2).sum(axis=(2, 3))
+
+
+def _marginalised(images, weight, calibration, own):
+    """Chi-squared and flux error with effects marginalised, and what they explain; of residual, light and effects."""
+    vectors = np.stack(images, axis=2).astype(np.float32)
     n, bands, number = vectors.shape[:3]
     flat = vectors.reshape(n, bands, number, -1)
     products = np.matmul(flat * weight.reshape(n, bands, 1, -1), flat.swapaxes(-1, -2)).astype(float)
-    inner, outer = products[..., :2, :2], products[..., 2:, :2]
-    matrix = products[..., 2:, 2:] + np.eye(number - 2)
-    size = np.linalg.solve(matrix, outer)
-    left = inner - np.einsum("...ka,...kb->...ab", outer, size)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        error, sigma = left[..., 0, 1] / left[..., 1, 1], 1 / np.sqrt(left[..., 1, 1])
+    left, size = _projected(products, 2)
     explained = np.einsum("nbk,nbkyx->nbyx", size[..., 0].astype(np.float32), vectors[:, :, 2:])
+    # calibration (the third) is an error of the flux: it comes last
+    others = np.delete(np.arange(number), 2)
+    rest, _ = _projected(products[..., others[:, None], others] - own[0], 2)
+    light = np.where(rest[..., 1, 1] > 0, rest[..., 1, 1], np.nan)
+    noise = light + own[0][..., 1, 1] + own[1]
+    sigma = np.hypot(np.sqrt(noise) / light, calibration)
     chi2 = np.maximum(left[..., 0, 0], 0)
-    return {"chi2": chi2, "flux_error": error, "flux_sigma": sigma, "explained": explained}
+    return {"chi2": chi2, "flux_error": rest[..., 0, 1] / light, "flux_sigma": sigma, "explained": explained}
+
+
+def _projected(products, first):
+    """Products of the first two vectors with those from ``first`` on marginalised, and how much of these they hold."""
+    outer, n = products[..., first:, :2], products.shape[-1] - first
+    size = np.linalg.solve(products[..., first:, first:] + np.eye(n), outer)
+    return products[..., :2, :2] - np.einsum("...ka,...kb->...ab", outer, size), size
 
 
 def _matched_filter(matched, residual, weight, point, own):

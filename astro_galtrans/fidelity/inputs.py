@@ -16,6 +16,8 @@ from .translating import translate_pairs
 
 __all__ = ["Images", "from_stamps", "from_store", "named_paths", "opened"]
 
+# what is not known exactly of pairs cut from frames: PSFs of few stars, registration, sky
+OBSERVED = Tolerance(width=0.05, ellipticity=0.03, wings=0.2, shift=0.05, sky=0.2)
 SEEING_SPREAD = 0.13  # of the FWHM of exposures about a survey's typical one, as the simulation has it
 KINDS_LEFT_OUT = "star", "blank"
 
@@ -34,6 +36,7 @@ class Images:
     masks: tuple = (None, None)  #: bad pixels of source and target
     variances: tuple = (None, None)
     tolerance: Tolerance = field(default_factory=Tolerance)
+    noise: str = "stated"  #: or "measured", as `~astro_galtrans.diagnostics.anomaly.anomalies` takes it
     by: dict = field(default_factory=dict)  #: what to bin by: name to ``[N]``
     about: dict = field(default_factory=dict)  #: where it came from
 
@@ -96,7 +99,8 @@ def from_store(pairs, translated=None, models=(), *, number=None, n_samples=None
         PairImages(store, "source", crop), PairImages(store, "target", crop),
         {name: Middle(images, side * header.scale) for name, images in given.items()},
         (header.source, header.target), header.target_pixel_scale, psf, target_psf, tuple(planes[0]), tuple(planes[1]),
-        tolerance, _known(store), {"pairs": str(store.directory), "crop": crop},
+        *((tolerance, "stated") if header.observation is None else (OBSERVED, "measured")), _known(store),
+        {"pairs": str(store.directory), "crop": crop},
     )  # fmt: skip
 
 
@@ -171,6 +175,8 @@ class _StoredPSFs:
         return self.shape[0]
 
     def __getitem__(self, rows):
+        if isinstance(rows, int | np.integer):
+            return self._store.psf(rows)[self._side]
         return np.array([self._store.psf(row)[self._side] for row in np.arange(len(self))[rows]])
 
 

@@ -117,7 +117,8 @@ def _anomaly(images, **options):
         pixel_scale=images.target_pixel_scale * np.shape(images.target[:1])[-1] / shape[-1],
         sky_rms=source.sky_rms(), electrons=[band.electrons for band in source.bands], psf=images.psf,
         target_psf=images.target_psf, zeropoint=source.zeropoint, target_zeropoint=target.zeropoint,
-        mask=images.masks[0], variance=images.variances[0], tolerance=images.tolerance, **options,
+        mask=images.masks[0], variance=images.variances[0], tolerance=images.tolerance,
+        **{"noise": images.noise} | options,
     )  # fmt: skip
 
 

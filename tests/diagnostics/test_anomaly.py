@@ -131,6 +131,37 @@ def test_what_is_tolerated_is_no_anomaly():
     assert ordered(result, "anomalous").mean() < 0.05
 
 
+def test_a_translation_with_noise_of_its_own_is_judged_without_bias():
+    source, target, _ = scenes.pairs(150, seed=15, faint=5, bright=30)
+    own = 20.0  # in a source pixel more than the noise of the source
+    noisy = (target + np.random.default_rng(2).normal(0, own, target.shape)).astype(np.float32)
+    settings = KNOWN | {"own_noise": [own] * 3, "tolerance": Tolerance(0, 0.05, 0.02, 0, shift=0.05, sky=0.1)}
+    result = anomalies(source, noisy, **settings)
+    for band in scenes.BANDS:
+        pull = ordered(result, f"flux_error_{band}") / ordered(result, f"flux_sigma_{band}")
+        assert_allclose([np.mean(pull), np.std(pull)], [0, 1], atol=0.3)
+    assert (result.scores("translated") > 2).mean() < 0.04
+
+
+def test_noise_that_is_correlated_or_not_as_stated_is_measured():
+    source, target, _ = scenes.pairs(150, seed=16, faint=5, bright=30, noise=False)
+    rng = np.random.default_rng(3)
+    # the mean of two neighbours, as of an image that was resampled between its pixels
+    noise = 1.3 * scenes.SKY[:, None, None] * rng.standard_normal((150, 3, scenes.SIDE, scenes.SIDE + 1))
+    source = (source + (noise[..., 1:] + noise[..., :-1]) / 2).astype(np.float32)
+    kept = KNOWN | {"electrons": None}
+    assert abs(ordered(anomalies(source, target, **kept), "chi2_dof").mean() - 1) > 0.1
+    result = anomalies(source, target, noise="measured", **kept)
+    assert_allclose(ordered(result, "chi2_dof").mean(), 1, atol=0.02)
+    for statistic in ("chi2", "peak", "flux"):
+        assert (result.scores("translated", statistic) > 2).mean() < 0.05
+    # white noise of variance 1 / 2 with a correlation of 1 / 2 to either side
+    dof, spread = ordered(result, "dof_r"), ordered(result, "chi2_r").std()
+    assert_allclose(spread, np.sqrt(2 * dof[0] * (1 + 2 * 0.5**2)), rtol=0.2)
+    with pytest.raises(ValueError, match="'stated' or 'measured', got 'white'"):
+        anomalies(source, target, noise="white", **kept)
+
+
 def test_colour_terms_of_filters_are_found_and_taken_out():
     rng = np.random.default_rng(9)
     number = 120

@@ -43,7 +43,7 @@ def test_psfs_as_images_are_the_same():
     found = degrade(
         target[None, None], (N, N), bands="r", pixel_scale=PIXEL, psf=psfs[0][None], target_psf=5 * psfs[1][None]
     )
-    assert_allclose(found[0, 0], source, atol=1e-4 * source.max())
+    assert_allclose(found[0, 0], source, atol=2e-3 * source.max())
 
 
 def test_bands_are_matched_by_name_and_galaxies_by_their_own_seeing():
