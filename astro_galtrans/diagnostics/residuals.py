@@ -86,6 +86,7 @@ class Correlation:
 
     residual: np.ndarray  #: rms of residuals, in units of what it should be
     significance: np.ndarray  #: that of the map of matched filtering
+    flux: np.ndarray  #: that of sums over extended light
     independent: np.ndarray  #: share of independent pixels: one over the sum of squared correlations
 
     def corrected(self, found):
@@ -103,7 +104,7 @@ class Correlation:
         scale, width = (each.astype(np.float32)[:, None, None] for each in (self.residual, self.significance))
         return replace(
             found, chi2=found.chi2 / self.residual**2, independent=found.independent * self.independent,
-            flux_sigma=found.flux_sigma * self.significance, residual=found.residual / scale,
+            flux_sigma=found.flux_sigma * self.flux, residual=found.residual / scale,
             significance=found.significance / width,
         )  # fmt: skip
 
@@ -142,8 +143,11 @@ def measure_correlation(parts):
     residual, maps = (np.concatenate([getattr(p, name) for p in parts]) for name in ("residual", "significance"))
     sizes = [1.4826 * np.nanmedian(np.abs(each), axis=(0, 2, 3)) for each in (residual, maps)]
     sky = np.where(np.abs(residual) < CLIPPED * sizes[0][:, None, None], residual, np.nan)
-    squares = sum(_correlation(sky, y, x) ** 2 for y in range(-LAG, LAG + 1) for x in range(-LAG, LAG + 1))
-    return Correlation(*sizes, 1 / squares)
+    lags = range(-LAG, LAG + 1)
+    correlations = np.array([_correlation(sky, y, x) for y in lags for x in lags])
+    # white noise averages out over light; what is correlated does so less, the less the larger the light
+    flux = np.maximum(sizes[1], sizes[0] * np.sqrt(np.maximum(correlations.sum(axis=0), 0)))
+    return Correlation(*sizes, flux, 1 / (correlations**2).sum(axis=0))
 
 
 def _correlation(images, y, x):
