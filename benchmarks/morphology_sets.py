@@ -80,7 +80,7 @@ def cut(image, size, bright):
     image = image - np.median(image)
     labels = SourceFinder(n_pixels=PIXELS, progress_bar=False)(image, THRESHOLD * mad_std(image))
     catalogue = SourceCatalog(image, labels)
-    radius = catalogue.fluxfrac_radius(0.5).value
+    radius = catalogue.flux_radius(0.5).value
     stars = np.nanpercentile(radius[bright(catalogue)], 10)
     x, y = (np.round(v).astype(int) for v in (catalogue.x_centroid, catalogue.y_centroid))
     half = size // 2
