@@ -11,16 +11,10 @@ import math
 import torch
 
 from .apertures import circle_weights
-from .petrosian import like_sized
-from .simplex import minimise
-from .stamps import BAD, SUSPECT
+from .centre import EXTENT_CAS, OUT_OF_RANGE, groups
+from .stamps import SUSPECT
 
-__all__ = ["EXTENT_CAS", "FRACTION_CAS", "asymmetry_centre", "cas_asymmetry", "turned"]
-
-EXTENT_CAS, FRACTION_CAS = 1.5, 0.25  # statmorph's petro_extent_cas and petro_fraction_cas
-OUT_OF_RANGE = 100.0  # what statmorph's function returns to keep the minimiser where it belongs
-X_TOLERANCE = 2e-3  # pixels; statmorph's 1e-6 takes twice the steps and changes nothing that matters
-MARGIN = 2.5  # pixels around a circle for its centre to move in
+__all__ = ["cas_asymmetry", "turned"]
 
 
 def turned(values, x, y, half):
@@ -144,84 +138,6 @@ def _dot(weights, values, power):
     return (weights * (values if power == 1 else values**power)).sum((1, 2))
 
 
-def asymmetry_centre(stamps, x, y, petrosian, sky_asymmetry):
-    """
-    Find the centres that minimise asymmetry, and raise flags as statmorph does.
-
-    Parameters
-    ----------
-    stamps : Stamps
-        The cutouts.
-    x, y : `torch.Tensor`
-        ``[N]``: the centroids, where the search begins.
-    petrosian : `torch.Tensor`
-        ``[N]``: circular Petrosian radii about the centroids.
-    sky_asymmetry : `torch.Tensor`
-        ``[N]``: the sky's mean asymmetry per pixel, 0 where there is no sky box.
-
-    Returns
-    -------
-    x, y : `torch.Tensor`
-        ``[N]``.
-    """
-    centroid, drift = torch.stack([x, y], 1), FRACTION_CAS * petrosian
-    centre = _search(stamps, centroid, petrosian, sky_asymmetry)
-    far = torch.nonzero((centre - centroid).norm(dim=1) > drift).ravel()
-    if len(far):  # try again from the brightest pixel, and if that drifts too keep the centroid
-        stamps.raise_flag(_marks(far, stamps), SUSPECT)
-        part = stamps.select(far, shrink=False)
-        index = part.source_image.flatten(1).argmax(1)
-        width = part.image.shape[2]
-        brightest = torch.stack([index % width, index // width], 1).to(centroid)
-        again = _search(part, brightest, petrosian[far], sky_asymmetry[far])
-        stamps.flag[far] = torch.maximum(stamps.flag[far], part.flag)
-        lost = (again - brightest).norm(dim=1) > drift[far]
-        centre[far] = torch.where(lost[:, None], centroid[far], again)
-        stamps.raise_flag(_marks(far[lost], stamps), BAD)
-    return centre.unbind(1)
-
-
-def _marks(rows, stamps):
-    return torch.zeros_like(stamps.flag, dtype=torch.bool).index_fill_(0, rows, True)
-
-
-def _search(stamps, start, petrosian, sky_asymmetry):
-    """The minima of the asymmetry about a moving point."""
-    radius, centre = EXTENT_CAS * petrosian, start.clone()
-    for group in _groups(stamps, start, radius):
-        part = stamps.select(group)
-        function = _Function(part, radius[group], sky_asymmetry[group])
-        centre[group] = minimise(function, start[group], X_TOLERANCE)
-        stamps.flag[group] = part.flag
-    return centre
-
-
-def _groups(stamps, centre, radius):
-    """Rows in groups of like circles, so that windows are small; those with a mask or at an edge cost more."""
-    edge = (torch.stack([stamps.nx, stamps.ny], 1) - centre).minimum(centre).amin(1)
-    hard = stamps.mask.flatten(1).any(1) | (edge < radius + MARGIN)
-    for some in (hard, ~hard):
-        yield from like_sized(radius[some], torch.nonzero(some).ravel())
-
-
-class _Function:
-    """The asymmetry about points: what is minimised (statmorph's ``_asymmetry_function``)."""
-
-    def __init__(self, stamps, radius, sky_asymmetry):
-        self.stamps, self.sky, self.sums = stamps, sky_asymmetry, _Sums(stamps, radius, torch.float32)
-
-    def __call__(self, points, rows):
-        x, y = points.unbind(1)
-        nx, ny = self.stamps.nx[rows], self.stamps.ny[rows]
-        out = (x < 0) | (x >= nx) | (y < 0) | (y >= ny)
-        x, y = torch.minimum(x.clamp(min=0), nx - 1.0), torch.minimum(y.clamp(min=0), ny - 1.0)
-        ((difference, total),), area = self.sums(x, y, rows)
-        out |= total == 0
-        if bool(out.any()):
-            self.stamps.flag[rows[out]] = self.stamps.flag[rows[out]].clamp(min=SUSPECT)
-        return torch.where(out, OUT_OF_RANGE, (difference - area * self.sky[rows]) / total)
-
-
 def cas_asymmetry(stamps, x, y, petrosian, sky_asymmetry, sky_sigma):
     """
     Measure the asymmetry, and the squared root-mean-square asymmetry.
@@ -243,7 +159,7 @@ def cas_asymmetry(stamps, x, y, petrosian, sky_asymmetry, sky_sigma):
         ``[N]``.
     """
     values, radius = [torch.zeros_like(x), torch.zeros_like(x)], EXTENT_CAS * petrosian
-    for rows in _groups(stamps, torch.stack([x, y], 1), radius):
+    for rows in groups(stamps, torch.stack([x, y], 1), radius):
         sums = _Sums(stamps.select(rows), radius[rows], torch.float64)
         terms, area = sums(x[rows], y[rows], torch.arange(len(rows), device=x.device), powers=(1, 2))
         backgrounds = (area * sky_asymmetry[rows], 0), (2 * area * sky_sigma[rows] ** 2, area * sky_sigma[rows] ** 2)

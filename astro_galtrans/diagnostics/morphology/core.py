@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import torch
 
 from .apertures import Ellipses
-from .asymmetry import EXTENT_CAS, asymmetry_centre, cas_asymmetry
+from .asymmetry import cas_asymmetry
+from .centre import EXTENT_CAS, asymmetry_centre
 from .gini_m20 import gini_and_m20, gini_segment, signal_to_noise
 from .moments import at_zero, centroid, shape
 from .petrosian import Light, fraction_radii, petrosian_radius

@@ -104,7 +104,18 @@ def like_sized(radius, rows=None):
     """
     order = torch.argsort(radius)
     order = order if rows is None else rows[order]
-    yield from order.split(max(math.ceil(len(order) / GROUPS), SMALLEST_GROUP)) if len(order) else ()
+    yield from order.split(_part(len(order))) if len(order) else ()
+
+
+def _part(number):
+    """How many galaxies of like size to measure in one go."""
+    return max(math.ceil(number / GROUPS), SMALLEST_GROUP)
+
+
+def _in_parts(function, rows, a):
+    """A function of galaxies, which are in order of size, and semimajor axes, a part after the other."""
+    number = _part(len(rows))
+    return torch.cat([function(*part) for part in zip(rows.split(number), a.split(number), strict=True)])
 
 
 def by_reach(reach, stamps):
@@ -154,15 +165,15 @@ def petrosian_radius(light, ellipses, outer, guess=None):
     start = torch.zeros_like(radius) if guess is None else ((guess - ANNULUS) / step - BEFORE).floor().clamp(min=0)
     ends, values, bad = _first_roots(light, ellipses, step, start)
     radius[ends[:, 1] == ANNULUS] = ANNULUS
-    between = torch.isfinite(values).all(1)
-    for rows in like_sized(ends[between, 1], torch.nonzero(between).ravel()):
+    between = torch.nonzero(torch.isfinite(values).all(1)).ravel()
+    between = between[torch.argsort(ends[between, 1])]
 
-        def ratio(r, which, rows=rows):
-            which = rows[which]
-            return light.petrosian(ellipses[which], r[:, None], which)[0][:, 0]
+    def ratio(r, which):
+        return _in_parts(lambda rows, a: light.petrosian(ellipses[rows], a[:, None], rows)[0][:, 0], between[which], r)
 
-        radius[rows] = find_root(ratio, *ends[rows].T, *values[rows].T, TOLERANCE)
-    return radius, bad | ~between
+    radius[between] = find_root(ratio, *ends[between].T, *values[between].T, TOLERANCE)
+    bad |= ~torch.isfinite(values).all(1)
+    return radius, bad
 
 
 def _first_roots(light, ellipses, step, start):
@@ -218,18 +229,21 @@ def fraction_radii(light, ellipses, total, fractions):
     radius, bad = total[:, None].repeat(1, len(fractions)), torch.zeros_like(total, dtype=torch.bool)
     wanted = torch.as_tensor(fractions, device=total.device, dtype=total.dtype)
     share = torch.linspace(0, 1, NODES + 1, device=total.device, dtype=total.dtype)[1:]
-    for rows in like_sized(total[total > 0], torch.nonzero(total > 0).ravel()):
-        nodes = total[rows, None] * share
-        flux = light.flux(ellipses[rows], nodes, rows)
-        whole = flux[:, -1:]
-        ends, values = _brackets(nodes, (flux / whole).abs(), wanted)
+    rows = torch.argsort(total)
+    rows = rows[total[rows] > 0]
+    if not len(rows):
+        return radius, bad
 
-        def excess(r, which, rows=rows, whole=whole):
-            return (light.flux(ellipses[rows[which]], r, rows[which]) / whole[which]).abs() - wanted
+    def flux(a, rows):
+        return _in_parts(lambda rows, a: light.flux(ellipses[rows], a, rows), rows, a)
 
-        found = find_root(excess, *ends, *values, TOLERANCE)
-        radius[rows] = torch.where(whole == 0, radius[rows], found)
-        bad[rows] = whole[:, 0] <= 0
+    nodes = total[rows, None] * share
+    growth = flux(nodes, rows)
+    whole = growth[:, -1:]
+    ends, values = _brackets(nodes, (growth / whole).abs(), wanted)
+    found = find_root(lambda a, which: (flux(a, rows[which]) / whole[which]).abs() - wanted, *ends, *values, TOLERANCE)
+    radius[rows] = torch.where(whole == 0, radius[rows], found)
+    bad[rows] = whole[:, 0] <= 0
     return radius, bad
 
 

@@ -5,7 +5,7 @@ import math
 import torch
 
 from .apertures import EllipticalSums
-from .asymmetry import EXTENT_CAS, FRACTION_CAS
+from .centre import EXTENT_CAS, FRACTION_CAS
 from .filters import box_filter
 from .stamps import BAD
 
