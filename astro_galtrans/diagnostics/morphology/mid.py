@@ -41,13 +41,13 @@ def measure_mid(stamps, segmap):
     dict of str to `torch.Tensor`
         ``multimode``, ``intensity`` and ``deviation``, ``[N]`` float64; NaN where statmorph has -99.
     """
-    image = torch.where(segmap, stamps.source_image.clamp(min=0), 0.0)
+    whole = torch.where(segmap, stamps.source_image.clamp(min=0), 0.0)
+    part = _Part(whole > 0, stamps)
+    image = part.take(whole)
     found = {"multimode": multimode(image, stamps.source.sum((1, 2)))}
-    crop, ny, nx, y0, x0 = _cropped(image, stamps)
-    flux, index = _peaks(gaussian_filter(crop, SIGMA, ny, nx), *_border(stamps, ny, nx, y0, x0))
+    flux, index = _peaks(gaussian_filter(image, SIGMA, part.ny, part.nx), part)
     found["intensity"] = torch.where(flux[:, 1] > 0, flux[:, 1] / flux[:, 0], 0.0)
-    y = (index // crop.shape[2] + y0).double()
-    x = (index % crop.shape[2] + x0).double()
+    y, x = (index // image.shape[2]).double(), (index % image.shape[2]).double()
     total = image.sum((1, 2))
     yc, xc = (_along(image, axis) / total for axis in (1, 2))
     found["deviation"] = math.sqrt(math.pi) * torch.hypot(x - xc, y - yc) / segmap.sum((1, 2)).double().sqrt()
@@ -73,56 +73,98 @@ def segmap_mid(stamps, segmap_gini):
     `torch.Tensor`
         ``[N, H, W]``, bool.
     """
-    values = _Values(stamps)
+    part = _Part(stamps.source, stamps)
+    values = _Values(stamps, part)
     quantile, defined = values.solve()
     stamps.raise_flag(values.dark, BAD)
-    clump = values.clump(quantile)
-    size = stamps.image.shape[1:]
-    smooth = _more_than_half(clump, *size, values.ny, values.nx)
+    clump, threshold = values.clump(quantile, slice(None))
+    smooth = _more_than_half(clump, part)
     at_peak = smooth.flatten(1).gather(1, values.peak[:, None])[:, 0]
-    stamps.raise_flag(defined & ~at_peak, BAD)
+    stamps.raise_flag(defined & (threshold > 0) & ~at_peak, BAD)
     smooth.view(len(smooth), -1).scatter_(1, values.peak[:, None], True)
-    region = connected_region(smooth, values.peak)
+    region = part.put(connected_region(smooth, values.peak))
+    region = torch.where((threshold > 0)[:, None, None], region, stamps.frame)
     return torch.where(defined[:, None, None], region, segmap_gini)
+
+
+class _Part:
+    """The part of each cutout around some pixels, with a margin, in the corner of a smaller canvas."""
+
+    def __init__(self, pixels, stamps):
+        self.shape, ends = pixels.shape, []
+        for axis, length in ((2, stamps.ny), (1, stamps.nx)):
+            line = pixels.any(axis)
+            index = torch.arange(line.shape[1], device=line.device)
+            last = torch.where(line, index, 0).amax(1)
+            first = torch.minimum(torch.where(line, index, line.shape[1]).amin(1), last)
+            ends.append(((first - MARGIN).clamp(min=0), torch.minimum(last + MARGIN + 1, length)))
+        (self.y, y1), (self.x, x1) = ends
+        self.ny, self.nx, self.bottom, self.left = y1 - self.y, x1 - self.x, self.y == 0, self.x == 0
+        self.top, self.right = y1 == stamps.ny, x1 == stamps.nx
+        height, width = int(self.ny.max()), int(self.nx.max())
+        self.rows, self.columns = (torch.arange(n, device=pixels.device) for n in (height, width))
+        self.inside = (self.rows < self.ny[:, None])[:, :, None] & (self.columns < self.nx[:, None])[:, None, :]
+        iy = (self.rows + self.y[:, None]).clamp(max=self.shape[1] - 1)
+        ix = (self.columns + self.x[:, None]).clamp(max=self.shape[2] - 1)
+        self.index = (iy[:, :, None] * self.shape[2] + ix[:, None, :]).flatten(1)
+
+    def take(self, full):
+        """The parts of full canvases; zero (False) beyond."""
+        return full.flatten(1).gather(1, self.index).view(self.inside.shape) * self.inside
+
+    def put(self, part):
+        """Full canvases that are False but for the parts."""
+        full = torch.zeros(self.shape, dtype=torch.bool, device=part.device)
+        row, y, x = torch.nonzero(part & self.inside, as_tuple=True)
+        full[row, y + self.y[row], x + self.x[row]] = True
+        return full
+
+    def rim(self):
+        """Which pixels are the outermost ones of the cutout, not only of the part."""
+        low_y, low_x = self.rows == 0, self.columns == 0
+        high_y, high_x = self.rows == self.ny[:, None] - 1, self.columns == self.nx[:, None] - 1
+        y = (low_y & self.bottom[:, None]) | (high_y & self.top[:, None])
+        x = (low_x & self.left[:, None]) | (high_x & self.right[:, None])
+        return y[:, :, None] | x[:, None, :]
 
 
 class _Values:
     """The sorted values of the sources' pixels, and the clump around the brightest above one of them."""
 
-    def __init__(self, stamps):
-        self.source, self.frame = stamps.source, stamps.frame
-        self.image = torch.where(self.source, stamps.image.clamp(min=0), 0.0)
-        self.ny, self.nx = stamps.ny, stamps.nx
-        self.number = self.source.sum((1, 2))
-        most = int(self.number.max())
-        filled = torch.where(self.source, self.image, torch.inf).flatten(1)
-        self.sorted = _sort(filled)[:, :most]
+    def __init__(self, stamps, part):
+        source = part.take(stamps.source)
+        self.image = part.take(stamps.image).clamp(min=0) * source
+        self.number = source.sum((1, 2))
+        filled = torch.where(source, self.image, torch.inf).flatten(1)
+        self.sorted = _sort(filled)[:, : int(self.number.max())]
         self.peak = self.image.flatten(1).argmax(1)
         self.total, self.area = self.image.sum((1, 2)), stamps.nx * stamps.ny
         self.dark = self.total <= 0
 
-    def threshold(self, quantile):
-        index = (quantile * (self.number - 1)).long().clamp(min=0)
-        return self.sorted.gather(1, index[:, None])[:, 0]
+    def clump(self, quantile, rows):
+        """The pixels above a quantile that are connected to the brightest, and the value there."""
+        index = (quantile * (self.number[rows] - 1)).long().clamp(min=0)
+        threshold = self.sorted[rows].gather(1, index[:, None])[:, 0]
+        image = self.image[rows]
+        return connected_region((image >= threshold[:, None, None]) & (image > 0), self.peak[rows]), threshold
 
-    def clump(self, quantile):
-        above = (self.image >= self.threshold(quantile)[:, None, None]) & self.frame
-        return connected_region(above, self.peak)
-
-    def excess(self, quantile):
+    def excess(self, quantile, rows):
         """Flux at the quantile over the mean flux of the clump above it, minus eta (statmorph's function to solve)."""
-        clump = self.clump(quantile)
-        mean = torch.where(clump, self.image, 0.0).sum((1, 2)) / clump.sum((1, 2))
-        return self.threshold(quantile) / mean - ETA
+        clump, threshold = self.clump(quantile, rows)
+        mean = (self.image[rows] * clump).sum((1, 2)) / clump.sum((1, 2))
+        mean = torch.where(threshold > 0, mean, self.total[rows] / self.area[rows])  # nothing is fainter than 0
+        return threshold / mean - ETA
 
     def solve(self):
+        """Find the quantiles, and whether there is one."""
         low = torch.zeros(len(self.image), dtype=torch.float64, device=self.image.device)
-        at_zero = self.excess(low)
-        quantile = brent(self.excess, low, at_zero, torch.ones_like(low), 1.0 / self.number)
+        at_zero = self.excess(low, slice(None))
+        high = torch.ones_like(low)
+        quantile = brent(self.excess, low, at_zero, high, self.excess(high, slice(None)), 1.0 / self.number)
         return quantile, at_zero <= 0
 
 
-def brent(function, low, at_low, high, tolerance):
+def brent(function, low, at_low, high, at_high, tolerance):
     """
     Find roots of many functions of one variable, by the steps of `scipy.optimize.brentq`.
 
@@ -132,15 +174,15 @@ def brent(function, low, at_low, high, tolerance):
     Parameters
     ----------
     function : callable
-        Of ``[N]``, to ``[N]``.
+        Of abscissae ``[n]`` and the rows of their functions, ``[n]``, to the values.
     low, high : `torch.Tensor`
         ``[N]``: the brackets.
-    at_low : `torch.Tensor`
-        ``[N]``: the function there; where it is not negative, what is returned means nothing.
+    at_low, at_high : `torch.Tensor`
+        ``[N]``: the values there; where the first is not negative, what is returned means nothing.
     tolerance : `torch.Tensor`
         ``[N]``: absolute, of the root.
     """
-    x_pre, f_pre, x_cur, f_cur = low, at_low, high, function(high)
+    x_pre, f_pre, x_cur, f_cur = low, at_low, high, at_high
     x_blk, f_blk, s_pre, s_cur = (torch.zeros_like(low) for _ in range(4))
     done = f_pre >= 0
     x_cur, f_cur = torch.where(done, x_pre, x_cur), torch.where(done, 0.0, f_cur)
@@ -164,8 +206,8 @@ def brent(function, low, at_low, high, tolerance):
         s_pre, s_cur = torch.where(short, s_cur, half), torch.where(short, step, half)
         x_pre, f_pre = torch.where(done, x_pre, x_cur), torch.where(done, f_pre, f_cur)
         moved = x_cur + torch.where(s_cur.abs() > delta, s_cur, torch.where(half > 0, delta, -delta))
-        x_cur = torch.where(done, x_cur, moved)
-        f_cur = torch.where(done, f_cur, function(x_cur))
+        x_cur, left = torch.where(done, x_cur, moved), torch.nonzero(~done).ravel()
+        f_cur = f_cur.index_put((left,), function(x_cur[left], left))
     return x_cur
 
 
@@ -175,10 +217,11 @@ def _sort(values):
     return torch.from_numpy(np.sort(values.numpy(), axis=1))  # with vector instructions, which torch's sort has not
 
 
-def _more_than_half(clump, height, width, ny, nx):
+def _more_than_half(clump, part):
     """More than half of the 3 x 3 pixels around, mirrored at the edges of the cutout, are of the clump."""
     count = clump.to(torch.uint8)
-    for axis, size, length in ((1, height, ny), (2, width, nx)):
+    for axis, length in ((1, part.ny), (2, part.nx)):
+        size = count.shape[axis]
         last = torch.arange(size, device=clump.device) == length[:, None] - 1
         last = last[:, :, None] if axis == 1 else last[:, None, :]
         edge = count.narrow(axis, 0, 1)
@@ -188,47 +231,14 @@ def _more_than_half(clump, height, width, ny, nx):
     return count > 4
 
 
-def _cropped(image, stamps):
-    """The part of each canvas that smoothing fills, its size and its corner."""
-    shape, sizes, corners = image.shape[1:], [], []
-    for axis, n, length in ((2, shape[0], stamps.ny), (1, shape[1], stamps.nx)):
-        line = (image > 0).any(axis)
-        index = torch.arange(n, device=image.device)
-        first = torch.where(line, index, n).amin(1)
-        last = torch.where(line, index, 0).amax(1)
-        first = torch.minimum(first, last)
-        corner = (first - MARGIN).clamp(min=0)
-        sizes.append(torch.minimum(last + MARGIN + 1, length) - corner)
-        corners.append(corner)
-    height, width = (int(size.max()) for size in sizes)
-    y, x = torch.arange(height, device=image.device), torch.arange(width, device=image.device)
-    inside = (y < sizes[0][:, None])[:, :, None] & (x < sizes[1][:, None])[:, None, :]
-    iy = (y + corners[0][:, None]).clamp(max=shape[0] - 1)
-    ix = (x + corners[1][:, None]).clamp(max=shape[1] - 1)
-    index = (iy[:, :, None] * shape[1] + ix[:, None, :]).flatten(1)
-    crop = torch.where(inside, image.flatten(1).gather(1, index).view(inside.shape), 0.0)
-    return crop, *sizes, *corners
-
-
-def _border(stamps, ny, nx, y0, x0):
-    """Which pixels of a crop are in its cutout, and which on the outermost pixels of the cutout."""
-    y = torch.arange(int(ny.max()), device=ny.device)
-    x = torch.arange(int(nx.max()), device=nx.device)
-    inside = (y < ny[:, None])[:, :, None] & (x < nx[:, None])[:, None, :]
-    y, x = y + y0[:, None], x + x0[:, None]
-    rim_y = (y == 0) | (y == stamps.ny[:, None] - 1)
-    rim_x = (x == 0) | (x == stamps.nx[:, None] - 1)
-    return inside, rim_y[:, :, None] | rim_x[:, None, :]
-
-
-def _peaks(smooth, inside, rim):
+def _peaks(smooth, part):
     """
     Flux in the basins of the two brightest local maxima (by flux of the basin), and the pixel of the first.
 
     A watershed that starts from all local maxima gives each pixel to the brightest of its neighbours, and so does this.
     skimage takes no maxima from the rim of the stamp; their basins, which it floods from elsewhere, are left out here.
     """
-    smooth = torch.where(inside, smooth, 0.0)
+    smooth = smooth * part.inside
     highest, index = max_pool2d(smooth, 3, 1, 1, return_indices=True)
     own = torch.arange(smooth[0].numel(), device=smooth.device).view(smooth[0].shape)
     above = torch.where(highest == smooth, own, index).flatten(1)
@@ -238,7 +248,7 @@ def _peaks(smooth, inside, rim):
             break
         above = higher
     flux = torch.zeros_like(smooth).flatten(1).scatter_add_(1, above, smooth.flatten(1))
-    flux = torch.where(rim.flatten(1), 0.0, flux)
+    flux = torch.where(part.rim().flatten(1), 0.0, flux)
     return flux.topk(2, dim=1).values, flux.argmax(1)
 
 
