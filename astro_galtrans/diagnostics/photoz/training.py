@@ -24,6 +24,7 @@ __all__ = ["cross_validated", "train_image", "train_magnitudes", "train_photomet
 FIELD = 12.7  #: side of the middle of a stamp that is looked at (arcsec)
 COARSE = 0.8  #: pixels are folded into channels until they are about this large (arcsec)
 FEWEST = 20  #: galaxies to train on
+ESTIMATOR = "estimator.safetensors"  #: in the folder of a training that is done
 HELD_OUT = 0.1  #: share of them that validates, but of few a quarter, up to a hundred
 STEPS = 4000  #: of a photometric training, whatever the number of galaxies
 IMAGE = {"epochs": 8, "learning_rate": 5e-4, "patience": 2}  #: of the rest; small steps, for it corrects what is good
@@ -88,7 +89,8 @@ def train_image(
     images, photometry, fold = _imaging(images, z_spec, bands, pixel_scale, sky_rms, field)
     z, grid, rows, left_out = _usable(z_spec, len(images), grid)
     extra = None if ebv is None else checked_ebv(ebv, len(images))[:, None]
-    data = TrainingStamps(images, z, photometry, extra=extra, memory=memory, noise=settings.noise, seed=seed)
+    noise = 0.0 if _done(directory) else settings.noise  # an estimator that is there is only recognised
+    data = TrainingStamps(images, z, photometry, extra=extra, memory=memory, noise=noise, seed=seed)
     network = {"bands": len(bands), "features": data.features.shape[1], "fold": fold} | (network or {})
     card = _card(name, bands, grid, z[rows], network, ebv is not None) | {"photometry": photometry.to_dict()}
     trained_on = {"galaxies": len(rows), "left_out": left_out}
@@ -334,8 +336,8 @@ def _trained(cls, card, data, rows, settings, members, seed, trained_on, directo
     card = {"kind": cls.kind, "members": members} | card
     settings_dict = asdict(settings)
     identity = _identity(card | {"settings": settings_dict, "seed": seed}, data)
-    done = None if directory is None else Path(directory) / "estimator.safetensors"
-    if done is not None and done.exists():
+    done = None if directory is None else Path(directory) / ESTIMATOR
+    if _done(directory):
         return _found(done, identity)
     order = np.random.default_rng(seed).permutation(rows)
     held_out, used = np.split(order, [max(round(HELD_OUT * len(order)), min(100, len(order) // 4))])
@@ -402,6 +404,10 @@ def _identity(card, data):
     digest.update(data.features.numpy().tobytes())
     digest.update(data.z.numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def _done(directory):
+    return directory is not None and (Path(directory) / ESTIMATOR).exists()
 
 
 def _found(path, identity):
