@@ -10,6 +10,7 @@ import math
 
 import torch
 
+from .compiled import kernels
 from .petrosian import like_sized
 from .simplex import minimise
 from .stamps import BAD, SUSPECT
@@ -19,6 +20,7 @@ __all__ = ["EXTENT_CAS", "FRACTION_CAS", "OUT_OF_RANGE", "asymmetry_centre", "gr
 EXTENT_CAS, FRACTION_CAS = 1.5, 0.25  # statmorph's petro_extent_cas and petro_fraction_cas
 OUT_OF_RANGE = 100.0  # what statmorph's function returns to keep the minimiser where it belongs
 X_TOLERANCE = 2e-3  # pixels; statmorph's 1e-6 takes twice the steps and changes nothing that matters
+F_TOLERANCE = 1e-4
 MARGIN = 2.5  # pixels around a circle for its centre to move in
 GROUPS = 4  # of like circles
 
@@ -84,11 +86,23 @@ def _marks(rows, stamps):
 
 
 def _search(stamps, start, petrosian, sky_asymmetry):
-    """The minima of the asymmetry about a moving point; circles in order of size, so that windows can be small."""
+    """The minima of the asymmetry about a moving point."""
+    loops = kernels("centre", stamps.image)
+    if loops is None:
+        return _search_together(stamps, start, petrosian, sky_asymmetry)
+    numbers = start.contiguous(), EXTENT_CAS * petrosian, sky_asymmetry
+    given = stamps.image.contiguous(), stamps.mask.contiguous(), stamps.nx, stamps.ny, *numbers
+    centre, lost = loops.search(*(t.numpy() for t in given), X_TOLERANCE, F_TOLERANCE)
+    stamps.raise_flag(torch.from_numpy(lost), SUSPECT)
+    return torch.from_numpy(centre)
+
+
+def _search_together(stamps, start, petrosian, sky_asymmetry):
+    """The same with all galaxies side by side; circles in order of size, so that windows can be small."""
     order = torch.argsort(petrosian)
     function = _Asymmetry(stamps.select(order, shrink=False), EXTENT_CAS * petrosian[order], sky_asymmetry[order])
     centre = torch.empty_like(start)
-    centre[order] = minimise(function, start[order], X_TOLERANCE)
+    centre[order] = minimise(function, start[order], X_TOLERANCE, F_TOLERANCE)
     stamps.raise_flag(_marks(order[function.lost], stamps), SUSPECT)
     return centre
 

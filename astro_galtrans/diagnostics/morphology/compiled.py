@@ -8,7 +8,7 @@ bound by memory. A compiled loop stays with one galaxy, whose cutout the nearest
 import importlib
 import importlib.util
 
-__all__ = ["compile_loop", "kernels"]
+__all__ = ["compile_loop", "kernels", "part_of_loop"]
 
 ENABLED = importlib.util.find_spec("numba") is not None
 # Sums may be taken in any order, which lets them use vector instructions; infinities and NaN keep their meaning.
@@ -43,3 +43,17 @@ def compile_loop(function):
     import numba
 
     return numba.njit(cache=True, nogil=True, fastmath=RELAXED, error_model="numpy")(function)
+
+
+def part_of_loop(function):
+    """
+    Make a function part of the compiled ones that call it, which takes less time than to compile it on its own as well.
+
+    Parameters
+    ----------
+    function : callable
+        Of numpy arrays and numbers.
+    """
+    import numba
+
+    return numba.njit(inline="always", error_model="numpy")(function)
