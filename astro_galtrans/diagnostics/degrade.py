@@ -25,7 +25,7 @@ from astro_galtrans.units import flux_factor
 from .arrays import View, batches
 from .psf import Frequencies, as_psf, equivalent_fwhm
 
-__all__ = ["Degrader", "common_bands", "degrade"]
+__all__ = ["Degrader", "Matched", "common_bands", "degrade"]
 
 REACH = 1.3  # FWHM of the source: how far from the edge of a stamp light from beyond matters
 BROADER = 1.02  # ratio of widths from which on the target counts as broader
