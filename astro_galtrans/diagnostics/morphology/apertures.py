@@ -21,6 +21,9 @@ import math
 
 import torch
 
+from .compiled import kernels
+from .kernels import on_arrays
+
 __all__ = ["Ellipses", "EllipticalSums", "area_in_rectangle", "circle_weights", "ellipse_weights", "window"]
 
 TIE = 1e-9  # pixels
@@ -79,6 +82,11 @@ class Ellipses:
         self.top = self.sigma_x * self.height  # x of the highest point
         self.corner = (torch.asin(-beta * self.upward * self.sideward) / 2 - math.pi / 4) / q
 
+    @property
+    def packed(self):
+        """What compiled loops need to know of them, ``[N, 5]``."""
+        return torch.stack([self.x, self.y, self.q, self.cos, self.sin], 1)
+
     def __len__(self):
         return len(self.x)
 
@@ -99,6 +107,11 @@ class EllipticalSums:
     """
 
     def __init__(self, values):
+        self.values, self.loops = values, kernels("ellipses", values)
+        if self.loops is None:
+            self._take(values)
+
+    def _take(self, values):
         padded = torch.nn.functional.pad(values, (PAD, PAD, PAD, PAD))
         self.shape = padded.shape
         nothing = padded[:, :, :1]
@@ -124,16 +137,17 @@ class EllipticalSums:
         `torch.Tensor`
             ``[M, K]``.
         """
-        number, height, width = self.shape
-        rows = torch.arange(number, device=a.device) if rows is None else rows
+        rows = torch.arange(len(self.values), device=a.device) if rows is None else rows
+        if self.loops is not None:
+            return on_arrays(self.loops.sums, self.values, ellipses.packed, a, rows)
+        _, height, width = self.shape
         corner = ((rows * height - 1) * width)[:, None, None] - 1  # of corner (0, 0) in the flat arrays
         e, reach, a = _expanded(ellipses), _reach(a, max(height, width)), a[:, :, None]
         i, j = _lines(e["x"], reach, width), _lines(e["y"], reach, height)
         x, y = i - (e["x"] + OFFSET), j - (e["y"] + OFFSET)
         area = a**2 * (math.pi / e["q"])
-        highest = (torch.floor(e["top"] * a + (e["x"] + OFFSET)) + 1).clamp_(
-            1, width - 1
-        )  # first corner right of the top
+        highest = torch.floor(e["top"] * a + (e["x"] + OFFSET)) + 1  # first corner right of the top
+        highest.clamp_(1, width - 1)
         left, low, high = _chords(x, a, e["width"], e["upward"], e["sigma_y"], e["y"] + OFFSET, height, highest)
         first, last = ((t * width + i).long() + corner for t in (low, high))
         p0, p1 = (_at(self.columns, index) for index in (first, last))

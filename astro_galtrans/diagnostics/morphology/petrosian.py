@@ -10,6 +10,8 @@ import math
 import torch
 
 from .apertures import EllipticalSums, area_in_rectangle
+from .compiled import kernels
+from .kernels import on_arrays
 from .roots import find_root
 
 __all__ = ["ANNULUS", "ETA", "Light", "by_reach", "fraction_radii", "like_sized", "petrosian_radius"]
@@ -35,8 +37,9 @@ class Light:
     """
 
     def __init__(self, stamps):
-        self.sums, self.nx, self.ny = EllipticalSums(stamps.image), stamps.nx, stamps.ny
-        self.masked = stamps.mask.flatten(1).any(1)
+        self.loops = kernels("petrosian", stamps.image)
+        self.pixels = stamps.image, stamps.mask, stamps.nx, stamps.ny
+        self.sums, self.masked = EllipticalSums(stamps.image), stamps.mask.flatten(1).any(1)
         self.valid = EllipticalSums(stamps.valid.double()) if bool(self.masked.any()) else None
 
     def flux(self, ellipses, a, rows):
@@ -63,7 +66,7 @@ class Light:
         ellipses, a, rows
             As of `flux`.
         """
-        area = area_in_rectangle(ellipses, a, self.nx[rows], self.ny[rows])
+        area = area_in_rectangle(ellipses, a, *(t[rows] for t in self.pixels[2:]))
         if self.valid is not None:
             some = torch.nonzero(self.masked[rows]).ravel()
             area[some] = self.valid(ellipses[some], a[some], rows[some])
@@ -161,8 +164,18 @@ def petrosian_radius(light, ellipses, outer, guess=None):
     bad : `torch.Tensor`
         ``[N]``, bool: either of these, or an ellipse without any flux (statmorph's flag 2).
     """
-    radius, step = outer.clone(), (outer - ANNULUS) / (GRID - 1)
-    start = torch.zeros_like(radius) if guess is None else ((guess - ANNULUS) / step - BEFORE).floor().clamp(min=0)
+    step = (outer - ANNULUS) / (GRID - 1)
+    start = torch.zeros_like(outer) if guess is None else ((guess - ANNULUS) / step - BEFORE).floor()
+    start = start.nan_to_num(0.0).clamp(0, GRID)
+    if light.loops is not None:
+        settings = ETA, ANNULUS, GRID, TOLERANCE
+        return on_arrays(light.loops.petrosian_radius, *light.pixels, ellipses.packed, outer, start.long(), settings)
+    return _petrosian_together(light, ellipses, outer, step, start)
+
+
+def _petrosian_together(light, ellipses, outer, step, start):
+    """The same with all galaxies side by side."""
+    radius = outer.clone()
     ends, values, bad = _first_roots(light, ellipses, step, start)
     radius[ends[:, 1] == ANNULUS] = ANNULUS
     between = torch.nonzero(torch.isfinite(values).all(1)).ravel()
@@ -226,8 +239,15 @@ def fraction_radii(light, ellipses, total, fractions):
     bad : `torch.Tensor`
         ``[N]``, bool: the total flux is not positive (statmorph's flag 2).
     """
-    radius, bad = total[:, None].repeat(1, len(fractions)), torch.zeros_like(total, dtype=torch.bool)
     wanted = torch.as_tensor(fractions, device=total.device, dtype=total.dtype)
+    if light.loops is not None:
+        return on_arrays(light.loops.fraction_radii, light.pixels[0], ellipses.packed, total, wanted, NODES, TOLERANCE)
+    return _fractions_together(light, ellipses, total, wanted)
+
+
+def _fractions_together(light, ellipses, total, wanted):
+    """The same with all galaxies side by side."""
+    radius, bad = total[:, None].repeat(1, len(wanted)), torch.zeros_like(total, dtype=torch.bool)
     share = torch.linspace(0, 1, NODES + 1, device=total.device, dtype=total.dtype)[1:]
     rows = torch.argsort(total)
     rows = rows[total[rows] > 0]

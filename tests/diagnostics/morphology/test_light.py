@@ -3,12 +3,16 @@
 import numpy as np
 import pytest
 import torch
+from photutils.aperture import EllipticalAperture
 from scipy.optimize import fmin
 from skimage.transform import rotate
 
 from astro_galtrans.diagnostics.morphology import compiled
+from astro_galtrans.diagnostics.morphology.apertures import Ellipses, EllipticalSums
 from astro_galtrans.diagnostics.morphology.centre import EXTENT_CAS, asymmetry_centre
+from astro_galtrans.diagnostics.morphology.core import measure_core
 from astro_galtrans.diagnostics.morphology.moments import centroid
+from astro_galtrans.diagnostics.morphology.petrosian import Light, fraction_radii, petrosian_radius
 from astro_galtrans.diagnostics.morphology.stamps import cut_out
 
 pytest.importorskip("numba")
@@ -91,3 +95,81 @@ def test_centre_is_scipys(stamps):
 
         expected = fmin(asymmetry, [float(x[k]), float(y[k])], xtol=2e-3, ftol=1e-4, disp=False)
         assert np.abs(ours[k].numpy() - expected).max() < 5e-3
+
+
+@pytest.fixture
+def ellipses(stamps, rng):
+    """Ellipses around the centroids, of any shape; the first is a circle around the middle of a pixel."""
+    elongation, theta = rng.uniform(1, 4, len(stamps)), rng.uniform(0, 6, len(stamps))
+    elongation[0] = 1
+    x, y = centroid(stamps)
+    x[0], y[0] = 30.0, 31.0
+    return Ellipses(x, y, torch.from_numpy(elongation), torch.from_numpy(theta))
+
+
+def same(ours, theirs, tolerance):
+    """Check that all tensors are the same, and that they are not all one number."""
+    for mine, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(mine.double().numpy(), other.double().numpy(), atol=tolerance, rtol=1e-10)
+    assert len(ours[0].unique()) > len(ours[0]) / 2
+
+
+def test_petrosian_radii_are_those_of_torch(stamps, ellipses, by_both):
+    def radii(guess=None):
+        return petrosian_radius(Light(stamps), ellipses, stamps.diagonal * ellipses.q, guess)
+
+    ours, theirs = by_both(radii)
+    same(ours, theirs, 1e-8)
+    guess = theirs[0] * torch.linspace(0.3, 2, len(stamps))  # some are beyond the first root
+    same(*by_both(radii, guess), 1e-8)
+    assert bool((ours[0][stamps.mask.flatten(1).any(1)] > 1.1).any())
+
+
+def test_radii_of_fractions_are_those_of_torch(stamps, ellipses, by_both):
+    total = torch.linspace(-1, 80, len(stamps)).double()
+    ours, theirs = by_both(lambda: fraction_radii(Light(stamps), ellipses, total, (0.2, 0.8, 0.5)))
+    same(ours, theirs, 1e-8)
+    assert bool((ours[0][3:] < total[3:, None]).all())
+
+
+def test_sums_are_those_of_torch(stamps, ellipses, by_both):
+    rows = torch.tensor([0, 0, 3, 1, len(stamps) - 1])
+    a = torch.tensor([1e-3, 1.0, 7.5, 30, 500]).double().expand(5, -1)  # 1 and 7.5: corners and edges on the circle
+
+    def sums():
+        every, some = EllipticalSums(stamps.image), ellipses[rows]
+        return every(ellipses, a[:1].expand(len(stamps), -1)), every(some, a, rows), Light(stamps).area(some, a, rows)
+
+    same(*by_both(sums), 1e-9)
+
+
+@pytest.mark.parametrize("enabled", [True, False], ids=["compiled", "torch"])
+def test_sums_are_photutils(stamps, ellipses, monkeypatch, enabled):
+    monkeypatch.setattr(compiled, "ENABLED", enabled)
+    a = torch.linspace(0.5, 40, 7).double().expand(len(stamps), -1)
+    ours = EllipticalSums(stamps.image)(ellipses, a).numpy()
+    for k in range(len(stamps)):
+        place = float(ellipses.x[k]), float(ellipses.y[k])
+        theta, q = float(torch.atan2(ellipses.sin[k], ellipses.cos[k])), float(ellipses.q[k])
+        for found, axis in zip(ours[k], a[k].tolist(), strict=True):
+            aperture = EllipticalAperture(place, axis, axis / q, theta=theta)
+            expected = aperture.do_photometry(stamps.image[k].numpy(), method="exact")[0].item()
+            assert found == pytest.approx(expected, rel=1e-9, abs=1e-8)
+
+
+CORE = {
+    **dict.fromkeys(("xc_asymmetry", "yc_asymmetry", "rpetro_circ", "rpetro_ellip", "r20", "r50", "r80"), 5e-3),
+    **dict.fromkeys(("concentration", "asymmetry", "smoothness", "gini", "m20", "sn_per_pixel"), 2e-3),
+    **dict.fromkeys(("sky_mean", "sky_median", "sky_sigma", "flux_circ", "flux_ellip", "rms_asymmetry2"), 2e-3),
+}
+
+
+@pytest.mark.parametrize("which", ["drawn", "observed"])
+@pytest.mark.parametrize("enabled", [True, False], ids=["compiled", "torch"])
+def test_values_are_statmorphs(which, enabled, request, monkeypatch):
+    monkeypatch.setattr(compiled, "ENABLED", enabled)
+    galaxies = request.getfixturevalue(which)
+    values, _ = measure_core(galaxies.stamps)
+    for name, tolerance in CORE.items():
+        theirs = galaxies.values(name)
+        np.testing.assert_allclose(values[name].numpy(), theirs, atol=tolerance, rtol=1e-3, err_msg=name)

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from ..compiled import compile_loop, part_of_loop
+from astro_galtrans.diagnostics.morphology.compiled import compile_loop, part_of_loop
 
 __all__ = ["search"]
 
@@ -109,8 +109,7 @@ def _spread(simplex, first, last):
     spread = 0.0
     for k in (1, 2):
         for axis in range(first, last):
-            distance = abs(simplex[k, axis] - simplex[0, axis])
-            spread = distance if distance > spread else spread
+            spread = max(spread, abs(simplex[k, axis] - simplex[0, axis]))
     return spread
 
 
@@ -191,9 +190,7 @@ def _sums(x, y, edge, nx, ny, planes):
 @part_of_loop
 def _ramp(square, edge):
     """How much of a pixel at some distance is in a circle whose edge is a ramp a pixel wide."""
-    weight = edge - F32(math.sqrt(square))
-    weight = weight if weight < ONE else ONE
-    return weight if weight > ZERO else ZERO
+    return max(ZERO, min(ONE, edge - F32(math.sqrt(square))))
 
 
 @part_of_loop
