@@ -11,8 +11,10 @@ import numpy as np
 import torch
 from torch.nn.functional import max_pool2d
 
+from .compiled import kernels
 from .filters import gaussian_filter
 from .flood import connected_region
+from .kernels import on_arrays
 from .multimode import multimode
 from .stamps import BAD
 
@@ -41,6 +43,11 @@ def measure_mid(stamps, segmap):
     dict of str to `torch.Tensor`
         ``multimode``, ``intensity`` and ``deviation``, ``[N]`` float64; NaN where statmorph has -99.
     """
+    if loops := kernels("mid", stamps.image):
+        pixels = stamps.image, stamps.segment, stamps.mask, segmap
+        values = on_arrays(loops.measure_mid, *pixels, stamps.ny, stamps.nx)
+        stamps.raise_flag(torch.isnan(values[2]), BAD)
+        return dict(zip(("multimode", "intensity", "deviation"), values, strict=True))
     whole = torch.where(segmap, stamps.source_image.clamp(min=0), 0.0)
     part = _Part(whole > 0, stamps)
     image = part.take(whole)
@@ -73,6 +80,10 @@ def segmap_mid(stamps, segmap_gini):
     `torch.Tensor`
         ``[N, H, W]``, bool.
     """
+    if loops := kernels("mid", stamps.image):
+        region, pixels = segmap_gini.clone(), (stamps.image, stamps.segment, stamps.mask)
+        stamps.raise_flag(on_arrays(loops.segmap_mid, *pixels, stamps.ny, stamps.nx, region), BAD)
+        return region
     part = _Part(stamps.source, stamps)
     values = _Values(stamps, part)
     quantile, defined = values.solve()

@@ -1,0 +1,80 @@
+"""Compiled loops against the same in torch, on galaxies with all that may go wrong."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from astro_galtrans.diagnostics.morphology import compiled
+from astro_galtrans.diagnostics.morphology.mid import measure_mid, segmap_mid
+from astro_galtrans.diagnostics.morphology.stamps import cut_out
+
+pytest.importorskip("numba")
+
+
+def hard_galaxies(images, segmaps):
+    """Galaxies as drawn, of few grey levels, at an edge, in heavy noise, masked, and without light; and their mask."""
+    rng = np.random.default_rng(3)
+    shifted = [(np.roll(a, (26, -9), (1, 2)), np.roll(a, (2, 20), (1, 2))) for a in (images, segmaps)]
+    coarse, noisy = np.round(images), images + rng.normal(0, 3, images.shape)
+    dark = np.where(segmaps[:2] > 0, 0.0, images[:2])
+    dark[:, 20, 20] = 1e-3
+    many = np.concatenate([images, coarse, *shifted[0], noisy, images, dark])
+    maps = np.concatenate([segmaps, segmaps, *shifted[1], segmaps, segmaps, segmaps[:2]])
+    maps[:, 32, 32] = np.where(maps[:, 32, 32] == 0, 1, maps[:, 32, 32])
+    maps[-2:, 20, 20] = maps[-2:, 32, 32]
+    mask = rng.random(many.shape) < 0.03
+    mask[:18] = False
+    many[5, 3:8, 3:8] = np.nan
+    return [torch.from_numpy(a) for a in (many, maps, mask)]
+
+
+@pytest.fixture
+def both(drawn, monkeypatch):
+    """Run a function of stamps with compiled loops and without; what each returns, and the flags it leaves."""
+    images, segmaps, mask = hard_galaxies(drawn.images, drawn.segmaps)
+    gain = torch.full((len(images),), 200.0, dtype=torch.float64)
+
+    def run(function):
+        for enabled in (True, False):
+            monkeypatch.setattr(compiled, "ENABLED", enabled)
+            stamps, _ = cut_out(images, segmaps, mask=mask, gain=gain)
+            yield function(stamps), stamps.flag
+
+    return run
+
+
+def assert_alike(one, other):
+    torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12, equal_nan=True)
+
+
+def test_mid(both):
+    def run(stamps):
+        whole = segmap_mid(stamps, stamps.segment)
+        return whole, measure_mid(stamps, whole), measure_mid(stamps, stamps.segment & (stamps.image > 2))
+
+    loops, without = both(run)
+    assert_alike(loops, without)
+    (_, values, _), flag = loops
+    assert (values["multimode"] > 0).sum() > 6
+    assert flag.max() > 0
+
+
+def test_pixels_are_ordered_as_numpy_does(rng):
+    from astro_galtrans.diagnostics.morphology.kernels.order import falling
+
+    values = (
+        np.concatenate([rng.normal(size=300), np.round(rng.normal(size=300), 1), 1 + 1e-12 * rng.normal(size=30)]) + 0.0
+    )
+    np.testing.assert_array_equal(falling(values), np.argsort(-values, kind="stable"))
+
+
+def test_regions_are_those_of_labels(rng):
+    from astro_galtrans.diagnostics.morphology.kernels.regions import connected_regions
+
+    allowed = rng.random((20, 17, 23)) < 0.4
+    seed = rng.integers(0, 17 * 23, 20)
+    for k, region in enumerate(connected_regions(allowed, seed)):
+        labels, _ = ndimage.label(allowed[k], np.ones((3, 3)))
+        label = labels.flat[seed[k]]
+        np.testing.assert_array_equal(region, (labels == label) & (label > 0))
