@@ -24,38 +24,11 @@ import torch
 from .compiled import kernels
 from .kernels import on_arrays
 
-__all__ = ["Ellipses", "EllipticalSums", "area_in_rectangle", "circle_weights", "ellipse_weights", "window"]
+__all__ = ["Ellipses", "EllipticalSums", "area_in_rectangle", "ellipse_weights"]
 
 TIE = 1e-9  # pixels
 PAD = 2  # pixels around an image, so that there is a line of corners on either side that holds nothing
 OFFSET = PAD + 0.5  # of the centre of pixel 0 from corner 0
-
-
-def window(values, x, y, half):
-    """
-    Gather square windows around a pixel of each image.
-
-    Parameters
-    ----------
-    values : `torch.Tensor`
-        ``[N, H, W]``.
-    x, y : `torch.Tensor`
-        ``[N]``, int64: the central pixels.
-    half : int
-        The windows have 2 half + 1 pixels a side.
-
-    Returns
-    -------
-    `torch.Tensor`
-        ``[N, 2 half + 1, 2 half + 1]``; zero (False) beyond the image.
-    """
-    height, width = values.shape[1:]
-    steps = torch.arange(-half, half + 1, device=values.device)
-    iy, ix = y[:, None] + steps, x[:, None] + steps
-    index = iy.clamp(0, height - 1)[:, :, None] * width + ix.clamp(0, width - 1)[:, None, :]
-    found = values.flatten(1).gather(1, index.flatten(1)).view(index.shape)
-    inside_y, inside_x = (iy >= 0) & (iy < height), (ix >= 0) & (ix < width)
-    return found * inside_y[:, :, None] * inside_x[:, None, :]
 
 
 class Ellipses:
@@ -86,6 +59,12 @@ class Ellipses:
     def packed(self):
         """What compiled loops need to know of them, ``[N, 5]``."""
         return torch.stack([self.x, self.y, self.q, self.cos, self.sin], 1)
+
+    def moved(self, x, y):
+        """The same ellipses with their centres so much further along x and y."""
+        other = self[:]
+        other.x, other.y = self.x + x, self.y + y
+        return other
 
     def __len__(self):
         return len(self.x)
@@ -231,40 +210,6 @@ def ellipse_weights(a, dx, dy, half, elongation=None, theta=None):
     edges = torch.arange(-half, half + 2, device=a.device, dtype=a.dtype) - 0.5
     ellipses = Ellipses(dx, dy, elongation, theta)
     area = _corner_area(a, edges - dx[:, None], edges - dy[:, None], _expanded(ellipses))
-    along = area[:, :, 1:] - area[:, :, :-1]
-    return along[:, 1:] - along[:, :-1]
-
-
-def circle_weights(radius, x, y, height, width):
-    """
-    Return the area of each pixel of a window that lies in a circle; `ellipse_weights` in fewer passes.
-
-    Parameters
-    ----------
-    radius : `torch.Tensor`
-        ``[N]``; its dtype is that of the answer.
-    x, y : `torch.Tensor`
-        ``[N]``: the centre, in pixels of the window.
-    height, width : int
-        Of the window.
-
-    Returns
-    -------
-    `torch.Tensor`
-        ``[N, height, width]``, from 0 to 1.
-    """
-    x, y = (torch.arange(n + 1, device=x.device) - 0.5 - c[:, None] for n, c in ((width, x), (height, y)))
-    square = (radius**2)[:, None]
-    left, below = (_segment(t / radius[:, None])[0] * square for t in (x, y))
-    positive, ones = (x > 0).to(x.dtype), [torch.ones_like(t) for t in (x, y)]
-    inner = torch.bmm(
-        torch.stack([y, ones[1], below / 2], 2), torch.stack([x, left / 2 - math.pi / 4 * square, ones[0]], 1)
-    )
-    outer = torch.bmm(
-        torch.stack([(y > 0).to(x.dtype), below], 2), torch.stack([left - math.pi * square * positive, positive], 1)
-    )
-    inside = ((y**2)[:, :, None] < (square - x**2)[:, None, :]).to(x.dtype)
-    area = torch.lerp(outer, inner, inside)  # a torch.where costs five times as much
     along = area[:, :, 1:] - area[:, :, :-1]
     return along[:, 1:] - along[:, :-1]
 

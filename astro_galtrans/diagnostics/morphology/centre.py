@@ -11,17 +11,17 @@ import math
 import torch
 
 from .compiled import kernels
-from .petrosian import like_sized
+from .kernels import on_arrays
 from .simplex import minimise
 from .stamps import BAD, SUSPECT
+from .windows import Windows, between
 
-__all__ = ["EXTENT_CAS", "FRACTION_CAS", "OUT_OF_RANGE", "asymmetry_centre", "groups"]
+__all__ = ["EXTENT_CAS", "FRACTION_CAS", "OUT_OF_RANGE", "asymmetry_centre"]
 
 EXTENT_CAS, FRACTION_CAS = 1.5, 0.25  # statmorph's petro_extent_cas and petro_fraction_cas
 OUT_OF_RANGE = 100.0  # what statmorph's function returns to keep the minimiser where it belongs
 X_TOLERANCE = 2e-3  # pixels; statmorph's 1e-6 takes twice the steps and changes nothing that matters
 F_TOLERANCE = 1e-4
-MARGIN = 2.5  # pixels around a circle for its centre to move in
 GROUPS = 4  # of like circles
 
 
@@ -62,25 +62,6 @@ def asymmetry_centre(stamps, x, y, petrosian, sky_asymmetry):
     return centre.unbind(1)
 
 
-def groups(stamps, centre, radius):
-    """
-    Yield rows in groups of like circles, so that windows are small; those with a mask or at an edge cost more.
-
-    Parameters
-    ----------
-    stamps : Stamps
-        The cutouts.
-    centre : `torch.Tensor`
-        ``[N, 2]``: x and y.
-    radius : `torch.Tensor`
-        ``[N]``: of the circles.
-    """
-    edge = (torch.stack([stamps.nx, stamps.ny], 1) - centre).minimum(centre).amin(1)
-    hard = stamps.mask.flatten(1).any(1) | (edge < radius + MARGIN)
-    for some in (hard, ~hard):
-        yield from like_sized(radius[some], torch.nonzero(some).ravel())
-
-
 def _marks(rows, stamps):
     return torch.zeros_like(stamps.flag, dtype=torch.bool).index_fill_(0, rows, True)
 
@@ -90,11 +71,10 @@ def _search(stamps, start, petrosian, sky_asymmetry):
     loops = kernels("centre", stamps.image)
     if loops is None:
         return _search_together(stamps, start, petrosian, sky_asymmetry)
-    numbers = start.contiguous(), EXTENT_CAS * petrosian, sky_asymmetry
-    given = stamps.image.contiguous(), stamps.mask.contiguous(), stamps.nx, stamps.ny, *numbers
-    centre, lost = loops.search(*(t.numpy() for t in given), X_TOLERANCE, F_TOLERANCE)
-    stamps.raise_flag(torch.from_numpy(lost), SUSPECT)
-    return torch.from_numpy(centre)
+    given = stamps.image, stamps.mask, stamps.nx, stamps.ny, start, EXTENT_CAS * petrosian, sky_asymmetry
+    centre, lost = on_arrays(loops.search, *given, X_TOLERANCE, F_TOLERANCE)
+    stamps.raise_flag(lost, SUSPECT)
+    return centre
 
 
 def _search_together(stamps, start, petrosian, sky_asymmetry):
@@ -142,8 +122,8 @@ class _Part:
         self.low, self.size = radius - 0.5, torch.stack([stamps.nx, stamps.ny], 1)
         self.masked = stamps.mask.flatten(1).any(1)
         half = int(min(float(radius.max()), max(stamps.image.shape))) + 2
-        pixels = stamps.image, stamps.valid, stamps.mask
-        self.light, self.valid, self.mask = (_Windows(t, half) for t in pixels)
+        pixels, whole = (stamps.image, stamps.valid, stamps.mask), 2 * half + 1 > max(stamps.image.shape[1:])
+        self.light, self.valid, self.mask = (Windows(t.float(), half, whole=whole) for t in pixels)
 
     def __call__(self, points, rows):
         place, part = self.light.places(points)
@@ -160,65 +140,12 @@ class _Part:
         if len(cut):
             valid = self._valid(weights[cut], place[cut], part[cut], rows[cut])
             weights[cut], area[cut] = valid, valid.sum((1, 2)).double()
-        difference = _between(mirrored, part).sub_(straight).abs_().mul_(weights).sum((1, 2))
+        difference = between(mirrored, part).sub_(straight).abs_().mul_(weights).sum((1, 2))
         return difference, weights.mul_(straight.abs()).sum((1, 2)), area
 
     def _valid(self, weights, place, part, rows):
         """The weights of circles that the frame cuts or a mask."""
         weights.mul_(self.valid(place, rows)[0])
         if bool(self.masked[rows].any()):
-            weights.mul_(1 - _between(self.mask(place, rows)[1], part >= 0.5))
+            weights.mul_(1 - between(self.mask(place, rows)[1], part >= 0.5))
         return weights
-
-
-class _Windows:
-    """
-    Windows on images, straight and mirrored through points, gathered anew only where a point passes half a pixel.
-
-    Each is ``2 half + 1`` pixels around the pixel nearest to the point, or the whole image if that is smaller.
-    """
-
-    def __init__(self, values, half):
-        number, *shape = values.shape
-        self.half, self.whole = half, 2 * half + 1 > max(shape)
-        size = shape if self.whole else [2 * half + 1] * 2
-        self.steps = [torch.arange(n + 1, device=values.device) for n in size]
-        self.pad = max(shape) + 1 if self.whole else half + 2
-        padded = torch.nn.functional.pad(values.float(), [self.pad] * 4)
-        self.last = torch.tensor([n - 1 for n in padded.shape[:0:-1]], device=values.device)
-        self.straight, self.mirrored = _views(padded, size), _views(padded.flip(1, 2), [n + 1 for n in size])
-        self.place = torch.full((number, 4), torch.iinfo(torch.int64).min, device=values.device)
-        self.kept = [padded.new_empty(number, ny, nx) for ny, nx in (size, [n + 1 for n in size])]
-
-    def places(self, points):
-        """The first pixels of windows and of their mirror images, ``[M, 4]``, and the rest of a pixel between these."""
-        first = torch.zeros_like(points) if self.whole else torch.round(points) - self.half
-        whole = torch.floor(2 * points)
-        return torch.cat([first, whole + 1 - first], 1).long(), 2 * points - whole
-
-    def __call__(self, place, rows):
-        """Windows and mirrored windows at places; the latter are one pixel larger."""
-        moved = torch.nonzero((place != self.place[rows]).any(1)).ravel()
-        if len(moved):
-            which, where = (rows, place) if len(moved) == len(rows) else (rows[moved], place[moved])
-            ix, iy = (where[:, :2] + self.pad).unbind(1)
-            jx, jy = (self.last - self.pad - where[:, 2:]).unbind(1)
-            self.kept[0].index_copy_(0, which, self.straight[which, iy, ix])
-            self.kept[1].index_copy_(0, which, self.mirrored[which, jy, jx])
-            self.place[which] = where
-        return self.kept if len(rows) == len(self.place) else [t.index_select(0, rows) for t in self.kept]
-
-
-def _views(padded, size):
-    """All windows of a size as a view: by image, first row, first column."""
-    number, height, width = padded.shape
-    places = height - size[0] + 1, width - size[1] + 1
-    image, row, column = padded.stride()
-    return padded.as_strided((number, *places, *size), (image, row, column, row, column))
-
-
-def _between(mirrored, part):
-    """Interpolate between the four neighbours in a mirrored window."""
-    part_x, part_y = part.to(mirrored.dtype)[:, :, None, None].unbind(1)
-    rows = torch.lerp(mirrored[:, 1:], mirrored[:, :-1], part_y)
-    return torch.lerp(rows[:, :, 1:], rows[:, :, :-1], part_x)

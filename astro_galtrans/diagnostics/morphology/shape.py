@@ -8,11 +8,10 @@ smoothed over 3 x 3 pixels, above one sigma of the sky, the region around its br
 import numpy as np
 import torch
 
-from .apertures import Ellipses, EllipticalSums, window
-from .asymmetry import turned
+from .asymmetry import sums_turned
 from .filters import box_filter
 from .flood import connected_region
-from .petrosian import by_reach, fraction_radii
+from .petrosian import fraction_radii
 from .stamps import BAD, SUSPECT
 
 __all__ = ["clipped_sky", "measure_shape", "segmap_shape"]
@@ -49,7 +48,7 @@ def measure_shape(stamps, geometry):
         _half_light(stamps, geometry.light, *of) for of in ((geometry.circles, circ), (geometry.ellipses, ellip))
     )
     outer = _asymmetry(stamps, stamps.image, geometry.ellipses, half_ellip, ellip, geometry.sky.asymmetry)
-    outline = _asymmetry(stamps, segmap.double(), geometry.circles, None, circ)
+    outline = _asymmetry(stamps, segmap.double(), geometry.circles, torch.zeros_like(circ), circ)
     return {
         "rmax_circ": circ,
         "rmax_ellip": ellip,
@@ -212,25 +211,8 @@ def _asymmetry(stamps, image, ellipses, inner, outer, sky=None):
 
     Zero flux raises flag 1, as in statmorph.
     """
-    value = torch.full_like(outer, OUT_OF_RANGE)
-    radii = outer[:, None] if inner is None else torch.stack([outer, inner], 1)
-    for rows, half in by_reach(outer, stamps):
-        difference, total, area = _sums_turned(stamps, image, ellipses[rows], radii[rows], rows, half)
-        background = 0.0 if sky is None else area * sky[rows]
-        value[rows] = torch.where(total == 0, OUT_OF_RANGE, (difference - background) / total)
+    difference, total, area = sums_turned(stamps, image, ellipses, outer, inner)[:, :3].unbind(1)
+    background = 0.0 if sky is None else area * sky
+    value = torch.where(total == 0, OUT_OF_RANGE, (difference - background) / total)
     stamps.raise_flag(value == OUT_OF_RANGE, SUSPECT)
     return value
-
-
-def _sums_turned(stamps, image, ellipses, radii, rows, half):
-    """Sums, between ellipses, of |turned - image|, of |image| and of unmasked pixels."""
-    x, y = ellipses.x, ellipses.y
-    straight, other = turned(image[rows], x, y, half)
-    mask, opposite = turned(stamps.mask[rows], x, y, half)
-    ix, iy = torch.round(x).long(), torch.round(y).long()
-    used = window(stamps.frame[rows], ix, iy, half) & ~mask & ~opposite
-    here = Ellipses(x - ix + half, y - iy + half)
-    here.__dict__ |= {name: value for name, value in vars(ellipses).items() if name not in {"x", "y"}}
-    planes = ((other - straight).abs_() * used, straight.abs_() * used, used.to(x.dtype))
-    sums = [EllipticalSums(plane)(here, radii) for plane in planes]
-    return [t[:, 0] - t[:, 1] if t.shape[1] > 1 else t[:, 0] for t in sums]

@@ -9,6 +9,7 @@ from skimage.transform import rotate
 
 from astro_galtrans.diagnostics.morphology import compiled
 from astro_galtrans.diagnostics.morphology.apertures import Ellipses, EllipticalSums
+from astro_galtrans.diagnostics.morphology.asymmetry import sums_turned
 from astro_galtrans.diagnostics.morphology.centre import EXTENT_CAS, asymmetry_centre
 from astro_galtrans.diagnostics.morphology.core import measure_core
 from astro_galtrans.diagnostics.morphology.moments import centroid
@@ -155,6 +156,35 @@ def test_sums_are_photutils(stamps, ellipses, monkeypatch, enabled):
             aperture = EllipticalAperture(place, axis, axis / q, theta=theta)
             expected = aperture.do_photometry(stamps.image[k].numpy(), method="exact")[0].item()
             assert found == pytest.approx(expected, rel=1e-9, abs=1e-8)
+
+
+def test_sums_turned_are_those_of_torch(stamps, ellipses, by_both):
+    outer = torch.linspace(0, 70, len(stamps)).double()
+    inner = torch.where(torch.arange(len(stamps)) % 3 == 0, 0.0, outer / 2)
+    ours, theirs = by_both(lambda: sums_turned(stamps, stamps.image, ellipses, outer, inner).unbind(1))
+    same(ours, theirs, 1e-8)
+    assert not bool(torch.stack(ours)[:, 0].any())
+
+
+@pytest.mark.parametrize("enabled", [True, False], ids=["compiled", "torch"])
+def test_sums_turned_are_those_of_skimage(stamps, ellipses, monkeypatch, enabled):
+    monkeypatch.setattr(compiled, "ENABLED", enabled)
+    outer, inner = torch.full_like(ellipses.x, 14), torch.full_like(ellipses.x, 3)
+    found = sums_turned(stamps, stamps.image, ellipses, outer, inner).numpy()
+    for k in range(len(stamps)):
+        inside = np.s_[k, : stamps.ny[k], : stamps.nx[k]]
+        image, mask = stamps.image[inside].numpy(), stamps.mask[inside].numpy()
+        place, q = (float(ellipses.x[k]), float(ellipses.y[k])), float(ellipses.q[k])
+        theta = float(torch.atan2(ellipses.sin[k], ellipses.cos[k]))
+        weight = sum(
+            sign * EllipticalAperture(place, a, a / q, theta=theta).to_mask(method="exact").to_image(image.shape)
+            for sign, a in ((1, 14), (-1, 3))
+        )
+        opposite = rotate(mask.astype(float), 180, center=place, order=0) > 0.5
+        weight *= ~mask & ~opposite
+        step = rotate(image, 180, center=place) - image
+        planes = np.abs(step), np.abs(image), np.ones_like(image), step**2, image**2
+        np.testing.assert_allclose(found[k], [(weight * plane).sum() for plane in planes], rtol=1e-6, err_msg=str(k))
 
 
 CORE = {

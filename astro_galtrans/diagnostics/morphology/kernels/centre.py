@@ -11,11 +11,13 @@ import numpy as np
 
 from astro_galtrans.diagnostics.morphology.compiled import compile_loop, part_of_loop
 
+from .turned import UINT, between, take
+
 __all__ = ["search"]
 
 OUT_OF_RANGE = 100.0  # what statmorph's function returns to keep the minimiser where it belongs
 STEPS = 200
-F32, UINT = np.float32, np.uint64
+F32 = np.float32
 ZERO, HALF, ONE = F32(0), F32(0.5), F32(1)
 
 
@@ -49,29 +51,12 @@ def search(image, mask, nx, ny, start, radius, sky, x_tolerance, f_tolerance):
     light, valid, columns = np.empty((height, width), F32), np.empty((height, width), F32), np.empty(width, F32)
     other_light, other_valid = np.zeros((3 * height, 3 * width), F32), np.ones((3 * height, 3 * width), F32)
     for n in range(number):
-        masked = _copy(image[n], mask[n], light, valid, other_light, other_valid)
+        masked = take(image[n], mask[n], light, valid, other_light, other_valid)
         planes = light, other_light, valid, other_valid, columns
         galaxy = masked, nx[n], ny[n], radius[n], sky[n], lost[n : n + 1]
         _minimise(simplex, start[n, 0], start[n, 1], x_tolerance, f_tolerance, planes, galaxy)
         centre[n, 0], centre[n, 1] = simplex[0, 1], simplex[0, 2]
     return centre, lost
-
-
-@part_of_loop
-def _copy(image, mask, light, valid, other_light, other_valid):
-    """A galaxy as it is, and mirrored in the middle of nine times its area; is anything masked?"""
-    height, width = image.shape
-    masked = 0
-    for y in range(height):
-        opposite = 2 * height - 1 - y
-        for x in range(width):
-            light[y, x] = image[y, x]
-            valid[y, x] = ONE - mask[y, x]
-            masked += mask[y, x]
-        for x in range(width):
-            other_light[opposite, width + x] = light[y, width - 1 - x]
-            other_valid[opposite, width + x] = valid[y, width - 1 - x]
-    return masked > 0
 
 
 @part_of_loop
@@ -181,7 +166,7 @@ def _sums(x, y, edge, nx, ny, planes):
             weight = _ramp(square + columns[start + k], F32(edge))
             weight *= valid[here, start + k] * other_valid[up_own, right_opposite + k]
             pixel = light[here, start + k]
-            turned = _between(other_light, own, opposite + k, part_x, part_y)
+            turned = between(other_light, own, opposite + k, part_x, part_y)
             d, t, a = d + weight * abs(turned - pixel), t + weight * abs(pixel), a + weight
         difference, total, area = difference + d, total + t, area + a
     return difference, total, area
@@ -191,12 +176,3 @@ def _sums(x, y, edge, nx, ny, planes):
 def _ramp(square, edge):
     """How much of a pixel at some distance is in a circle whose edge is a ramp a pixel wide."""
     return max(ZERO, min(ONE, edge - F32(math.sqrt(square))))
-
-
-@part_of_loop
-def _between(mirrored, y, x, part_x, part_y):
-    """Interpolate between a pixel and those before it in a mirrored image."""
-    one = UINT(1)
-    own = mirrored[y, x] + part_x * (mirrored[y, x - one] - mirrored[y, x])
-    before = mirrored[y - one, x] + part_x * (mirrored[y - one, x - one] - mirrored[y - one, x])
-    return own + part_y * (before - own)

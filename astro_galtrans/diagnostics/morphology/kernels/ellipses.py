@@ -101,8 +101,8 @@ def elliptical_sum(ellipse, a, planes):
     """The sum of the image in the scratch space over an ellipse."""
     centre_x, centre_y, q, sigma_y, sigma_x, upward, sideward, wide, high, corner = ellipse
     pixels, running, area, ends = planes
-    if not math.isfinite(centre_x + centre_y + corner + a):
-        return math.nan
+    if not (a > 0 and math.isfinite(centre_x + centre_y + corner + a)):  # numbers of pixels must come of it
+        return 0.0 if a <= 0 else math.nan
     centre_x, centre_y = centre_x + OFFSET, centre_y + OFFSET
     height, width = pixels.shape
     whole = a * a * (math.pi / q)
