@@ -118,7 +118,7 @@ def _batches(images, given, size, device):
     """The input in batches of tensors, with segmentation maps."""
     for start in range(0, len(images), size):
         rows = slice(start, min(start + size, len(images)))
-        batch = {"image": torch.as_tensor(np.asarray(images[rows], dtype=np.float64), device=device)}
+        batch = {"image": torch.as_tensor(_native(np.asarray(images[rows], dtype=np.float64)), device=device)}
         for name, values in given.items():
             part = values if name == "psf" and values is not None and len(values) == 1 else None
             part = values[rows] if part is None and values is not None else part
@@ -129,9 +129,11 @@ def _batches(images, given, size, device):
 
 
 def _native(values):
-    """An array of a dtype that torch has: labels may be unsigned or of the other byte order."""
+    """An array as torch takes it: labels may be unsigned or of the other byte order, a mirrored image runs backwards."""
     values = np.asarray(values)
-    return values if values.dtype == bool else values.astype(np.int64 if values.dtype.kind in "ui" else np.float64)
+    if values.dtype != bool:
+        values = values.astype(np.int64 if values.dtype.kind in "ui" else np.float64, copy=False)
+    return np.ascontiguousarray(values)
 
 
 def _measure(batch, *, sersic):
