@@ -7,6 +7,9 @@ direction per step: shifts and ORs on words, so a step costs a sixtieth of what 
 
 import torch
 
+from .compiled import kernels
+from .kernels import on_arrays
+
 __all__ = ["connected_region"]
 
 BITS = 64
@@ -30,6 +33,9 @@ def connected_region(allowed, seed):
     `torch.Tensor`
         ``[N, H, W]``, bool; empty where the seed is not allowed.
     """
+    loops = kernels("regions", allowed)
+    if loops is not None and seed.ndim == 1:
+        return on_arrays(loops.connected_regions, allowed, seed)
     if seed.ndim == 1:
         seed = torch.zeros_like(allowed).flatten(1).scatter_(1, seed[:, None], True).view(allowed.shape)
     allowed_words = _packed(allowed)

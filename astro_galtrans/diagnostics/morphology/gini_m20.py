@@ -5,14 +5,17 @@ import math
 import torch
 
 from .apertures import EllipticalSums
+from .compiled import kernels
 from .filters import gaussian_filter
 from .flood import connected_region
+from .kernels import on_arrays
 from .petrosian import ANNULUS
 from .stamps import BAD, SUSPECT
 
 __all__ = ["gini_and_m20", "gini_segment", "signal_to_noise"]
 
 SMOOTHING = 0.2  # statmorph's petro_fraction_gini
+DIM = 0.8  # the light that M20's bright pixels do not hold
 
 
 def gini_segment(stamps, ellipses, petrosian):
@@ -33,6 +36,18 @@ def gini_segment(stamps, ellipses, petrosian):
     `torch.Tensor`
         ``[N, H, W]``, bool.
     """
+    if loops := kernels("gini", stamps.image):
+        galaxies = stamps.image, stamps.ny, stamps.nx, ellipses.packed, petrosian
+        segment, number, connected = on_arrays(loops.gini_segment, *galaxies)
+    else:
+        segment, number, connected = _segment(stamps, ellipses, petrosian)
+    stamps.raise_flag((number == 0) | (number == stamps.nx * stamps.ny), BAD)
+    stamps.raise_flag(connected != number, SUSPECT)
+    return segment
+
+
+def _segment(stamps, ellipses, petrosian):
+    """The segments, how many pixels are above the threshold, and how many of them are connected."""
     smooth = gaussian_filter(stamps.image, SMOOTHING * petrosian).mul_(stamps.frame)
     outer, inner = petrosian + ANNULUS / 2, petrosian - ANNULUS / 2
     flux = EllipticalSums(smooth)(ellipses, torch.stack([outer, inner], 1))
@@ -41,11 +56,7 @@ def gini_segment(stamps, ellipses, petrosian):
     above = stamps.frame & (smooth >= threshold[:, None, None])
     brightest = smooth.masked_fill(~stamps.frame, -torch.inf).flatten(1).argmax(1)
     segment = connected_region(above, brightest)
-    number = above.sum((1, 2))
-    full = number == stamps.nx * stamps.ny
-    stamps.raise_flag((number == 0) | full, BAD)
-    stamps.raise_flag(segment.sum((1, 2)) != number, SUSPECT)
-    return segment
+    return segment, above.sum((1, 2)), segment.sum((1, 2))
 
 
 def gini_and_m20(stamps, segment):
@@ -64,9 +75,11 @@ def gini_and_m20(stamps, segment):
     gini, m20 : `torch.Tensor`
         ``[N]``; NaN where undefined.
     """
-    flux, x, y, count = _packed(stamps.image, segment)
-    gini = _gini(flux, count)
-    m20 = _m20(flux, x, y)
+    if loops := kernels("gini", stamps.image):
+        gini, m20 = on_arrays(loops.gini_and_m20, stamps.image, segment, stamps.ny, stamps.nx)
+    else:
+        flux, x, y, count = _packed(stamps.image, segment)
+        gini, m20 = _gini(flux, count), _m20(flux, x, y)
     stamps.raise_flag(torch.isnan(gini) | torch.isnan(m20), BAD)
     return gini, m20
 
@@ -96,7 +109,7 @@ def _m20(flux, x, y):
     xc, yc = (flux * x).sum(1, keepdim=True) / total, (flux * y).sum(1, keepdim=True) / total
     moment = flux * ((x - xc) ** 2 + (y - yc) ** 2)
     ordered = flux.sort(dim=1).values
-    enough = ordered.cumsum(1) / total >= 0.8
+    enough = ordered.cumsum(1) / total >= DIM
     threshold = ordered.gather(1, enough.to(torch.uint8).argmax(1, keepdim=True))
     bright = torch.where(flux >= threshold, moment, 0.0).sum(1)
     ratio = bright / moment.sum(1)
@@ -117,9 +130,24 @@ def signal_to_noise(stamps, segment, sky_sigma):
     sky_sigma : `torch.Tensor`
         ``[N]``.
     """
+    if loops := kernels("gini", stamps.image):
+        planes = (
+            stamps.image,
+            stamps.raw,
+            segment,
+            stamps.mask,
+            stamps.raw[:0] if stamps.sigma is None else stamps.sigma,
+        )
+        gain = torch.ones_like(sky_sigma) if stamps.gain is None else stamps.gain.to(sky_sigma)
+        ratio = on_arrays(loops.signal_to_noise, *planes, gain, sky_sigma)
+    else:
+        ratio = _signal_to_noise(stamps, segment, sky_sigma)
+    stamps.raise_flag(torch.isnan(ratio), BAD)
+    return ratio
+
+
+def _signal_to_noise(stamps, segment, sky_sigma):
     sigma = stamps.weightmap(sky_sigma).abs()
     used = segment & (stamps.image >= 0) & (sigma > 0)
-    count = used.sum((1, 2))
-    stamps.raise_flag(count == 0, BAD)
     ratio = torch.where(used, stamps.image / torch.where(used, sigma, 1.0), 0.0).sum((1, 2))
-    return torch.where(count > 0, ratio / count, torch.nan)
+    return ratio / used.sum((1, 2))  # 0 / 0 is not a number

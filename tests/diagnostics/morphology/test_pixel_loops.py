@@ -6,6 +6,9 @@ import torch
 from scipy import ndimage
 
 from astro_galtrans.diagnostics.morphology import compiled
+from astro_galtrans.diagnostics.morphology.apertures import Ellipses
+from astro_galtrans.diagnostics.morphology.filters import gaussian_filter
+from astro_galtrans.diagnostics.morphology.gini_m20 import gini_and_m20, gini_segment, signal_to_noise
 from astro_galtrans.diagnostics.morphology.mid import measure_mid, segmap_mid
 from astro_galtrans.diagnostics.morphology.stamps import cut_out
 
@@ -58,6 +61,33 @@ def test_mid(both):
     (_, values, _), flag = loops
     assert (values["multimode"] > 0).sum() > 6
     assert flag.max() > 0
+
+
+def test_gini_and_m20(both):
+    def run(stamps):
+        x, y = stamps.nx / 2.0 + 0.3, stamps.ny / 2.0
+        size = torch.linspace(1, 30, len(stamps), dtype=torch.float64)  # the largest reach beyond the cutouts
+        segment = gini_segment(stamps, Ellipses(x, y, 1 + size / 30, size), size)
+        noise = signal_to_noise(stamps, segment, torch.full_like(x, 0.3))
+        return segment, gini_and_m20(stamps, segment), gini_and_m20(stamps, segment & (stamps.image > 8)), noise
+
+    loops, without = both(run)
+    assert_alike(loops, without)
+    (segment, (gini, _), (some, _), _), _ = loops
+    assert segment.flatten(1).any(1).all()
+    assert torch.isfinite(gini).sum() > 20
+    assert torch.isnan(some).sum() == 2  # those without light
+
+
+@pytest.mark.parametrize("mode", ["reflect", "constant"])
+def test_gaussian_filter_is_scipys(rng, mode):
+    images = torch.from_numpy(rng.normal(size=(3, 20, 31)))
+    sigma = torch.tensor([0.0, 1.3, 9.0], dtype=torch.float64)
+    sizes = torch.tensor([[20, 31], [15, 31], [20, 7]])
+    found = gaussian_filter(images, sigma, *(sizes.T if mode == "reflect" else ()))
+    for k, (ny, nx) in enumerate(sizes.tolist() if mode == "reflect" else [(20, 31)] * 3):
+        truth = ndimage.gaussian_filter(images[k, :ny, :nx].numpy(), sigma[k].item(), mode=mode)
+        np.testing.assert_allclose(found[k, :ny, :nx].numpy(), truth, atol=1e-14)
 
 
 def test_pixels_are_ordered_as_numpy_does(rng):
