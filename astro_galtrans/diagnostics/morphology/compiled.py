@@ -35,6 +35,9 @@ def compile_loop(function):
     """
     Compile a function for the CPU it runs on, at the first call; the result is kept on disk.
 
+    It is compiled anew where its own file has changed. After changes of loops in other files that it calls, delete
+    ``kernels/__pycache__``.
+
     Parameters
     ----------
     function : callable

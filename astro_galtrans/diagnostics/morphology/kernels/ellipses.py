@@ -67,15 +67,20 @@ def load(image, planes):
 
 
 @compile_loop
-def load_valid(mask, nx, ny, planes):
-    """Take the pixels of a cutout that are not masked into the scratch space; is any masked?"""
-    masked = 0
-    for y in range(mask.shape[0]):
-        for x in range(mask.shape[1]):
-            masked += mask[y, x]
-            planes[0][y + PAD, x + PAD] = (1 - mask[y, x]) if y < ny and x < nx else 0
+def load_valid(mask, nx, ny, ellipse, planes):
+    """Take the pixels of a cutout that are not masked into the scratch space; up to which ellipse are all there?"""
+    x, y, q, cos, sin = ellipse[0], ellipse[1], ellipse[2], ellipse[3], ellipse[4]
+    nearest = math.inf
+    for j in range(mask.shape[0]):
+        for i in range(mask.shape[1]):
+            planes[0][j + PAD, i + PAD] = (1 - mask[j, i]) if j < ny and i < nx else 0
+        for i in range(mask.shape[1]):
+            if mask[j, i]:
+                along, across = (i - x) * cos + (j - y) * sin, q * ((j - y) * cos - (i - x) * sin)
+                nearest = min(nearest, along * along + across * across)
     _accumulate(planes)
-    return masked > 0
+    clear = math.sqrt(nearest) - max(q, 1.0) * math.sqrt(0.5)  # a pixel's corner may be that much nearer
+    return min(clear, min(x, y, nx - 1 - x, ny - 1 - y) + 0.5)
 
 
 @part_of_loop

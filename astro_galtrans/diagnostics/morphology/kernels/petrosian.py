@@ -44,10 +44,8 @@ def petrosian_radius(image, mask, nx, ny, ellipses, outer, start, settings):
     light, valid = scratch(image), scratch(image)
     for n in range(len(image)):
         load(image[n], light)
-        masked = load_valid(mask[n], nx[n], ny[n], valid)
-        x, y = ellipses[n, 0], ellipses[n, 1]
-        edge = 0.0 if masked else min(x, y, nx[n] - 1 - x, ny[n] - 1 - y) + 0.5
-        galaxy = form(ellipses[n]), light, valid, edge
+        clear = load_valid(mask[n], nx[n], ny[n], ellipses[n], valid)
+        galaxy = form(ellipses[n]), light, valid, clear
         radius[n], bad[n] = _first_root(galaxy, outer[n], start[n], settings)
     return radius, bad
 
@@ -98,9 +96,9 @@ def _mean(flux, area):
 
 @compile_loop
 def _area(galaxy, a):
-    """The area of valid pixels in an ellipse, which is its whole area up to where something is masked or an edge."""
-    ellipse, _, valid, edge = galaxy
-    return math.pi * a * a / ellipse[2] if a <= edge else elliptical_sum(ellipse, a, valid)
+    """The area of valid pixels in an ellipse, which is all of it up to where something is masked or ends."""
+    ellipse, _, valid, clear = galaxy
+    return math.pi * a * a / ellipse[2] if a <= clear else elliptical_sum(ellipse, a, valid)
 
 
 @compile_loop
