@@ -3,6 +3,7 @@ What the shipped translators keep of the redshift: the four readings on simulate
 
     python benchmarks/redshift.py Z_TRAIN Z_TEST -o OUT [--models NAME ...] [--estimator image photometric]
         [--train-number 6000] [--number 2000] [--crop 40] [--n-samples 4] [--rst docs/tables/redshift.rst]
+        [--samples-rst docs/tables/redshift_samples.rst]
 
 Everything costly (translated stamps, trained estimators) is kept in OUT and found again, so the command can be stopped
 and repeated, with another estimator or one more model too. The pairs are made with ``galtrans simulate`` (galaxies of
@@ -40,7 +41,8 @@ def main():
     parser.add_argument("--floor", type=float, default=0.0)
     parser.add_argument("--resamples", type=int, default=1000)
     parser.add_argument("--translate-only", action="store_true", help="stop when all stamps are translated")
-    parser.add_argument("--rst")
+    parser.add_argument("--rst", help="file of all tables")
+    parser.add_argument("--samples-rst", help="file of the table by number of samples alone")
     parser.add_argument("--figures", help="folder for the bars of information, redshift-ESTIMATOR.svg")
     options = parser.parse_args()
     models = options.models or list_translators()
@@ -51,6 +53,9 @@ def main():
         print(text)
         if options.rst:
             Path(options.rst).write_text(text)
+        if options.samples_rst:
+            lines = [line for fidelity, _ in results.values() for line in samples_table(fidelity)]
+            Path(options.samples_rst).write_text("\n".join(lines) + "\n")
 
 
 def translate_all(options, models):
@@ -96,7 +101,7 @@ def page(results):
         counts = dict(zip(fidelity["counts"]["galaxies"], fidelity["counts"]["n"], strict=True))
         numbers = f"trained on {counts['training']:,} pairs, tested on {counts['test']:,}"
         lines += [f"**{estimator.capitalize()} estimator, {numbers}**", ""]
-        lines += [*readings_table(fidelity), "", *ratios_table(fidelity), ""]
+        lines += [*readings_table(fidelity), "", *ratios_table(fidelity), "", *samples_table(fidelity), ""]
     peaks = next((peaks for _, peaks in results.values() if peaks is not None), None)
     if peaks is not None:
         lines += ["**Information of peak and total fluxes alone (nats)**", "", *peaks_table(peaks), ""]
@@ -123,6 +128,20 @@ def ratios_table(fidelity):
             cells.append(number([row[name][0] for name in ("value", "low", "high")], 2) if len(row) else "")
         rows.append((model, *cells))
     return list_table(rows)
+
+
+def samples_table(fidelity):
+    """Averages over samples of the plug-in estimator's PDFs; below, what they should come to."""
+    table, metrics = fidelity["samples"], ("sigma_mad", 4), ("outlier_005", 3), ("information", 2)
+    rows = [("model", "samples averaged", *(metric for metric, _ in metrics))]
+    for model, samples in dict.fromkeys(zip(map(str, table["model"]), table["samples"], strict=True)):
+        here = table[(table["model"] == model) & (table["samples"] == samples)]
+        found = {str(row["metric"]): (row["value"], row["low"], row["high"]) for row in here}
+        rows.append((model, str(samples), *(number(found[metric], digits) for metric, digits in metrics)))
+    if len(rows) == 1:
+        return []
+    of_source = (number(fidelity.value("source", metric), digits) for metric, digits in metrics)
+    return list_table([*rows, ("source", "", *of_source)])
 
 
 def peaks_table(peaks):

@@ -19,7 +19,7 @@ consistency*, goes to 1. All are measured on the same held-out galaxies, which i
 """
 
 from dataclasses import dataclass
-from itertools import chain, pairwise
+from itertools import pairwise
 
 import numpy as np
 from astropy.table import QTable, vstack
@@ -58,6 +58,9 @@ class RedshiftFidelity(Result):
     ``ratios``
         Retention, plug-in penalty and posterior consistency, with paired intervals; those of the target beside them.
         NaN where the source shows no information, and without interval where it might show none.
+    ``samples``
+        Scatter, outliers and information of the plug-in estimator's PDFs averaged over 1, 2, 4, ... samples, for
+        translators that sample: does the average approach what the source tells, and how many samples does it take?
     ``bins``
         ``sigma_mad``, ``bias_median``, ``outlier_005`` and ``information`` in bins of magnitude, redshift and
         signal-to-noise.
@@ -293,11 +296,13 @@ def redshift_fidelity(
     known = {"z_spec": z_spec[test]} | {name: values[test] for name, values in given.items()}
     settings = {"floor": floor, "resamples": resamples, "seed": seed}
     pdfs = _readings(judges, compared, test, progress)
-    readings = [_measure(name, model, *found, known["z_spec"], settings) for name, model, *found in pdfs]
+    measured = [_measure(*found, known["z_spec"], settings) for found in pdfs]
+    readings = [reading for reading in measured if reading.name]
     counts |= {"training": len(train), "test": len(test)}
     tables = {
         "readings": vstack([_labelled(r.metrics, model=r.model, reading=r.name) for r in readings]),
         "ratios": _ratios(readings, list(compared)[2:], known["z_spec"], settings),
+        "samples": _by_samples(measured, known["z_spec"], settings),
         "bins": _binned_metrics(readings, known, bins, settings),
         "galaxies": _galaxies(readings, test, known),
         "stacks": QTable({"z": readings[0].grid} | {_column("stack", r.name, r.model): r.stack for r in readings}),
@@ -311,9 +316,10 @@ def redshift_fidelity(
 class _Reading:
     """What one reading says of each galaxy of the test set."""
 
-    name: str
+    name: str  #: empty for an average over some of the samples
     model: str  #: empty for target and source
-    metrics: QTable
+    samples: int  #: of how many the PDFs are the average
+    metrics: QTable | None  #: of those with a name
     z_phot: np.ndarray  #: medians of the PDFs
     information: np.ndarray
     pit: np.ndarray
@@ -322,36 +328,48 @@ class _Reading:
 
 
 def _readings(judges, compared, test, progress):
-    """Yield name, model, PDFs of the test set and prior of each reading."""
+    """Yield name, model, number of samples, PDFs of the test set and prior of each reading."""
     from tqdm.auto import tqdm
 
     translations = [side for name, side in compared.items() if name not in RESERVED]
     trusting = judges.of(compared["target"])
     with tqdm(total=2 + 2 * len(translations), unit="reading", disable=None if progress else True) as bar:
-        yield "target", "", judges.predict(trusting, compared["target"], test), trusting.prior
+        yield "target", "", 1, judges.predict(trusting, compared["target"], test), trusting.prior
         bar.update()
         for side in (compared["source"], *translations):
             own = judges.of(side)
             name, model = ("source", "") if side.name == "source" else ("retrained", side.name)
             if own is not None:
-                yield name, model, judges.predict(own, side, test), own.prior
+                yield name, model, 1, judges.predict(own, side, test), own.prior
             bar.update()
         for side in translations:
-            first = judges.predict(trusting, side, test)
-            yield "plug_in", side.name, first, trusting.prior
-            if side.samples and side.samples > 1:
-                others = (judges.predict(trusting, side, test, k) for k in range(1, side.samples))
-                yield "averaged", side.name, GridPDF.average(chain([first], others)), trusting.prior
+            for number, pdfs in _averages(judges, trusting, side, test):
+                name = "plug_in" if number == 1 else "averaged" if number == side.samples else ""
+                yield name, side.name, number, pdfs, trusting.prior
             bar.update()
 
 
-def _measure(name, model, pdfs, prior, z_spec, settings):
-    z_phot = pdfs.median()
+def _averages(judges, trusting, side, test):
+    """Yield the PDFs of the first sample, and of 2, 4, ... and all samples the average."""
+    total, last = 0.0, side.samples or 1
+    for number in range(1, last + 1):
+        pdfs = judges.predict(trusting, side, test, number - 1)
+        total = total + pdfs.density
+        if number == last or number.bit_count() == 1:
+            yield number, pdfs if number == 1 else GridPDF(pdfs.z, total / number)
+
+
+def _measure(name, model, samples, pdfs, prior, z_spec, settings):
+    z_phot, gain = pdfs.median(), information(pdfs, z_spec, prior, settings["floor"])
+    metrics = _metrics(pdfs, z_phot, prior, z_spec, settings) if name else None
+    return _Reading(name, model, samples, metrics, z_phot, gain, pit(pdfs, z_spec), pdfs.z, pdfs.stack())
+
+
+def _metrics(pdfs, z_phot, prior, z_spec, settings):
     point = point_metrics(z_phot, z_spec, resamples=settings["resamples"], seed=settings["seed"])
     metrics = vstack([point, pdf_metrics(pdfs, z_spec, prior=prior, **settings)], metadata_conflicts="silent")
     metrics.meta.clear()
-    gain = information(pdfs, z_spec, prior, settings["floor"])
-    return _Reading(name, model, metrics, z_phot, gain, pit(pdfs, z_spec), pdfs.z, pdfs.stack())
+    return metrics
 
 
 def _labelled(table, **labels):
@@ -360,6 +378,18 @@ def _labelled(table, **labels):
     for name, value in reversed(labels.items()):
         table.add_column([value] * len(table), name=name, index=0)
     return table
+
+
+def _by_samples(readings, z_spec, settings):
+    """`IN_BINS` of the plug-in estimator by the number of samples that were averaged, for models that have several."""
+    sampled = {reading.model for reading in readings if reading.samples > 1}
+    every, rows = np.ones(len(z_spec), dtype=bool), []
+    for reading in readings:
+        if reading.model in sampled and reading.name in {"plug_in", "averaged", ""}:
+            found = _metrics_of(reading, every, z_spec, settings)
+            rows += [(reading.model, reading.samples, *metric) for metric in found]
+    names = ["model", "samples", "metric", "value", "low", "high", "n"]
+    return QTable(rows=rows or None, names=names, dtype=["str", "i8", "str", "f8", "f8", "f8", "i8"])
 
 
 def _ratios(readings, models, z_spec, settings):

@@ -160,6 +160,15 @@ def test_averaged_pdfs_are_those_averaged_over_samples(galaxies, fidelity):
     np.testing.assert_allclose(fidelity["galaxies"]["information_averaged_samples"], expected, rtol=1e-4, atol=1e-4)
     assert by_hand > 0
     assert fidelity.value("averaged", "information", "samples") > fidelity.value("plug_in", "information", "samples")
+    table = fidelity["samples"]
+    assert set(table["model"]) == {"samples"}
+    gain = table[table["metric"] == "information"]
+    assert gain["samples"].tolist() == [1, 2, 3]  # powers of two, and all there are
+    two = np.mean([judge.predict(sample[rows].astype(np.float32)).density for sample in samples[:2]], axis=0)
+    density = [np.interp(z[row], GRID, pdf) for row, pdf in zip(rows, two, strict=True)]
+    middle = np.mean(np.log(density) - np.log(prior))
+    plug_in, averaged = (fidelity.value(name, "information", "samples")[0] for name in ("plug_in", "averaged"))
+    np.testing.assert_allclose(gain["value"], [plug_in, middle, averaged], rtol=1e-4, atol=1e-4)
 
 
 def test_bins_add_up(fidelity):
