@@ -9,7 +9,7 @@ from .sersic_problem import SMALLEST_N, concentration
 __all__ = ["CompiledProblem", "separable"]
 
 # Singular values of a PSF, whose sum is 1: of terms to take at all, to take into J^T J, and to convolve in float64.
-SMALL, COARSE, LARGE = 1e-8, 1e-4, 1e-2
+SMALL, COARSE, LARGE = 1e-7, 1e-4, 1e-2
 
 
 class CompiledProblem:
@@ -65,7 +65,7 @@ def separable(psf, most):
     Returns
     -------
     terms : `torch.Tensor`
-        ``[P, 2, R, K]``, float64: factors down and along, reversed, with the centre in the middle of K, which is odd.
+        ``[P, 2, R, K]``, float64: factors down and along, with the centre in the middle of K, which is odd.
     values : `torch.Tensor`
         ``[P, R]``: singular values, of PSFs that sum up to 1.
     """
@@ -77,7 +77,7 @@ def separable(psf, most):
     number = max(int((values > SMALL).any(0).sum()), 1)
     terms = torch.stack([u.mT, v], 1)[:, :, :number] * values.sqrt()[:, None, :number, None]
     terms[~finite] = torch.nan  # as their models would be
-    return terms.flip(-1).contiguous(), values[:, :number]
+    return terms.contiguous(), values[:, :number]
 
 
 def _square(psf, most):
