@@ -129,7 +129,7 @@ def _batches(images, given, size, device):
 
 
 def _native(values):
-    """An array as torch takes it: labels may be unsigned or of the other byte order, a mirrored image runs backwards."""
+    """An array as torch takes it: labels may be unsigned or of the other byte order, mirrored images run backwards."""
     values = np.asarray(values)
     if values.dtype != bool:
         values = values.astype(np.int64 if values.dtype.kind in "ui" else np.float64, copy=False)

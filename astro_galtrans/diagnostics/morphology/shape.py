@@ -9,8 +9,10 @@ import numpy as np
 import torch
 
 from .asymmetry import sums_turned
+from .compiled import kernels
 from .filters import box_filter
 from .flood import connected_region
+from .kernels import on_arrays
 from .petrosian import fraction_radii
 from .stamps import BAD, SUSPECT
 
@@ -42,7 +44,10 @@ def measure_shape(stamps, geometry):
         ``shape_asymmetry`` (Pawlik et al. 2016), ``[N]``; NaN where undefined.
     """
     segmap = segmap_shape(stamps, geometry)
-    circ, ellip = (_farthest(segmap, shape) for shape in (geometry.circles, geometry.ellipses))
+    if loops := kernels("shape", stamps.image):
+        circ, ellip = on_arrays(loops.farthest, segmap, geometry.ellipses.packed)
+    else:
+        circ, ellip = (_farthest(segmap, shape) for shape in (geometry.circles, geometry.ellipses))
     stamps.raise_flag((circ == 0) | (ellip == 0), BAD)
     half_circ, half_ellip = (
         _half_light(stamps, geometry.light, *of) for of in ((geometry.circles, circ), (geometry.ellipses, ellip))
@@ -85,17 +90,28 @@ def segmap_shape(stamps, geometry):
     `torch.Tensor`
         ``[N, H, W]``, bool.
     """
+    if loops := kernels("shape", stamps.image):
+        sky, pixels = geometry.sky, (stamps.image, stamps.mask, stamps.ny, stamps.nx)
+        places = geometry.x, geometry.y, EXTENT_FLUX * geometry.rpetro_ellip, torch.stack([sky.x, sky.y, sky.size], 1)
+        region, undefined, alone = on_arrays(loops.segmap_shape, *pixels, *places)
+    else:
+        region, undefined, alone = _outline(stamps, geometry)
+    stamps.raise_flag(undefined | alone, BAD)
+    return torch.where(undefined[:, None, None], stamps.source, region)
+
+
+def _outline(stamps, geometry):
+    """The masks, where there is no sky for them, and where the brightest pixel is not above it."""
     sky = _sky_pixels(stamps, geometry)
     mode, sigma = clipped_sky(stamps.image, sky)
     smooth = box_filter(stamps.image, BOXCAR, stamps.ny, stamps.nx)
     flat = torch.where(stamps.frame, smooth, -torch.inf).flatten(1)
     brightest = flat.argmax(1)
     above = flat >= (mode + sigma)[:, None]
-    undefined = ~sky.flatten(1).any(1)
-    stamps.raise_flag(undefined | ~above.gather(1, brightest[:, None])[:, 0], BAD)
+    alone = ~above.gather(1, brightest[:, None])[:, 0]
     above.scatter_(1, brightest[:, None], True)
     region = connected_region(above.view(smooth.shape), brightest)
-    return torch.where(undefined[:, None, None], stamps.source, region)
+    return region, ~sky.flatten(1).any(1), alone
 
 
 def _sky_pixels(stamps, geometry):

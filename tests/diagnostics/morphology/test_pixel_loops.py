@@ -7,10 +7,12 @@ from scipy import ndimage
 
 from astro_galtrans.diagnostics.morphology import compiled
 from astro_galtrans.diagnostics.morphology.apertures import Ellipses
-from astro_galtrans.diagnostics.morphology.filters import gaussian_filter
+from astro_galtrans.diagnostics.morphology.core import measure_core
+from astro_galtrans.diagnostics.morphology.filters import box_filter, gaussian_filter
 from astro_galtrans.diagnostics.morphology.gini_m20 import gini_and_m20, gini_segment, signal_to_noise
 from astro_galtrans.diagnostics.morphology.mid import measure_mid, segmap_mid
-from astro_galtrans.diagnostics.morphology.stamps import cut_out
+from astro_galtrans.diagnostics.morphology.shape import measure_shape, segmap_shape
+from astro_galtrans.diagnostics.morphology.stamps import BAD, cut_out
 
 pytest.importorskip("numba")
 
@@ -79,6 +81,24 @@ def test_gini_and_m20(both):
     assert torch.isnan(some).sum() == 2  # those without light
 
 
+def test_shape(both):
+    geometry = None
+
+    def run(stamps):
+        nonlocal geometry
+        geometry = geometry or measure_core(stamps)[1]  # the same for both
+        geometry.sky.size[:3] = geometry.rpetro_ellip[:3] = 0  # no ring, and no box either
+        stamps.flag.zero_()
+        return segmap_shape(stamps, geometry), measure_shape(stamps, geometry)
+
+    loops, without = both(run)
+    assert_alike(loops, without)
+    (_, values), flag = loops
+    assert (values["rmax_ellip"] > 5).sum() > 20
+    assert (flag[:3] == BAD).all()
+    assert (flag < BAD).any()
+
+
 @pytest.mark.parametrize("mode", ["reflect", "constant"])
 def test_gaussian_filter_is_scipys(rng, mode):
     images = torch.from_numpy(rng.normal(size=(3, 20, 31)))
@@ -88,6 +108,14 @@ def test_gaussian_filter_is_scipys(rng, mode):
     for k, (ny, nx) in enumerate(sizes.tolist() if mode == "reflect" else [(20, 31)] * 3):
         truth = ndimage.gaussian_filter(images[k, :ny, :nx].numpy(), sigma[k].item(), mode=mode)
         np.testing.assert_allclose(found[k, :ny, :nx].numpy(), truth, atol=1e-14)
+
+
+def test_box_filter_is_scipys(rng):
+    images, sizes = torch.from_numpy(rng.normal(size=(4, 20, 31))), torch.tensor([0, 3, 4, 25])
+    found = box_filter(images, sizes, *(torch.full((4,), n) for n in (20, 31)))
+    for k, size in enumerate(sizes.tolist()):
+        truth = ndimage.uniform_filter(images[k].numpy(), max(size, 1))
+        np.testing.assert_allclose(found[k].numpy(), truth, atol=1e-14)
 
 
 def test_pixels_are_ordered_as_numpy_does(rng):

@@ -6,7 +6,7 @@ import numpy as np
 
 from astro_galtrans.diagnostics.morphology.compiled import compile_loop
 
-__all__ = ["blur", "gaussian_filter", "gaussian_weights"]
+__all__ = ["blur", "box_filter", "gaussian_filter", "gaussian_weights"]
 
 
 @compile_loop
@@ -34,34 +34,61 @@ def gaussian_filter(image, sigma, truncate, ny, nx, mirrored):
     """
     result = np.zeros(image.shape)
     for k in range(len(image)):
-        blur(image[k], ny[k], nx[k], gaussian_weights(sigma[k], truncate), mirrored, result[k])
+        weights = gaussian_weights(sigma[k], truncate)
+        blur(image[k], ny[k], nx[k], weights, -(len(weights) // 2), mirrored, result[k])
+    return result
+
+
+@compile_loop
+def box_filter(image, size, ny, nx):
+    """
+    Average over square boxes, mirrored at the edges of the cutouts.
+
+    Parameters
+    ----------
+    image : `numpy.ndarray`
+        ``[N, H, W]``.
+    size : `numpy.ndarray`
+        ``[N]``, int64: the boxes' sides.
+    ny, nx : `numpy.ndarray`
+        As of `gaussian_filter`.
+
+    Returns
+    -------
+    `numpy.ndarray`
+        ``[N, H, W]``.
+    """
+    result = np.zeros(image.shape)
+    for k in range(len(image)):
+        side = max(size[k], 1)
+        blur(image[k], ny[k], nx[k], np.full(side, 1 / side), -(side // 2), True, result[k])
     return result
 
 
 @compile_loop
 def gaussian_weights(sigma, truncate):
     """
-    Return a Gaussian at 0, 1, 2 ... pixels from its centre, so that its two sides sum up to 1.
+    Return a Gaussian cut on both sides of its centre; its sum is 1.
 
     Parameters
     ----------
     sigma, truncate : float
         As of `gaussian_filter`.
     """
-    reach, total = int(truncate * sigma + 0.5), 1.0
-    weights = np.ones(reach + 1)
-    for i in range(1, reach + 1):
-        weights[i] = math.exp(-0.5 * (i / max(sigma, 1e-15)) ** 2)
-        total += 2 * weights[i]
-    for i in range(reach + 1):
+    reach, total = int(truncate * sigma + 0.5), 0.0
+    weights = np.ones(2 * reach + 1)
+    for i in range(2 * reach + 1):
+        weights[i] = math.exp(-0.5 * ((i - reach) / max(sigma, 1e-15)) ** 2)
+        total += weights[i]
+    for i in range(2 * reach + 1):
         weights[i] /= total
     return weights
 
 
 @compile_loop
-def blur(image, ny, nx, weights, mirrored, result):
+def blur(image, ny, nx, weights, low, mirrored, result):
     """
-    Convolve with a symmetric filter along both axes.
+    Apply the same filter along both axes.
 
     Parameters
     ----------
@@ -70,26 +97,29 @@ def blur(image, ny, nx, weights, mirrored, result):
     ny, nx : int
         Size of the cutout.
     weights : `numpy.ndarray`
-        At 0, 1, 2 ... pixels from the centre.
+        Of the pixels at some steps from the one that the sum is for.
+    low : int
+        The first of these steps, 0 or less.
     mirrored : bool
         As of `gaussian_filter`.
     result : `numpy.ndarray`
         ``[H, W]``: where to; the cutout's part has to be zero.
     """
-    reach = len(weights) - 1
-    wide = np.empty(nx + 2 * reach)  # a row with what lies beyond its ends
+    number, before = len(weights), -low
+    wide = np.empty(nx + number - 1)  # a row with what lies beyond its ends
     for y in range(ny):
         wide[:] = 0
-        for i in range(-reach, reach + 1):
-            row = _inside(y + i, ny) if mirrored else y + i
+        for i in range(number):
+            row = _inside(y + i - before, ny) if mirrored else y + i - before
             if 0 <= row < ny:
-                _add(wide[reach:], weights[abs(i)], image[row], nx)
+                _add(wide[before:], weights[i], image[row], nx)
         if mirrored:
-            for i in range(reach):
-                wide[reach - 1 - i] = wide[reach + _inside(-1 - i, nx)]
-                wide[reach + nx + i] = wide[reach + _inside(nx + i, nx)]
-        for i in range(-reach, reach + 1):
-            _add(result[y], weights[abs(i)], wide[reach + i :], nx)
+            for i in range(before):
+                wide[before - 1 - i] = wide[before + _inside(-1 - i, nx)]
+            for i in range(number - 1 - before):
+                wide[before + nx + i] = wide[before + _inside(nx + i, nx)]
+        for i in range(number):
+            _add(result[y], weights[i], wide[i:], nx)
 
 
 @compile_loop

@@ -49,7 +49,8 @@ def gini_segment(image, ny, nx, ellipses, petrosian):
             for x in range(width):
                 smooth[y, x] = 0
         sigma = SMOOTHING * petrosian[k] if math.isfinite(petrosian[k]) else 0.0
-        blur(image[k], ny[k], nx[k], gaussian_weights(sigma, TRUNCATE), False, smooth)
+        weights = gaussian_weights(sigma, TRUNCATE)
+        blur(image[k], ny[k], nx[k], weights, -(len(weights) // 2), False, smooth)
         load(smooth, planes)
         outer, inner = petrosian[k] + ANNULUS / 2, petrosian[k] - ANNULUS / 2
         ellipse = form(ellipses[k])

@@ -189,7 +189,7 @@ def _smooth_canvas(place, flux, height, width, weights):
     plane, smooth, canvas = np.zeros((height, width)), np.zeros((height, width)), np.zeros((height + 2) * step)
     for i in range(len(flux)):
         plane[place[i] // step - 1, place[i] % step - 1] = flux[i]
-    blur(plane, height, width, weights, True, smooth)
+    blur(plane, height, width, weights, -(len(weights) // 2), True, smooth)
     for y in range(height):
         for x in range(width):
             canvas[(y + 1) * step + x + 1] = smooth[y, x]
