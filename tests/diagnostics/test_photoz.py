@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 from photutils.aperture import CircularAperture, aperture_photometry
-from scipy import stats
+from scipy import optimize, stats
 
 from astro_galtrans.diagnostics import GridPDF, photoz
-from astro_galtrans.diagnostics.photoz import adaptive, density, loop
+from astro_galtrans.diagnostics.photoz import adaptive, density, expansion, loop
 from astro_galtrans.exceptions import CheckpointError, GaltransWarning
 from helpers import shared_data
 
@@ -162,26 +162,63 @@ def test_adaptive_moments_are_galsims():
     assert 2 * float(ours.xy) / total == pytest.approx(theirs.observed_shape.e2, abs=0.02)
 
 
-def test_adaptive_features_depend_on_their_own_stamp_alone_and_exist_for_blank_ones():
+@pytest.mark.parametrize("features", [adaptive.adaptive_features, expansion.matched_features])
+def test_features_depend_on_their_own_stamp_alone_and_exist_for_blank_ones(features):
     images = torch.from_numpy(galaxies(6)[0])
     images[3] = 0
     images[4] = torch.randn(images[4].shape)
-    together = adaptive.adaptive_features(images, SKY, 0.4)
+    together = features(images, SKY, 0.4)
     assert torch.isfinite(together).all()
-    alone = torch.cat([adaptive.adaptive_features(image[None], SKY, 0.4) for image in images])
-    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
+    alone = torch.cat([features(image[None], SKY, 0.4) for image in images])
+    torch.testing.assert_close(together, alone, rtol=1e-3, atol=1e-3)
 
 
-def test_colours_in_ellipses_do_not_know_the_shape():
+@pytest.mark.parametrize(("features", "weights"), [(adaptive.adaptive_features, 7), (expansion.matched_features, 3)])
+def test_colours_of_one_colour_do_not_know_the_shape(features, weights):
     """Bulge and disc of one colour: whatever the ellipse, g - r is that of the flux."""
     colours = []
     for ratio, angle in [(1.0, 0.0), (0.5, 0.7), (0.5, 2.3)]:
         shape = elliptical(1.5, ratio, angle, size=64, pixel=0.4)[0]
         stamp = torch.stack([300 * shape, 900 * shape, 600 * shape], dim=1)
-        told = adaptive.adaptive_features(stamp, (1e-3, 1e-3, 1e-3), 0.4)[0, : 7 * 3].reshape(7, 3)
+        told = features(stamp, (1e-3, 1e-3, 1e-3), 0.4)[0, : weights * 3].reshape(weights, 3)
         colours.append(told[:, :2].numpy())
-    expected = np.broadcast_to([2.5 * np.log10(3), 2.5 * np.log10(2 / 3)], (3, 7, 2))
+    expected = np.broadcast_to([2.5 * np.log10(3), 2.5 * np.log10(2 / 3)], (3, weights, 2))
     np.testing.assert_allclose(colours, expected, atol=1e-3)
+
+
+def test_expansion_is_that_of_scipys_solver(rng):
+    radius2 = torch.tensor(rng.uniform(0, 16, (4, 900)), dtype=torch.float32)
+    gaussians = np.exp(-0.5 * radius2.numpy()[:, None] / np.array(expansion.SIZES)[:, None] ** 2)
+    image = 5 * gaussians[:, 1] + 3 * gaussians[:, 4] + rng.normal(0, 0.3, radius2.shape)
+    amplitude, profile = expansion.expansion(torch.tensor(image, dtype=torch.float32), radius2)
+    assert (amplitude >= 0).all()
+    for ours, basis, pixels in zip(profile.numpy(), gaussians, image, strict=True):
+        best = optimize.nnls(basis.T, pixels)[0] @ basis
+        assert np.sqrt(np.mean((ours - best) ** 2)) < 0.05  # a sixth of the noise of one pixel
+
+
+def test_matched_filter_is_less_noisy_than_apertures(rng):
+    y, x = (np.mgrid[:32, :32] - 15.5) * 0.4
+    radius = np.hypot(x, y / 0.6)
+    galaxy = np.exp(-radius / 0.9) + 2 * np.exp(-0.5 * (radius / 0.6) ** 2)  # a disc and a bulge
+    stamps = 20 * galaxy * np.array([1, 5, 3])[:, None, None] + rng.normal(0, 1, (400, 3, 32, 32))
+    stamps = torch.tensor(stamps, dtype=torch.float32)
+    matched = expansion.matched_features(stamps, (1, 1, 1), 0.4).numpy()[:, 0]
+    measure = photoz.Photometry(tuple("gri"), 0.4, (1, 1, 1), 32)
+    fixed = measure.features(measure.fluxes(stamps)).numpy()[:, :-3:3]
+    ellipses = adaptive.adaptive_features(stamps, (1, 1, 1), 0.4).numpy()[:, : 7 * 3 : 3]
+    assert matched.std() < 1.03 * min(fixed.std(axis=0).min(), ellipses.std(axis=0).min())
+
+
+def test_expansion_tells_a_bulge_from_a_disc():
+    y, x = (np.mgrid[:32, :32] - 15.5) * 0.4
+    radius = np.hypot(x, y)
+    inner = []
+    for power in (1.0, 0.5, 0.25):  # Gaussian-like, to ever more of a cusp with wings
+        galaxy = torch.tensor(1000 * np.exp(-3 * radius ** (2 * power)), dtype=torch.float32)
+        told = expansion.matched_features(galaxy.expand(1, 3, 32, 32), (1, 1, 1), 0.4)[0]
+        inner.append(float(told[3 * 3 + 3]))  # light in the four smallest Gaussians
+    assert inner[0] > inner[1] + 0.1 > inner[2] + 0.2
 
 
 def test_asinh_magnitudes_are_magnitudes_when_bright_and_linear_when_faint():

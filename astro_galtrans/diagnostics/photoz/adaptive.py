@@ -66,8 +66,8 @@ def adaptive_features(stamps, sky_rms, pixel_scale):
     """
     sky = torch.tensor(sky_rms, dtype=torch.float32)
     scaled = stamps / sky[:, None, None]
-    ellipse = adaptive_moments(_all_bands(scaled, pixel_scale), pixel_scale)
-    radius2 = ellipse.radius2(*_offsets(stamps.shape[-1], pixel_scale))  # [B, P]
+    ellipse = adaptive_moments(all_bands(scaled, pixel_scale), pixel_scale)
+    radius2 = ellipse.radius2(*offsets(stamps.shape[-1], pixel_scale))  # [B, P]
     weights = [torch.exp(-0.5 * radius2 / scale**2) for scale in SCALES]
     weights = torch.stack(weights + [(radius2 < edge**2).float() for edge in EDGES], dim=1)  # [B, A, P]
     noise = weights.square().sum(dim=-1).sqrt().clamp(min=1e-3)[..., None]  # [B, A, 1], in units of sky rms
@@ -108,7 +108,7 @@ def adaptive_moments(image, pixel_scale):
     """
     if (fold := min(round(COARSE / pixel_scale), image.shape[-1] // 8)) > 1 and image.shape[-1] % fold == 0:
         image, pixel_scale = F.avg_pool2d(image[:, None], fold)[:, 0], fold * pixel_scale
-    x, y = _offsets(image.shape[-1], pixel_scale)
+    x, y = offsets(image.shape[-1], pixel_scale)
     flux, zero = image.flatten(start_dim=1), image.new_zeros(len(image), 1)
     ellipse = Ellipse(zero, zero, zero + START**2, zero + START**2, zero)
     least = 1e-3 * flux.abs().amax(dim=1, keepdim=True) + 1e-30  # the sum of a blank stamp may be anything
@@ -137,16 +137,16 @@ def _bounded(xx, yy, xy):
     return mean + stretch * half, mean - stretch * half, stretch * xy
 
 
-def _all_bands(scaled, pixel_scale):
+def all_bands(scaled, pixel_scale):
     """The sum of all bands ``[B, S, S]``, each weighted with what signal-to-noise it has in the middle."""
-    x, y = _offsets(scaled.shape[-1], pixel_scale)
+    x, y = offsets(scaled.shape[-1], pixel_scale)
     weight = torch.exp(-0.5 * (x**2 + y**2) / START**2)
     signal = (scaled.flatten(start_dim=2) @ weight) / weight.square().sum().sqrt()
     share = signal.clamp(min=0) + 1e-3
     return torch.einsum("bc,bchw->bhw", share / share.sum(dim=1, keepdim=True), scaled)
 
 
-def _offsets(size, pixel_scale):
+def offsets(size, pixel_scale):
     """Offsets of all pixels from the centre, x and y, ``[P]`` each (arcsec)."""
     axis = (torch.arange(size) - (size - 1) / 2) * pixel_scale
     y, x = torch.meshgrid(axis, axis, indexing="ij")

@@ -4,8 +4,9 @@ The two networks: a dense one on photometry, and an inception-like one on stamps
 The image network follows Pasquet et al. (2019, A&A 621, A26): blocks of parallel convolutions of several sizes,
 pooling, dense layers. Theirs has 27 million parameters and learnt photometry from half a million galaxies; ours is to
 learn from thousands, in minutes, so photometry is built in: fixed apertures, ellipses that follow the galaxy
-(`~astro_galtrans.diagnostics.photoz.adaptive`), and apertures whose weights the convolutions choose for each galaxy
-(`LearnedApertures`). It starts from a dense network on the first two, trained before, and learns to correct it.
+(`~astro_galtrans.diagnostics.photoz.adaptive`), the galaxy's own profile as a matched filter
+(`~astro_galtrans.diagnostics.photoz.expansion`), and apertures whose weights the convolutions choose for each galaxy
+(`LearnedApertures`). It starts from a dense network on the first three, trained before, and learns to correct it.
 """
 
 import torch

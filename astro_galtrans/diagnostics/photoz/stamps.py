@@ -15,6 +15,7 @@ from astro_galtrans.diagnostics._checks import name_rows
 from astro_galtrans.exceptions import GaltransWarning
 
 from .adaptive import adaptive_features
+from .expansion import matched_features
 
 __all__ = [
     "DrawnPhotometry", "TrainingStamps", "checked_images", "crop_size", "cut", "measured", "read", "scaled",
@@ -152,7 +153,7 @@ def scaled(stamps, sky_rms):
 
 def measured(stamps, photometry):
     """
-    Return what an image network is told beside the pixels: photometry in fixed apertures, and what follows the galaxy.
+    Return what an image network is told beside the pixels: fixed apertures, ellipses, and the galaxy as matched filter.
 
     Parameters
     ----------
@@ -166,7 +167,8 @@ def measured(stamps, photometry):
         ``[B, F]``.
     """
     fixed = photometry.features(photometry.fluxes(stamps))
-    return torch.cat([fixed, adaptive_features(stamps, photometry.sky_rms, photometry.pixel_scale)], dim=1)
+    imaging = photometry.sky_rms, photometry.pixel_scale
+    return torch.cat([fixed, adaptive_features(stamps, *imaging), matched_features(stamps, *imaging)], dim=1)
 
 
 class TrainingStamps:
