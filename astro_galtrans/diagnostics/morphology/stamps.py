@@ -10,6 +10,9 @@ from dataclasses import dataclass, fields, replace
 
 import torch
 
+from .compiled import kernels
+from .kernels import on_arrays
+
 __all__ = ["CATASTROPHIC", "CENTRAL", "GOOD", "BAD", "SUSPECT", "Stamps", "central_label", "cut_out"]
 
 GOOD, SUSPECT, BAD, CATASTROPHIC = 0, 1, 2, 4  # statmorph's flags
@@ -185,14 +188,39 @@ def cut_out(images, segmap, *, mask=None, sigma=None, gain=None):
     """
     label = central_label(segmap)
     found = torch.nonzero(label > 0).ravel()
+    make = _cut if len(found) and kernels("stamps", images) else _gathered
+    stamps, flux = make(images.double(), segmap, label, mask, None if sigma is None else sigma.double(), found)
+    stamps.gain = None if gain is None else gain[found]
+    every = torch.ones(len(images), dtype=torch.bool, device=images.device)
+    every[found[flux > 0]] = False
+    return stamps if bool((flux > 0).all()) else stamps.select(flux > 0), torch.nonzero(every).ravel()
+
+
+def _cut(images, segmap, label, mask, sigma, found):
+    """All cutouts, and the flux of each source; in compiled loops."""
+    loops, nothing = kernels("stamps", images), images[:0]
+    segmap = segmap.view(torch.uint8) if segmap.dtype == torch.bool else segmap.long()
+    box = on_arrays(loops.boxes, segmap, label, found)
+    planes = nothing.bool() if mask is None else mask, nothing if sigma is None else sigma
+    *planes, flux = on_arrays(loops.cut, images, segmap, label, *planes, found, box)
+    names = ("image", "raw", "sigma", "frame", "mask", "segment", "empty")
+    fields = dict(zip(names, planes, strict=True)) | dict(
+        zip(("xmin", "ymin", "nx", "ny"), box.T.contiguous(), strict=True)
+    )
+    fields["sigma"] = None if sigma is None else fields["sigma"]
+    return Stamps(**fields, gain=None, row=found, flag=torch.zeros_like(found)), flux
+
+
+def _gathered(images, segmap, label, mask, sigma, found):
+    """The same in torch."""
     mine = segmap[found].long() == label[found, None, None]
     box = _boxes(mine)
     pick = _picker(box, images.shape[1:])
-    image, segment = pick(images[found].double(), torch.nan), pick(mine, False)
+    image, segment = pick(images[found], torch.nan), pick(mine, False)
     taken = pick((segmap[found] != 0) & ~mine, True)
     frame = pick(torch.ones_like(mine), False)
     user = torch.zeros_like(frame) if mask is None else pick(mask[found], False)
-    sigma = None if sigma is None else pick(sigma[found].double(), torch.nan)
+    sigma = None if sigma is None else pick(sigma[found], torch.nan)
     unusable = ~torch.isfinite(image) if sigma is None else ~(torch.isfinite(image) & torch.isfinite(sigma))
     ignored = frame & (taken | user | unusable | _outliers(image, box))
     stamps = Stamps(
@@ -203,18 +231,12 @@ def cut_out(images, segmap, *, mask=None, sigma=None, gain=None):
         empty=frame & ~segment & ~taken & ~user,
         raw=image,
         sigma=sigma,
-        gain=None if gain is None else gain[found],
-        nx=box["nx"],
-        ny=box["ny"],
-        xmin=box["xmin"],
-        ymin=box["ymin"],
+        gain=None,
+        **box,
         row=found,
         flag=torch.zeros_like(found),
     )
-    positive = stamps.source_image.sum((1, 2)) > 0
-    every = torch.ones(len(images), dtype=torch.bool, device=images.device)
-    every[found[positive]] = False
-    return stamps.select(positive), torch.nonzero(every).ravel()
+    return stamps, stamps.source_image.sum((1, 2))
 
 
 def _boxes(mine):

@@ -53,6 +53,29 @@ def assert_alike(one, other):
     torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12, equal_nan=True)
 
 
+@pytest.mark.parametrize("labels", ["integers", "bool"])
+@pytest.mark.parametrize("with_sigma", [False, True])
+def test_cutouts(drawn, monkeypatch, rng, labels, with_sigma):
+    images, segmaps, mask = hard_galaxies(drawn.images, drawn.segmaps)
+    images[7, 30:34, 40] = torch.inf
+    images[8, 5, 5:8] = torch.tensor([1e5, 0, -1e5])  # outliers
+    images[9] = images[9].abs().neg()
+    segmaps[10] = 0
+    segmaps = segmaps == 1 if labels == "bool" else segmaps
+    sigma = torch.from_numpy(rng.exponential(size=images.shape)) if with_sigma else None
+    if with_sigma:
+        sigma[11, 20:40, 20] = torch.nan
+    answers = []
+    for enabled in (True, False):
+        monkeypatch.setattr(compiled, "ENABLED", enabled)
+        stamps, lost = cut_out(images, segmaps, mask=mask if with_sigma else None, sigma=sigma)
+        assert lost.tolist() == [9, 10]
+        answers.append({name: value for name, value in vars(stamps).items() if value is not None})
+    assert answers[0].keys() == answers[1].keys()
+    torch.testing.assert_close(*answers, rtol=0, atol=0, equal_nan=True)
+    assert answers[0]["mask"][8].any()
+
+
 def test_mid(both):
     def run(stamps):
         whole = segmap_mid(stamps, stamps.segment)
