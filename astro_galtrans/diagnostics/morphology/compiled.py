@@ -45,7 +45,11 @@ def compile_loop(function):
     """
     import numba
 
-    return numba.njit(cache=True, nogil=True, fastmath=RELAXED, error_model="numpy")(function)
+    settings = {"nogil": True, "fastmath": RELAXED, "error_model": "numpy"}
+    try:
+        return numba.njit(cache=True, **settings)(function)
+    except RuntimeError:  # there is no folder to keep it in, as in a container that is only read
+        return numba.njit(**settings)(function)
 
 
 def part_of_loop(function):

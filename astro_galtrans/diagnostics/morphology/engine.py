@@ -5,6 +5,10 @@ Galaxies are sorted by the size of their cutouts and measured in groups, so that
 largest. What cannot be measured is NaN, with statmorph's flags: 0 good, 1 suspect, 2 bad, 4 nothing could be measured.
 """
 
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
 import numpy as np
 import torch
 from astropy.table import QTable
@@ -40,6 +44,7 @@ def measure_morphology(
     engine="batched",
     device="cpu",
     batch_size=BATCH,
+    threads=None,
     progress=True,
     **settings,
 ):
@@ -72,6 +77,9 @@ def measure_morphology(
         Where the batched engine computes, such as ``"cuda"``.
     batch_size : int, optional
         Galaxies at a time.
+    threads : int, optional
+        Batches that are measured side by side on a CPU; as many as torch has threads (`torch.get_num_threads`) by
+        default.
     progress : bool, optional
         Show a progress bar?
     **settings
@@ -105,13 +113,34 @@ def measure_morphology(
     columns = {name: np.full(shape[0], np.nan) for name in QUANTITIES}
     columns |= {name: np.full(shape[0], CATASTROPHIC) for name in ("flag", "flag_sersic")}
     bar = tqdm(total=shape[0], desc="morphology", unit="galaxy", disable=None if progress else True)
-    with bar, torch.inference_mode():
-        for rows, batch in batches:
-            for row, found in _measure(batch, sersic=sersic):
+    threads = threads or torch.get_num_threads() if device == "cpu" else 1
+    with bar:
+        for rows, groups in _side_by_side(partial(_measure, sersic=sersic), batches, threads):
+            for row, found in groups:
                 for name, values in found.items():
                     columns[name][rows.start + row] = values
-            bar.update(len(batch["image"]))
+            bar.update(rows.stop - rows.start)
     return QTable(columns)
+
+
+def _side_by_side(function, batches, threads):
+    """Results of a function of each batch, in order; no more batches are read ahead than there are threads."""
+    if threads == 1:
+        for batch in batches:
+            yield function(*batch)
+        return
+    before, waiting = torch.get_num_threads(), deque()
+    try:
+        # one thread of torch in each of ours: more would wait for one another
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            for batch in batches:
+                waiting.append(pool.submit(function, *batch))
+                if len(waiting) > threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+    finally:
+        torch.set_num_threads(before)
 
 
 def _batches(images, given, size, device):
@@ -123,9 +152,11 @@ def _batches(images, given, size, device):
             part = values if name == "psf" and values is not None and len(values) == 1 else None
             part = values[rows] if part is None and values is not None else part
             batch[name] = None if part is None else torch.as_tensor(_native(part), device=device)
-        if batch["segmap"] is None:
-            batch["segmap"] = segment_tensor(batch["image"], batch["sky_rms"])
         yield rows, batch
+
+
+def _segmap(batch):
+    return segment_tensor(batch["image"], batch["sky_rms"]) if batch["segmap"] is None else batch["segmap"]
 
 
 def _native(values):
@@ -136,14 +167,20 @@ def _native(values):
     return np.ascontiguousarray(values)
 
 
-def _measure(batch, *, sersic):
-    """Measure a batch in groups of similar size: for each, the rows, and their values by name."""
+def _measure(rows, batch, *, sersic):
+    """Measure a batch: its rows, and for each group in it the rows of the batch and their values by name."""
+    with torch.inference_mode():
+        return rows, list(_groups(batch, sersic=sersic))
+
+
+def _groups(batch, *, sersic):
+    """Measure a batch in groups of similar size."""
     sigma = batch["variance"].double().sqrt() if batch["variance"] is not None else None
     if sigma is None and batch["gain"] is None and batch["sky_rms"] is not None:
         sigma = batch["sky_rms"][:, None, None].expand_as(batch["image"])
     mask = None if batch["mask"] is None else batch["mask"].bool()
     gain = torch.full_like(batch["image"][:, 0, 0], torch.inf) if batch["gain"] is None else batch["gain"]
-    stamps, _ = cut_out(batch["image"], batch["segmap"], mask=mask, sigma=sigma, gain=gain)
+    stamps, _ = cut_out(batch["image"], _segmap(batch), mask=mask, sigma=sigma, gain=gain)
     key = torch.maximum(stamps.ny, stamps.nx).div(STEP, rounding_mode="floor")
     for group in key.unique().tolist():
         part = stamps.select(torch.nonzero(key == group).ravel())
@@ -178,7 +215,7 @@ def _reference(images, given, batches, settings):
     from .reference import measure_reference
 
     if given["segmap"] is None:
-        given = given | {"segmap": np.concatenate([batch["segmap"].cpu().numpy() for _, batch in batches])}
+        given = given | {"segmap": np.concatenate([_segmap(batch).cpu().numpy() for _, batch in batches])}
     if all(given[name] is None for name in ("variance", "gain", "sky_rms")):
         given = given | {"gain": np.full(len(images), np.inf)}  # the noise is that of the sky box alone
     psf = given["psf"]

@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 from astropy.modeling.models import Sersic2D
 from scipy.integrate import quad
 from scipy.optimize import brentq
@@ -166,9 +167,12 @@ def test_a_psf_larger_than_the_stamp_is_no_obstacle():
 
 def test_batches_do_not_matter():
     images = noisy(np.array([sersic(1 + 0.3 * k, 3 + 0.5 * k, 0.1 * k) for k in range(7)]))
-    tables = [measured(images, batch_size=size) for size in (7, 2)]
+    before = torch.get_num_threads()
+    tables = [measured(images, batch_size=size, threads=threads) for size, threads in ((7, 1), (2, 1), (2, 3))]
+    assert torch.get_num_threads() == before
     for name in tables[0].colnames:
         np.testing.assert_allclose(tables[0][name], tables[1][name], rtol=1e-6, atol=1e-9, err_msg=name)
+        np.testing.assert_array_equal(tables[1][name], tables[2][name], err_msg=name)
 
 
 @pytest.mark.parametrize(
