@@ -23,7 +23,7 @@ __all__ = [
 ]  # fmt: skip
 
 READ = 256  # stamps read at a time
-DRAWS = 4  #: of the noise, in the photometry that the dense part of an image network is trained on
+DRAWS = 8  #: of the noise, in the photometry that the dense part of an image network is trained on
 
 
 def checked_images(images, bands, size=None):
