@@ -203,3 +203,9 @@ def test_values_are_statmorphs(which, enabled, request, monkeypatch):
     for name, tolerance in CORE.items():
         theirs = galaxies.values(name)
         np.testing.assert_allclose(values[name].numpy(), theirs, atol=tolerance, rtol=1e-3, err_msg=name)
+
+
+def test_loops_need_no_place_on_disk():
+    found = {}
+    exec(compile("def double(x):\n    return 2 * x\n", "<nowhere>", "exec"), found)
+    assert compiled.compile_loop(found["double"])(21.0) == 42

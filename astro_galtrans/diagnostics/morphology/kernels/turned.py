@@ -103,8 +103,8 @@ def _add_overlap(ellipse, a, factor, box, weight, columns, rows, ends, corners):
     left, right, low, top = box
     x, y, whole, size = x + OFFSET, y + OFFSET, a * a * (math.pi / q), len(columns)
     start_x, start_y, number = left + PAD - x, low + PAD - y, right - left + 1
-    chords(start_y, top - low + 1, a * high, a * sideward, sigma_x, x, size, 1, rows, ends)
-    chords(start_x, number, a * wide, a * upward, sigma_y, y, size, 1, columns, ends)
+    chords(start_y, top - low + 1, a * high, a * sideward, sigma_x, x, size, left, rows, ends)
+    chords(start_x, number, a * wide, a * upward, sigma_y, y, size, left, columns, ends)
     for j in range(top - low + 1):
         dy, old, new = start_y + j, corners[(j + 1) % 2], corners[j % 2]
         for i in range(number):
