@@ -132,7 +132,7 @@ def ratios_table(fidelity):
 
 def samples_table(fidelity):
     """Averages over samples of the plug-in estimator's PDFs; below, what they should come to."""
-    table, metrics = fidelity["samples"], ("sigma_mad", 4), ("outlier_005", 3), ("information", 2)
+    table, metrics = fidelity["samples"], METRICS[:3]
     rows = [("model", "samples averaged", *(metric for metric, _ in metrics))]
     for model, samples in dict.fromkeys(zip(map(str, table["model"]), table["samples"], strict=True)):
         here = table[(table["model"] == model) & (table["samples"] == samples)]
