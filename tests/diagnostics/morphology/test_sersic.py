@@ -14,7 +14,7 @@ from astro_galtrans.diagnostics.morphology import compiled
 from astro_galtrans.diagnostics.morphology.core import measure_core
 from astro_galtrans.diagnostics.morphology.minpack import FAILED, levenberg_marquardt
 from astro_galtrans.diagnostics.morphology.sersic import PARAMETERS, fit_sersic, measure_sersic, sersic_model
-from astro_galtrans.diagnostics.morphology.sersic_loops import CompiledProblem, separable
+from astro_galtrans.diagnostics.morphology.sersic_loops import CompiledProblem
 from astro_galtrans.diagnostics.morphology.sersic_problem import Problem
 from astro_galtrans.diagnostics.morphology.shape import measure_shape
 
@@ -80,7 +80,8 @@ def test_known_profiles_are_recovered(size):
 
 
 @pytest.mark.parametrize("size", [None, 15], ids=["no PSF", "PSF"])
-def test_fit_takes_astropys_steps(rng, size, loops):
+@pytest.mark.usefixtures("loops")
+def test_fit_takes_astropys_steps(rng, size):
     psf = None if size is None else moffat(size)
     clean = sersic_model(TRUTH, SHAPE, psf=tensor(psf)).numpy()
     sigma = np.sqrt(clean / 50 + 0.2**2)
@@ -96,9 +97,8 @@ def test_fit_takes_astropys_steps(rng, size, loops):
         found = fitter(model, *grid(), image, weights=1 / sigma[k], maxiter=500, acc=1e-5)
         np.testing.assert_allclose(fit.x[k].numpy(), found.parameters, rtol=1e-4)
         assert 1 <= fit.info[k] <= 4
-        same.append((fit.info[k], fit.calls[k]) == (fitter.fit_info["ierr"], fitter.fit_info["nfev"]))
-    # Rounding, which is another in loops, decides on the steps of the last galaxy where its n passes below the bound.
-    assert sum(same) >= (2 if loops else 4)
+        same.append(fit.calls[k] == fitter.fit_info["nfev"])
+    assert sum(same) >= 3  # rounding decides on the steps of the last galaxy where its n passes below the bound
 
 
 @pytest.mark.usefixtures("loops")
@@ -111,14 +111,15 @@ def test_all_together_is_one_by_one(rng):
         np.testing.assert_allclose(alone.x[0].numpy(), together.x[k].numpy(), rtol=1e-8)
 
 
-def test_light_beyond_the_frame_is_not_convolved_into_it(loops):
+@pytest.mark.usefixtures("loops")
+def test_light_beyond_the_frame_is_not_convolved_into_it():
     psf, frame = moffat(9), torch.zeros(4, *SHAPE, dtype=torch.bool)
     frame[:, :30, :32] = True
     small = sersic_model(TRUTH, (30, 32), psf=tensor(psf))
     image = torch.zeros(4, *SHAPE, dtype=torch.float64)
     image[:, :30, :32] = small
     fit = fit_sersic(image, frame.double(), TRUTH, frame=frame, psf=tensor(psf))
-    np.testing.assert_allclose((fit.norm / image.flatten(1).norm(dim=1)).numpy(), 0, atol=1e-8 if loops else 1e-12)
+    np.testing.assert_allclose((fit.norm / image.flatten(1).norm(dim=1)).numpy(), 0, atol=1e-12)
 
 
 @pytest.mark.usefixtures("loops")
@@ -148,7 +149,7 @@ def test_too_few_pixels_are_a_bad_fit(drawn):
 
 
 def psfs(size):
-    """Four round, elongated, turned and irregular PSFs, of no low rank."""
+    """Round, elongated, turned and irregular PSFs."""
     y, x = np.mgrid[:size, : size + 2] - size // 2
     round_, long = np.exp(-(x**2 + y**2) / 8), np.exp(-((x + y) ** 2) / 20 - (x - y) ** 2 / 9)
     noise = np.random.default_rng(4).normal(0, 0.02, round_.shape)
@@ -168,24 +169,15 @@ def test_loops_compute_the_residuals_and_the_normal_equations_of_torch(rng, psf)
     x[1, 2], x[2, 3:5] = 0.005, torch.tensor([21.0, 19])  # n below its bound, a centre on a pixel's
     known, found = Problem(image, weight, frame, psf), CompiledProblem(loops, image, weight, frame, psf)
     (norm, residual), (norms, residuals) = known.residual(x, rows), found.residual(x, rows)
-    np.testing.assert_allclose(norms.numpy(), norm.numpy(), rtol=1e-8)
+    np.testing.assert_allclose(norms.numpy(), norm.numpy(), rtol=1e-12)
     inside = frame[rows]
-    np.testing.assert_allclose(residuals[inside].numpy(), residual[inside].numpy(), atol=1e-7 * norm.max())
+    np.testing.assert_allclose(residuals[inside].numpy(), residual[inside].numpy(), atol=1e-12 * norm.max())
     (matrix, gradient), (matrices, gradients) = known.normal(x, rows, residual), found.normal(x, rows, residual)
     size = matrix.diagonal(dim1=1, dim2=2).sqrt()
-    error = (matrices - matrix).abs() / (size[:, :, None] * size[:, None] + 1e-300)
-    assert error.max() < 1e-3
-    assert ((gradients - gradient).abs() / (size * norm[:, None] + 1e-300)).max() < 1e-5
-
-
-def test_separable_terms_make_the_psf():
-    psf = psfs(12)
-    terms, values = separable(psf, 40)
-    again = (terms[:, 0, :, :, None] * terms[:, 1, :, None, :]).sum(1)
-    want = torch.zeros_like(again)
-    want[:, 2:14, 1:15] = psf / psf.sum((1, 2), keepdim=True)  # the centre, (5, 6), in the middle of 15
-    np.testing.assert_allclose(again.numpy(), want.numpy(), atol=1e-7)
-    assert (values > 0).all()
+    size[1, 2] = 1  # the model does not depend on n there
+    np.testing.assert_array_equal(matrices[1, 2].numpy(), 0)
+    assert ((matrices - matrix).abs() / (size[:, :, None] * size[:, None])).max() < 1e-4
+    assert ((gradients - gradient).abs() / (size * norm[:, None])).max() < 1e-4
 
 
 @pytest.mark.usefixtures("loops")
