@@ -9,7 +9,9 @@ from dataclasses import dataclass
 
 import torch
 
+from .compiled import kernels
 from .filters import box_filter
+from .kernels import on_arrays
 from .stamps import BAD
 
 __all__ = ["Sky", "sky_boxes"]
@@ -70,25 +72,33 @@ def sky_boxes(stamps):
     stamps : Stamps
         The cutouts.
     """
-    x, y, size = (torch.zeros_like(stamps.nx) for _ in range(3))
-    taken = torch.nn.functional.pad((~stamps.empty).float().cumsum(1).cumsum(2), (1, 0, 1, 0))
-    left, side, boxes = torch.arange(len(stamps), device=x.device), LARGEST, {}
+    x, y, size = _free_boxes(stamps)
     mean, median, sigma = (torch.full_like(stamps.image[:, 0, 0], torch.nan) for _ in range(3))
-    asymmetry = torch.zeros_like(mean)
-    while len(left) and side >= SMALLEST:
-        hit, by, bx = _first_box(taken[left], stamps.ny[left], stamps.nx[left], side)
-        rows = left[hit]
-        if len(rows):
-            x[rows], y[rows], size[rows] = bx[hit], by[hit], side
-            pixels = _box(stamps.image, rows, bx[hit], by[hit], side)
-            boxes[side] = rows, pixels
-            values = pixels.flatten(1)
-            mean[rows], sigma[rows] = values.mean(1), values.std(1, correction=0)
-            median[rows] = values.kthvalue(side**2 // 2).values / 2 + values.kthvalue(side**2 // 2 + 1).values / 2
-            asymmetry[rows] = (pixels - pixels.flip(1, 2)).abs().mean((1, 2))
-        left, side = left[~hit], side // 2
+    asymmetry, boxes = torch.zeros_like(mean), {}
+    for side in size[size > 0].unique().tolist():
+        rows = torch.nonzero(size == side).ravel()
+        pixels = _box(stamps.image, rows, x[rows], y[rows], side)
+        boxes[side], values = (rows, pixels), pixels.flatten(1)
+        mean[rows], sigma[rows] = values.mean(1), values.std(1, correction=0)
+        median[rows] = values.kthvalue(side**2 // 2).values / 2 + values.kthvalue(side**2 // 2 + 1).values / 2
+        asymmetry[rows] = (pixels - pixels.flip(1, 2)).abs().mean((1, 2))
     stamps.raise_flag(size == 0, BAD)
     return Sky(x, y, size, mean, median, sigma, asymmetry, boxes)
+
+
+def _free_boxes(stamps):
+    """The lower left pixel and the side of each cutout's box; zeros where there is none."""
+    loops = kernels("sky", stamps.image)
+    if loops is not None:
+        return on_arrays(loops.free_boxes, stamps.empty, stamps.ny, stamps.nx, LARGEST, SMALLEST)
+    x, y, size = (torch.zeros_like(stamps.nx) for _ in range(3))
+    taken = torch.nn.functional.pad((~stamps.empty).float().cumsum(1).cumsum(2), (1, 0, 1, 0))
+    left, side = torch.arange(len(stamps), device=x.device), LARGEST
+    while len(left) and side >= SMALLEST:
+        hit, by, bx = _first_box(taken[left], stamps.ny[left], stamps.nx[left], side)
+        x[left[hit]], y[left[hit]], size[left[hit]] = bx[hit], by[hit], side
+        left, side = left[~hit], side // 2
+    return x, y, size
 
 
 def _first_box(taken, ny, nx, side):

@@ -14,6 +14,7 @@ from astro_galtrans.diagnostics.morphology.centre import EXTENT_CAS, asymmetry_c
 from astro_galtrans.diagnostics.morphology.core import measure_core
 from astro_galtrans.diagnostics.morphology.moments import centroid
 from astro_galtrans.diagnostics.morphology.petrosian import Light, fraction_radii, petrosian_radius
+from astro_galtrans.diagnostics.morphology.sky import sky_boxes
 from astro_galtrans.diagnostics.morphology.stamps import cut_out
 
 pytest.importorskip("numba")
@@ -185,6 +186,17 @@ def test_sums_turned_are_those_of_skimage(stamps, ellipses, monkeypatch, enabled
         step = rotate(image, 180, center=place) - image
         planes = np.abs(step), np.abs(image), np.ones_like(image), step**2, image**2
         np.testing.assert_allclose(found[k], [(weight * plane).sum() for plane in planes], rtol=1e-6, err_msg=str(k))
+
+
+def test_boxes_of_sky_are_those_of_torch(stamps, rng, by_both):
+    for k, share in enumerate(torch.linspace(0, 1, len(stamps))):  # from no sky to nothing else
+        stamps.empty[k] = stamps.frame[k] & torch.from_numpy(rng.random(stamps.frame[k].shape) < float(share) ** 0.05)
+    stamps.empty[1, 20:37, 9:27] = True
+    names = "x", "y", "size", "mean", "asymmetry"
+    ours, theirs = by_both(lambda: [getattr(sky_boxes(stamps), name) for name in names])
+    for mine, other in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(mine.numpy(), other.numpy())
+    assert {0, 4, 16, 32} <= set(ours[2].tolist())
 
 
 CORE = {
