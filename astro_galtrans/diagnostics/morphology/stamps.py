@@ -201,13 +201,16 @@ def _cut(images, segmap, label, mask, sigma, found):
     loops, nothing = kernels("stamps", images), images[:0]
     segmap = segmap.view(torch.uint8) if segmap.dtype == torch.bool else segmap.long()
     box = on_arrays(loops.boxes, segmap, label, found)
-    planes = nothing.bool() if mask is None else mask, nothing if sigma is None else sigma
-    *planes, flux = on_arrays(loops.cut, images, segmap, label, *planes, found, box)
-    names = ("image", "raw", "sigma", "frame", "mask", "segment", "empty")
-    fields = dict(zip(names, planes, strict=True)) | dict(
-        zip(("xmin", "ymin", "nx", "ny"), box.T.contiguous(), strict=True)
+    size = len(found), *box[:, [3, 2]].amax(0).tolist()
+    values, marks = (
+        images.new_zeros(3 if sigma is not None else 2, *size),
+        nothing.new_zeros(4, *size, dtype=torch.bool),
     )
-    fields["sigma"] = None if sigma is None else fields["sigma"]
+    given = nothing.bool() if mask is None else mask, nothing if sigma is None else sigma
+    flux = on_arrays(loops.cut, images, segmap, label, *given, found, box, values, marks)
+    fields = dict(zip(("image", "raw", "sigma"), (*values, None), strict=False))  # None: no sigma was given
+    fields |= dict(zip(("frame", "mask", "segment", "empty"), marks, strict=True))
+    fields |= dict(zip(("xmin", "ymin", "nx", "ny"), box.T.contiguous(), strict=True))
     return Stamps(**fields, gain=None, row=found, flag=torch.zeros_like(found)), flux
 
 

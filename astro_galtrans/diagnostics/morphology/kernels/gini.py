@@ -111,7 +111,7 @@ def gini_and_m20(image, segment, ny, nx):
     return gini, m20
 
 
-@compile_loop
+@part_of_loop
 def _gini(flux):
     """Eq. 6 of Lotz et al. (2004)."""
     order, number, total, value = falling(flux), len(flux), 0.0, 0.0
@@ -121,7 +121,7 @@ def _gini(flux):
     return value / ((number - 1) * total) if number > 1 and total != 0 else np.nan
 
 
-@compile_loop
+@part_of_loop
 def _m20(place, flux, width):
     """Eqs. 7 and 8 of Lotz et al. (2004): what share of the moment the brightest pixels have that hold 20 %."""
     total, xc, yc = 0.0, 0.0, 0.0

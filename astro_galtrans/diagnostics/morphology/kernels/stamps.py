@@ -44,7 +44,7 @@ def boxes(segmap, label, rows):
 
 
 @compile_loop
-def cut(images, segmap, label, mask, sigma, rows, box):
+def cut(images, segmap, label, mask, sigma, rows, box, values, marks):
     """
     Make cutouts.
 
@@ -58,42 +58,41 @@ def cut(images, segmap, label, mask, sigma, rows, box):
         ``[N, H, W]``: pixels to ignore, and standard deviations; of length 0 if there are none.
     rows, box : `numpy.ndarray`
         As of `boxes`.
+    values : `numpy.ndarray`
+        ``[3, M, h, w]``, zero: where ``image``, ``raw`` and ``sigma`` of ``Stamps`` go; ``[2, M, h, w]`` without sigma.
+    marks : `numpy.ndarray`
+        ``[4, M, h, w]``, bool, False: where ``frame``, ``mask``, ``segment`` and ``empty`` of ``Stamps`` go.
 
     Returns
     -------
-    image, raw, noise : `numpy.ndarray`
-        ``[M, H, W]``: as of ``Stamps``; the last is its ``sigma``, of length 0 if there is none.
-    frame, ignored, segment, empty : `numpy.ndarray`
-        ``[M, H, W]``, bool: as of ``Stamps``.
-    flux : `numpy.ndarray`
-        ``[M]``: of the sources.
+    `numpy.ndarray`
+        ``[M]``: flux of the sources.
     """
-    number, height, width = len(rows), box[:, 3].max(), box[:, 2].max()
-    image, raw = np.zeros((number, height, width)), np.full((number, height, width), np.nan)
-    noise = np.full((number if len(sigma) else 0, height, width), np.nan)
-    frame, ignored = np.zeros(image.shape, np.bool_), np.zeros(image.shape, np.bool_)
-    segment, empty = np.zeros(image.shape, np.bool_), np.zeros(image.shape, np.bool_)
+    number, height, width = len(rows), values.shape[2], values.shape[3]
+    image, raw = values[0], values[1]
+    frame, ignored, segment, empty = marks[0], marks[1], marks[2], marks[3]
     flux, filled = np.zeros(number), np.empty((height + 2, width + 2))
     for k in range(number):
         row, left, bottom, nx, ny = rows[k], box[k, 0], box[k, 1], box[k, 2], box[k, 3]
-        for y in range(ny):
-            for x in range(nx):
-                raw[k, y, x] = images[row, bottom + y, left + x]
+        for y in range(height):
+            for x in range(width):
+                inside = y < ny and x < nx
+                raw[k, y, x] = images[row, bottom + y, left + x] if inside else np.nan
                 if len(sigma):
-                    noise[k, y, x] = sigma[row, bottom + y, left + x]
+                    values[2, k, y, x] = sigma[row, bottom + y, left + x] if inside else np.nan
         _fill(raw[k], nx, ny, filled)
         for y in range(ny):
             for x in range(nx):
                 value, of = raw[k, y, x], segmap[row, bottom + y, left + x]
                 mine, away = of == label[row], len(mask) > 0 and mask[row, bottom + y, left + x]
                 away |= of != 0 and not mine
-                usable = np.isfinite(value) and (len(noise) == 0 or np.isfinite(noise[k, y, x]))
+                usable = np.isfinite(value) and (len(sigma) == 0 or np.isfinite(sigma[row, bottom + y, left + x]))
                 bad = away or not usable or _stands_out(value, x + 1, y + 1, filled)
                 frame[k, y, x], ignored[k, y, x] = True, bad
                 segment[k, y, x], empty[k, y, x] = mine, not mine and not away
                 image[k, y, x] = 0.0 if bad else value
                 flux[k] += image[k, y, x] if mine else 0.0
-    return image, raw, noise, frame, ignored, segment, empty, flux
+    return flux
 
 
 @part_of_loop
