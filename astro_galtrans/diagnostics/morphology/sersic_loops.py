@@ -32,7 +32,7 @@ class CompiledProblem:
 
     def residual(self, parameters, rows):
         """Norm of the residuals, and the residuals, over the pixels' standard deviation."""
-        norms, residual = torch.empty(len(rows), dtype=torch.float64), torch.empty(len(rows), *self.shape).double()
+        norms, residual = _empty(len(rows)), _empty(len(rows), *self.shape)
         b = concentration(parameters[:, 2].clamp(min=SMALLEST_N), slope=False)
         for part in _chunks(self.shape, parameters, b, rows, norms, residual):
             self._residual(*part)
@@ -43,14 +43,15 @@ class CompiledProblem:
         pair = 2 if self.psf is not None and self.psf.shared else 1
         canvas = self._canvas((len(rows) + pair - 1) // pair, 1, torch.float64)
         x, b, rows_, norms, residual = (t.numpy() for t in (parameters, b, rows, norms, residual))
-        self.loops.profiles(x, b, rows_, self.galaxies[2], pair, _floats(canvas))
+        scale = _empty(len(rows_)).numpy()
+        self.loops.profiles(x, b, rows_, self.galaxies[2], pair, _floats(canvas), scale)
         canvas = self._convolved(canvas, rows)
-        self.loops.residuals(_floats(canvas), pair, *self.start, rows_, *self.galaxies, residual, norms)
+        self.loops.residuals(_floats(canvas), scale, pair, *self.start, rows_, *self.galaxies, residual, norms)
 
     def normal(self, parameters, rows, residual):
         """J^T J and J^T r."""
         free = parameters.shape[1]
-        matrix, gradient = torch.empty(len(rows), free, free).double(), torch.empty(len(rows), free).double()
+        matrix, gradient = _empty(len(rows), free, free), _empty(len(rows), free)
         b, slope = concentration(parameters[:, 2].clamp(min=SMALLEST_N))
         for part in _chunks(self.shape, parameters, b, slope, rows, residual, matrix, gradient):
             self._normal(*part)
@@ -74,6 +75,10 @@ class CompiledProblem:
 
     def _convolved(self, canvas, rows):
         return canvas if self.psf is None else self.psf.convolved(canvas, rows)
+
+
+def _empty(*shape):
+    return torch.empty(*shape, dtype=torch.float64)
 
 
 def _chunks(shape, *tensors):

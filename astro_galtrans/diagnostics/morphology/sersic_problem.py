@@ -12,6 +12,8 @@ CHUNK = 1 << 16  # pixels of galaxies at a time on a CPU: what its caches hold
 FLOAT_SUM = 512  # pixels over which products are summed in float32, before they are in float64
 SIDE = 16  # transforms have a multiple of this number of pixels along each side: those are quick
 
+DARK = 1e-300  # less than any image has where it has light
+
 
 class Problem:
     """Images, weights and PSFs of the galaxies of a batch, and the residuals and normal equations of some of them."""
@@ -159,9 +161,12 @@ class Convolution:
         """Convolve ``[n, H, W]`` of the galaxies ``rows``."""
         pair = 2 if self.shared and len(images) % 2 == 0 else 1
         canvas, planes = self.canvas(len(images) // pair, 1, images.dtype)
+        # Rounding is relative to the brighter of two: so both are made as bright, and no one spoils the other.
+        scale = images.abs().amax((1, 2), keepdim=True)
+        images = torch.where(torch.isfinite(scale), images / scale.clamp(min=DARK), 0.0)
         for k in range(pair):
             planes[k].copy_(images[k::pair])
-        return torch.stack(self.planes(canvas, rows)[:pair], 1).flatten(0, 1)
+        return torch.stack(self.planes(canvas, rows)[:pair], 1).flatten(0, 1) * scale
 
     def canvas(self, number, pairs, dtype):
         """Complex zeros to be convolved, and the real and imaginary planes, ``[n, H, W]``, to draw on before."""

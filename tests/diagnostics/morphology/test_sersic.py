@@ -189,6 +189,21 @@ def test_what_is_not_finite_fails(broken):
     assert (fit.info == FAILED).tolist() == [False, True, False, False]
 
 
+@pytest.mark.usefixtures("loops")
+@pytest.mark.parametrize("amplitude", [1e25, torch.inf, torch.nan])
+def test_models_do_not_spoil_each_other(amplitude):
+    psf, image = torch.from_numpy(moffat(9))[None], sersic_model(TRUTH, SHAPE)
+    wild = TRUTH.clone()
+    wild[1, 0] = amplitude
+    loops = compiled.kernels("sersic", image)
+    given = image, torch.ones_like(image), None, psf
+    problem = Problem(*given) if loops is None else CompiledProblem(loops, *given)
+    alone, _ = problem.residual(TRUTH[:1], torch.tensor([0]))
+    together, _ = problem.residual(wild, torch.arange(4))
+    np.testing.assert_allclose(together[0].numpy(), alone[0].numpy(), rtol=1e-12)
+    assert torch.isfinite(together).tolist() == [True, bool(np.isfinite(amplitude)), True, True]
+
+
 # -- the minimiser
 
 

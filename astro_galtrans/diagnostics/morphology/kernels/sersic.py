@@ -20,7 +20,7 @@ ONE, TINY, LOWEST = F(1), F(1e-20), F(-80)
 
 
 @compile_loop
-def profiles(parameters, b, rows, sizes, pair, out):
+def profiles(parameters, b, rows, sizes, pair, out, scale):
     """
     Draw Sersic profiles at the centres of pixels.
 
@@ -38,17 +38,24 @@ def profiles(parameters, b, rows, sizes, pair, out):
         2 if real and imaginary parts are of two galaxies, 1 if real parts are of one.
     out : `numpy.ndarray`
         Result, ``[n / pair, 1, H, 2 W]``, float64: real and imaginary parts.
+    scale : `numpy.ndarray`
+        Result, ``[n]``: what to multiply those with. Rounding in a transform is relative to the brighter of two images,
+        so both are made as bright, and no one spoils the other.
     """
-    line = np.empty(out.shape[3])
+    image = np.empty(out.shape[2] * out.shape[3])
     for i in range(len(rows)):
         ny, nx = sizes[rows[i]]
         if i % pair == 0:
             out[i // pair] = 0
+        total = 0.0
         for y in range(ny):
-            _profile(parameters[i], b[i], y, nx, line)
-            row = out[i // pair, 0, y, i % pair :]
+            total += _profile(parameters[i], b[i], y, nx, image[y * nx :])
+        scale[i] = total if np.isfinite(parameters[i].sum() + total) else np.nan
+        inverse = 1 / total if total > 0 else 0.0
+        for y in range(ny if np.isfinite(scale[i]) else 0):
+            row, line = out[i // pair, 0, y, i % pair :], image[y * nx :]
             for x in range(nx):
-                row[2 * x] = line[x]
+                row[2 * x] = line[x] * inverse
 
 
 @compile_loop
@@ -57,14 +64,18 @@ def _profile(parameters, b, y, nx, line):
     axis, xc, dy = radius * (1 - parameters[5]), parameters[3], y - parameters[4]
     cos, sin, amplitude, half = np.cos(theta), np.sin(theta), parameters[0], 0.5 / n
     across, along, minor_across, minor_along = cos / radius, dy * sin / radius, sin / axis, dy * cos / axis
+    total = 0.0
     for x in range(nx):
         dx = x - xc
         major, minor = dx * across + along, minor_along - dx * minor_across
-        line[x] = amplitude * exp64(b - b * exp64(half * log64(major * major + minor * minor)))
+        value = amplitude * exp64(b - b * exp64(half * log64(major * major + minor * minor)))
+        line[x] = value
+        total += abs(value)
+    return total
 
 
 @compile_loop
-def residuals(canvas, pair, y0, x0, rows, image, weight, sizes, out, norms):
+def residuals(canvas, scale, pair, y0, x0, rows, image, weight, sizes, out, norms):
     """
     Compute the residuals of models, over the pixels' standard deviations, and their norms.
 
@@ -72,7 +83,7 @@ def residuals(canvas, pair, y0, x0, rows, image, weight, sizes, out, norms):
     ----------
     canvas : `numpy.ndarray`
         ``[n / pair, 1, H, 2 W]``: models as of `profiles`, convolved perhaps.
-    pair, rows, sizes : int, `numpy.ndarray`
+    scale, pair, rows, sizes : `numpy.ndarray`, int
         As in `profiles`.
     y0, x0 : int
         Where the models begin on the canvas.
@@ -82,13 +93,13 @@ def residuals(canvas, pair, y0, x0, rows, image, weight, sizes, out, norms):
         Results, ``[n, H, W]`` and ``[n]``, float64; pixels beyond a galaxy's are not touched.
     """
     for i in range(len(rows)):
-        row, total = rows[i], 0.0
+        row, factor, total = rows[i], scale[i], 0.0
         ny, nx = sizes[row]
         for y in range(ny):
             model, values = canvas[i // pair, 0, y0 + y, 2 * x0 + i % pair :], image[row, y]
             weights, result = weight[row, y], out[i, y]
             for x in range(nx):
-                value = weights[x] * (model[2 * x] - values[x])
+                value = weights[x] * (factor * model[2 * x] - values[x])
                 result[x] = value
                 total += value * value
         norms[i] = np.sqrt(total)
