@@ -199,6 +199,20 @@ def test_boxes_of_sky_are_those_of_torch(stamps, rng, by_both):
     assert {0, 4, 16, 32} <= set(ours[2].tolist())
 
 
+def test_what_is_nowhere_has_no_sums(stamps):
+    x, y = (torch.tensor(t).double() for t in ([-300, 1000, 30, torch.nan, 20], [20, 30, 5000, 20, 20]))
+    places, rows = Ellipses(x, y), torch.arange(5)
+    a = torch.tensor([0, -1, 5, torch.nan]).double().expand(5, -1)
+    sums = EllipticalSums(stamps.image)(places, a, rows)
+    assert float(sums[:3, :3].abs().max()) < 1e-10
+    assert not bool(sums[:, :2].any())
+    assert bool(sums[:, 3].isnan().all() & sums[3, 2].isnan() & (sums[4, 2] != 0))
+    some, zero = stamps.select(rows), torch.zeros_like(x)
+    turned = sums_turned(some, some.image, places, torch.tensor([5, 5, 5, 5, torch.nan]).double(), zero)
+    assert not bool(turned.any())
+    assert bool(sums_turned(some, some.image, places, a[:, 2], zero)[4].all())
+
+
 CORE = {
     **dict.fromkeys(("xc_asymmetry", "yc_asymmetry", "rpetro_circ", "rpetro_ellip", "r20", "r50", "r80"), 5e-3),
     **dict.fromkeys(("concentration", "asymmetry", "smoothness", "gini", "m20", "sn_per_pixel"), 2e-3),

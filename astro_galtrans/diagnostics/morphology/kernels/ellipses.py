@@ -137,7 +137,7 @@ def elliptical_sum(ellipse, a, planes):
 @part_of_loop
 def lines(centre, reach, size):
     """The lines of corners that an ellipse may meet, from the first to one past the last."""
-    first = int(max(centre - reach - 1.0, 1.0))
+    first = int(min(max(centre - reach - 1.0, 1.0), size - 1.0))
     return first, max(int(min(centre + reach + 2.0, size - 1.0)) + 1, first)
 
 

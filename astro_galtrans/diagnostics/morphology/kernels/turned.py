@@ -49,7 +49,7 @@ def sums_turned(image, mask, nx, ny, ellipses, a):
     for n in range(number):
         ellipse = form(ellipses[n])
         x, y = ellipse[:2]
-        if not (a[n, 0] > 0 and math.isfinite(x + y + ellipse[-1])):
+        if not (a[n, 0] > 0 and math.isfinite(ellipse[-1]) and 0 <= x < nx[n] and 0 <= y < ny[n]):
             continue
         take(image[n], mask[n], light, valid, other_light, other_valid)
         left, right = _pixels(x, a[n, 0] * ellipse[7], nx[n])
