@@ -204,3 +204,32 @@ def test_segmentation_is_the_source_in_the_middle():
         mine = segment(noisy((galaxy + neighbour)[None]), sky_rms=SKY)[0]
     assert mine[32, 32] and not mine[8, 9]
     assert mine[galaxy > 5 * SKY].mean() > 0.95
+
+
+def at(place, shape):
+    """A galaxy at a place given in shares of a stamp's width and height."""
+    y, x = np.mgrid[: shape[0], : shape[1]].astype(float)
+    return noisy(Sersic2D(5, 4, 1, place[0] * (shape[1] - 0.6), place[1] * (shape[0] - 0.6), 0.3)(x, y))
+
+
+@pytest.mark.parametrize("shape", [(28, 72), (72, 28), (9, 40)], ids=str)
+def test_stamps_need_not_be_square(shape, monkeypatch):
+    """Nor the galaxy be in the middle: loops read nothing beyond what there is."""
+    images = np.array([at(place, shape) for place in [(0.5, 0.5), (0.97, 0.5), (0.5, 0.97), (0.02, 0.4)]])
+    segmap = np.ones(images.shape, dtype=bool)  # the whole stamp: the centre is wherever the light is
+    tables = []
+    for enabled in (True, False):
+        monkeypatch.setattr(compiled, "ENABLED", enabled)
+        tables.append(measured(images, segmap=segmap, sersic=False))
+    assert tables[0]["flag"].tolist() == tables[1]["flag"].tolist()
+    for name in tables[0].colnames:
+        np.testing.assert_allclose(tables[0][name], tables[1][name], rtol=1e-3, atol=5e-3, err_msg=name)
+
+
+@pytest.mark.skipif(not compiled.ENABLED, reason="needs numba")
+def test_a_galaxy_in_the_corner_is_measured_as_statmorph_does():
+    image = at((0.99, 0.99), (28, 72))[None]
+    how = {"segmap": np.ones(image.shape, dtype=bool), "sersic": False}
+    ours, theirs = (measured(image, engine=engine, **how) for engine in ("batched", "statmorph"))
+    for name in ("xc_asymmetry", "yc_asymmetry", "asymmetry", "rpetro_circ", "gini"):
+        np.testing.assert_allclose(ours[name], theirs[name], rtol=2e-3, atol=2e-3, err_msg=name)

@@ -49,7 +49,8 @@ def search(image, mask, nx, ny, start, radius, sky, x_tolerance, f_tolerance):
     number, height, width = image.shape
     centre, lost, simplex = np.empty((number, 2)), np.zeros(number, np.bool_), np.empty((3, 3))
     light, valid, columns = np.empty((height, width), F32), np.empty((height, width), F32), np.empty(width, F32)
-    other_light, other_valid = np.zeros((3 * height, 3 * width), F32), np.ones((3 * height, 3 * width), F32)
+    around = 3 * height + 1, 3 * width + 1  # as in `.turned.sums_turned`
+    other_light, other_valid = np.zeros(around, F32), np.ones(around, F32)
     for n in range(number):
         masked = take(image[n], mask[n], light, valid, other_light, other_valid)
         planes = light, other_light, valid, other_valid, columns
@@ -157,8 +158,8 @@ def _sums(x, y, edge, nx, ny, planes):
         if first >= last:
             continue
         # Numbers of pixels without a sign: a negative one would count from the end, which costs a look at each.
-        here, own = UINT(row), UINT(2 * height - 1 - twice_y + row)
-        start, opposite, number = UINT(first), UINT(2 * width - 1 - twice_x + first), UINT(last - first)
+        here, own = UINT(row), UINT(2 * height - twice_y + row)
+        start, opposite, number = UINT(first), UINT(2 * width - twice_x + first), UINT(last - first)
         up_own, right_opposite = UINT(own - up), UINT(opposite - right)
         square = F32((row - y) ** 2)
         d, t, a = ZERO, ZERO, ZERO

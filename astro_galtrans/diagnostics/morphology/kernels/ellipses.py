@@ -160,6 +160,7 @@ def chords(start, number, extent, reach, slope, offset, size, outside, area, end
     area, ends : `numpy.ndarray`
         What is found, ``[number]`` or longer and ``[2, number]``: the first corner, and one past the last.
     """
+    outside = min(outside, size - 1)  # it may be meant for the other axis; where it is one of many, any pixel does
     for k in range(number):
         along = start + k
         sine = along / extent

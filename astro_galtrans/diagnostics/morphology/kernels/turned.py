@@ -43,7 +43,8 @@ def sums_turned(image, mask, nx, ny, ellipses, a):
     number, height, width = image.shape
     longest = max(height, width) + 2 * PAD
     light, valid, weight = np.empty((height, width)), np.empty((height, width)), np.empty((height, width))
-    other_light, other_valid = np.zeros((3 * height, 3 * width)), np.ones((3 * height, 3 * width))
+    around = 3 * height + 1, 3 * width + 1  # of a point half a pixel beyond the last the pixel before is the first
+    other_light, other_valid = np.zeros(around), np.ones(around)
     columns, rows, ends = np.empty(longest), np.empty(longest), np.empty((2, longest), np.int64)
     corners, found = np.empty((2, longest)), np.zeros((number, 5))
     for n in range(number):
@@ -69,14 +70,14 @@ def take(image, mask, light, valid, other_light, other_valid):
     height, width = image.shape
     masked = 0
     for y in range(height):
-        opposite = 2 * height - 1 - y
+        opposite = 2 * height - y
         for x in range(width):
             light[y, x] = image[y, x]
             valid[y, x] = 1 - mask[y, x]
             masked += mask[y, x]
         for x in range(width):
-            other_light[opposite, width + x] = light[y, width - 1 - x]
-            other_valid[opposite, width + x] = valid[y, width - 1 - x]
+            other_light[opposite, width + 1 + x] = light[y, width - 1 - x]
+            other_valid[opposite, width + 1 + x] = valid[y, width - 1 - x]
     return masked > 0
 
 
@@ -128,14 +129,14 @@ def _sums(x, y, box, planes, found):
     left, right, low, top = box
     twice_x, twice_y = int(2 * x), int(2 * y)
     part_x, part_y = 2 * x - twice_x, 2 * y - twice_y
-    start, opposite = UINT(left), UINT(2 * width - 1 - twice_x + left)
+    start, opposite = UINT(left), UINT(2 * width - twice_x + left)
     nearest, up = (
         UINT(opposite - UINT(part_x >= 0.5)),
         UINT(part_y >= 0.5),
     )  # where the pixel nearest to a turned one is
     difference, total, area, difference2, total2 = 0.0, 0.0, 0.0, 0.0, 0.0
     for row in range(low, top):
-        here, own = UINT(row), UINT(2 * height - 1 - twice_y + row)
+        here, own = UINT(row), UINT(2 * height - twice_y + row)
         for k in range(UINT(right - left)):
             weight = weights[here, start + k] * valid[here, start + k] * other_valid[own - up, nearest + k]
             pixel = light[here, start + k]
