@@ -21,6 +21,7 @@ __all__ = ["EXTENT_CAS", "FRACTION_CAS", "OUT_OF_RANGE", "asymmetry_centre"]
 EXTENT_CAS, FRACTION_CAS = 1.5, 0.25  # statmorph's petro_extent_cas and petro_fraction_cas
 OUT_OF_RANGE = 100.0  # what statmorph's function returns to keep the minimiser where it belongs
 X_TOLERANCE = 2e-3  # pixels; statmorph's 1e-6 takes twice the steps and changes nothing that matters
+LAST = 1e-6  # pixels from the end of the image: how far a point is looked at
 F_TOLERANCE = 1e-4
 GROUPS = 4  # of like circles
 
@@ -101,7 +102,7 @@ class _Asymmetry:
     def __call__(self, points, rows):
         size = self.size[rows]
         out = ((points < 0) | (points >= size)).any(1)
-        points = torch.minimum(points.clamp(min=0), size - 1.0)
+        points = torch.minimum(points.clamp(min=0), size - LAST)
         ends = torch.searchsorted(rows, self.ends).tolist()  # rows are in order, and so are the parts
         sums = [
             part(points[a:b], rows[a:b] - start)

@@ -226,7 +226,7 @@ def test_stamps_need_not_be_square(shape, monkeypatch):
         np.testing.assert_allclose(tables[0][name], tables[1][name], rtol=1e-3, atol=5e-3, err_msg=name)
 
 
-@pytest.mark.skipif(not compiled.ENABLED, reason="needs numba")
+@pytest.mark.usefixtures("loops")
 def test_a_galaxy_in_the_corner_is_measured_as_statmorph_does():
     image = at((0.99, 0.99), (28, 72))[None]
     how = {"segmap": np.ones(image.shape, dtype=bool), "sersic": False}
