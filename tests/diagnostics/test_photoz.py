@@ -162,15 +162,17 @@ def test_adaptive_moments_are_galsims():
     assert 2 * float(ours.xy) / total == pytest.approx(theirs.observed_shape.e2, abs=0.02)
 
 
-@pytest.mark.parametrize("features", [adaptive.adaptive_features, expansion.matched_features])
-def test_features_depend_on_their_own_stamp_alone_and_exist_for_blank_ones(features):
+@pytest.mark.parametrize(
+    ("features", "tolerance"), [(adaptive.adaptive_features, 1e-4), (expansion.matched_features, 1e-3)]
+)  # the latter end a search for non-negative amplitudes, which magnifies rounding
+def test_features_depend_on_their_own_stamp_alone_and_exist_for_blank_ones(features, tolerance):
     images = torch.from_numpy(galaxies(6)[0])
     images[3] = 0
     images[4] = torch.randn(images[4].shape)
     together = features(images, SKY, 0.4)
     assert torch.isfinite(together).all()
     alone = torch.cat([features(image[None], SKY, 0.4) for image in images])
-    torch.testing.assert_close(together, alone, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(together, alone, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize(("features", "weights"), [(adaptive.adaptive_features, 7), (expansion.matched_features, 3)])
