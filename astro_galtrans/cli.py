@@ -196,7 +196,7 @@ def _add_simulate(commands):
 
 
 def _simulate(options):
-    from astro_galtrans.simulate import PairSettings, simulate_pairs
+    from astro_galtrans.pairs.simulated import PairSettings, simulate_pairs
 
     names = ("source", "target", "source_bands", "target_bands", "scale", "size", "seed")
     settings = PairSettings(**{name: getattr(options, name) for name in names})
@@ -245,7 +245,7 @@ class _PrintFields(argparse.Action):
 
 
 def _train(options):
-    from astro_galtrans.pairstore import PairStore
+    from astro_galtrans.pairs.store import PairStore
     from astro_galtrans.training import load_recipe, train
     from astro_galtrans.training.simulated import simulate_for
 
@@ -281,7 +281,7 @@ def _add_calibrate(commands):
 
 def _calibrate(options):
     from astro_galtrans.models.describe import describe
-    from astro_galtrans.pairstore import PairStore
+    from astro_galtrans.pairs.store import PairStore
     from astro_galtrans.training import recalibrate
 
     card = recalibrate(options.name, PairStore(options.pairs), options.output, n_samples=options.n_samples)
@@ -341,7 +341,7 @@ def _add_fidelity(commands):
 
 
 def _fidelity(options):
-    from astro_galtrans.fidelity import LEVELS, fidelity_from_files, is_store
+    from astro_galtrans.fidelity.files import LEVELS, fidelity_from_files, is_store
 
     source, rest = options.source, list(options.images)
     target = None if is_store(source) or not rest else _paths(rest.pop(0))
@@ -419,7 +419,7 @@ def _add_redshift(commands):
 
 
 def _redshift(options):
-    from astro_galtrans.fidelity import redshift_from_files
+    from astro_galtrans.fidelity.files import redshift_from_files
 
     names = (
         "models", "estimator", "epochs", "members", "number", "n_samples", "crop", "z", "magnitude", "ebv", "bins",
@@ -471,7 +471,7 @@ def _add_pairs(commands):
 
 
 def _pairs(options):
-    from astro_galtrans.training.pairs import build_pairs, read_summary
+    from astro_galtrans.pairs.observed import build_pairs, read_summary
 
     given = {name: value for name, value in vars(options).items() if name not in {"run", "traceback", "directory"}}
     store = build_pairs(given.pop("source"), given.pop("target"), options.directory, given.pop("catalogue"), **given)
@@ -493,7 +493,7 @@ def _add_zspec(commands):
 
 
 def _zspec(options):
-    from astro_galtrans.diagnostics.spectra import catalogue
+    from astro_galtrans.spectra import catalogue
 
     settings = {"z_range": (-0.01, options.z_max), "medium": options.medium, "file_format": options.format}
     table = catalogue(options.files, options.output, **settings)

@@ -1,7 +1,7 @@
 r"""
 Structure of galaxies as smooth functions of their pixels: Gini, M20, concentration and asymmetry with gradients.
 
-The definitions are those of Lotz et al. (2004), which `astro_galtrans.diagnostics.morphology` measures to the letter.
+The definitions are those of Lotz et al. (2004), which `astro_galtrans.measure.morphology` measures to the letter.
 Here a pixel belongs to a galaxy by a weight between 0 and 1, and what is a step there - which pixels are the brightest,
 which the edge of an aperture cuts - is a ramp, so that the values can be part of a training loss. With weights of
 0 and 1 Gini is that of Lotz et al. exactly. Images are ``[..., H, W]``, background-subtracted flux; every function

@@ -15,13 +15,14 @@ import numpy as np
 from astropy.io.fits import Header
 from astropy.wcs.wcsapi import BaseHighLevelWCS, BaseLowLevelWCS
 
+from astro_galtrans.models.checkpoint import Checkpoint, load
+from astro_galtrans.models.shipped import find_weights, list_weights, pick_device
+
 from . import domain, uncertainty
 from ._release import __version__
 from .bandstack import read, select, to_unit, write_like
 from .exceptions import GaltransError
 from .geometry import align_planes, fill_masked, output_mask, pixel_scale, resample, rescale_wcs
-from .models.checkpoint import Checkpoint, load
-from .models.shipped import find_weights, list_weights, pick_device
 from .scaling import AsinhScaling
 from .surveys import get_survey
 from .tiling import Tile, TilePlan, plan_tiles

@@ -21,16 +21,16 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+from fakes import add_arms, add_points, roc, roc_table
 
-from astro_galtrans.diagnostics.anomaly import anomalies, measure_own_noise
-from astro_galtrans.diagnostics.arrays import View
-from astro_galtrans.diagnostics.colour_terms import ColourTerms
-from astro_galtrans.diagnostics.degrade import Degrader
-from astro_galtrans.diagnostics.fakes import add_arms, add_points, roc, roc_table
-from astro_galtrans.diagnostics.plots import style
-from astro_galtrans.fidelity import LEVELS, fidelity_from_files
-from astro_galtrans.fidelity.inputs import from_store
-from astro_galtrans.pairstore import PairStore
+from astro_galtrans.fidelity.anomaly.colour_terms import ColourTerms
+from astro_galtrans.fidelity.anomaly.degrade import Degrader
+from astro_galtrans.fidelity.anomaly.measure import anomalies, measure_own_noise
+from astro_galtrans.fidelity.files import LEVELS, fidelity_from_files
+from astro_galtrans.fidelity.files.inputs import from_store
+from astro_galtrans.fidelity.plots.redshift import style
+from astro_galtrans.pairs.store import PairStore
+from astro_galtrans.stamps.lazy import View
 
 SHARE, ERROR = 0.05, 0.1  # of the flux: companion and arm; flux error
 DISTANCE = 3.0  # arcsec

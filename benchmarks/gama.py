@@ -36,11 +36,11 @@ from tqdm.auto import tqdm
 
 from astro_galtrans import load_translator
 from astro_galtrans.domain import SIGMA_TO_FWHM, gaussian_fwhm
-from astro_galtrans.pairstore import PairHeader, PairStore, PairWriter
-from astro_galtrans.simulate import PairSettings
-from astro_galtrans.simulate.pairs import SIGNAL
-from astro_galtrans.simulate.population import Sample, draw_scene
-from astro_galtrans.simulate.render import draw_seeing, render_pair
+from astro_galtrans.pairs.simulated import PairSettings
+from astro_galtrans.pairs.simulated.build import SIGNAL
+from astro_galtrans.pairs.simulated.population import Sample, draw_scene
+from astro_galtrans.pairs.simulated.render import draw_seeing, render_pair
+from astro_galtrans.pairs.store import PairHeader, PairStore, PairWriter
 from astro_galtrans.surveys import get_survey
 
 HERE = Path(__file__).parent / "surveys"
@@ -125,7 +125,7 @@ def simulate(folder, number, seed):
 
 
 def simulate_pair(settings, index):
-    """As `astro_galtrans.simulate.simulate_pair`, but that the noise of the source is resampled."""
+    """As `astro_galtrans.pairs.simulated.simulate_pair`, but that the noise of the source is resampled."""
     rng = np.random.default_rng([settings.seed, index])
     surveys = settings.surveys
     scene = draw_scene(rng, surveys, settings.size * SDSS.pixel_scale, None, settings.sample)

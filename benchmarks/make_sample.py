@@ -12,7 +12,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 import astro_galtrans
-from astro_galtrans.simulate import PairSettings, simulate_pair
+from astro_galtrans.pairs.simulated import PairSettings, simulate_pair
 from astro_galtrans.surveys import get_survey
 
 SETTINGS = PairSettings(seed=20250803, size=112, kind="galaxy")
@@ -44,7 +44,7 @@ def write(path, image, survey, pixel_scale, truth):
         header["FILTER"] = band.name
         header["BUNIT"] = survey.flux_unit
         header["MAGZERO"] = survey.zeropoint, "AB magnitude of one flux unit"
-        header["SIMULATE"] = True, "simulated with astro_galtrans.simulate"
+        header["SIMULATE"] = True, "simulated with astro_galtrans.pairs.simulated"
         header["REDSHIFT"] = round(truth["z"], 4), "of the central galaxy"
         # steps of a sixteenth of the noise, dithered: no bias, and the noise grows by less than 0.1 per cent
         hdus.append(fits.CompImageHDU(plane, header, name=band.name.upper(), quantize_level=16, dither_seed=1))

@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from morphology_sets import galaxy_sets, moffat, segments
 
-from astro_galtrans.diagnostics.morphology import measure_morphology
-from astro_galtrans.pairstore import PairStore
+from astro_galtrans.measure.morphology import measure_morphology
+from astro_galtrans.pairs.store import PairStore
 
 ANGLES = "orientation_centroid", "orientation_asymmetry", "sersic_theta"
 LEFT_OUT = {

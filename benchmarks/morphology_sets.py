@@ -8,7 +8,7 @@ from astropy.io import fits
 from astropy.stats import mad_std
 from photutils.segmentation import SourceCatalog, SourceFinder
 
-from astro_galtrans.pairstore import PairStore
+from astro_galtrans.pairs.store import PairStore
 from astro_galtrans.surveys import get_survey
 
 __all__ = ["GalaxySet", "galaxy_sets"]

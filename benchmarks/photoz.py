@@ -17,8 +17,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from astro_galtrans.diagnostics import bootstrap, photoz, scores
-from astro_galtrans.pairstore import PairStore
+from astro_galtrans import photoz
+from astro_galtrans.pairs.store import PairStore
+from astro_galtrans.photoz import scores
+from astro_galtrans.statistics.bootstrap import bootstrap
 
 HEADER = "images", "estimator", "sigma_mad", "outlier_005", "information (nats)", "training (s)", "galaxies/s"
 

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from astro_galtrans import list_translators, load_translator
-from astro_galtrans.fidelity import redshift_from_files, translate_pairs
-from astro_galtrans.pairstore import PairStore
+from astro_galtrans.fidelity.files import redshift_from_files, translate_pairs
+from astro_galtrans.pairs.store import PairStore
 
 METRICS = ("sigma_mad", 4), ("outlier_005", 3), ("information", 2), ("pit_ks", 3)
 RATIOS = "retention", "plug_in_scatter", "plug_in_information", "consistency"

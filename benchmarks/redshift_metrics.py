@@ -19,7 +19,9 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from astro_galtrans.diagnostics import Accumulator, GridPDF, pdf_metrics, point_metrics, scores
+from astro_galtrans.photoz import scores
+from astro_galtrans.photoz.metrics import Accumulator, pdf_metrics, point_metrics
+from astro_galtrans.photoz.pdfs import GridPDF
 
 GRID = np.linspace(0, 1, 200)
 BATCH = 5000

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from astro_galtrans import list_translators, load_translator
 from astro_galtrans.models import checkpoint
-from astro_galtrans.pairstore import PairStore
+from astro_galtrans.pairs.store import PairStore
 from astro_galtrans.scaling import AsinhScaling
 from astro_galtrans.training import score
 

@@ -20,7 +20,7 @@ from astropy.io import fits
 from astropy.nddata import InverseVariance
 from specutils import Spectrum
 
-from astro_galtrans.diagnostics import spectra
+from astro_galtrans import spectra
 
 REDSHIFTS = 0.05, 0.15, 0.3, 0.45, 0.6
 SIGNAL_TO_NOISE = 0.5, 1, 2, 4

@@ -152,7 +152,7 @@ def photometry(planes, x, y, diameter):
 
 def to_megacam(flux):
     """SDSS fluxes through the MegaCam filters, as far as the colour with the neighbouring band tells."""
-    from astro_galtrans.simulate.photometry import galaxy_colours, star_colours
+    from astro_galtrans.pairs.simulated.colours import galaxy_colours, star_colours
 
     stars = [star_colours(s, np.linspace(3500, 9000, 30)) for s in ("sdss", "cfhtls-wide")]
     galaxies = [galaxy_colours(s, np.linspace(0, 2, 30), 0.15, 0.1) for s in ("sdss", "cfhtls-wide")]

@@ -27,11 +27,11 @@ from pathlib import Path
 import numpy as np
 
 from astro_galtrans.models import checkpoint
+from astro_galtrans.pairs.observed import build_pairs
 from astro_galtrans.scaling import AsinhScaling
 from astro_galtrans.training import fit, load_recipe
 from astro_galtrans.training.calibration import calibrate
 from astro_galtrans.training.compare import compare
-from astro_galtrans.training.pairs import build_pairs
 
 FOLDS = 4
 FAINT = 21.5

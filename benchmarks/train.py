@@ -7,7 +7,7 @@ The training loop against the bare network, its memory, two processes against on
 - memory: resident set of a process that has trained for some steps on 10^3 and on 10^5 pairs (shards that are
   links to a few).
 - ``2 processes / 1``: images per second of ``devices=2`` over those of one process, each with one thread.
-- pairs per second from SDSS frames (`astro_galtrans.training.pairs.build_pairs`), with ``--frames FOLDER``.
+- pairs per second from SDSS frames (`astro_galtrans.pairs.observed.build_pairs`), with ``--frames FOLDER``.
 
 Run as ``python benchmarks/train.py PAIRS [--steps 40] [--networks swin srgan ...] [--frames STRIPE82] [--rst FILE]``;
 PAIRS is made with ``galtrans simulate PAIRS -n 1024``.
@@ -24,7 +24,7 @@ from pathlib import Path
 
 import torch
 
-from astro_galtrans.pairstore import PairStore, shard_path
+from astro_galtrans.pairs.store import PairStore, shard_path
 from astro_galtrans.training import fit, load_recipe
 from astro_galtrans.training.fit import make_fabric
 from astro_galtrans.training.loop import TrainingRun
@@ -164,7 +164,7 @@ def processes(options):
 
 def frames(folder):
     """Pairs per second from ten SDSS frames of two epochs."""
-    from astro_galtrans.training.pairs import build_pairs
+    from astro_galtrans.pairs.observed import build_pairs
 
     runs = sorted({path.name.split("-")[1] for path in folder.glob("sdss-*.fits*")})
     sides = [{p.name.split("-")[2][0]: str(p) for p in folder.glob(f"sdss-{run}-*")} for run in runs]

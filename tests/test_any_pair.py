@@ -22,9 +22,9 @@ from astro_galtrans.cli import main
 from astro_galtrans.exceptions import DomainWarning
 from astro_galtrans.models.checkpoint import Checkpoint
 from astro_galtrans.models.registry import list_models
-from astro_galtrans.pairstore import PairHeader, PairStore, PairWriter
+from astro_galtrans.pairs.simulated import PairSettings, simulate_pair
+from astro_galtrans.pairs.store import PairHeader, PairStore, PairWriter
 from astro_galtrans.scaling import AsinhScaling
-from astro_galtrans.simulate import PairSettings, simulate_pair
 from astro_galtrans.surveys import Survey
 from astro_galtrans.training import load_recipe, train
 from astro_galtrans.translate import Translator

@@ -10,7 +10,7 @@ from astropy import units as u  # noqa: E402
 from astropy.table import QTable  # noqa: E402
 
 from astro_galtrans.filters import load_curve  # noqa: E402
-from astro_galtrans.simulate.photometry import _colours, _galaxy_table, galaxy_colours, star_colours  # noqa: E402
+from astro_galtrans.pairs.simulated.colours import _colours, _galaxy_table, galaxy_colours, star_colours  # noqa: E402
 from astro_galtrans.surveys import Band, Survey, get_survey, list_surveys  # noqa: E402
 
 # Pivot or effective wavelengths (Angstrom) as published: SDSS, Fukugita et al. (1996); PS1, Tonry et al. (2012);

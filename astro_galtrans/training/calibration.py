@@ -36,7 +36,7 @@ def calibrate(model, scalings, pairs, *, n_samples=1, seed=0, progress=True):
     model : `~astro_galtrans.models.base.TranslationModel`
     scalings : (AsinhScaling, AsinhScaling)
         Of source and target.
-    pairs : `~astro_galtrans.pairstore.PairStore`
+    pairs : `~astro_galtrans.pairs.store.PairStore`
         Pairs that were not trained on.
     n_samples, seed : int, optional
         Samples averaged, for stochastic networks.
@@ -81,7 +81,7 @@ def select_sources(pairs):
 
     Parameters
     ----------
-    pairs : `~astro_galtrans.pairstore.PairStore`
+    pairs : `~astro_galtrans.pairs.store.PairStore`
 
     Returns
     -------

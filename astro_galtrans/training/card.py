@@ -34,9 +34,9 @@ def train(recipe, pairs, held_out, directory, *, n_samples=1, progress=True, **o
     Parameters
     ----------
     recipe : `~astro_galtrans.training.Recipe`
-    pairs : `~astro_galtrans.pairstore.PairStore`
+    pairs : `~astro_galtrans.pairs.store.PairStore`
         Pairs to train on; without ``held_out``, their part "train".
-    held_out : `~astro_galtrans.pairstore.PairStore` or None
+    held_out : `~astro_galtrans.pairs.store.PairStore` or None
         Other pairs: every other one is for validation during the training and for calibration, the rest for the
         scores. If None, these are the parts "validation" and "test" of ``pairs``.
     directory : path-like
@@ -79,9 +79,9 @@ def export(path, trained, recipe, pairs, held_out, *, test=None, n_samples=1, in
     trained : `~astro_galtrans.training.Trained`
         As `~astro_galtrans.training.fit` returns it.
     recipe : `~astro_galtrans.training.Recipe`
-    pairs, held_out : `~astro_galtrans.pairstore.PairStore`
+    pairs, held_out : `~astro_galtrans.pairs.store.PairStore`
         What it was trained on, and other pairs to calibrate it with.
-    test : `~astro_galtrans.pairstore.PairStore`, optional
+    test : `~astro_galtrans.pairs.store.PairStore`, optional
         Yet others to score it on; without them the card has no scores.
     n_samples : int, optional
         How many samples a translation shall average by default (stochastic networks).
@@ -135,7 +135,7 @@ def recalibrate(translator, pairs, output, *, n_samples=None, progress=True):
     ----------
     translator : str or path-like
         Name of a translator that comes with the package, or a translator file.
-    pairs : `~astro_galtrans.pairstore.PairStore`
+    pairs : `~astro_galtrans.pairs.store.PairStore`
         Pairs with the translator's bands and pixel scales.
     output : path-like
         The file to write.

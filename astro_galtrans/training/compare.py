@@ -70,7 +70,7 @@ def compare(model, scalings, pairs, indices, *, factors=None, n_samples=1, seed=
     model : `~astro_galtrans.models.base.TranslationModel`
     scalings : (AsinhScaling, AsinhScaling)
         Of source and target.
-    pairs : `~astro_galtrans.pairstore.PairStore`
+    pairs : `~astro_galtrans.pairs.store.PairStore`
     indices : iterable of int
         Which pairs.
     factors : dict, optional
@@ -115,7 +115,7 @@ def classical(source, header):
     ----------
     source : `numpy.ndarray`
         ``[C, H, W]`` in the source's flux unit, finite.
-    header : `~astro_galtrans.pairstore.PairHeader`
+    header : `~astro_galtrans.pairs.store.PairHeader`
 
     Returns
     -------
@@ -139,7 +139,7 @@ def main_sources(pairs):
 
     Parameters
     ----------
-    pairs : `~astro_galtrans.pairstore.PairStore`
+    pairs : `~astro_galtrans.pairs.store.PairStore`
 
     Returns
     -------

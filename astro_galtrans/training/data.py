@@ -27,7 +27,7 @@ def matched_scalings(header, softening):
 
     Parameters
     ----------
-    header : `~astro_galtrans.pairstore.PairHeader`
+    header : `~astro_galtrans.pairs.store.PairHeader`
     softening : float
         Softening flux in sigma of the source's sky.
 
@@ -98,7 +98,7 @@ class CropSampler:
 
     Parameters
     ----------
-    pairs : `~astro_galtrans.pairstore.PairStore`
+    pairs : `~astro_galtrans.pairs.store.PairStore`
     scalings : (AsinhScaling, AsinhScaling)
         Of source and target.
     data : `~astro_galtrans.training.recipe.Data`

@@ -1,7 +1,7 @@
 """
 Training on Lightning Fabric: one process or several, on CPUs or GPUs, in full or mixed precision.
 
-State is written every few minutes (`~astro_galtrans.training.state`), and a run that finds one goes on from it. Batches
+State is written every few minutes (`~astro_galtrans._state`), and a run that finds one goes on from it. Batches
 and all other random numbers depend on the seed, the step and the process only, so that on CPU it ends bit for bit
 where it would have ended without the interruption.
 """
@@ -13,12 +13,12 @@ import torch
 from tqdm.auto import tqdm
 
 from astro_galtrans._optional import require
+from astro_galtrans._state import read_state
 from astro_galtrans.scaling import AsinhScaling
 
 from .logs import Logs
 from .loop import TrainingRun, build_network
 from .pictures import draw_samples
-from .state import read_state
 from .stream import stream
 
 __all__ = ["PRECISIONS", "Trained", "fit"]
@@ -46,12 +46,12 @@ def fit(
     Parameters
     ----------
     recipe : `~astro_galtrans.training.Recipe`
-    pairs : `~astro_galtrans.pairstore.PairStore`
+    pairs : `~astro_galtrans.pairs.store.PairStore`
         Pairs to train on; of a set that is split, the part called "train".
     directory : path-like
         Folder for checkpoints, logs and pictures; if it holds a checkpoint of the same recipe, the run goes on from
         there.
-    validation : `~astro_galtrans.pairstore.PairStore`, optional
+    validation : `~astro_galtrans.pairs.store.PairStore`, optional
         Other pairs to score with; by default the part of ``pairs`` called "validation", if the set is split.
     init : str or path-like, optional
         Start from this translator, a shipped one or a file, instead of random weights.

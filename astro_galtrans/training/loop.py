@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from astro_galtrans._state import CURRENT, read_state, write_state
 from astro_galtrans.exceptions import GaltransWarning
 from astro_galtrans.models.registry import get_model_class
 from astro_galtrans.scaling import AsinhScaling
 
 from .data import CropSampler, matched_scalings
 from .losses import extra_terms
-from .state import CURRENT, read_state, write_state
 from .validate import Validation
 from .warmstart import warm_start
 
@@ -44,7 +44,7 @@ class TrainingRun:
     fabric : `lightning_fabric.Fabric`
         Already launched.
     recipe : `~astro_galtrans.training.Recipe`
-    pairs, validation : `~astro_galtrans.pairstore.PairStore`
+    pairs, validation : `~astro_galtrans.pairs.store.PairStore`
         Pairs to train on, and others to score with, or None.
     directory : `~pathlib.Path`
     init : str or path-like, optional

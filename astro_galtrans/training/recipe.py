@@ -101,7 +101,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pairs to simulate where none are given; see `~astro_galtrans.simulate.PairSettings`."""
+    """Pairs to simulate where none are given; see `~astro_galtrans.pairs.simulated.PairSettings`."""
 
     number: int = field(default=20000, **_doc("pairs to train on"))
     held_out: int = field(default=1024, **_doc("other pairs, to validate, calibrate and score with"))

@@ -23,7 +23,7 @@ def score(model, scalings, pairs, factors, *, number=None, n_samples=1, seed=0, 
     model : `~astro_galtrans.models.base.TranslationModel`
     scalings : (AsinhScaling, AsinhScaling)
         Of source and target.
-    pairs : `~astro_galtrans.pairstore.PairStore`
+    pairs : `~astro_galtrans.pairs.store.PairStore`
     factors : dict
         The calibration of the card: ``"flux"`` and ``"std"``.
     number : int, optional

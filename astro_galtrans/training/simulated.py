@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from astro_galtrans.simulate import PairSettings, simulate_pairs
+from astro_galtrans.pairs.simulated import PairSettings, simulate_pairs
 
 __all__ = ["simulate_for"]
 
@@ -23,7 +23,7 @@ def simulate_for(recipe, directory, *, workers=None, progress=True):
 
     Returns
     -------
-    pairs, held_out : `~astro_galtrans.pairstore.PairStore`
+    pairs, held_out : `~astro_galtrans.pairs.store.PairStore`
         To train on, and to validate, calibrate and score with.
     """
     wanted, directory = recipe.pairs, Path(directory)

@@ -16,7 +16,7 @@ class Validation:
 
     Parameters
     ----------
-    pairs : `~astro_galtrans.pairstore.PairStore`
+    pairs : `~astro_galtrans.pairs.store.PairStore`
     scalings : (AsinhScaling, AsinhScaling)
         Of source and target.
     number : int

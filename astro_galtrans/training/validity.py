@@ -23,7 +23,7 @@ def validity_range(pairs):
 
     Parameters
     ----------
-    pairs : `~astro_galtrans.pairstore.PairStore`
+    pairs : `~astro_galtrans.pairs.store.PairStore`
 
     Returns
     -------
@@ -67,8 +67,8 @@ def _simulated_fwhm(pairs):
 
 
 def _as_measured(survey, fwhm):
-    from astro_galtrans.simulate.population import Scene
-    from astro_galtrans.simulate.render import Seeing, render_pair
+    from astro_galtrans.pairs.simulated.population import Scene
+    from astro_galtrans.pairs.simulated.render import Seeing, render_pair
 
     size, half_pixel = 42, survey.pixel_scale / 2
     star = Scene("star", points=[(half_pixel, half_pixel, np.full(2 * len(survey.bands), 15.0))])

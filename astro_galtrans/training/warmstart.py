@@ -26,7 +26,7 @@ def warm_start(model, init, header, scalings):
         and a warning names them.
     init : str or path-like
         A shipped translator's name, or a file.
-    header : `~astro_galtrans.pairstore.PairHeader`
+    header : `~astro_galtrans.pairs.store.PairHeader`
         Of the pairs to train on.
     scalings : (AsinhScaling, AsinhScaling)
         Of source and target, were it not for the translator.

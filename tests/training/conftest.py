@@ -5,7 +5,7 @@ import pytest
 
 pytest.importorskip("h5py")
 
-from astro_galtrans.pairstore import PairHeader, PairStore, PairWriter
+from astro_galtrans.pairs.store import PairHeader, PairStore, PairWriter
 from astro_galtrans.surveys import get_survey
 
 SCALE, FACTOR = 2, 10 ** (0.4 * (30.0 - 22.5))  # counts of CFHTLS per nanomaggy

@@ -15,7 +15,7 @@ pytest.importorskip("h5py")
 
 from astro_galtrans import get_survey, load_translator
 from astro_galtrans.models import checkpoint, registry
-from astro_galtrans.pairstore import PairHeader, PairStore, PairWriter
+from astro_galtrans.pairs.store import PairHeader, PairStore, PairWriter
 from astro_galtrans.scaling import AsinhScaling
 from astro_galtrans.surveys import Band, Survey
 from astro_galtrans.training import load_recipe, recalibrate, train

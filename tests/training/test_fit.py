@@ -15,11 +15,11 @@ import torch
 
 pytest.importorskip("lightning_fabric")
 
+from astro_galtrans._state import CURRENT, PREVIOUS, read_state, write_state
 from astro_galtrans.exceptions import CheckpointError, GaltransWarning
 from astro_galtrans.training import fit, load_recipe
 from astro_galtrans.training.fit import make_fabric
 from astro_galtrans.training.loop import TrainingRun
-from astro_galtrans.training.state import CURRENT, PREVIOUS, read_state, write_state
 
 SMALL = {
     "swin": dict(depths=[1], width=8, heads=2, window=4),
@@ -69,7 +69,7 @@ KILLED = """
 import sys, torch
 torch.set_num_threads(int(sys.argv[1]))
 sys.path[:0] = sys.argv[4:]
-from astro_galtrans.pairstore import PairStore
+from astro_galtrans.pairs.store import PairStore
 from test_fit import small, train
 train(small(steps=40, checkpoint_minutes=0.0), PairStore(sys.argv[2]), sys.argv[3])
 """

@@ -1,0 +1,1 @@
+"""Structure in translated images that the source image contradicts."""

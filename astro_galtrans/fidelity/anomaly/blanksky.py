@@ -1,0 +1,175 @@
+r"""
+How high the highest peak of blank sky is: the significance of the maximum of a smoothed map, wherever it is.
+
+The matched-filter map :math:`S` of white noise is a Gaussian field of unit variance. For large thresholds the
+probability that it, or the sum :math:`Q` of the squares of C such maps, exceeds :math:`q` somewhere in a field is the
+expected Euler characteristic of the excursion set (Adler 1981; Worsley 1994, Adv. Appl. Prob. 26, 13; for matched
+filters see Vio & Andreani 2016, A&A 589, A20),
+
+.. math::
+
+    E(q) = \rho_0 + (a + b) \sqrt{\lambda} \, \rho_1 + a b \, \lambda \, \rho_2 ,
+
+for a field of a times b pixels, where :math:`\lambda` is the variance of a derivative of :math:`S` and the
+:math:`\rho_d(q)` are the densities of a :math:`\chi^2` field with C degrees of freedom. Then
+:math:`P(\max Q > q) = 1 - e^{-E(q)}`. With one map, :math:`Q = S^2`, this is the two-sided probability.
+
+Pixels miss the summit between them. Maxima of simulated blank sky, white noise through the same filter, tell by what
+factor thresholds are to be raised for simulated and expected numbers to agree.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import fft, special
+
+from astro_galtrans.statistics.logprob import log_any, log_chi2_sf, log_complement
+
+__all__ = ["BlankSky", "blank_sky", "both_halves", "log_euler_characteristic", "log_peak_probability", "roughness"]
+
+HALF = np.log(0.5)
+
+
+def log_euler_characteristic(q, dof, size, rough):
+    """
+    Logarithm of the expected Euler characteristic of the part of a chi-squared field above a threshold.
+
+    Parameters
+    ----------
+    q : array-like
+        Threshold, at least ``dof``.
+    dof : int
+        Number of Gaussian fields whose squares are summed.
+    size : tuple of int
+        Rows and columns of the field (pixels).
+    rough : array-like
+        Variance of a derivative of the Gaussian fields (per square pixel).
+    """
+    q, (a, b) = np.asarray(q, dtype=float), size
+    common = -q / 2 - special.gammaln(dof / 2) - (dof - 2) / 2 * np.log(2)
+    line = common + (dof - 1) / 2 * np.log(q) + 0.5 * np.log(rough / (2 * np.pi)) + np.log(a + b)
+    plane = common + (dof - 2) / 2 * np.log(q) + np.log((q - dof + 1) * rough * a * b / (2 * np.pi))
+    return np.logaddexp(np.logaddexp(log_chi2_sf(q, dof), line), plane)
+
+
+def log_peak_probability(q, dof, size, rough, factor=1.0):
+    """
+    Logarithm of the probability that the highest value of a map of blank sky is as high as this.
+
+    Parameters
+    ----------
+    q : array-like
+        Highest value of the map of the sum of squares.
+    dof, size, rough
+        As for `log_euler_characteristic`.
+    factor : float, optional
+        From `blank_sky`.
+    """
+    q = np.asarray(q, dtype=float) * factor
+    # below the mean of the map the expectation is no longer one of summits: such a peak is no news
+    return np.where(q < dof, 0.0, log_complement(log_euler_characteristic(np.maximum(q, dof), dof, size, rough)))
+
+
+def roughness(point, pixels):
+    r"""
+    Variance of a derivative of white noise that was filtered with a PSF, relative to its variance.
+
+    Parameters
+    ----------
+    point : `numpy.ndarray`
+        ``[..., ky, kx]``: transform (``rfft2``) of the PSF.
+    pixels : tuple of int
+        Rows and columns of its grid.
+
+    Returns
+    -------
+    `numpy.ndarray`
+        :math:`\lambda = \int k^2 |P|^2 / (2 \int |P|^2)`, per square pixel.
+    """
+    ky, kx = 2 * np.pi * fft.fftfreq(pixels[0])[:, None], 2 * np.pi * fft.rfftfreq(pixels[1])
+    power = np.abs(point) ** 2 * both_halves(pixels[1])
+    return (power * (ky**2 + kx**2)).sum(axis=(-2, -1)) / (2 * power.sum(axis=(-2, -1)))
+
+
+def both_halves(columns):
+    """
+    Return how many columns of a whole transform each column of ``rfft2`` stands for.
+
+    Parameters
+    ----------
+    columns : int
+        Of the image.
+    """
+    weight = np.full(columns // 2 + 1, 2.0, np.float32)
+    weight[0] = 1
+    if columns % 2 == 0:
+        weight[-1] = 1
+    return weight
+
+
+class BlankSky(NamedTuple):
+    """
+    What simulated blank sky tells, made by `blank_sky`.
+
+    Attributes
+    ----------
+    factors : tuple of float
+        By what factor thresholds are to be raised for one map, and for the sum of the squares of all.
+    tests : float
+        As how many independent tests those of all single maps and of the sum count.
+    """
+
+    factors: tuple
+    tests: float
+
+
+def blank_sky(point, pixels, size, *, number=300, seed=0):
+    """
+    Simulate blank sky to find `BlankSky`.
+
+    Parameters
+    ----------
+    point : `numpy.ndarray`
+        ``[C, ky, kx]``: transforms of the PSFs.
+    pixels : tuple of int
+        Rows and columns of their grid.
+    size : tuple of int
+        Rows and columns of the part of it that is looked at.
+    number : int, optional
+        Of simulated stamps.
+    seed : int, optional
+        Of the noise.
+
+    Returns
+    -------
+    `BlankSky`
+    """
+    rng = np.random.default_rng(seed)
+    norm = np.sqrt((np.abs(point) ** 2 * both_halves(pixels[1])).sum(axis=(-2, -1)) / np.prod(pixels))
+    single, every = np.empty((number, len(point))), np.empty(number)
+    for k in range(number):
+        noise = rng.standard_normal((len(point), *pixels), dtype=np.float32)
+        maps = fft.irfft2(fft.rfft2(noise) * np.conj(point), s=pixels)[:, : size[0], : size[1]]
+        squares = (maps / norm[:, None, None]) ** 2
+        single[k], every[k] = squares.max(axis=(1, 2)), squares.sum(axis=0).max()
+    rough = roughness(point, pixels)
+    of_one, of_all = (1, size, rough), (len(point), size, rough.mean())
+    factors = tuple(
+        _halved(lambda factor, q=q, of=of: log_peak_probability(q, *of, factor), 0.5, 2.0)
+        for q, of in ((single, of_one), (every, of_all))
+    )
+    lowest = np.minimum(
+        log_peak_probability(single, *of_one, factors[0]).min(axis=1), log_peak_probability(every, *of_all, factors[1])
+    )
+    return BlankSky(factors, _halved(lambda tests: -log_any(lowest, tests), 1.0, len(point) + 1.0, -HALF))
+
+
+def _halved(function, low, high, middle=HALF):
+    """Argument for which the median of a decreasing function is that of uniform probabilities."""
+    for _ in range(40):
+        argument = 0.5 * (low + high)
+        if np.median(function(argument)) > middle:
+            low = argument
+        else:
+            high = argument
+    return argument

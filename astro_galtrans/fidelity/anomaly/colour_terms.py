@@ -1,0 +1,192 @@
+r"""
+Colour terms between the filters of two surveys, measured on images of the same galaxies.
+
+Filters of one name differ a little, so that the ratio of the fluxes of two surveys depends on colour. The light of a
+source band is described as a sum of that of the target's band of that name and its neighbours,
+
+.. math:: f_{s,b} = \sum_j M_{bj} f_{t,j} , \qquad j = b - 1, b, b + 1 ,
+
+an interpolation of the spectrum, which is linear and holds pixel by pixel. The coefficients are a robust fit (Huber
+1964) to the fluxes of many galaxies, each weighted by its noise and the scatter that is left, so that single galaxies
+whose flux is wrong do not change them.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from astropy.table import QTable
+
+from astro_galtrans.stamps.lazy import View
+
+__all__ = ["ColourTerms", "fit_colour_terms", "measure_fluxes"]
+
+FEWEST = 30  #: galaxies for a fit
+APERTURE = 2.0  #: radius (arcsec) of the fluxes
+SIGNAL = 5.0  # sigma of the fluxes that enter
+HUBER = 1.5  # sigma beyond which a galaxy counts less
+FLOOR = 0.005  # least scatter of flux ratios: no galaxy counts as more than 0.5 % good
+LIMIT = 0.03  #: scatter of flux ratios that is taken for that of spectra; what is beyond it is error
+PRIOR = 3.0  # colours that vary by less than some times their noise give no colour term
+BATCH = 32
+
+
+@dataclass(frozen=True, eq=False)
+class ColourTerms:
+    """Colour terms of the bands that two surveys have in common."""
+
+    bands: tuple
+    matrix: np.ndarray  #: ``[C, C]``: source flux from target fluxes
+    scatter: np.ndarray  #: ``[C]``: relative scatter left, noise taken out
+    number: np.ndarray  #: ``[C]``, int: galaxies in the fit; 0 where there were too few for one
+
+    @classmethod
+    def none(cls, bands, scatter=0.0):
+        """
+        Return terms that change nothing.
+
+        Parameters
+        ----------
+        bands : sequence of str
+        scatter : float or array-like, optional
+            Of flux ratios.
+        """
+        zero = np.zeros(len(bands), int)
+        return cls(tuple(bands), np.eye(len(bands)), np.broadcast_to(np.asarray(scatter, float), zero.shape), zero)
+
+    @classmethod
+    def from_table(cls, table):
+        """
+        Undo `table`.
+
+        Parameters
+        ----------
+        table : `~astropy.table.Table`
+        """
+        bands = tuple(map(str, table["band"]))
+        matrix = np.stack([np.asarray(table[f"from_{band}"], dtype=float) for band in bands], axis=1)
+        return cls(bands, matrix, np.asarray(table["scatter"], dtype=float), np.asarray(table["n"]))
+
+    @property
+    def tolerated(self):
+        """Scatter that is taken for that of the spectra of galaxies, ``[C]``."""
+        return np.minimum(self.scatter, LIMIT)
+
+    def table(self):
+        """Return them as a table, a row per band."""
+        table = QTable({"band": list(self.bands), "n": self.number, "scatter": self.scatter})
+        for k, band in enumerate(self.bands):
+            table[f"from_{band}"] = self.matrix[:, k]
+        return table
+
+
+def measure_fluxes(degrader, source, target, noise, *, rows=None, progress=True):
+    """
+    Measure fluxes in the source, and what each target band contributes at the PSF of each source band.
+
+    Parameters
+    ----------
+    degrader : `~astro_galtrans.fidelity.anomaly.degrade.Degrader`
+    source, target : array-like
+        ``[N, C, H, W]`` and ``[N, C', sH, sW]``.
+    noise : `~astro_galtrans.fidelity.anomaly.residuals.Noise`
+    rows : array-like of int, optional
+        Which galaxies; all by default.
+    progress : bool, optional
+        Show a progress bar on a terminal.
+
+    Returns
+    -------
+    flux, sigma : `numpy.ndarray`
+        ``[N, C]``: in the source, with its noise.
+    parts : `numpy.ndarray`
+        ``[N, C, C]``: in the target, source band first.
+    """
+    from tqdm.auto import tqdm
+
+    rows, n = np.arange(len(source)) if rows is None else np.asarray(rows), len(degrader.bands)
+    source, target = View(source, rows), View(target, rows)
+    aperture = _aperture(degrader)
+    found = []
+    for start in tqdm(range(0, len(rows), BATCH), desc="colour terms", disable=None if progress else True):
+        part = slice(start, start + BATCH)
+        matched = degrader.matched(rows[part])
+        scene, given = matched.scene(np.nan_to_num(target[part])), matched.source(source[part])
+        parts = np.zeros((len(given), n, n))
+        for step in (-1, 0, 1):
+            where = np.arange(max(0, -step), n - max(0, step))
+            image = matched.image(matched.spectrum(scene, np.eye(n, k=step)))
+            parts[:, where, where + step] = _sums(image, aperture)[:, where]
+        found.append((_sums(given, aperture), parts))
+    flux, parts = (np.concatenate(each) for each in zip(*found, strict=True))
+    clipped = np.clip(np.nan_to_num(flux), 0, None) / np.where(np.isnan(noise.electrons), np.inf, noise.electrons)
+    return flux, np.sqrt(aperture.sum() * noise.sky**2 + clipped), parts
+
+
+def _aperture(degrader):
+    y, x = (np.arange(n) - (n - 1) / 2 for n in degrader.shape)
+    inside = np.hypot(y[:, None], x) * degrader.frequencies.pixel_scale <= APERTURE
+    return inside.astype(np.float32)
+
+
+def _sums(images, aperture):
+    return np.einsum("nbyx,yx->nb", images, aperture, dtype=float)
+
+
+def fit_colour_terms(bands, flux, sigma, parts):
+    """
+    Fit colour terms.
+
+    Parameters
+    ----------
+    bands : sequence of str
+    flux, sigma, parts : `numpy.ndarray`
+        From `measure_fluxes`; what is not finite is passed over.
+
+    Returns
+    -------
+    `ColourTerms`
+        Terms that change nothing for bands with fewer than 30 galaxies of five sigma.
+    """
+    terms = ColourTerms.none(bands)
+    scatter, number = np.array(terms.scatter), terms.number
+    for b in range(len(bands)):
+        near = np.arange(max(0, b - 1), min(len(bands), b + 2))
+        good = np.isfinite(flux[:, b]) & np.isfinite(parts[:, b]).all(axis=1)
+        good &= parts[:, b, b] > SIGNAL * sigma[:, b]  # by the target: a cut in the noisy flux would bias it
+        if good.sum() < FEWEST:
+            continue
+        row, scatter[b] = _robust(parts[good, b][:, near], flux[good, b], sigma[good, b], list(near).index(b))
+        terms.matrix[b, near], number[b] = row, good.sum()
+    return ColourTerms(tuple(bands), terms.matrix, scatter, number)
+
+
+def _robust(parts, flux, sigma, own):
+    """Huber fit of flux ratios with noise and scatter: coefficients and scatter."""
+    ratio, design, noise = flux / parts[:, own], parts / parts[:, [own]], sigma / parts[:, own]
+    middle = np.median(design, axis=0)
+    design -= middle
+    design[:, own] = 1
+    prior = np.full(len(middle), PRIOR * len(flux))
+    prior[own] = 0  # a common factor needs no colours
+    scatter, weight = FLOOR, np.ones(len(flux))
+    for _ in range(30):
+        scale = np.hypot(noise, max(scatter, FLOOR))
+        weighted = design * (weight / scale**2)[:, None]
+        coefficients = np.linalg.solve(weighted.T @ design + np.diag(prior), weighted.T @ ratio)
+        left = ratio - design @ coefficients
+        scatter = _excess(left, noise)
+        weight = np.minimum(1, HUBER / np.maximum(np.abs(left) / np.hypot(noise, max(scatter, FLOOR)), 1e-9))
+    coefficients[own] += middle[own] * coefficients[own] - middle @ coefficients
+    return coefficients, scatter
+
+
+def _excess(values, noise):
+    """Scatter beyond noise: that for which the median of normalised absolute values is a Gaussian's."""
+    low, high = 0.0, 10 * np.median(np.abs(values)) + 1e-12
+    for _ in range(40):
+        middle = 0.5 * (low + high)
+        if np.median(np.abs(values) / np.hypot(noise, middle)) > 0.67449:
+            low = middle
+        else:
+            high = middle
+    return middle if middle > 1e-6 else 0.0

@@ -1,0 +1,351 @@
+r"""
+A translated image as the source survey would have seen it: PSF, pixels, flux scale, filters.
+
+The light of a fine pixel is summed over the ``scale`` times ``scale`` of them in a source pixel, which is exact. The
+PSF is changed in Fourier space, from :math:`\tilde P_t` of the target to :math:`\tilde P_s` of the source,
+
+.. math::
+
+    \tilde m_b = \tilde P_{s,b} \sum_j M_{bj} \frac{\tilde P_{t,j}^*}{|\tilde P_{t,j}|^2 + \epsilon^2} \, \tilde y'_j ,
+
+where the ratio, the matching kernel, is regularised as Wiener did. The matrix :math:`M` holds the colour terms between
+the filters of the two surveys (`astro_galtrans.fidelity.anomaly.colour_terms`): light of a source band as light of
+target bands, pixel by pixel, so that a companion of another colour is treated by its own.
+
+A source that is sharper than the target cannot be predicted from it; then the source is degraded to the target's PSF
+instead, ``degrade_source=True``, and its noise becomes correlated.
+"""
+
+import numpy as np
+from scipy import fft
+
+from astro_galtrans.measure.psf import Frequencies, as_psf, equivalent_fwhm
+from astro_galtrans.stamps.lazy import View, batches
+from astro_galtrans.surveys import MOFFAT_BETA
+from astro_galtrans.units import flux_factor
+
+__all__ = ["Degrader", "Matched", "common_bands", "degrade"]
+
+REACH = 1.3  # FWHM of the source: how far from the edge of a stamp light from beyond matters
+BROADER = 1.02  # ratio of widths from which on the target counts as broader
+PROBED = 64  # galaxies whose PSFs are compared
+
+
+class Degrader:
+    """
+    What brings stamps of the target survey to the PSF and pixels of the source survey.
+
+    Parameters
+    ----------
+    number : int
+        Of galaxies.
+    shape, target_shape : tuple of int
+        Rows and columns of the stamps.
+    pixel_scale : float
+        Of the source (arcsec).
+    psf, target_psf : float, array-like, `~astro_galtrans.measure.psf.MoffatPSF` or `~.SampledPSF`
+        FWHM (arcsec) for all, per band, or per galaxy and band; or images, see
+        `~astro_galtrans.measure.psf.as_psf`.
+    bands, target_bands : sequence of str
+        Names; bands are matched by them.
+    factor : float, optional
+        Flux in the source's unit of one of the target's.
+    beta : float, optional
+        Exponent of the Moffat profiles of PSFs that are given by FWHM; infinite for Gaussians.
+    degrade_source : bool, optional
+        Bring the source to the PSF of the target instead, see `source`.
+
+    Raises
+    ------
+    ValueError
+        If stamps do not show the same field on whole numbers of pixels, no band is in both surveys, PSFs do not fit, or
+        the target's PSF is broader than the source's and ``degrade_source`` is False.
+    """
+
+    def __init__(
+        self, number, shape, target_shape, *, pixel_scale, psf, target_psf, bands, target_bands, factor=1.0,
+        beta=MOFFAT_BETA, degrade_source=False,
+    ):  # fmt: skip
+        self.shape, self.scale = tuple(shape), _scale(shape, target_shape)
+        self.factor, self.degrade_source = np.float32(factor), degrade_source
+        self.in_source, self.in_target = common_bands(bands, target_bands)
+        self.bands = tuple(bands[k] for k in self.in_source)
+        self._psf = as_psf(psf, number, bands, pixel_scale, "psf", beta)
+        self._target_psf = as_psf(target_psf, number, target_bands, pixel_scale / self.scale, "target_psf", beta)
+        self.frequencies = Frequencies(self.shape, self.scale, float(pixel_scale))
+        probed = np.unique(np.linspace(0, number - 1, PROBED).astype(int))
+        widths = (equivalent_fwhm(each, self.frequencies) for each in self._transfers(probed))
+        self.fwhm, self.target_fwhm = (np.median(each, axis=0) for each in widths)  #: typical, per common band (arcsec)
+        self._check_sharper()
+        self.margin = int(np.ceil(REACH * max(self.target_fwhm if degrade_source else self.fwhm) / pixel_scale))
+        if 2 * self.margin + 4 > min(self.shape):
+            msg = f"stamps of {shape[0]} x {shape[1]} pixels are too small for PSFs that reach {self.margin} pixels"
+            raise ValueError(msg)
+        padded = tuple(2 * fft.next_fast_len((n + 1) // 2 + self.margin, real=True) for n in self.shape)
+        self.frequencies = Frequencies(padded, self.scale, float(pixel_scale))
+        self.terms = np.eye(len(self.bands))
+
+    def _transfers(self, rows):
+        """Transfer functions of source and target in the common bands."""
+        return (
+            self._psf.transform(self.frequencies, rows, self.in_source),
+            self._target_psf.transform(self.frequencies, rows, self.in_target),
+        )
+
+    def _check_sharper(self):
+        sharper, broader = ("target", "source") if self.degrade_source else ("source", "target")
+        first, second = (self.target_fwhm, self.fwhm) if self.degrade_source else (self.fwhm, self.target_fwhm)
+        bad = [
+            f"{band} ({b:.2f} arcsec against {a:.2f})"
+            for band, a, b in zip(self.bands, first, second, strict=True)
+            if b > BROADER * a
+        ]
+        if bad:
+            hint = (
+                "leave degrade_source out"
+                if self.degrade_source
+                else "degrade_source=True compares at the target's PSF"
+            )
+            msg = f"the PSF of the {broader} is broader than that of the {sharper} in {', '.join(bad)}; {hint}"
+            raise ValueError(msg)
+
+    def target_transfer(self, rows):
+        """
+        Transfer function of the target's PSF, common bands, of some galaxies.
+
+        Parameters
+        ----------
+        rows : array-like of int
+        """
+        return self._transfers(rows)[1]
+
+    def matched(self, rows):
+        """
+        Return the `Matched` PSFs of some galaxies.
+
+        Parameters
+        ----------
+        rows : array-like of int
+        """
+        own, target = self._transfers(rows)
+        common = target if self.degrade_source else own
+        kernel = common * _inverse(own, self._psf.floor) if self.degrade_source else None
+        return Matched(self, common, _inverse(target, self._target_psf.floor), kernel)
+
+
+class Matched:
+    """
+    Matched PSFs of a batch of galaxies, made by `Degrader.matched`.
+
+    Parameters
+    ----------
+    degrader : `Degrader`
+    common : `numpy.ndarray`
+        ``[n or 1, C, ky, kx]``: transfer function of the PSF at which images are compared.
+    inverse : `numpy.ndarray`
+        Regularised inverse of that of the target.
+    kernel : `numpy.ndarray` or None
+        What the source is convolved with; None for nothing.
+    """
+
+    def __init__(self, degrader, common, inverse, kernel):
+        self.degrader, self.common, self.frequencies = degrader, common, degrader.frequencies
+        self._inverse, self._kernel = inverse, kernel
+
+    def scene(self, images):
+        """
+        Transform of what target stamps show, freed from their PSF, in the source's flux unit.
+
+        Parameters
+        ----------
+        images : array-like
+            ``[n, C', sH, sW]``.
+
+        Returns
+        -------
+        `numpy.ndarray`
+            complex64 ``[n, C, ky, kx]``, common bands.
+        """
+        images = np.asarray(images, np.float32)[:, self.degrader.in_target] * self.degrader.factor
+        padded = _padded(images, self.degrader.scale * self.degrader.margin, self.frequencies.fine)
+        return fft.rfft2(padded) * self._inverse
+
+    def spectrum(self, scene, terms=None):
+        """
+        Transform of a scene at the common PSF and, through colour terms, in the filters of the source.
+
+        Parameters
+        ----------
+        scene : `numpy.ndarray`
+            From `scene`.
+        terms : array-like, optional
+            ``[C, C]``; those of the degrader by default.
+        """
+        terms = np.asarray(self.degrader.terms if terms is None else terms, np.float32)
+        mixed = scene if np.array_equal(terms, np.eye(len(terms))) else np.einsum("bj,njyx->nbyx", terms, scene)
+        return mixed * self.common
+
+    def image(self, spectrum):
+        """
+        Image on the source's pixels of a fine spectrum.
+
+        Parameters
+        ----------
+        spectrum : `numpy.ndarray`
+            ``[n, C, ky, kx]``.
+
+        Returns
+        -------
+        `numpy.ndarray`
+            float32 ``[n, C, H, W]``.
+        """
+        scale, margin, (rows, columns) = self.degrader.scale, self.degrader.margin, self.degrader.shape
+        fine = fft.irfft2(spectrum, s=self.frequencies.fine)
+        y, x = (slice(scale * margin, scale * (margin + n)) for n in (rows, columns))
+        cut = fine[..., y, x].reshape(*fine.shape[:-2], rows, scale, columns, scale)
+        return np.einsum("...yixj->...yx", cut)
+
+    def quick_image(self, spectrum):
+        """As `image`, of the part of the spectrum that source pixels resolve; ``spectrum`` is that part."""
+        margin, (rows, columns) = self.degrader.margin, self.degrader.shape
+        image = fft.irfft2(spectrum, s=self.frequencies.shape)
+        return image[..., margin : margin + rows, margin : margin + columns]
+
+    def coarse(self, spectrum):
+        """Part of a fine spectrum that source pixels resolve, for `quick_image`: summed over fine pixels."""
+        y, x = self.frequencies.along(fine=False)
+        step, scale = self.frequencies.fine_pixel, self.degrader.scale
+        return self.frequencies.coarse(spectrum) * (_summing(y * step, scale) * _summing(x * step, scale))
+
+    def source(self, images):
+        """
+        Source stamps at the common PSF, common bands.
+
+        Parameters
+        ----------
+        images : `numpy.ndarray`
+            ``[n, C, H, W]``.
+        """
+        images = np.asarray(images, np.float32)[:, self.degrader.in_source]
+        if self._kernel is None:
+            return images
+        padded = _padded(images, self.degrader.margin, self.frequencies.shape)
+        return self.quick_image(fft.rfft2(padded) * self.frequencies.coarse(self._kernel))
+
+    def source_noise(self):
+        """Transfer function of white noise of the source, on the frequencies of its pixels; None if it stays white."""
+        return None if self._kernel is None else self.frequencies.coarse(self._kernel)
+
+    def target_noise(self):
+        """As `source_noise`, of white noise in the fine pixels, as it comes out in the source's, ``[n, C, ky, kx]``."""
+        # what lies beyond the source's frequencies is suppressed by the common PSF
+        kernel = self.coarse(self.common * self._inverse)
+        return np.abs(kernel) * (self.degrader.factor * self.degrader.scale)
+
+    def point(self):
+        """Image of a point source of unit flux on padded source pixels, its middle in the first, as a spectrum."""
+        y, x = self.frequencies.along(fine=False)
+        half = self.frequencies.pixel_scale / (2 * np.pi)
+        return self.frequencies.coarse(self.common) * (np.sinc(y * half) * np.sinc(x * half))
+
+
+def _summing(angle, scale):
+    """Transfer function of a sum over ``scale`` pixels, sampled in the middle of the block's first corner."""
+    total = sum(np.exp(1j * angle * k) for k in range(scale)) / scale
+    return total.astype(np.complex64)
+
+
+def _inverse(transfer, floor):
+    """Regularised inverse of a transfer function, which is one where that is one."""
+    power = np.abs(transfer) ** 2
+    return np.conj(transfer) * ((1 + floor**2) / (power + floor**2))
+
+
+def _padded(images, margin, shape):
+    """Images with so many pixels mirrored before them, and as many as it takes after them."""
+    widths = [(margin, n - margin - m) for m, n in zip(images.shape[-2:], shape, strict=True)]
+    return np.pad(images, [(0, 0), (0, 0), *widths], mode="symmetric")
+
+
+def _scale(shape, target_shape):
+    scale = target_shape[0] // shape[0]
+    if scale < 1 or tuple(scale * n for n in shape) != tuple(target_shape):
+        msg = (
+            f"translated stamps of {target_shape[0]} x {target_shape[1]} pixels, source of {shape[0]} x {shape[1]}; "
+            "both must show the same field, with a whole number of translated pixels in each of the source"
+        )
+        raise ValueError(msg)
+    return scale
+
+
+def common_bands(bands, target_bands):
+    """
+    Return the places of the bands of both surveys, in source and target.
+
+    Parameters
+    ----------
+    bands, target_bands : sequence of str
+
+    Raises
+    ------
+    ValueError
+        If there are none.
+    """
+    bands, target_bands = list(bands), list(target_bands)
+    common = [band for band in bands if band in target_bands]
+    if not common:
+        msg = f"no band is in both surveys: {', '.join(bands)} and {', '.join(target_bands)}"
+        raise ValueError(msg)
+    return [bands.index(band) for band in common], [target_bands.index(band) for band in common]
+
+
+def degrade(
+    translated, shape, *, bands, pixel_scale, psf, target_psf, target_bands=None, zeropoint=None, target_zeropoint=None,
+    beta=MOFFAT_BETA, terms=None,
+):  # fmt: skip
+    """
+    Degrade images of the target survey to what the source survey sees.
+
+    Parameters
+    ----------
+    translated : array-like
+        ``[N, C', sH, sW]``, or ``[N, S, C', sH, sW]`` of which the first sample is taken: flux per pixel.
+    shape : tuple of int
+        Rows and columns of the source's stamps, ``(H, W)``.
+    bands : sequence of str
+        Bands of the source.
+    pixel_scale : float
+        Of the source (arcsec).
+    psf, target_psf : float or array-like
+        See `~astro_galtrans.measure.psf.as_psf`.
+    target_bands : sequence of str, optional
+        Bands of the target; those of the source by default.
+    zeropoint, target_zeropoint : float, optional
+        AB magnitude of one flux unit of source and target; without them the unit is kept.
+    beta : float, optional
+        Exponent of Moffat profiles of PSFs that are given by FWHM; infinite for Gaussians.
+    terms : array-like, optional
+        ``[C, C]``: `~astro_galtrans.fidelity.anomaly.colour_terms.ColourTerms` of the bands that both have.
+
+    Returns
+    -------
+    `numpy.ndarray`
+        float32 ``[N, C, H, W]``, of the bands that both have, in the source's order.
+
+    Raises
+    ------
+    ValueError
+        As `Degrader`.
+    """
+    images = View(translated)
+    factor = 1.0 if zeropoint is None or target_zeropoint is None else flux_factor(target_zeropoint, zeropoint)
+    degrader = Degrader(
+        len(images), shape, images.shape[-2:], pixel_scale=pixel_scale, psf=psf, target_psf=target_psf, bands=bands,
+        target_bands=target_bands or bands, factor=factor, beta=beta,
+    )  # fmt: skip
+    found, start = [], 0
+    for batch in batches(images, 32):
+        matched = degrader.matched(np.arange(start, start + len(batch)))
+        found.append(matched.image(matched.spectrum(matched.scene(batch), terms)))
+        start += len(batch)
+    return np.concatenate(found)

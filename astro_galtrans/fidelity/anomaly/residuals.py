@@ -1,0 +1,379 @@
+r"""
+A degraded translation against what the source survey saw: statistics of a batch of stamps.
+
+With the residual :math:`d = m - x` of a translation brought to the source's PSF, pixels and filters, and the noise
+:math:`\sigma` of the source, each galaxy and band gets
+
+- chi-squared with its degrees of freedom, the number of pixels;
+- the map of matched filtering :math:`S = (d \sigma^{-2} \star P) / \sqrt{\sigma^{-2} \star P^2}`, the significance at
+  every pixel of a point source that the translation has too much (positive, *invented*) or too little (negative,
+  *lost*), :math:`P` being the PSF;
+- the relative error of the flux, :math:`e = (m^T C^{-1} d) / (m^T C^{-1} m)`, with its uncertainty.
+
+What is not known exactly, but is no fault of the translation, is marginalised: each such effect, one sigma of it, is a
+vector :math:`t_k`, and the covariance is :math:`C = \mathrm{diag}(\sigma^2) + \sum_k t_k t_k^T`, inverted by the
+formula of Woodbury. Chi-squared with that :math:`C` keeps its distribution.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import fft
+from scipy.ndimage import gaussian_filter, minimum_filter
+
+from astro_galtrans.measure.psf import SIGMA_TO_FWHM, moffat_transform
+
+from .blanksky import both_halves, roughness
+
+__all__ = ["Comparison", "Correlation", "Noise", "Tolerance", "compare", "measure_correlation", "measure_own_factor"]
+
+SMOOTH = 1.5  # pixels
+LAG, CLIPPED = 3, 4  # pixels to which noise is correlated; sigma beyond which there is more than noise
+WINGS = 2.8, 4.765  # exponents of Moffat profiles with wide wings, and without: pure turbulence
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """
+    One sigma of what is not known exactly but is no fault of a translation; zero for what is known.
+
+    By default the PSF of the source is taken to be known as well as from a few stars; its wings too if it is an image,
+    and not if it is a FWHM.
+    """
+
+    flux: float | None = None  #: relative calibration of a galaxy in a band; None: the scatter about the colour terms
+    width: float = 0.02  #: relative, of the FWHM of the source's PSF
+    ellipticity: float = 0.02  #: of that PSF, (a - b) / (a + b) in each of two components
+    wings: float | None = None  #: of that PSF; 1 is from a Moffat profile of exponent 4.765 to one of 2.8
+    shift: float = 0.0  #: registration, along each axis (arcsec)
+    sky: float = 0.0  #: level of the sky, in units of the noise of a pixel
+
+    def __post_init__(self):
+        for name, value in vars(self).items():
+            if value is not None and not (np.isfinite(value) and value >= 0):
+                msg = f"a tolerance must be zero or positive, got {name}={value}"
+                raise ValueError(msg)
+
+
+@dataclass(frozen=True, eq=False)
+class Noise:
+    """Noise of the source, and of the translation itself."""
+
+    sky: np.ndarray  #: ``[C]``: rms of the source's sky in a pixel
+    electrons: np.ndarray  #: ``[C]``: electrons per flux unit, NaN for no photon noise
+    own: np.ndarray  #: ``[C]``: rms of white noise in a pixel of the translation, its own flux unit
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What `compare` found, all ``[n, C]`` but the maps."""
+
+    chi2: np.ndarray
+    dof: np.ndarray
+    independent: np.ndarray  #: number of independent pixels: ``dof``, but where noise is correlated
+    flux_error: np.ndarray
+    flux_sigma: np.ndarray
+    roughness: np.ndarray
+    own: np.ndarray  #: variance of the translation's own noise in a pixel of the source
+    residual: np.ndarray  #: ``[n, C, H, W]``: residual in sigma, after what is tolerated; NaN where not compared
+    significance: np.ndarray  #: ``[n, C, H, W]``: the map of matched filtering; NaN where not compared
+    degraded: np.ndarray  #: ``[n, C, H, W]``: the translation as the source would have seen it
+    source: np.ndarray  #: ``[n, C, H, W]``
+
+
+@dataclass(frozen=True, eq=False)
+class Correlation:
+    """How the noise of residuals differs from white noise of the size that was stated, per band ``[C]``."""
+
+    residual: np.ndarray  #: rms of residuals, in units of what it should be
+    significance: np.ndarray  #: that of the map of matched filtering
+    flux: np.ndarray  #: that of sums over extended light
+    independent: np.ndarray  #: share of independent pixels: one over the sum of squared correlations
+
+    def corrected(self, found):
+        """
+        Correct statistics for it.
+
+        Parameters
+        ----------
+        found : `Comparison`
+
+        Returns
+        -------
+        `Comparison`
+        """
+        scale, width = (each.astype(np.float32)[:, None, None] for each in (self.residual, self.significance))
+        return replace(
+            found, chi2=found.chi2 / self.residual**2, independent=found.independent * self.independent,
+            flux_sigma=found.flux_sigma * self.flux, residual=found.residual / scale,
+            significance=found.significance / width,
+        )  # fmt: skip
+
+
+def measure_own_factor(parts):
+    """
+    Measure by what factor a translation's own noise, once degraded, differs from what it should be, if it were white.
+
+    Parameters
+    ----------
+    parts : list of `Comparison`
+
+    Returns
+    -------
+    `numpy.ndarray`
+        ``[C]``: from pixels below zero, which sources are not.
+    """
+    degraded, own = (np.concatenate([getattr(part, name) for part in parts]) for name in ("degraded", "own"))
+    inside = np.isfinite(np.concatenate([part.residual for part in parts]))
+    below = np.where(inside & (degraded < 0), degraded, np.nan)
+    return 1.4826 * np.nanmedian(-below, axis=(0, 2, 3)) / np.sqrt(np.median(own, axis=0))
+
+
+def measure_correlation(parts):
+    """
+    Measure the noise of residuals: most pixels of stamps are sky, and medians pass over the others.
+
+    Parameters
+    ----------
+    parts : list of `Comparison`
+
+    Returns
+    -------
+    `Correlation`
+    """
+    residual, maps = (np.concatenate([getattr(p, name) for p in parts]) for name in ("residual", "significance"))
+    sizes = [1.4826 * np.nanmedian(np.abs(each), axis=(0, 2, 3)) for each in (residual, maps)]
+    sky = np.where(np.abs(residual) < CLIPPED * sizes[0][:, None, None], residual, np.nan)
+    lags = range(-LAG, LAG + 1)
+    correlations = np.array([_correlation(sky, y, x) for y in lags for x in lags])
+    # white noise averages out over light; what is correlated does so less, the less the larger the light
+    flux = np.maximum(sizes[1], sizes[0] * np.sqrt(np.maximum(correlations.sum(axis=0), 0)))
+    return Correlation(*sizes, flux, 1 / (correlations**2).sum(axis=0))
+
+
+def _correlation(images, y, x):
+    """Correlation of pixels that are so far apart, per band."""
+    if x < 0:
+        return _correlation(images, -y, -x)
+    height, width = images.shape[-2:]
+    first = images[..., max(0, -y) : height - max(0, y), : width - x]
+    second = images[..., max(0, y) : height + min(0, y), x:]
+    return np.nanmean(first * second, axis=(0, 2, 3), dtype=float) / np.nanmean(images**2, axis=(0, 2, 3), dtype=float)
+
+
+def compare(matched, source, translated, noise, tolerance, calibration, *, variance=None, mask=None):
+    """
+    Compare a batch of galaxies.
+
+    Parameters
+    ----------
+    matched : `~astro_galtrans.fidelity.anomaly.degrade.Matched`
+        PSFs of these galaxies.
+    source : `numpy.ndarray`
+        ``[n, C, H, W]``; pixels that are not finite are left out.
+    translated : `numpy.ndarray`
+        ``[n, C', sH, sW]``.
+    noise : `Noise`
+        Of the common bands.
+    tolerance : `Tolerance`
+    calibration : array-like
+        ``[C]``: the relative calibration error tolerated.
+    variance : `numpy.ndarray`, optional
+        ``[n, C, H, W]``: of the source, instead of that from sky and photons.
+    mask : `numpy.ndarray`, optional
+        ``[n, C, H, W]`` or ``[n, H, W]``: True for pixels to leave out.
+
+    Returns
+    -------
+    `Comparison`
+    """
+    usable = _usable(matched.degrader, source, mask)
+    broken = ~np.isfinite(translated).all(axis=(1, 2, 3))  # has no transform: no comparison
+    scene = matched.scene(np.where(broken[:, None, None, None], 0, translated))
+    spectrum = matched.spectrum(scene)
+    degraded, given = matched.image(spectrum), matched.source(np.where(np.isfinite(source), source, 0))
+    usable &= ~broken[:, None, None, None]
+    own = noise.own**2 * _mean_power(matched.target_noise(), matched)
+    sigma2 = _variance(matched, degraded, noise, variance) + own[:, :, None, None]
+    weight = np.where(usable, 1 / sigma2, 0).astype(np.float32)
+    residual = degraded - given
+    distortions = list(_distortions(matched, tolerance))
+    effects = _effects(matched, spectrum, degraded, sigma2, tolerance.sky, distortions)
+    calibration = np.broadcast_to(np.asarray(calibration, dtype=float), degraded.shape[1:2])
+    light = _light(degraded, own)
+    effects.insert(0, degraded * calibration.astype(np.float32)[:, None, None])
+    shared = _own_products(
+        matched, noise.own[:, None, None] ** 2, weight, light, [None] * bool(tolerance.sky) + distortions
+    )
+    fitted = _marginalised(
+        [residual, light, *effects], weight, calibration, (shared, _own_spread(matched, own, weight, light))
+    )
+    cleaned = np.where(usable, residual - fitted.pop("explained"), 0)
+    point = matched.point()
+    maps = _matched_filter(matched, cleaned, weight, point, own)
+    dof = usable.sum(axis=(2, 3))
+    nowhere = np.where(usable, np.float32(1), np.float32(np.nan))
+    return Comparison(
+        **fitted, dof=dof, independent=dof * _independent(matched), residual=cleaned * np.sqrt(weight) * nowhere,
+        roughness=np.broadcast_to(roughness(point, matched.frequencies.shape), dof.shape),
+        own=np.broadcast_to(own, dof.shape),
+        significance=maps * nowhere, degraded=degraded, source=given,
+    )  # fmt: skip
+
+
+def _usable(degrader, source, mask):
+    """Pixels to compare: finite, not masked, and far enough from the edge; in each common band."""
+    usable = np.isfinite(source)
+    if mask is not None:
+        usable &= ~(mask if mask.ndim == 4 else mask[:, None]).astype(bool)
+    m = degrader.margin
+    if degrader.degrade_source:  # a bad pixel has spread
+        usable = minimum_filter(usable.view(np.uint8), (1, 1, 2 * m + 1, 2 * m + 1)).view(bool)
+    inside = np.zeros(usable.shape[-2:], bool)
+    inside[m : inside.shape[0] - m, m : inside.shape[1] - m] = True
+    return usable[:, degrader.in_source] & inside
+
+
+def _variance(matched, degraded, noise, variance):
+    """Variance of the source's pixels: the photon noise is that of the translation, if it were true."""
+    if variance is None:
+        photons = (
+            np.clip(degraded, 0, None) / np.where(np.isnan(noise.electrons), np.inf, noise.electrons)[:, None, None]
+        )
+        variance = noise.sky[:, None, None] ** 2 + photons
+    else:
+        variance = np.asarray(variance, float)[:, matched.degrader.in_source]
+    kernel = matched.source_noise()
+    return variance if kernel is None else variance * _mean_power(kernel, matched)[:, :, None, None]
+
+
+def _mean_power(transfer, matched):
+    """Variance that white noise of variance one has after a filter."""
+    pixels = matched.frequencies.shape
+    return (np.abs(transfer) ** 2 * both_halves(pixels[1])).sum(axis=(-2, -1)) / np.prod(pixels)
+
+
+def _independent(matched):
+    """Share of independent pixels, the inverse of the sum of squared correlations."""
+    kernel = matched.source_noise()
+    if kernel is None:
+        return 1.0
+    power = np.abs(kernel) ** 2
+    mean = _mean_power(kernel, matched)
+    return mean**2 / _mean_power(power, matched)
+
+
+def _effects(matched, spectrum, degraded, sigma2, sky, distortions):
+    """What is tolerated beside calibration, one sigma of each: list of images ``[n, C, H, W]``."""
+    found = []
+    if sky:
+        found.append(np.broadcast_to(np.sqrt(sigma2.min(axis=(2, 3), keepdims=True)) * sky, degraded.shape))
+    seen = matched.coarse(spectrum)
+    return found + [matched.quick_image(seen * transfer) for transfer in distortions]
+
+
+def _distortions(matched, tolerance):
+    """Yield transfer functions of small changes of PSF and registration, ``[C, ky, kx]``."""
+    y, x = matched.frequencies.along(fine=False)
+    fwhm = matched.degrader.target_fwhm if matched.degrader.degrade_source else matched.degrader.fwhm
+    # a Gaussian of variance s2 more: exp(-k2 s2 / 2); of a PSF whose FWHM is by e larger, s2 = 2 e sigma2
+    sigma2 = ((fwhm / SIGMA_TO_FWHM) ** 2)[:, None, None]
+    for size, pattern in (
+        (tolerance.width, x**2 + y**2),
+        (tolerance.ellipticity, x**2 - y**2),  # second moments of (1 + 2 g) sigma2 and (1 - 2 g) sigma2
+        (tolerance.ellipticity, 2 * x * y),
+    ):
+        if size:
+            yield (-size * sigma2 * pattern).astype(np.float32)
+    for pattern in (x, y) if tolerance.shift else ():
+        yield np.broadcast_to(1j * tolerance.shift * pattern, (len(fwhm), len(y), x.size)).astype(np.complex64)
+    if tolerance.wings:
+        radius = np.hypot(y, x)
+        wide, narrow = (np.array([moffat_transform(radius, each, beta) for each in fwhm]) for beta in WINGS)
+        # where a PSF lets hardly anything pass, neither do its wings
+        yield (tolerance.wings * (wide - narrow) / np.maximum((wide + narrow) / 2, 1e-2)).astype(np.float32)
+
+
+def _light(degraded, own):
+    """Degraded translation where it is above its own noise, which else would be taken for flux; all of it has none."""
+    smooth = gaussian_filter(degraded, (0, 0, SMOOTH, SMOOTH))
+    return np.where(smooth > np.sqrt(own)[:, :, None, None].astype(np.float32), degraded, 0)
+
+
+def _own_products(matched, own, weight, light, transfers):
+    """
+    What the noise of a translation, which is in the residual, in light and in effects alike, adds to their products:
+    ``[n, C, K, K]`` of residual, light and effects but calibration.
+    """
+    noise, pixels = own * matched.target_noise() ** 2, matched.frequencies.shape
+    halves = both_halves(pixels[1]) / np.prod(pixels)
+    zero = np.zeros(noise.shape[1:], np.float32)
+    filters = np.stack([zero + 1, zero + 1, *(zero if t is None else t for t in transfers)], axis=1)
+    mean = np.einsum("ncyx,cayx,cbyx,x->ncab", noise, filters, np.conj(filters), halves, optimize=True).real
+    inside = np.repeat(
+        (weight * (light != 0)).sum(axis=(2, 3), dtype=float)[..., None, None], filters.shape[1], axis=-1
+    )
+    whole = weight.sum(axis=(2, 3), dtype=float)[..., None, None]
+    of_light = np.arange(filters.shape[1]) == 1
+    return mean * np.where(of_light[:, None] | of_light, inside, whole)
+
+
+def _own_spread(matched, own, weight, light):
+    """What the noise of a translation adds to the variance of the product of light and residual."""
+    transfer, point = matched.target_noise(), matched.point()
+    mean, where = _mean_power(transfer, matched), weight * (light != 0)
+    safe = np.where(mean > 0, mean, 1)
+    squares = _mean_power(transfer**2, matched) / safe**2  # of correlations, summed
+    # correlated noise does not average out over light, as white noise of that size would: as over a point source
+    excess = _mean_power(transfer * point, matched) / (safe * _mean_power(point, matched)) - 1
+    correlated = 2 * squares * own**2 * (where**2).sum(axis=(2, 3))
+    return correlated + excess * own * ((weight * light) ** 2).sum(axis=(2, 3))
+
+
+def _marginalised(images, weight, calibration, own):
+    """Chi-squared and flux error with effects marginalised, and what they explain; of residual, light and effects."""
+    vectors = np.stack(images, axis=2).astype(np.float32)
+    n, bands, number = vectors.shape[:3]
+    flat = vectors.reshape(n, bands, number, -1)
+    products = np.matmul(flat * weight.reshape(n, bands, 1, -1), flat.swapaxes(-1, -2)).astype(float)
+    left, size = _projected(products, 2)
+    explained = np.einsum("nbk,nbkyx->nbyx", size[..., 0].astype(np.float32), vectors[:, :, 2:])
+    # calibration (the third) is an error of the flux: it comes last
+    others = np.delete(np.arange(number), 2)
+    rest, _ = _projected(products[..., others[:, None], others] - own[0], 2)
+    light = np.where(rest[..., 1, 1] > 0, rest[..., 1, 1], np.nan)
+    noise = light + own[0][..., 1, 1] + own[1]
+    sigma = np.hypot(np.sqrt(noise) / light, calibration)
+    chi2 = np.maximum(left[..., 0, 0], 0)
+    return {"chi2": chi2, "flux_error": rest[..., 0, 1] / light, "flux_sigma": sigma, "explained": explained}
+
+
+def _projected(products, first):
+    """Products of the first two vectors with those from ``first`` on marginalised, and how much of these they hold."""
+    outer, n = products[..., first:, :2], products.shape[-1] - first
+    size = np.linalg.solve(products[..., first:, first:] + np.eye(n), outer)
+    return products[..., :2, :2] - np.einsum("...ka,...kb->...ab", outer, size), size
+
+
+def _matched_filter(matched, residual, weight, point, own):
+    """Significance of a point source at every pixel."""
+    pixels = matched.frequencies.shape
+    square = fft.rfft2(fft.irfft2(point, s=pixels) ** 2)
+    rows, columns = residual.shape[-2:]
+
+    def filtered(image, kernel):
+        return fft.irfft2(fft.rfft2(image, s=pixels) * np.conj(kernel), s=pixels)[..., :rows, :columns]
+
+    norm, total, white = filtered(weight, square), square[..., :1, :1].real, 1.0
+    coloured = matched.source_noise()
+    if coloured is not None:  # what the filter leaves of the noise, over what it would leave if that were white
+        left = _mean_power(coloured * point, matched) / _mean_power(coloured, matched)
+        white = left[..., None, None] / total
+    variance = white * norm
+    if own.any():  # that of the translation is not white either
+        transfer = matched.target_noise()
+        left = own * (_mean_power(transfer * point, matched) / _mean_power(transfer, matched))
+        variance = variance + (norm / total) ** 2 * (left[..., None, None] - own[..., None, None] * total)
+    top = filtered(residual * weight, point)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(variance > 0, top / np.sqrt(variance), 0).astype(np.float32)

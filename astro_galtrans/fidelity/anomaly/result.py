@@ -1,0 +1,178 @@
+"""What `astro_galtrans.fidelity.anomaly.measure.anomalies` returns: tables and pictures."""
+
+from pathlib import Path
+
+import numpy as np
+from astropy.table import QTable
+
+from astro_galtrans.fidelity.plots import redshift as plots
+from astro_galtrans.fidelity.result import Result
+
+__all__ = ["AnomalyResult"]
+
+STATISTICS = {"chi2": "chi-squared", "peak": "highest peak", "flux": "flux"}
+SHOWN = 6  # galaxies in a picture
+
+
+class AnomalyResult(Result):
+    """
+    What `~astro_galtrans.fidelity.anomaly.measure.anomalies` found.
+
+    ``galaxies``
+        A row per model and galaxy, the worst of each model first: the ``score`` and the three it is made of, whether
+        it is ``anomalous`` (of those so called, one in twenty by chance: Benjamini & Hochberg 1995), the ``kind`` of
+        its highest peak, the ``band`` where that is strongest and its place ``x``, ``y`` from the centre (arcsec),
+        ``chi2_dof`` and the ``flux_error``, (translated - source) / translated. Then the same of each band: the
+        ``peak`` in sigma, positive for what is invented.
+    ``summary``
+        Per model and band: median and scatter of chi-squared per degree of freedom, bias and scatter of flux errors;
+        and the shares of galaxies with scores above 2, of which a perfect translation has 0.01.
+    ``terms``
+        Colour terms and the scatter about them.
+    ``maps``
+        Images of the worst galaxies of each model, all bands: ``source``, ``degraded`` translation, ``residual`` in
+        sigma and ``significance`` of point sources.
+    """
+
+    title = "Anomalies"
+
+    @property
+    def models(self):
+        """Names of what was scored, ``"target"`` too if true images were."""
+        return list(dict.fromkeys(map(str, self["summary"]["model"])))
+
+    @property
+    def bands(self):
+        """Bands that were compared."""
+        return list(self.meta["bands"])
+
+    def scores(self, model, statistic=None):
+        """
+        Return scores of a model in the order of the galaxies.
+
+        Parameters
+        ----------
+        model : str
+            Its name.
+        statistic : {"chi2", "peak", "flux"}, optional
+            Which of the three; the galaxy's score by default.
+        """
+        table = self["galaxies"][np.asarray(self["galaxies"]["model"]) == model]
+        found = np.empty(len(table))
+        found[np.asarray(table["row"])] = table["score" if statistic is None else f"score_{statistic}"]
+        return found
+
+    def write(self, path, *, format=None, overwrite=False):  # noqa: A002 - astropy's word
+        """
+        Write all tables, as `~astro_galtrans.fidelity.result.Result.write`; maps always as FITS.
+
+        Parameters
+        ----------
+        path, format, overwrite
+            As there.
+
+        Returns
+        -------
+        list of `~pathlib.Path`
+        """
+        if Path(path).suffix == ".fits":
+            return super().write(path, format=format, overwrite=overwrite)
+        rest = {name: table for name, table in self.tables.items() if name != "maps"}
+        files = type(self)(rest, self.meta)._write_tables(path, format, overwrite)
+        if "maps" in self.tables:
+            files.append(Path(path) / "maps.fits")
+            self["maps"].write(files[-1], overwrite=True)
+        return files
+
+    def _write_tables(self, path, kind, overwrite):
+        return super().write(path, format=kind, overwrite=overwrite)
+
+    @classmethod
+    def read(cls, path):
+        """
+        Read what `write` wrote.
+
+        Parameters
+        ----------
+        path : path-like
+            The folder, or the ``.fits`` file.
+        """
+        result, maps = super().read(path), Path(path) / "maps.fits"
+        if "maps" not in result.tables and maps.exists():
+            result.tables["maps"] = QTable.read(maps)
+        return result
+
+    def figures(self):
+        """Yield the name and figure of everything there is to draw, for every model."""
+        yield "probabilities", self.plot_probabilities()
+        for model in self.models:
+            yield f"worst_{model}", self.plot_worst(model)
+
+    def plot_probabilities(self):
+        """Share of galaxies above each score, per statistic and model, beside that of a perfect translation."""
+        colours = [*plots.COLOURS.values(), *plots.OTHERS]
+        with plots.style():
+            figure, axes = _figure(1, len(STATISTICS), 2.4, 2.4)
+            for panel, (name, title) in zip(axes[0], STATISTICS.items(), strict=True):
+                line = np.linspace(0, 8, 100)
+                panel.plot(line, 10**-line, color="0.5", lw=0.8, ls="--", label="perfect")
+                for model, colour in zip(self.models, colours, strict=False):
+                    values = np.sort(self.scores(model, name))[::-1]
+                    share = np.arange(1, len(values) + 1) / len(values)
+                    panel.plot(np.minimum(values, 30), share, color=colour, label=model)
+                panel.set(title=title, xlabel="score", yscale="log", ylim=(0.5 / len(values), 1.1), xlim=(0, 12))
+            axes[0][0].set(ylabel="share of galaxies above")
+            axes[0][-1].legend()
+            figure.suptitle(f"n = {len(values):,}", fontsize=9)
+        return figure
+
+    def plot_worst(self, model=None):
+        """
+        Source, degraded translation, residual and significance map of the worst galaxies of a model.
+
+        Parameters
+        ----------
+        model : str, optional
+            Its name; the last by default. Each galaxy is shown in the band where its highest peak is strongest.
+        """
+        model, table = model or self.models[-1], self["galaxies"]
+        if "maps" not in self.tables:
+            return None
+        maps = self["maps"][np.asarray(self["maps"]["model"]) == model][:SHOWN]
+        known = {int(row["row"]): row for row in table[np.asarray(table["model"]) == model][: len(maps)]}
+        with plots.style():
+            figure, axes = _figure(4, len(maps), 1.35, 1.35)
+            for column, row in zip(axes.T, maps, strict=True):
+                _draw_galaxy(column, row, known[int(row["row"])], self.bands, self.meta["pixel_scale"])
+            for axis, label in zip(
+                axes[:, 0], ("source", "translated,\ndegraded", "residual", "point sources"), strict=True
+            ):
+                axis.set_ylabel(label)
+            figure.suptitle(f"{model}: the {len(maps)} most implausible of {self.meta['galaxies']:,}", fontsize=9)
+        return figure
+
+
+def _figure(rows, columns, width, height):
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width * columns + 0.5, height * rows + 0.4), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def _draw_galaxy(axes, maps, galaxy, bands, pixel_scale):
+    band = str(galaxy["band"])
+    k = bands.index(band)
+    half = 0.5 * maps["source"].shape[-1] * pixel_scale, 0.5 * maps["source"].shape[-2] * pixel_scale
+    place = dict(origin="lower", extent=(-half[0], half[0], -half[1], half[1]), interpolation="nearest")
+    spread = np.nanstd(maps["source"][k]) + 1e-30
+    noise = 1.4826 * np.nanmedian(np.abs(maps["source"][k] - np.nanmedian(maps["source"][k]))) or spread
+    top = np.arcsinh(np.nanmax(maps["degraded"][k]) / noise)
+    for axis, name in zip(axes[:2], ("source", "degraded"), strict=True):
+        axis.imshow(np.arcsinh(maps[name][k] / noise), cmap="gray_r", vmin=-1.5, vmax=max(top, 3), **place)
+    for axis, name, limit in zip(axes[2:], ("residual", "significance"), (6, 12), strict=True):
+        axis.imshow(maps[name][k], cmap="RdBu_r", vmin=-limit, vmax=limit, **place)
+    axes[3].plot(float(galaxy["x"]), float(galaxy["y"]), "o", mfc="none", mec="k", ms=9, mew=0.7)
+    score = float(galaxy["score"])
+    axes[0].set_title(f"{int(galaxy['row'])}, {band}\n{galaxy['kind']}, score {score:.0f}", fontsize=6.5)
+    for axis in axes:
+        axis.set(xticks=[], yticks=[])

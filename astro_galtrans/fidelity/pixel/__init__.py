@@ -1,0 +1,1 @@
+"""Translated and real images compared pixel by pixel."""

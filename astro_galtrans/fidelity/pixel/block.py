@@ -1,0 +1,120 @@
+"""A block of real stamps, and what each translation of them adds to the statistics of pixels."""
+
+import numpy as np
+import torch
+
+from .power import power_spectra
+from .sums import REGIONS, SUMS, pixel_sums, source_pixels, ssim_map
+
+__all__ = ["Block"]
+
+LEAST = 0.5  # share of a stamp's pixels that must be good for the galaxy to count
+FEWEST_SKY = 100  # pixels of blank sky to measure noise in
+
+
+class Block:
+    """
+    Real stamps, prepared once for all translations.
+
+    Parameters
+    ----------
+    y : `numpy.ndarray`
+        ``[n, C, H, W]``: real stamps.
+    bad : `numpy.ndarray`
+        ``[n, C, H, W]``, bool.
+    noise, sky : `numpy.ndarray`
+        Noise of the pixels, and of those in the sky, in shapes that broadcast.
+    pixel_scale : float
+        In arcsec.
+    ends : `numpy.ndarray`
+        ``[C, 2]``: the data range.
+    softening : `numpy.ndarray`
+        ``[C]``: of asinh-scaled flux.
+    """
+
+    def __init__(self, y, bad, noise, sky, pixel_scale, ends, softening):
+        noise = torch.from_numpy(np.broadcast_to(noise, y.shape).copy())
+        self._bad = torch.from_numpy(bad) | ~(torch.isfinite(noise) & (noise > 0))
+        self._y, self._noise = torch.where(self._bad, 0, torch.from_numpy(y)), torch.where(self._bad, 1, noise)
+        self._sky, self._scale = torch.from_numpy(sky), pixel_scale
+        self._softening = torch.as_tensor(softening, dtype=torch.float32)[:, None, None]
+        scaled = np.arcsinh(ends / np.asarray(softening)[:, None])
+        self._range = torch.as_tensor(scaled[:, 1] - scaled[:, 0], dtype=torch.float32)[:, None, None]
+        self._source = source_pixels(self._y, self._bad, self._sky, pixel_scale)
+        self._scaled = torch.asinh(self._y / self._softening)
+        self._spectra = power_spectra(self._y)
+        self.measurable = _enough(~self._bad)  #: ``[n, C]``, bool: has the real stamp enough good pixels?
+
+    def measure(self, images, samples=None, std=None):
+        """
+        Return what a translation adds.
+
+        Parameters
+        ----------
+        images : `numpy.ndarray`
+            ``[n, C, H, W]``.
+        samples : `numpy.ndarray`, optional
+            ``[n, S, C, H, W]``.
+        std : `numpy.ndarray`, optional
+            ``[n, C, H, W]``: stated uncertainty.
+
+        Returns
+        -------
+        adds : dict
+            `SUMS` by region and name, and ``("all", "ssim")``, ``("sky", ...)``, to ``[n, C]``; zero for galaxies that
+            cannot be measured, and absent what needs samples or an uncertainty that are not there.
+        measurable : `numpy.ndarray`
+            ``[n, C]``, bool: has the translated stamp enough pixels with a value?
+        spectra : tuple of `numpy.ndarray`
+            ``[n, C, K]``: power of the translated and of the real stamp, NaN for galaxies that cannot be measured.
+        """
+        images, samples, std = (None if part is None else torch.from_numpy(part) for part in (images, samples, std))
+        finite = torch.isfinite(images)
+        measurable = _enough(finite)
+        bad = self._bad | ~finite | ~_usable(samples, std)
+        measured = (measurable & self.measurable & (~bad).any(-1).any(-1)).numpy()
+        ours = torch.where(bad, self._y, images)  # no difference where there is nothing to compare
+        samples = None if samples is None else torch.where(bad[:, None], 0, samples)
+        std = None if std is None else torch.where(bad, 1, std)
+        sums = pixel_sums(self._y, ours, bad, self._source, self._noise, samples=samples, std=std)
+        adds = {(region, name): sums[:, :, r, q] for r, region in enumerate(REGIONS) for q, name in enumerate(SUMS)}
+        adds = {key: values for key, values in adds.items() if not values.isnan().all()}
+        adds |= self._similarity(ours, bad) | self._sky_sums(ours, bad)
+        ours = torch.where(bad, 0, ours)
+        real = torch.where(bad, 0, self._y) if bool((bad & ~self._bad).any()) else None
+        pair = power_spectra(ours), self._spectra if real is None else power_spectra(real)
+        spectra = tuple(np.where(measured[..., None], part.numpy(), np.nan) for part in pair)
+        return {key: np.where(measured, part.numpy(), 0) for key, part in adds.items()}, measurable.numpy(), spectra
+
+    def _similarity(self, ours, bad):
+        similarity = ssim_map(torch.asinh(ours / self._softening), self._scaled, self._range)
+        similarity = torch.where(bad, 0, similarity)
+        return {("all", "ssim"): similarity.sum((-1, -2))}
+
+    def _sky_sums(self, ours, bad):
+        """Squares about the stamp's mean in blank sky, of pixels far from the sources of both stamps."""
+        away = ~bad & ~self._source & ~source_pixels(ours, bad, self._sky, self._scale)
+        number = away.sum((-1, -2)).float()
+        enough = number >= FEWEST_SKY
+        squares = [torch.where(enough, _variation(part, away, number), 0) for part in (ours, self._y)]
+        found = zip(("pixels", "variation", "variation_real"), (number * enough, *squares), strict=True)
+        return {("sky", name): values for name, values in found}
+
+
+def _variation(stamps, where, number):
+    mean = torch.where(where, stamps, 0).sum((-1, -2)) / number.clamp(min=1)
+    return torch.where(where, stamps - mean[..., None, None], 0).square().sum((-1, -2))
+
+
+def _enough(good):
+    return good.float().mean((-1, -2)) >= LEAST
+
+
+def _usable(samples, std):
+    """Pixels where samples and uncertainty, if there are any, have a value."""
+    usable = torch.ones((), dtype=torch.bool)
+    if samples is not None:
+        usable = torch.isfinite(samples).all(dim=1)
+    if std is not None:
+        usable = usable & torch.isfinite(std) & (std > 0)
+    return usable

@@ -1,0 +1,207 @@
+"""
+Galleries: the galaxies that a translation did best, as usual and worst by any score, source and target beside them.
+
+All images of a galaxy have one stretch, that of its real image, so that what differs in the picture differs in flux. A
+colour composite follows Lupton et al. (2004, PASP 116, 133): the three bands share one stretch, so that hue is colour.
+"""
+
+import numpy as np
+
+from astro_galtrans.stamps.lazy import View
+
+from .redshift import _grid, style
+
+__all__ = ["chosen_rows", "composite", "gallery", "stretched"]
+
+SOFTENING = 3.0  # of the stretch, in units of the sky noise
+BRIGHTEST = 99.8  # percentile of the real image that is white
+CLIP = 10.0  # residuals, in units of the noise, beyond which there is no more colour
+SIDE = 1.25  # inches of a panel
+GROUPS = "best", "median", "worst"
+
+
+def chosen_rows(scores, number=3):
+    """
+    Return the galaxies with the lowest, middle and highest scores.
+
+    Parameters
+    ----------
+    scores : array-like
+        ``[N]``, larger is worse; those that are not finite are passed over.
+    number : int, optional
+        How many of each; no galaxy is in two groups.
+
+    Returns
+    -------
+    dict of str to `numpy.ndarray`
+        ``"best"``, ``"median"`` and ``"worst"`` (worst first) to rows.
+
+    Raises
+    ------
+    ValueError
+        If there is no finite score.
+    """
+    scores = np.asarray(scores, dtype=float)
+    order = np.argsort(scores, kind="stable")[: np.count_nonzero(np.isfinite(scores))]
+    order = order[np.isfinite(scores[order])]
+    if not len(order):
+        msg = f"there is no galaxy to show: none of {len(scores)} scores is finite"
+        raise ValueError(msg)
+    number = min(number, max(1, len(order) // 3))
+    middle = max((len(order) - number) // 2, number)
+    groups = order[:number], order[middle : middle + number], order[: middle + number - 1 : -1][:number]
+    return {name: rows for name, rows in zip(GROUPS, groups, strict=True) if len(rows)}
+
+
+def stretched(image, softening, white):
+    """
+    Return flux as brightness from 0 to 1: asinh, black at one sigma of the sky below zero.
+
+    Parameters
+    ----------
+    image : array-like
+        Flux per pixel.
+    softening : float or array-like
+        Flux where the stretch turns from linear to logarithmic.
+    white : float
+        Flux that is white.
+    """
+    black = -softening / SOFTENING
+    low, value, high = (np.arcsinh(flux / softening) for flux in (black, np.nan_to_num(image), white))
+    return np.clip((value - low) / (high - low), 0, 1)
+
+
+def composite(image, softening, white):
+    """
+    Return a colour composite of three bands.
+
+    Parameters
+    ----------
+    image : array-like
+        ``[3, H, W]``: red, green and blue, in units in which they are alike bright.
+    softening, white : float
+        Of the stretch of their mean.
+
+    Returns
+    -------
+    `numpy.ndarray`
+        ``[H, W, 3]``, 0 to 1.
+    """
+    black = softening / SOFTENING  # what is added: a ratio to a flux near zero would be a colour of noise alone
+    image = np.nan_to_num(np.asarray(image, dtype=float)) + black
+    mean = np.maximum(image.mean(axis=0), 1e-6 * black)
+    colours = np.clip(image * (stretched(mean - black, softening, white) / mean), 0, None)
+    brightest = np.maximum(colours.max(axis=0), 1)  # too bright a pixel keeps its hue
+    return np.moveaxis(colours / brightest, 0, -1)
+
+
+def gallery(
+    scores, target, translated, *, bands, sky_rms, source=None, source_factor=1.0, show=None, number=3, sample=0,
+    label="score", title=None,
+):  # fmt: skip
+    """
+    Draw the best, the median and the worst galaxies: source, translation, target and residual.
+
+    Parameters
+    ----------
+    scores : array-like
+        ``[N]``, larger is worse; NaN where there is none.
+    target : array-like
+        ``[N, C, H, W]``: real stamps.
+    translated : array-like
+        ``[N, C, H, W]`` or ``[N, S, C, H, W]``: those of one translation.
+    bands : sequence of str
+        Names of the bands.
+    sky_rms : array-like
+        ``[C]``: sky noise of a pixel of the target.
+    source : array-like, optional
+        ``[N, C, h, w]``: source stamps, in the same bands.
+    source_factor : float, optional
+        What a source pixel is multiplied by to be the same brightness in the target's flux unit and pixels: the ratio
+        of the units, divided by that of the pixels' areas.
+    show : str or sequence of str, optional
+        One band, or three as red, green and blue; by default the fourth, third and second of five, the first three, the
+        longest first, of fewer, and the only one of one or two.
+    number : int, optional
+        Galaxies in each group.
+    sample : int or "mean", optional
+        Which of several samples.
+    label : str, optional
+        What the score is, above all.
+    title : str, optional
+        Above all instead.
+
+    Returns
+    -------
+    `matplotlib.figure.Figure`
+
+    Raises
+    ------
+    ValueError
+        If lengths do not agree, no score is finite, or a band is not there.
+    """
+    lengths = {"scores": len(scores), "target": len(target), "translated": len(translated)}
+    lengths |= {} if source is None else {"source": len(source)}
+    if len(set(lengths.values())) > 1:
+        msg = f"a gallery needs one of each galaxy, got {', '.join(f'{k}: {v}' for k, v in lengths.items())}"
+        raise ValueError(msg)
+    look = _Look(tuple(bands), np.asarray(sky_rms, dtype=float), _shown(show, tuple(bands)))
+    rows = [(group, row) for group, found in chosen_rows(scores, number).items() for row in found]
+    columns = ([] if source is None else ["source"]) + ["translated", "target", "residual / noise"]
+    with style():
+        size = SIDE * len(columns) + 0.9, SIDE * len(rows) + 0.6
+        figure, grid = _grid(len(rows), len(columns), size=size)
+        for line, (group, row) in zip(grid, rows, strict=True):
+            real, ours = (View(part, [row], sample)[:][0].astype(float) for part in (target, translated))
+            images = [] if source is None else [source_factor * View(source, [row])[:][0].astype(float)]
+            drawn = _draw(line, look, [*images, ours, real])
+            line[0].set_ylabel(f"{group}\n{scores[row]:.3g}\ngalaxy {row}", rotation=0, ha="right", va="center")
+        for place, name in zip(grid[0], columns, strict=True):
+            place.set_title(name)
+        figure.colorbar(drawn, ax=[line[-1] for line in grid], fraction=0.05, pad=0.02, aspect=40)
+        figure.suptitle(f"{title or label} ({look.name})", fontsize=9)
+    return figure
+
+
+class _Look:
+    """Which bands are shown, and how bright."""
+
+    def __init__(self, bands, sky, shown):
+        self.index = [bands.index(band) for band in shown]
+        self.sky = sky[self.index]
+        self.name = ", ".join(shown)
+
+    def prepare(self, image):
+        """The bands shown, in units of their sky noise: then they are alike bright in a composite."""
+        return image[self.index] / self.sky[:, None, None]
+
+    def picture(self, image, white):
+        if len(self.index) == 1:
+            return stretched(image[0], SOFTENING, white)
+        return composite(image, SOFTENING, white)
+
+
+def _draw(line, look, images):
+    """Images of one galaxy, the last of them real, with its stretch; and the residual."""
+    images = [look.prepare(image) for image in images]
+    *_, ours, real = images
+    white = max(np.nanpercentile(real.mean(axis=0), BRIGHTEST), 10.0)
+    for place, image in zip(line, images, strict=False):
+        place.imshow(look.picture(image, white), origin="lower", cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    residual = np.nan_to_num((ours - real).mean(axis=0)) * np.sqrt(len(ours))
+    drawn = line[-1].imshow(residual, origin="lower", cmap="RdBu_r", vmin=-CLIP, vmax=CLIP, interpolation="nearest")
+    for place in line:
+        place.set_xticks([])
+        place.set_yticks([])
+    return drawn
+
+
+def _shown(show, bands):
+    if show is None:
+        show = bands[3:0:-1] if len(bands) >= 4 else bands[::-1] if len(bands) == 3 else bands[-1:]
+    show = (show,) if isinstance(show, str) and show in bands else tuple(show)
+    missing = [band for band in show if band not in bands]
+    if missing or len(show) not in {1, 3}:
+        msg = f"show one of the bands {', '.join(bands)}, or three as red, green and blue; got {', '.join(show)}"
+        raise ValueError(msg)
+    return show

@@ -1,0 +1,276 @@
+"""
+Pictures of the fidelity of pixels, photometry and morphology: functions of tables that return a figure.
+
+They are drawn as those of `astro_galtrans.fidelity.plots.redshift`: every panel says what it shows, and of how many
+galaxies.
+"""
+
+import numpy as np
+
+from .redshift import _cycle, _grid, style
+
+__all__ = ["by_band", "colour_profiles", "over_bins", "power_ratios", "profiles", "violins"]
+
+MARKERS = "os^vD<>p*"
+WIDEST = 4  # panels side by side
+
+
+def by_band(panels, bands, *, lines=None, title=None):
+    """
+    Statistics of several models, band by band.
+
+    Parameters
+    ----------
+    panels : dict of str to dict
+        Label of a panel to model to ``(value, low, high)``, each ``[C]``; not finite ones are not drawn.
+    bands : sequence of str
+        Names of the C bands.
+    lines : dict of str to float, optional
+        Label of a panel to the value of a perfect translation.
+    title : str, optional
+        Above all.
+
+    Returns
+    -------
+    `matplotlib.figure.Figure`
+    """
+    with style():
+        figure, axes = _panels(len(panels))
+        for place, (label, models) in zip(axes, panels.items(), strict=True):
+            for k, (model, columns) in enumerate(models.items()):
+                x = np.arange(len(bands)) + 0.1 * (k - (len(models) - 1) / 2)
+                _points(place, x, columns, k, model)
+            if label in (lines or {}):
+                place.axhline(lines[label], color="0.6", lw=0.6, zorder=0)
+            place.set_xticks(range(len(bands)), bands)
+            place.set(ylabel=label, xlim=(-0.6, len(bands) - 0.4))
+        _legend(figure, axes, title)
+    return figure
+
+
+def over_bins(panels, xlabel, *, lines=None, logarithmic=False, title=None):
+    """
+    Statistics of several models over the middles of bins.
+
+    Parameters
+    ----------
+    panels : dict of str to dict
+        Label of a panel to model to ``(x, value, low, high)``, each of one value a bin.
+    xlabel : str
+        What is binned.
+    lines : dict of str to float, optional
+        Label of a panel to the value of a perfect translation.
+    logarithmic : bool, optional
+        Is the abscissa?
+    title : str, optional
+        Above all.
+
+    Returns
+    -------
+    `matplotlib.figure.Figure`
+    """
+    with style():
+        figure, axes = _panels(len(panels))
+        for place, (label, models) in zip(axes, panels.items(), strict=True):
+            if logarithmic:
+                place.set_xscale("log")
+            for k, (model, (x, *columns)) in enumerate(models.items()):
+                _points(place, np.asarray(x, dtype=float), columns, k, model, line=True)
+            if label in (lines or {}):
+                place.axhline(lines[label], color="0.6", lw=0.6, zorder=0)
+            place.set(xlabel=xlabel, ylabel=label)
+        _legend(figure, axes, title)
+    return figure
+
+
+def power_ratios(table, *, title=None):
+    """
+    Power spectrum of translations over that of the real images, a panel for each band.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`
+        The table ``power`` of `~astro_galtrans.fidelity.pixel.measure.PixelFidelity`.
+    title : str, optional
+        Above all.
+
+    Returns
+    -------
+    `matplotlib.figure.Figure`
+    """
+    bands, models = (list(dict.fromkeys(map(str, table[name]))) for name in ("band", "model"))
+    with style():
+        figure, axes = _panels(len(bands), sharey=True)
+        for place, band in zip(axes, bands, strict=True):
+            for k, model in enumerate(models):
+                rows = table[(table["band"] == band) & (table["model"] == model)]
+                x, value, low, high = (_plain(rows[name]) for name in ("frequency", "value", "low", "high"))
+                place.plot(x, value, color=_cycle(k), label=model)
+                place.fill_between(x, low, high, color=_cycle(k), alpha=0.25, lw=0)
+            place.axhline(1, color="0.6", lw=0.6, zorder=0)
+            number = int(np.max(table["n"][table["band"] == band]))
+            place.set(xlabel="frequency (1/arcsec)", title=f"{band}, n = {number:,}", yscale="log")
+        axes[0].set_ylabel("power, translated / target")
+        _legend(figure, axes, title)
+    return figure
+
+
+def profiles(table, *, title=None):
+    """
+    Light profiles and curves of growth of translations over those of the real images.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`
+        The table ``profiles`` of `~astro_galtrans.fidelity.photometry.PhotometryFidelity`.
+    title : str, optional
+        Above all.
+
+    Returns
+    -------
+    `matplotlib.figure.Figure`
+    """
+    rows = {"ratio": ("radius", "light, ratio"), "growth": ("outer_radius", "flux within, ratio")}
+    return _over_radius(table, rows, 1, title)
+
+
+def colour_profiles(table, *, title=None):
+    """
+    Colour profiles of real and translated galaxies, and their difference.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`
+        The table ``colour_profiles`` of `~astro_galtrans.fidelity.photometry.PhotometryFidelity`.
+    title : str, optional
+        Above all.
+
+    Returns
+    -------
+    `matplotlib.figure.Figure`
+    """
+    rows = {"translated": ("radius", "colour (mag)"), "difference": ("radius", "difference (mag)")}
+    return _over_radius(table, rows, 0, title)
+
+
+def _over_radius(table, quantities, perfect, title):
+    """A column of panels for each band, a row for each quantity; the last has an interval and a perfect value."""
+    bands, models = (list(dict.fromkeys(map(str, table[name]))) for name in ("band", "model"))
+    with style():
+        size = 2.1 * len(bands) + 0.5, 1.8 * len(quantities) + 0.5
+        figure, grid = _grid(len(quantities), len(bands), size=size, sharex=True, sharey="row")
+        for line, (quantity, (x, label)) in zip(grid, quantities.items(), strict=True):
+            for place, band in zip(line, bands, strict=True):
+                of_band = table[table["band"] == band]
+                if quantity == "translated":
+                    _radial(place, of_band[of_band["model"] == models[0]], x, "target", None, "target")
+                for k, model in enumerate(models):
+                    _radial(place, of_band[of_band["model"] == model], x, quantity, k, model)
+                if quantity != "translated":
+                    place.axhline(perfect, color="0.6", lw=0.6, zorder=0)
+            line[0].set_ylabel(label)
+        for place, band in zip(grid[0], bands, strict=True):
+            place.set_title(f"{band}, n = {int(np.max(table['n'][table['band'] == band])):,}")
+        for place in grid[-1]:
+            place.set_xlabel("radius (arcsec)")
+        _legend(figure, grid[0], title)
+    return figure
+
+
+def _radial(place, rows, x, quantity, k, model):
+    """A line, with its interval where there is one, as far out as it is known to a third."""
+    of = quantity if f"{quantity}_low" in rows.colnames else "difference"
+    radius, value, low, high = (_plain(rows[name]) for name in (x, quantity, f"{of}_low", f"{of}_high"))
+    unknown = ~(high - low <= 0.33) & np.isfinite(low).any()  # without intervals all is drawn
+    radius, value, low, high = (part[~unknown] for part in (radius, value, low, high))
+    if of == quantity:
+        place.fill_between(radius, low, high, color=_cycle(k), alpha=0.25, lw=0)
+    look = {"color": "0.2", "ls": "--", "lw": 1} if k is None else {"color": _cycle(k)}
+    place.plot(radius, value, label=model, **look)
+
+
+def violins(differences, *, ylabels, title=None):
+    """
+    Distributions of paired differences: a panel for each quantity, a violin for each model.
+
+    Parameters
+    ----------
+    differences : dict of str to dict
+        Quantity to model to ``[N]`` values. Those that are not finite are left out: the number below a violin is of the
+        others. So are quantities that have none.
+    ylabels : dict of str to str
+        Quantity to the label of its ordinate.
+    title : str, optional
+        Above all.
+
+    Returns
+    -------
+    `matplotlib.figure.Figure` or None
+        None where there is nothing to draw.
+    """
+    differences = {name: found for name, found in differences.items() if any(map(_any_finite, found.values()))}
+    if not differences:
+        return None
+    with style():
+        figure, axes = _panels(len(differences))
+        for place, (quantity, models) in zip(axes, differences.items(), strict=True):
+            finite = {model: values[np.isfinite(values)] for model, values in models.items()}
+            _violins(place, finite)
+            labels = [f"{model}\n{len(values):,}" for model, values in finite.items()]
+            place.set_xticks(range(len(labels)), labels, rotation=30, ha="right", rotation_mode="anchor", fontsize=6)
+            place.tick_params(axis="x", length=0)
+            place.axhline(0, color="0.6", lw=0.6, zorder=0)
+            place.set_ylabel(ylabels.get(quantity, quantity))
+        if title:
+            figure.suptitle(title, fontsize=9)
+    return figure
+
+
+def _any_finite(values):
+    return np.isfinite(values).any()
+
+
+def _violins(place, models):
+    """Violins of the middle 98 %, as one galaxy that went wrong must not be all there is to see; quartiles as lines."""
+    for k, values in enumerate(models.values()):
+        if len(values) < 2 or np.ptp(values) == 0:
+            place.plot([k], np.median(values) if len(values) else [np.nan], "_", color=_cycle(k), ms=10)
+            continue
+        low, first, median, third, high = np.percentile(values, [1, 25, 50, 75, 99])
+        within = values[(values >= low) & (values <= high)]
+        if np.ptp(within) > 0:
+            (body,) = place.violinplot(within, [k], widths=0.8, showextrema=False)["bodies"]
+            body.set(facecolor=_cycle(k), alpha=0.6, edgecolor="none")
+        place.vlines(k, first, third, color="0.15", lw=2)
+        place.plot([k], [median], "o", ms=2.5, color="white")
+
+
+def _points(place, x, columns, k, label, *, line=False):
+    drawn = np.isfinite(_plain(columns[0]))
+    value, low, high = (_plain(column)[drawn] for column in columns)
+    bars = np.maximum([value - low, high - value], 0)
+    place.errorbar(
+        x[drawn], value, np.where(np.isfinite(bars), bars, 0), ls="-" if line else "",
+        marker=MARKERS[k % len(MARKERS)], ms=3, lw=1, elinewidth=0.8, color=_cycle(k), label=label,
+    )  # fmt: skip
+
+
+def _panels(number, **options):
+    """A figure with so many panels in rows of at most `WIDEST`, and its axes."""
+    columns = min(number, WIDEST)
+    rows = -(-number // columns)
+    figure, axes = _grid(rows, columns, size=(2.3 * columns + 0.4, 1.9 * rows + 0.5), **options)
+    every = [place for row in axes for place in row]
+    for place in every[number:]:
+        place.remove()
+    return figure, every[:number]
+
+
+def _legend(figure, axes, title):
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    if title:
+        figure.suptitle(title, fontsize=9)
+
+
+def _plain(column):
+    return np.asarray(getattr(column, "value", column), dtype=float)

@@ -1,0 +1,400 @@
+"""
+Pictures of redshift fidelity: plain functions of arrays that return a `matplotlib.figure.Figure`.
+
+Colours are those of Okabe & Ito (2008), which people who see colours differently can tell apart; every panel says how
+many galaxies it shows. matplotlib is asked for where it is used (``pip install 'astro_galtrans[report]'``).
+"""
+
+from contextlib import contextmanager
+
+import numpy as np
+
+from astro_galtrans._optional import require
+
+__all__ = [
+    "COLOURS", "LABELS", "information_bars", "magnitude_scatter", "metric_over_bins", "pit_histograms",
+    "redshift_panels", "stacked_pdfs", "style",
+]  # fmt: skip
+
+COLOURS = {
+    "target": "#0072B2", "source": "#000000", "retrained": "#009E73", "plug_in": "#D55E00", "averaged": "#CC79A7",
+}  # fmt: skip
+LABELS = {
+    "target": "target", "source": "source", "retrained": "retrained", "plug_in": "plug-in",
+    "averaged": "plug-in, averaged",
+}  # fmt: skip
+OTHERS = "#56B4E9", "#E69F00", "#999999", "#F0E442"
+MARKERS = {"target": "s", "source": "o", "retrained": "^", "plug_in": "v", "averaged": "D"}
+PANEL = 2.3  # inches
+RUNNING = 12  # bins of the running median
+SETTINGS = {
+    "font.size": 8, "axes.titlesize": 8, "axes.labelsize": 8, "legend.fontsize": 7, "xtick.labelsize": 7,
+    "ytick.labelsize": 7, "axes.linewidth": 0.6, "lines.linewidth": 1.2, "xtick.direction": "in",
+    "ytick.direction": "in", "xtick.top": True, "ytick.right": True, "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6, "legend.frameon": False, "figure.facecolor": "white", "savefig.dpi": 150,
+}  # fmt: skip
+
+
+@contextmanager
+def style():
+    """Apply the look of the package's figures; a context manager."""
+    with require("matplotlib", extra="report").rc_context(SETTINGS):
+        yield
+
+
+def redshift_panels(z_spec, z_phot, *, outlier=0.05, title=None):
+    """
+    Photometric against spectroscopic redshift, with a panel of residuals below.
+
+    Parameters
+    ----------
+    z_spec : array_like
+        ``[N]``: spectroscopic redshifts.
+    z_phot : dict of str to array_like
+        Label to ``[N]`` photometric redshifts; one column of panels each.
+    outlier : float, optional
+        Limit of ``abs(dz)``, ``dz = (z_phot - z_spec) / (1 + z_spec)``, that is drawn and counted.
+    title : str, optional
+        Above all.
+
+    Returns
+    -------
+    `matplotlib.figure.Figure`
+    """
+    z_spec = np.asarray(z_spec)
+    with style():
+        figure, (top, bottom) = _grid(
+            2, len(z_phot), heights=(2.4, 1), size=(PANEL * len(z_phot) + 0.5, 3.7), sharex=True, sharey="row"
+        )
+        limit = 1.05 * max(z_spec.max(), *(np.quantile(z, 0.999) for z in z_phot.values()))
+        spread = max(3 * outlier, *(1.2 * np.quantile(np.abs(_residual(z, z_spec)), 0.99) for z in z_phot.values()))
+        for upper, lower, (label, z) in zip(top, bottom, z_phot.items(), strict=True):
+            _redshifts(upper, z_spec, np.asarray(z), label, limit, outlier)
+            _residuals(lower, z_spec, np.asarray(z), min(spread, 0.5), outlier)
+        top[0].set(ylabel=r"$z_\mathrm{phot}$")
+        bottom[0].set(ylabel=r"$\Delta z/(1+z)$")
+        if title:
+            figure.suptitle(title, fontsize=9)
+    return figure
+
+
+def _redshifts(axes, z_spec, z, label, limit, outlier):
+    _cloud(axes, z_spec, z)
+    line = np.array([0, limit])
+    axes.plot(line, line, color="0.2", lw=0.7)
+    for sign in (-1, 1):
+        axes.plot(line, line + sign * outlier * (1 + line), color="0.2", lw=0.6, ls=":")
+    dz = _residual(z, z_spec)
+    scatter = 1.4826 * np.median(np.abs(dz - np.median(dz)))
+    text = (
+        f"n = {len(z):,}\n$\\sigma_\\mathrm{{MAD}}$ = {scatter:.4f}\nbias = {np.median(dz):+.4f}\n"
+        f"|dz| > {outlier:g}: {100 * np.mean(np.abs(dz) > outlier):.1f} %"
+    )
+    axes.text(0.04, 0.96, text, transform=axes.transAxes, va="top", fontsize=6.5, linespacing=1.35)
+    axes.set(xlim=(0, limit), ylim=(0, limit), title=LABELS.get(label, label))
+
+
+def _residuals(axes, z_spec, z, spread, outlier):
+    dz = _residual(z, z_spec)
+    _cloud(axes, z_spec, dz)
+    axes.axhline(0, color="0.2", lw=0.7)
+    for sign in (-1, 1):
+        axes.axhline(sign * outlier, color="0.2", lw=0.6, ls=":")
+    middle, (low, median, high) = _running(z_spec, dz)
+    axes.plot(middle, median, color=COLOURS["plug_in"], lw=1.1)
+    axes.plot(middle, low, middle, high, color=COLOURS["plug_in"], lw=0.7, ls="--")
+    axes.set(xlabel=r"$z_\mathrm{spec}$", ylim=(-spread, spread))
+
+
+def _cloud(axes, x, y):
+    size, alpha = np.clip(6000 / len(x), 1.5, 8), np.clip(600 / len(x), 0.15, 0.7)
+    axes.scatter(x, y, s=size, color=COLOURS["target"], alpha=alpha, lw=0, rasterized=True)
+
+
+def _running(x, y):
+    """Middles, and 16th, 50th and 84th percentile of y, in bins of x of equal number."""
+    order = np.array_split(np.argsort(x), max(1, min(RUNNING, len(x) // 20)))
+    return [x[rows].mean() for rows in order], np.array([np.percentile(y[rows], [16, 50, 84]) for rows in order]).T
+
+
+def _residual(z, z_spec):
+    return (np.asarray(z) - z_spec) / (1 + z_spec)
+
+
+def pit_histograms(pit, *, bins=20, level=0.95, title=None):
+    """
+    Histogram of the probability integral transform, with the band in which a flat one would lie.
+
+    Parameters
+    ----------
+    pit : dict of str to array_like
+        Label to the cumulative probability of each galaxy's PDF at its true redshift; one panel each.
+    bins : int, optional
+        Number of bins.
+    level : float, optional
+        Probability that a bin of a calibrated estimator lies in the band (binomial).
+    title : str, optional
+        Above all.
+
+    Returns
+    -------
+    `matplotlib.figure.Figure`
+    """
+    from scipy.stats import binom
+
+    with style():
+        figure, (row,) = _grid(1, len(pit), size=(PANEL * len(pit) + 0.4, 2.5), sharey=True)
+        for axes, (label, values) in zip(row, pit.items(), strict=True):
+            n = len(values)
+            low, high = (binom.ppf(q, n, 1 / bins) * bins / n for q in ((1 - level) / 2, (1 + level) / 2))
+            axes.axhspan(low, high, color="0.85", lw=0, label=f"flat, {100 * level:.0f} %")
+            axes.axhline(1, color="0.4", lw=0.6)
+            height, edges = np.histogram(values, bins=bins, range=(0, 1), density=True)
+            axes.stairs(height, edges, color=COLOURS["target"], lw=1.2)
+            axes.set(xlim=(0, 1), xlabel="PIT", title=f"{LABELS.get(label, label)} (n = {n:,})")
+            axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
+        row[0].set(ylabel="density", ylim=(0, None))
+        figure.legend(*row[0].get_legend_handles_labels(), loc="outside lower center")
+        if title:
+            figure.suptitle(title, fontsize=9)
+    return figure
+
+
+def stacked_pdfs(grid, stacks, z_spec, *, bins=30, title=None):
+    """
+    Mean PDF of each reading over the histogram of true redshifts.
+
+    Parameters
+    ----------
+    grid : array_like
+        ``[K]``: redshift grid of the PDFs.
+    stacks : dict of str to array_like
+        Label (a reading's name is coloured as everywhere) to the mean density ``[K]``.
+    z_spec : array_like
+        True redshifts of the galaxies stacked.
+    bins : int, optional
+        Number of bins of the histogram.
+    title : str, optional
+        Above all.
+
+    Returns
+    -------
+    `matplotlib.figure.Figure`
+    """
+    with style():
+        figure, ((axes,),) = _grid(1, 1, size=(3.6, 2.6))
+        top = max(np.max(z_spec), np.asarray(grid)[_support(stacks)])
+        height, edges = np.histogram(z_spec, bins=bins, range=(0, top), density=True)
+        axes.stairs(height, edges, color="0.85", fill=True, label=f"spectroscopic, n = {len(z_spec):,}")
+        for k, (label, density) in enumerate(stacks.items()):
+            axes.plot(grid, density, color=_colour(label, k), label=LABELS.get(label, label))
+        axes.set(xlim=(0, top), ylim=(0, None), xlabel="redshift", ylabel="density")
+        axes.legend()
+        if title:
+            figure.suptitle(title, fontsize=9)
+    return figure
+
+
+def _support(stacks):
+    """Last grid point that matters for any stack."""
+    return max(int(np.flatnonzero(np.asarray(density) > 1e-3 * np.max(density))[-1]) for density in stacks.values())
+
+
+def metric_over_bins(panels, *, xlabel, ylabels, logarithmic=False, title=None):
+    """
+    Metrics of several readings side by side over magnitude, redshift or signal-to-noise.
+
+    Parameters
+    ----------
+    panels : dict of str to list of dict
+        Column title (a model) to one dict for each row of panels: reading to ``(x, value, low, high)``, arrays of one
+        value a bin.
+    xlabel : str
+        Label of the abscissa.
+    ylabels : list of str
+        Label of each row.
+    logarithmic : bool, optional
+        Is the abscissa?
+    title : str, optional
+        Above all.
+
+    Returns
+    -------
+    `matplotlib.figure.Figure`
+    """
+    rows = len(ylabels)
+    with style():
+        figure, grid = _grid(
+            rows, len(panels), size=(PANEL * len(panels) + 0.6, 1.75 * rows + 0.5), sharex=True, sharey="row"
+        )
+        for column, (name, contents) in zip(np.transpose(grid), panels.items(), strict=True):
+            column[0].set_title(name)
+            column[-1].set_xlabel(xlabel)
+            for axes, readings in zip(column, contents, strict=True):
+                _lines(axes, readings, logarithmic)
+        for axes, label in zip(grid, ylabels, strict=True):
+            axes[0].set_ylabel(label)
+        figure.legend(*grid[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+        if title:
+            figure.suptitle(title, fontsize=9)
+    return figure
+
+
+def _lines(axes, readings, logarithmic):
+    if not readings:
+        return
+    if logarithmic:
+        _logarithmic(axes)
+    x = np.asarray(next(iter(readings.values()))[0], dtype=float)
+    step = 0.06 * np.min(np.diff(x)) if len(x) > 1 else 0.0  # so that error bars do not hide one another
+    for k, (label, (x, value, low, high)) in enumerate(readings.items()):
+        value = np.asarray(value, dtype=float)
+        axes.errorbar(
+            np.asarray(x) + (k - (len(readings) - 1) / 2) * step, value, _bars(value, low, high),
+            color=_colour(label, k), marker=MARKERS.get(label, "o"), ms=3, lw=1, elinewidth=0.8,
+            label=LABELS.get(label, label),
+        )  # fmt: skip
+    low, high = axes.get_ylim()
+    if low < 0 < high:
+        axes.axhline(0, color="0.6", lw=0.6, zorder=0)
+
+
+def _logarithmic(axes):
+    """A logarithmic abscissa with ticks at 1, 2 and 5, as plain numbers."""
+    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+
+
+def information_bars(models, limits, *, n, title=None):
+    """
+    Information per model as bars, against what source and target images hold.
+
+    Parameters
+    ----------
+    models : dict of str to dict
+        Model to reading to ``(value, low, high)`` in nats.
+    limits : dict of str to tuple
+        ``"source"`` (the limit of any translation) and ``"target"`` to ``(value, low, high)``.
+    n : int
+        Number of galaxies.
+    title : str, optional
+        Above all.
+
+    Returns
+    -------
+    `matplotlib.figure.Figure`
+    """
+    readings = list(dict.fromkeys(reading for bars in models.values() for reading in bars))
+    height = 0.8 / max(map(len, models.values()))
+    with style():
+        figure, ((axes,),) = _grid(1, 1, size=(4.6, 0.75 * len(models) + 1.35))
+        for name, (value, low, high) in limits.items():
+            axes.axvspan(low, high, color=COLOURS[name], alpha=0.18, lw=0)
+            axes.axvline(value, color=COLOURS[name], lw=1, ls="-" if name == "source" else "--", label=LABELS[name])
+        for k, reading in enumerate(readings):
+            place, bars = _places(models, reading, height)
+            value, low, high = _without_infinity(axes, place, np.array(bars).T)
+            axes.barh(
+                place, value, 0.88 * height, xerr=_bars(value, low, high),
+                color=_colour(reading, k), alpha=0.85, error_kw={"elinewidth": 0.8}, label=LABELS.get(reading, reading),
+            )  # fmt: skip
+        axes.axvline(0, color="0.3", lw=0.6)
+        axes.set_yticks(range(len(models)), list(models))
+        axes.tick_params(axis="y", length=0)
+        axes.set(xlabel=f"information about the redshift (nats), n = {n:,}", ylim=(len(models) - 0.5, -0.5))
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+        if title:
+            figure.suptitle(title, fontsize=9)
+    return figure
+
+
+def _without_infinity(axes, place, bars):
+    """Bars where there is one to draw; the others, of PDFs that exclude the truth, are written."""
+    infinite = ~np.isfinite(bars).all(axis=0)
+    for y in np.array(place)[infinite]:
+        axes.annotate(
+            "\N{MINUS SIGN}\N{INFINITY}", (0, y), xytext=(-3, 0), textcoords="offset points", ha="right", va="center"
+        )
+    return np.where(infinite, 0, bars)
+
+
+def magnitude_scatter(table, *, title=None):
+    """
+    Bias and scatter that translations add to magnitudes and colours.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`
+        The table ``scatter`` of `~astro_galtrans.fidelity.redshift.peaks.PeakFidelity`.
+    title : str, optional
+        Above all.
+
+    Returns
+    -------
+    `matplotlib.figure.Figure`
+    """
+    kinds, quantities, models = (list(dict.fromkeys(map(str, table[n]))) for n in ("flux", "quantity", "model"))
+    with style():
+        width = PANEL * len(kinds) * max(1, len(quantities) / 8) + 0.8
+        figure, grid = _grid(2, len(kinds), size=(width, 3.9), sharex=True, sharey="row")
+        for kind, (bias, scatter) in zip(kinds, np.transpose(grid), strict=True):
+            of_kind = table[table["flux"] == kind]
+            for k, model in enumerate(models):
+                rows = of_kind[of_kind["model"] == model]
+                x = np.arange(len(rows)) + 0.12 * (k - (len(models) - 1) / 2)
+                for axes, name in ((bias, "bias"), (scatter, "scatter")):
+                    value, low, high = (_plain(rows[name + end]) for end in ("", "_low", "_high"))
+                    axes.errorbar(x, value, _bars(value, low, high), ls="", marker="os^vD<>p*"[k % 9], ms=3,
+                                  elinewidth=0.8, color=_cycle(k), label=model)  # fmt: skip
+            rows = of_kind[of_kind["model"] == models[0]]
+            edges = np.arange(len(rows) + 1) - 0.5
+            scatter.stairs(_plain(rows["sky_noise"]), edges, color="0.85", fill=True, label="sky noise of the target")
+            bias.axhline(0, color="0.6", lw=0.6, zorder=0)
+            bias.set_title(f"{kind} flux, n = {int(rows['n'][0]):,}")
+            scatter.set_xticks(range(len(quantities)), quantities, rotation=45)
+            scatter.tick_params(axis="x", length=0)
+        grid[0][0].set_ylabel("bias (mag)")
+        grid[1][0].set(ylabel="scatter (mag)", ylim=(0, None))
+        figure.legend(*grid[1][0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+        if title:
+            figure.suptitle(title, fontsize=9)
+    return figure
+
+
+def _plain(column):
+    """A column or quantity as numbers."""
+    return np.asarray(getattr(column, "value", column), dtype=float)
+
+
+def _cycle(k):
+    colours = [*COLOURS.values(), *OTHERS]
+    return colours[k % len(colours)]
+
+
+def _places(models, reading, height):
+    """Where a reading's bars go, those of a model around its tick, and the bars."""
+    found = [(i, list(bars).index(reading) - (len(bars) - 1) / 2, bars[reading])
+             for i, bars in enumerate(models.values()) if reading in bars]  # fmt: skip
+    return [i + k * height for i, k, _ in found], [bar for *_, bar in found]
+
+
+def _grid(rows, columns, *, size, heights=None, **shared):
+    """A figure without pyplot, whose state is the user's, and its axes as nested lists."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    options = {"gridspec_kw": {"height_ratios": heights}} if heights else {}
+    return figure, figure.subplots(rows, columns, squeeze=False, **shared, **options).tolist()
+
+
+def _colour(label, k):
+    return COLOURS.get(label, OTHERS[k % len(OTHERS)])
+
+
+def _bars(value, low, high):
+    """Lengths of error bars; an interval need not hold its value, and a length cannot be negative."""
+    return np.maximum([value - np.asarray(low), np.asarray(high) - value], 0)

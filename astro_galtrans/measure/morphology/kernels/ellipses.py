@@ -1,0 +1,190 @@
+"""
+Sums over ellipses, as ``..apertures`` explains them: the loops over lines of corners, galaxy by galaxy.
+
+The areas and the ends of all chords come first, in a loop that vectorises, then the pixels at these ends.
+"""
+
+import math
+
+import numpy as np
+
+from astro_galtrans.measure.morphology.compiled import compile_loop, part_of_loop
+
+__all__ = ["OFFSET", "PAD", "chords", "elliptical_sum", "form", "load", "load_valid", "scratch", "sums"]
+
+TIE = 1e-9  # pixels
+PAD = 2  # pixels around an image, so that there is a line of corners on either side that holds nothing
+OFFSET = PAD + 0.5  # of the centre of pixel 0 from corner 0
+
+
+@compile_loop
+def sums(image, ellipses, a, rows):
+    """
+    Sum images over ellipses.
+
+    Parameters
+    ----------
+    image : `numpy.ndarray`
+        ``[N, H, W]``, float64.
+    ellipses : `numpy.ndarray`
+        ``[M, 5]``: centre in x and y, ratio of the axes, cosine and sine of the major axis' angle.
+    a : `numpy.ndarray`
+        ``[M, K]``: the semimajor axes.
+    rows : `numpy.ndarray`
+        ``[M]``: of which image each is.
+
+    Returns
+    -------
+    `numpy.ndarray`
+        ``[M, K]``.
+    """
+    found, planes = np.empty_like(a), scratch(image)
+    for m in range(len(a)):
+        if m == 0 or rows[m] != rows[m - 1]:
+            load(image[rows[m]], planes)
+        ellipse = form(ellipses[m])
+        for k in range(a.shape[1]):
+            found[m, k] = elliptical_sum(ellipse, a[m, k], planes)
+    return found
+
+
+@part_of_loop
+def scratch(image):
+    """Make room for an image with a margin, its running sum along y, and the areas and ends of chords."""
+    height, width = image.shape[1] + 2 * PAD, image.shape[2] + 2 * PAD
+    longest = max(height, width)
+    pixels, running = np.zeros((height, width)), np.zeros((height, width))
+    return pixels, running, np.empty(longest), np.empty((2, longest), np.int64)
+
+
+@compile_loop
+def load(image, planes):
+    """Take an image into the scratch space."""
+    for y in range(image.shape[0]):
+        for x in range(image.shape[1]):
+            planes[0][y + PAD, x + PAD] = image[y, x]
+    _accumulate(planes)
+
+
+@compile_loop
+def load_valid(mask, nx, ny, ellipse, planes):
+    """Take the pixels of a cutout that are not masked into the scratch space; up to which ellipse are all there?"""
+    x, y, q, cos, sin = ellipse[0], ellipse[1], ellipse[2], ellipse[3], ellipse[4]
+    nearest = math.inf
+    for j in range(mask.shape[0]):
+        for i in range(mask.shape[1]):
+            planes[0][j + PAD, i + PAD] = (1 - mask[j, i]) if j < ny and i < nx else 0
+        for i in range(mask.shape[1]):
+            if mask[j, i]:
+                along, across = (i - x) * cos + (j - y) * sin, q * ((j - y) * cos - (i - x) * sin)
+                nearest = min(nearest, along * along + across * across)
+    _accumulate(planes)
+    clear = math.sqrt(nearest) - max(q, 1.0) * math.sqrt(0.5)  # a pixel's corner may be that much nearer
+    return min(clear, min(x, y, nx - 1 - x, ny - 1 - y) + 0.5)
+
+
+@part_of_loop
+def _accumulate(planes):
+    pixels, running = planes[:2]
+    for y in range(1, len(pixels)):
+        for x in range(pixels.shape[1]):
+            running[y, x] = running[y - 1, x] + pixels[y, x]
+
+
+@compile_loop
+def form(ellipse):
+    """What the areas of an ellipse depend on, for a semimajor axis of 1 (see ``..apertures.Ellipses``)."""
+    x, y, q, cos, sin = ellipse[0], ellipse[1], ellipse[2], ellipse[3], ellipse[4]
+    alpha, gamma, beta = cos**2 + (q * sin) ** 2, sin**2 + (q * cos) ** 2, cos * sin * (1 - q**2)
+    upward, sideward = gamma**-0.5, alpha**-0.5  # half the chords through the centre
+    corner = (math.asin(-beta * upward * sideward) / 2 - math.pi / 4) / q
+    return x, y, q, -beta / gamma, -beta / alpha, upward, sideward, gamma**0.5 / q, alpha**0.5 / q, corner
+
+
+@compile_loop
+def elliptical_sum(ellipse, a, planes):
+    """The sum of the image in the scratch space over an ellipse."""
+    centre_x, centre_y, q, sigma_y, sigma_x, upward, sideward, wide, high, corner = ellipse
+    pixels, running, area, ends = planes
+    if not (a > 0 and math.isfinite(centre_x + centre_y + corner + a)):  # numbers of pixels must come of it
+        return 0.0 if a <= 0 else math.nan
+    centre_x, centre_y = centre_x + OFFSET, centre_y + OFFSET
+    height, width = pixels.shape
+    whole = a * a * (math.pi / q)
+    highest = min(max(math.floor(sigma_x * high * a + centre_x) + 1, 1), width - 1)  # first corner right of the top
+    total = 0.0
+    first, last = lines(centre_x, a * wide, width)
+    chords(first - centre_x, last - first, a * wide, a * upward, sigma_y, centre_y, height, highest, area, ends)
+    for k in range(last - first):
+        i, x = first + k, first + k - centre_x
+        beyond = whole if i >= highest else 0.0
+        low, top = ends[0, k] - 1, ends[1, k] - 1
+        step_low, step_top = pixels[low, i] - pixels[low, i - 1], pixels[top, i] - pixels[top, i - 1]
+        moment = step_top * (top + 1 - centre_y) - step_low * (low + 1 - centre_y)
+        moment -= (running[top, i] - running[top, i - 1]) - (running[low, i] - running[low, i - 1])
+        inner = corner * a * a - sigma_y / 2 * x * x - area[k] / 2 + beyond
+        total += (beyond - area[k]) * step_low + inner * (step_top - step_low) + x * moment
+    first, last = lines(centre_y, a * high, height)
+    chords(first - centre_y, last - first, a * high, a * sideward, sigma_x, centre_x, width, highest, area, ends)
+    for k in range(last - first):
+        j, y = first + k, first + k - centre_y
+        low, right = ends[0, k] - 1, ends[1, k] - 1
+        step_low, step_right = pixels[j, low] - pixels[j - 1, low], pixels[j, right] - pixels[j - 1, right]
+        total -= area[k] / 2 * (step_right + step_low) + sigma_x / 2 * y * y * (step_right - step_low)
+    return total + whole * pixels[last - 1, highest - 1]
+
+
+@part_of_loop
+def lines(centre, reach, size):
+    """The lines of corners that an ellipse may meet, from the first to one past the last."""
+    first = int(min(max(centre - reach - 1.0, 1.0), size - 1.0))
+    return first, max(int(min(centre + reach + 2.0, size - 1.0)) + 1, first)
+
+
+@compile_loop
+def chords(start, number, extent, reach, slope, offset, size, outside, area, ends):
+    """
+    Find the areas of an ellipse on the lower side of lines, and the corners on each that the ellipse holds.
+
+    Parameters
+    ----------
+    start, number : float, int
+        Where the first line is from the centre, and how many there are.
+    extent, reach, slope : float
+        Half the ellipse's size across the lines, half its chord through the centre along them, and how the middle of
+        the chords moves from line to line.
+    offset, size : float, int
+        The centre's place along the lines, and their length.
+    outside : int
+        Which corner the ends are to be where a line misses the ellipse.
+    area, ends : `numpy.ndarray`
+        What is found, ``[number]`` or longer and ``[2, number]``: the first corner, and one past the last.
+    """
+    outside = min(outside, size - 1)  # it may be meant for the other axis; where it is one of many, any pixel does
+    for k in range(number):
+        along = start + k
+        sine = along / extent
+        hit = sine * sine < 1 + TIE
+        sine = min(max(sine, -1.0), 1.0)
+        cosine = math.sqrt(1 - sine * sine)
+        area[k] = (math.pi / 2 + arcsine(sine) + sine * cosine) * (extent * reach)
+        middle, half = slope * along + offset, reach * cosine + TIE  # a corner on the edge is in, along both axes
+        low = size - int(size - min(max(middle - half, 1.0), size - 1.0))
+        high = max(int(min(max(middle + half, 0.0), size - 2.0)) + 1, low)
+        ends[0, k], ends[1, k] = low if hit else outside, high if hit else outside
+
+
+@part_of_loop
+def arcsine(sine):
+    """Arcsine without a branch, by the rational approximation of FreeBSD's ``e_asin.c``; exact to rounding."""
+    magnitude = abs(sine)
+    small = magnitude < 0.5
+    square = sine * sine if small else (1 - magnitude) / 2
+    root = magnitude if small else math.sqrt(square)
+    above = 0.2012125321348629 + square * (
+        -0.04005553450067941 + square * (0.0007915349942898145 + square * 3.479331075960212e-05)
+    )
+    above = square * (0.16666666666666666 + square * (-0.3255658186224009 + square * above))
+    below = 2.0209457602335057 + square * (-0.6882839716054533 + square * 0.07703815055590194)
+    value = root + root * above / (1 + square * (-2.403394911734414 + square * below))
+    return math.copysign(value if small else math.pi / 2 - 2 * value, sine)

@@ -1,0 +1,135 @@
+"""Gaussian and box filters of one galaxy after the other, as `scipy.ndimage` has them."""
+
+import math
+
+import numpy as np
+
+from astro_galtrans.measure.morphology.compiled import compile_loop
+
+__all__ = ["blur", "box_filter", "gaussian_filter", "gaussian_weights"]
+
+
+@compile_loop
+def gaussian_filter(image, sigma, truncate, ny, nx, mirrored):
+    """
+    Convolve with Gaussians.
+
+    Parameters
+    ----------
+    image : `numpy.ndarray`
+        ``[N, H, W]``.
+    sigma : `numpy.ndarray`
+        ``[N]``.
+    truncate : float
+        Where the Gaussian is cut, in sigma.
+    ny, nx : `numpy.ndarray`
+        ``[N]``, int64: the sizes of the cutouts; what is returned outside of them is zero.
+    mirrored : bool
+        At the edges of the cutouts; zero beyond if not.
+
+    Returns
+    -------
+    `numpy.ndarray`
+        ``[N, H, W]``.
+    """
+    result = np.zeros(image.shape)
+    for k in range(len(image)):
+        weights = gaussian_weights(sigma[k], truncate)
+        blur(image[k], ny[k], nx[k], weights, -(len(weights) // 2), mirrored, result[k])
+    return result
+
+
+@compile_loop
+def box_filter(image, size, ny, nx):
+    """
+    Average over square boxes, mirrored at the edges of the cutouts.
+
+    Parameters
+    ----------
+    image : `numpy.ndarray`
+        ``[N, H, W]``.
+    size : `numpy.ndarray`
+        ``[N]``, int64: the boxes' sides.
+    ny, nx : `numpy.ndarray`
+        As of `gaussian_filter`.
+
+    Returns
+    -------
+    `numpy.ndarray`
+        ``[N, H, W]``.
+    """
+    result = np.zeros(image.shape)
+    for k in range(len(image)):
+        side = max(size[k], 1)
+        blur(image[k], ny[k], nx[k], np.full(side, 1 / side), -(side // 2), True, result[k])
+    return result
+
+
+@compile_loop
+def gaussian_weights(sigma, truncate):
+    """
+    Return a Gaussian cut on both sides of its centre; its sum is 1.
+
+    Parameters
+    ----------
+    sigma, truncate : float
+        As of `gaussian_filter`.
+    """
+    reach, total = int(truncate * sigma + 0.5), 0.0
+    weights = np.ones(2 * reach + 1)
+    for i in range(2 * reach + 1):
+        weights[i] = math.exp(-0.5 * ((i - reach) / max(sigma, 1e-15)) ** 2)
+        total += weights[i]
+    for i in range(2 * reach + 1):
+        weights[i] /= total
+    return weights
+
+
+@compile_loop
+def blur(image, ny, nx, weights, low, mirrored, result):
+    """
+    Apply the same filter along both axes.
+
+    Parameters
+    ----------
+    image : `numpy.ndarray`
+        ``[H, W]``.
+    ny, nx : int
+        Size of the cutout.
+    weights : `numpy.ndarray`
+        Of the pixels at some steps from the one that the sum is for.
+    low : int
+        The first of these steps, 0 or less.
+    mirrored : bool
+        As of `gaussian_filter`.
+    result : `numpy.ndarray`
+        ``[H, W]``: where to; the cutout's part has to be zero.
+    """
+    number, before = len(weights), -low
+    wide = np.empty(nx + number - 1)  # a row with what lies beyond its ends
+    for y in range(ny):
+        wide[:] = 0
+        for i in range(number):
+            row = _inside(y + i - before, ny) if mirrored else y + i - before
+            if 0 <= row < ny:
+                _add(wide[before:], weights[i], image[row], nx)
+        if mirrored:
+            for i in range(before):
+                wide[before - 1 - i] = wide[before + _inside(-1 - i, nx)]
+            for i in range(number - 1 - before):
+                wide[before + nx + i] = wide[before + _inside(nx + i, nx)]
+        for i in range(number):
+            _add(result[y], weights[i], wide[i:], nx)
+
+
+@compile_loop
+def _add(total, weight, line, length):
+    for x in range(length):
+        total[x] += weight * line[x]
+
+
+@compile_loop
+def _inside(i, length):
+    """The pixel that one beyond the edge mirrors: the edge itself is the mirror."""
+    i %= 2 * length
+    return i if i < length else 2 * length - 1 - i

@@ -1,0 +1,336 @@
+"""
+The images of a survey: which there are, what they cover, how they look, and their pixels when asked for.
+
+A frame is one band of one image with a grid of its own. An index of frames is small whatever the images hold; pixels
+are read again where pairs are cut, and a bounded number of them is kept.
+"""
+
+import os
+import re
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from glob import glob
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+from astropy.io.fits import HDUList
+from tqdm.auto import tqdm
+
+from astro_galtrans.bands import OPTICAL_BANDS, parse_bands
+from astro_galtrans.bandstack import read
+from astro_galtrans.domain import seeing_from_stars, sky_rms
+from astro_galtrans.geometry import pixel_scale
+
+from .coordinates import pixel_to_sky, sky_to_pixel, unit_vectors
+from .psf import star_psf
+
+__all__ = ["Frame", "Frames", "expand", "measured_frame", "open_frames", "smoothing"]
+
+FITS_NAMES = ("*.fits", "*.fits.fz", "*.fits.gz", "*.fits.bz2", "*.fit", "*.fts")
+KEPT_BYTES = 2 << 30  #: pixels kept for the next pairs; a frame is read whole, however large
+SAMPLE = 1 << 20  # pixels from which the level of the sky is taken
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One band of an image, without its pixels."""
+
+    label: str  #: file, or which of the objects given
+    band: str
+    entry: tuple = field(repr=False)  #: of `expand`
+    wcs: object = field(repr=False)
+    shape: tuple[int, int]
+    unit: str
+    zeropoint: float
+    pixel_scale: float  #: arcsec
+    level: float  #: of the sky (flux unit per pixel)
+    sky_rms: float
+    smooth_rms: float  #: rms of the sky smoothed as `smoothing` says
+    fwhm: float  #: of its stars (arcsec); NaN if there are too few
+    psf: np.ndarray | None = field(repr=False)  #: ``[k, k]``, sum 1; None if there are too few stars
+    centre: np.ndarray = field(repr=False)  #: unit vector
+    radius: float = field(repr=False)  #: of a circle around all of it (rad)
+
+    @property
+    def fingerprint(self):
+        """A few letters that tell an image from another of the same name."""
+        numbers = [*self.shape, *self.centre, self.level, self.sky_rms]
+        return sha256(np.array(numbers, float).tobytes()).hexdigest()[:12]
+
+    def sky(self, x, y):
+        """Sky positions ``ra, dec`` (deg) of pixel coordinates."""
+        return pixel_to_sky(self.wcs, x, y)
+
+    def pixels(self, ra, dec):
+        """Pixel coordinates ``x, y`` of sky positions (deg)."""
+        return sky_to_pixel(self.wcs, ra, dec)
+
+    @property
+    def corners(self):
+        """Sky positions ``ra, dec`` (deg) of the centres of the corner pixels."""
+        height, width = self.shape
+        return self.sky([0, width - 1, width - 1, 0], [0, 0, height - 1, height - 1])
+
+    def near(self, other):
+        """Whether another frame may share sky with this one."""
+        return self.centre @ other.centre > np.cos(min(np.pi, self.radius + other.radius))
+
+    def edge_distance(self, ra, dec):
+        """
+        How far inside positions are.
+
+        Parameters
+        ----------
+        ra, dec : array_like
+            ICRS (deg).
+
+        Returns
+        -------
+        `~numpy.ndarray`
+            Pixels to the nearest edge; minus infinity well outside.
+        """
+        ra, dec = np.asarray(ra, float), np.asarray(dec, float)
+        inside = np.full(ra.shape, -np.inf)
+        near = unit_vectors(ra, dec) @ self.centre > np.cos(min(self.radius + 1e-3, np.pi))
+        if near.any():
+            x, y = self.pixels(ra[near], dec[near])
+            edge = np.minimum(np.minimum(x, self.shape[1] - 1 - x), np.minimum(y, self.shape[0] - 1 - y)) + 0.5
+            inside[near] = np.where(np.isfinite(edge), edge, -np.inf)
+        return inside
+
+
+def expand(images):
+    """
+    Make a list of what each holds the bands of one image, or one of them.
+
+    Parameters
+    ----------
+    images : path, glob, folder, object, mapping of band to any of these, or list of any of these
+
+    Returns
+    -------
+    list of (str, object, str or None)
+        Label, what to read, and its band if that was said.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a glob or folder matches nothing.
+    """
+    if isinstance(images, Mapping):
+        return [(f"{band} of {label}", item, band) for band, part in images.items() for label, item, _ in expand(part)]
+    if isinstance(images, str | os.PathLike):
+        return [(path, path, None) for path in _paths(images)]
+    if isinstance(images, list | tuple) and not isinstance(images, HDUList):
+        nested = [expand(item) if _is_many(item) else [(f"image {k}", item, None)] for k, item in enumerate(images)]
+        return [entry for part in nested for entry in part]
+    return [("the image", images, None)]
+
+
+def _is_many(item):
+    """Whether an item of a list stands for several: a list or dict of objects is the bands of one image."""
+    return isinstance(item, str | os.PathLike)
+
+
+def _paths(pattern):
+    text = os.path.expanduser(os.fspath(pattern))  # noqa: PTH111 - a Path would normalise the pattern
+    base = re.sub(r"\[[^\[\]]+\]$", "", text)  # 'file.fits[SCI]' names an extension
+    if Path(text).is_dir():
+        found = sorted({str(p) for name in FITS_NAMES for p in Path(text).glob(name)})
+    elif Path(text).exists() or Path(base).exists() or not re.search(r"[*?\[]", text):
+        return [text]  # whether it is there its reader says best
+    else:
+        found = sorted(glob(text, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute patterns
+    if not found:
+        msg = f"{text} matches no file; expected FITS files"
+        raise FileNotFoundError(msg)
+    return found
+
+
+class Frames:
+    """
+    The frames of a survey, and their pixels.
+
+    Parameters
+    ----------
+    frames : list of `Frame`
+    failures : dict of str to str
+        Images that could not be read, and why.
+    reader : callable
+        Gives the `~astro_galtrans.bandstack.BandStack` of an entry of `expand`.
+    """
+
+    def __init__(self, frames, failures, reader):
+        self.frames, self.failures, self._reader = frames, failures, reader
+        self._kept = OrderedDict()
+
+    @property
+    def bands(self):
+        """Bands of the frames, by increasing wavelength as far as that is known."""
+        found = dict.fromkeys(frame.band for frame in self.frames)
+        known = [band for band in OPTICAL_BANDS if band in found]
+        return tuple(known + [band for band in found if band not in known])
+
+    def of_band(self, band):
+        """Return the frames of a band."""
+        return [frame for frame in self.frames if frame.band == band]
+
+    def pixels(self, frame):
+        """Pixels of a frame: data, variance or None, mask or None."""
+        key = frame.label
+        if key not in self._kept:
+            stack = self._reader(frame.entry)
+            self._kept[key] = dict(zip(stack.bands, stack.planes, strict=True))
+            while len(self._kept) > 1 and sum(map(_bytes, self._kept.values())) > KEPT_BYTES:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
+        plane = self._kept[key][frame.band]
+        return plane.data, plane.variance, plane.mask
+
+    def footprint(self):
+        """Describe in words what the frames cover."""
+        corners = [np.concatenate(part) for part in zip(*(frame.corners for frame in self.frames), strict=True)]
+        ra, dec = corners[0] % 360, corners[1]
+        ra = (ra + 180) % 360 - 180 if np.ptp(ra) > 180 else ra  # around the zero of right ascension
+        place = f"RA {ra.min() % 360:.5f} to {ra.max() % 360:.5f}, Dec {dec.min():+.5f} to {dec.max():+.5f} deg"
+        return f"{len(self.frames)} frames in {', '.join(self.bands)}: {place}"
+
+
+def _bytes(planes):
+    arrays = [array for plane in planes.values() for array in plane[:3] if array is not None]
+    return sum(array.nbytes for array in arrays)
+
+
+def open_frames(images, bands=None, *, unit=None, zeropoint=None, progress=True, what="images"):
+    """
+    Index the images of a survey: read each once, measure it, let it go.
+
+    Parameters
+    ----------
+    images : object
+        As for `expand`.
+    bands : str or iterable of str, optional
+        Bands to take; all by default. Where images do not say which bands they hold, their names in order.
+    unit, zeropoint : optional
+        As for `astro_galtrans.bandstack.read`.
+    progress : bool, optional
+        Show a progress bar on a terminal.
+    what : str, optional
+        Name of the images in messages.
+
+    Returns
+    -------
+    `Frames`
+        Without the images that cannot be read, which are in ``failures``.
+
+    Raises
+    ------
+    ValueError
+        If none can be read, or the bands asked for are not there.
+    """
+    wanted = None if bands is None else parse_bands(bands)
+    reader = partial(_read, wanted=wanted, unit=unit, zeropoint=zeropoint)
+    frames, failures = [], {}
+    for entry in tqdm(expand(images), desc=what, unit="image", disable=None if progress else True):
+        try:
+            frames.extend(_measured(entry, wanted, reader(entry)))
+        except (OSError, ValueError, TypeError, KeyError) as err:
+            failures[str(entry[0])] = f"{type(err).__name__}: {err}"
+    if not frames:
+        some = "; ".join(f"{label}: {why}" for label, why in list(failures.items())[:3])
+        msg = f"none of the {what} can be used ({len(failures)} tried): {some}"
+        raise ValueError(msg)
+    found = Frames(frames, failures, reader)
+    missing = [band for band in wanted or () if band not in found.bands]
+    if missing:
+        reasons = "".join(f"; {label}: {why}" for label, why in list(failures.items())[:3])
+        msg = f"bands missing among the {what}: {', '.join(missing)}; they have {', '.join(found.bands)}{reasons}"
+        raise ValueError(msg)
+    return found
+
+
+def _measured(entry, wanted, stack):
+    for name, image in zip(stack.bands, stack.planes, strict=True):
+        if wanted is None or name in wanted:
+            yield measured_frame(entry, name, stack, image)
+
+
+def _read(entry, wanted, **settings):
+    """Read an image: by the names it gives its bands, or by those asked for if it gives none."""
+    _, item, band = entry
+    if band is not None:
+        return read(item, [band], **settings)
+    try:
+        return read(item, **settings)
+    except ValueError:
+        if wanted is None:
+            raise
+        return read(item, wanted, **settings)
+
+
+def measured_frame(entry, band, stack, image, level=None):
+    """
+    Measure one band of an image.
+
+    Parameters
+    ----------
+    entry : tuple
+        Of `expand`.
+    band : str
+    stack : `~astro_galtrans.bandstack.BandStack`
+    image : `~astro_galtrans.bandstack.Plane`
+        Of the stack.
+    level : float, optional
+        Level of the sky; the median by default.
+
+    Returns
+    -------
+    `Frame`
+    """
+    data, _, mask, wcs = image
+    good = np.isfinite(data) if mask is None else np.isfinite(data) & ~mask
+    scale = pixel_scale(wcs, data.shape)
+    sky = _median(data, good) if level is None else level
+    rms = sky_rms(data, good)
+    fwhm = seeing_from_stars(data, good, rms, scale)
+    centre, radius = _circle(wcs, data.shape)
+    return Frame(
+        str(entry[0]), band, entry, wcs, data.shape, str(stack.unit), stack.zeropoint, scale,
+        sky, np.nan if rms is None else rms, _smooth_rms(data, good, sky, fwhm, scale),
+        np.nan if fwhm is None else fwhm, star_psf(data, good, rms, scale), centre, radius,
+    )  # fmt: skip
+
+
+def _median(data, good):
+    step = max(1, int(np.sqrt(data.size / SAMPLE)))
+    sample = data[::step, ::step][good[::step, ::step]]
+    return float(np.median(sample if sample.size else data[good]))
+
+
+def smoothing(fwhm, scale):
+    """Sigma in pixels with which an image is smoothed to find its signal: that of its PSF, or two pixels."""
+    return 2.0 if fwhm is None or not np.isfinite(fwhm) else float(np.clip(fwhm / scale / 2.355, 0.7, 6.0))
+
+
+def _smooth_rms(data, good, sky, fwhm, scale):
+    """Rms of the smoothed sky: noise of resampled and stacked images is correlated, so it is measured."""
+    from scipy.ndimage import gaussian_filter
+
+    height, width = (min(n, 1024) for n in data.shape)
+    y, x = (data.shape[0] - height) // 2, (data.shape[1] - width) // 2
+    window = slice(y, y + height), slice(x, x + width)
+    part, usable = np.where(good, data, sky)[window], good[window]
+    smooth = gaussian_filter(part.astype(np.float64) - sky, smoothing(fwhm, scale))[usable]
+    below = smooth[smooth < 0]  # sources are above
+    return float(np.median(np.abs(below)) / 0.67449) if below.size > 100 else np.nan
+
+
+def _circle(wcs, shape):
+    """Centre and radius of a circle around an image."""
+    x, y = np.meshgrid(np.linspace(-0.5, shape[1] - 0.5, 5), np.linspace(-0.5, shape[0] - 0.5, 5))
+    places = unit_vectors(*pixel_to_sky(wcs, x.ravel(), y.ravel()))
+    centre = places.mean(axis=0) / np.linalg.norm(places.mean(axis=0))
+    return centre, float(np.arccos(np.clip(places @ centre, -1, 1)).max()) * 1.01

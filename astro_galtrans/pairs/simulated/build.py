@@ -1,0 +1,244 @@
+"""
+Simulated pairs on disk: a `~astro_galtrans.pairs.store.PairStore` whose table is the truth.
+
+A shard appears whole, so an interrupted run goes on where it stopped; pair ``i`` depends on the seed and ``i`` only,
+whatever the number of workers.
+"""
+
+import os
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, field, fields
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from astro_galtrans.pairs.store import PairHeader, PairStore, PairWriter, shard_path, write_shard
+from astro_galtrans.surveys import Survey, get_survey
+
+from .colours import galaxy_colours, star_colours
+from .population import Sample, draw_scene
+from .render import draw_seeing, render_pair
+
+__all__ = [
+    "SIGNAL",
+    "PairSettings",
+    "default_scale",
+    "default_size",
+    "default_spread",
+    "simulate_pair",
+    "simulate_pairs",
+]
+
+SIGNAL = 3.0  #: sigma of the target's sky above which a noise-free pixel counts as signal
+SHARD = 64
+MAX_SCALE, EXTENT, SPACE_FWHM = 4, 25.0, 0.5  # arcsec
+
+
+@dataclass(frozen=True)
+class PairSettings:
+    """
+    What makes a simulated pair set; pairs are a function of it and their index.
+
+    Surveys are names, descriptions, or paths of the user's descriptions (see `~astro_galtrans.surveys.get_survey`).
+    What is left None is chosen to suit them.
+    """
+
+    source: str | Survey = "sdss"
+    target: str | Survey = "cfhtls-wide"
+    scale: int | None = None  #: target pixels per source pixel; None: `default_scale`
+    size: int | None = None  #: side of the source stamp (source pixels); None: `default_size`
+    seed: int = 1
+    seeing_spread: float | None = None  #: log-normal scatter of the source's seeing; None: 0.13, or 0.02 from space
+    kind: str | None = None  #: one kind of stamp for all (see `astro_galtrans.pairs.simulated.population.KINDS`)
+    sample: Sample = field(default_factory=Sample)  #: which central galaxies
+    source_bands: tuple[str, ...] | None = None  #: None: all of the survey's
+    target_bands: tuple[str, ...] | None = None
+
+    def __post_init__(self):
+        for end in ("source", "target"):
+            survey, bands = get_survey(getattr(self, end)), getattr(self, f"{end}_bands")
+            if not isinstance(getattr(self, end), str) or survey.name != getattr(self, end):  # not a shipped one
+                object.__setattr__(self, end, survey)
+            object.__setattr__(self, f"{end}_bands", None if bands is None else survey.select(bands).band_names)
+            _check_complete(self.surveys[end == "target"])
+        chosen = {"scale": default_scale, "size": default_size, "seeing_spread": default_spread}
+        for name, choose in chosen.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, choose(*self.surveys))
+        for name, allowed in (("scale", range(1, 1 + MAX_SCALE)), ("size", range(8, 2049, 2))):
+            if getattr(self, name) not in allowed:
+                msg = f"{name} must be one of {allowed[0]}, {allowed[1]}, ... {allowed[-1]}, got {getattr(self, name)}"
+                raise ValueError(msg)
+
+    @classmethod
+    def from_dict(cls, content):
+        """Undo `to_dict`."""
+        ends = {end: content[end] for end in ("source", "target") if end in content}
+        surveys = {k: Survey.from_dict(end) if isinstance(end, dict) else end for k, end in ends.items()}
+        bands = {k: tuple(content[k]) for k in ("source_bands", "target_bands") if content.get(k) is not None}
+        return cls(**content | surveys | bands | {"sample": Sample(**content.get("sample", {}))})
+
+    def to_dict(self):
+        """Return plain values that JSON can hold; a survey that does not ship with the package is written out."""
+        content = {f.name: getattr(self, f.name) for f in fields(self)} | {"sample": asdict(self.sample)}
+        surveys = {k: content[k].to_dict() for k in ("source", "target") if isinstance(content[k], Survey)}
+        bands = {k: content.pop(k) for k in ("source_bands", "target_bands")}
+        return content | surveys | {k: list(v) for k, v in bands.items() if v is not None}
+
+    @property
+    def surveys(self):
+        """Source and target survey, each limited to the bands of the pairs."""
+        ends = (self.source, self.source_bands), (self.target, self.target_bands)
+        return tuple(get_survey(survey).select(bands) for survey, bands in ends)
+
+    @property
+    def target_pixel_scale(self):
+        """Pixel scale of the target images (arcsec)."""
+        return self.surveys[0].pixel_scale / self.scale
+
+
+def default_scale(source, target):
+    """
+    Target pixels per source pixel for a pair of surveys.
+
+    Parameters
+    ----------
+    source, target : `~astro_galtrans.surveys.Survey` or str
+
+    Returns
+    -------
+    int
+        The integer from 1 to 4 nearest to the ratio of the pixel scales; 1 towards a coarser survey, for which
+        ``translate(..., output_grid="target")`` gives the survey's own pixels.
+    """
+    ratio = get_survey(source).pixel_scale / get_survey(target).pixel_scale
+    return min(max(round(ratio), 1), MAX_SCALE)
+
+
+def default_size(source, _target=None):
+    """
+    Side of a source stamp in its pixels.
+
+    Parameters
+    ----------
+    source : `~astro_galtrans.surveys.Survey` or str
+
+    Returns
+    -------
+    int
+        About `EXTENT` arcsec, in steps of 16 from 64 to 128 pixels: fine pixels get a smaller part of the sky.
+    """
+    return min(max(16 * round(EXTENT / get_survey(source).pixel_scale / 16), 64), 128)
+
+
+def default_spread(source, _target=None):
+    """Scatter of the seeing of a survey: 0.13, or 0.02 where all PSFs are sharper than the atmosphere allows."""
+    return 0.13 if max(band.fwhm for band in get_survey(source).bands) > SPACE_FWHM else 0.02
+
+
+def _check_complete(survey):
+    """Raise ValueError if a survey lacks what simulated images need."""
+    for name in ("fwhm", "sky_rms"):
+        lacking = [band.name for band in survey.bands if not np.isfinite(getattr(band, name))]
+        if lacking:
+            msg = f"survey {survey.name!r} has no {name} for {', '.join(lacking)}; simulated images need one"
+            raise ValueError(msg)
+
+
+def simulate_pair(settings, index):
+    """
+    Simulate one pair.
+
+    Parameters
+    ----------
+    settings : `PairSettings`
+    index : int
+        Which pair: the same index gives the same pair.
+
+    Returns
+    -------
+    source, target, clean : `~numpy.ndarray`
+        As `~astro_galtrans.pairs.simulated.render.render_pair`.
+    truth : dict
+        One row of the truth table.
+    """
+    rng = np.random.default_rng([settings.seed, index])
+    surveys = settings.surveys
+    extent = settings.size * surveys[0].pixel_scale
+    scene = draw_scene(rng, surveys, extent, settings.kind, settings.sample)
+    seeings = draw_seeing(rng, surveys[0], settings.seeing_spread), draw_seeing(rng, surveys[1], 0.0)
+    images = render_pair(scene, rng, surveys, seeings, settings.size, settings.scale)
+    return *images, _truth_row(settings, index, scene, seeings[0])
+
+
+def _truth_row(settings, index, scene, seeing):
+    empty = dict.fromkeys(("z", "r", "half_light_radius", "bulge_fraction", "x", "y", "ebv"), np.nan)
+    row = {"index": index, "kind": scene.kind} | empty | scene.truth
+    magnitudes = scene.truth.get("magnitudes")
+    names = [f"mag_{survey.name}_{band}" for survey in settings.surveys for band in survey.band_names]
+    values = np.full(len(names), np.nan) if magnitudes is None else magnitudes
+    row.pop("magnitudes", None)
+    row |= dict(zip(names, map(float, values), strict=True))
+    bands = settings.surveys[0].band_names
+    return row | {f"fwhm_{b}": float(f) for b, f in zip(bands, seeing.fwhm, strict=True)}
+
+
+def simulate_pairs(directory, count, settings=None, *, workers=None, progress=True):
+    """
+    Write a set of simulated pairs, or add what is missing of it.
+
+    Parameters
+    ----------
+    directory : path-like
+        Folder of the set; created if missing.
+    count : int
+        Number of pairs; rounded up to whole shards of 64.
+    settings : `PairSettings`, optional
+        SDSS to CFHTLS Wide by default.
+    workers : int, optional
+        Processes; as many as there are cores by default. The pairs do not depend on it.
+    progress : bool, optional
+        Show a progress bar on a terminal.
+
+    Returns
+    -------
+    `~astro_galtrans.pairs.store.PairStore`
+
+    Raises
+    ------
+    ValueError
+        If ``count`` is not positive, or if the folder holds pairs made with other settings.
+    """
+    settings = settings or PairSettings()
+    if count < 1:
+        msg = f"the number of pairs must be positive, got {count}"
+        raise ValueError(msg)
+    PairWriter(directory, _header(settings))  # makes the folder, or finds out that it holds other pairs
+    for survey in settings.surveys:  # tables built once, inherited by the workers
+        star_colours(survey, 5000.0), galaxy_colours(survey, 0.0, 0.1, 0.0)
+    missing = [k for k in range(-(-count // SHARD)) if not shard_path(directory, k).exists()]
+    bar = tqdm(total=len(missing) * SHARD, unit="pair", disable=None if progress else True)
+    with bar, ProcessPoolExecutor(workers or os.cpu_count(), mp_context=_context()) as pool:
+        for _ in pool.map(_write_shard, [directory] * len(missing), [settings] * len(missing), missing):
+            bar.update(SHARD)
+    return PairStore(directory)
+
+
+def _context():
+    import multiprocessing
+
+    # forked workers inherit the colour tables, which take seconds to compute; elsewhere each computes its own
+    methods = multiprocessing.get_all_start_methods()
+    return multiprocessing.get_context("fork" if "fork" in methods else None)
+
+
+def _header(settings):
+    return PairHeader(*settings.surveys, settings.scale, settings.size, simulation=settings.to_dict())
+
+
+def _write_shard(directory, settings, number):
+    sigma = settings.surveys[1].sky_rms(settings.target_pixel_scale)[:, None, None]
+    pairs = [simulate_pair(settings, number * SHARD + k) for k in range(SHARD)]
+    source, target, clean, rows = zip(*pairs, strict=True)
+    planes = {"source": source, "target": target, "signal": np.array(clean) > SIGNAL * sigma}
+    write_shard(shard_path(directory, number), planes, rows)

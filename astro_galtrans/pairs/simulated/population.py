@@ -1,0 +1,200 @@
+"""
+What is on the sky: scenes of galaxies and stars, with their truth.
+
+A scene is what a perfect telescope would see in a stamp: elliptical Sersic profiles and point sources (stars, and the
+knots of star-forming discs), each with a flux in every band of both surveys. Distributions are simple and stated
+here; they are made to cover what survey frames hold, not to be a model of galaxy formation:
+
+- r magnitudes: number counts, shallower for the central galaxy than for the field, so that bright ones are well
+  sampled;
+- redshift: ``p(z | r)`` proportional to ``z^2 exp(-(z/z0)^1.5)`` (Baugh & Efstathiou 1993), median 0.1 at r = 17.8;
+- sizes: log-normal around ``1.9 arcsec * 10^(-0.1 (r - 17.8))``, 0.2 dex;
+- two populations: early types (bulge-dominated, old, little dust) and late types (discs with dust and knots).
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .colours import galaxy_colours, star_colours
+
+__all__ = ["KINDS", "Profile", "Sample", "Scene", "draw_scene"]
+
+#: Kinds of stamp and how often each is drawn.
+KINDS = {"galaxy": 0.66, "field": 0.14, "star": 0.12, "blank": 0.08}
+
+Z_MAX = 1.2
+FIELD_R = (18.0, 24.0)
+STAR_R = (13.0, 22.5)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """An elliptical Sersic profile: index, half-light radius (arcsec), reduced shear, centre (arcsec)."""
+
+    n: float
+    half_light_radius: float
+    g1: float
+    g2: float
+    x: float
+    y: float
+    magnitudes: np.ndarray  #: AB, source bands then target bands
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Which central galaxies are drawn; the defaults are for training translators."""
+
+    r_bright: float = 14.5  #: r magnitude
+    r_faint: float = 22.0
+    z_max: float = Z_MAX  #: redshift; beyond, it is drawn again
+    offset: float | None = None  #: largest offset (arcsec) from the centre; None: small for most, anywhere for some
+
+
+@dataclass
+class Scene:
+    """Everything in a stamp, and the truth about its central source."""
+
+    kind: str
+    profiles: list = field(default_factory=list)
+    points: list = field(default_factory=list)  #: (x, y, magnitudes) of stars and knots
+    truth: dict = field(default_factory=dict)
+
+
+def draw_scene(rng, surveys, extent, kind=None, sample=None):
+    """
+    Draw one scene.
+
+    Parameters
+    ----------
+    rng : `numpy.random.Generator`
+        Source of randomness.
+    surveys : (Survey, Survey) or (str, str)
+        Source and target surveys, or their names.
+    extent : float
+        Side of the stamp in arcsec; neighbours are drawn a little beyond it, so that light spills in.
+    kind : str, optional
+        One of `KINDS`; drawn by default.
+    sample : `Sample`, optional
+        Which central galaxies to draw.
+
+    Returns
+    -------
+    `Scene`
+    """
+    kind = kind or str(rng.choice(list(KINDS), p=list(KINDS.values())))
+    sample = sample or Sample()
+    scene = Scene(kind)
+    centre = _offset(rng, extent, sample.offset)
+    if kind == "galaxy":
+        r = _counts(rng, sample.r_bright, sample.r_faint, slope=0.12)
+        scene.truth = _add_galaxy(scene, rng, surveys, r, *centre, z_max=sample.z_max)
+    if kind == "star":
+        scene.truth = _add_star(scene, rng, surveys, _counts(rng, *STAR_R, slope=0.02), *centre)
+    if kind != "blank":
+        _add_field(scene, rng, surveys, extent)
+    return scene
+
+
+def _offset(rng, extent, reach=None):
+    if reach is None:  # mostly centred to sub-pixel accuracy as cutouts are, sometimes anywhere as in frames
+        reach = 0.4 if rng.random() < 0.6 else extent / 2
+    return rng.uniform(-reach, reach, 2)
+
+
+def _counts(rng, bright, faint, slope):
+    """Magnitude from counts ``dN/dm ~ 10^(slope m)``."""
+    low, high = 10 ** (slope * bright), 10 ** (slope * faint)
+    return float(np.log10(rng.uniform(low, high)) / slope)
+
+
+def _add_field(scene, rng, surveys, extent):
+    half = extent / 2 + 4.0
+    area = (2 * half / 60) ** 2  # arcmin^2
+    for _ in range(rng.poisson(25 * area)):  # galaxies to r = 24 per arcmin^2
+        r = _counts(rng, *FIELD_R, slope=0.33)
+        add = _add_galaxy if r < 21.5 else _add_faint_galaxy
+        add(scene, rng, surveys, r, *rng.uniform(-half, half, 2))
+    for _ in range(rng.poisson(4 * area)):  # stars to r = 22.5 per arcmin^2 at intermediate galactic latitude
+        _add_star(scene, rng, surveys, _counts(rng, 15.0, STAR_R[1], slope=0.12), *rng.uniform(-half, half, 2))
+
+
+def _redshift(rng, r, z_max=Z_MAX):
+    median = 0.1 * 10 ** (0.16 * (r - 17.8))
+    # if t ~ Gamma(2) then z = z0 t^(2/3) follows z^2 exp(-(z/z0)^1.5); its median is 1.412 z0
+    z = np.inf
+    while z > z_max:
+        z = float(np.clip(median / 1.412 * rng.gamma(2.0) ** (2 / 3), 0.003, Z_MAX))
+    return z
+
+
+def _add_galaxy(scene, rng, surveys, r, x, y, z_max=Z_MAX):
+    z = _redshift(rng, r, z_max)
+    early = rng.random() < 0.35
+    bulge_fraction = rng.uniform(0.5, 1.0) if early else rng.beta(1.2, 4.0)
+    radius = _radius(rng, r)
+    dust = float(min(rng.exponential(0.03 if early else 0.15), 0.6))
+    bulge_type, disc_type = rng.uniform(0.0, 0.4), rng.uniform(0.0, 1.5) if early else rng.uniform(1.0, 3.0)
+    angle = rng.uniform(0, np.pi)
+    q_disc, q_bulge = rng.uniform(0.25 if not early else 0.5, 1.0), rng.uniform(0.55, 1.0)
+
+    disc = _magnitudes(surveys, r, 1 - bulge_fraction, disc_type, z, dust)
+    knots = 0.0 if early or bulge_fraction > 0.9 else rng.uniform(0.03, 0.35)
+    bulge = _magnitudes(surveys, r, bulge_fraction, bulge_type, z, dust / 3)
+    if bulge_fraction > 0.02:
+        n = float(rng.choice([2.0, 3.0, 4.0]))
+        size = radius * (1.0 if bulge_fraction > 0.7 else rng.uniform(0.25, 0.7))
+        scene.profiles.append(Profile(n, max(size, 0.1), *_shear(q_bulge, angle), x, y, bulge))
+    if bulge_fraction < 0.98:
+        scene.profiles.append(Profile(1.0, radius, *_shear(q_disc, angle), x, y, disc - 2.5 * np.log10(1 - knots)))
+    if knots:
+        bright = _magnitudes(surveys, r, (1 - bulge_fraction) * knots, 3.0, z, dust)
+        _add_knots(scene, rng, bright, radius, q_disc, angle, x, y)
+    total = _total(disc, bulge_fraction < 0.98, bulge, bulge_fraction > 0.02)
+    truth = {"z": z, "r": r, "half_light_radius": radius, "bulge_fraction": bulge_fraction, "x": x, "y": y, "ebv": dust}
+    return truth | {"magnitudes": total}
+
+
+def _total(disc, has_disc, bulge, has_bulge):
+    return -2.5 * np.log10(has_disc * 10 ** (-0.4 * disc) + has_bulge * 10 ** (-0.4 * bulge))
+
+
+def _add_faint_galaxy(scene, rng, surveys, r, x, y):
+    # below the source survey's limit structure is invisible: one profile does
+    magnitudes = _magnitudes(surveys, r, 1.0, rng.uniform(0.5, 3.0), _redshift(rng, r), 0.1)
+    shape = _shear(rng.uniform(0.3, 1.0), rng.uniform(0, np.pi))
+    scene.profiles.append(Profile(1.0, _radius(rng, r), *shape, x, y, magnitudes))
+
+
+def _radius(rng, r):
+    return float(np.clip(1.9 * 10 ** (-0.1 * (r - 17.8) + rng.normal(0, 0.2)), 0.15, 6.0))
+
+
+def _magnitudes(surveys, r, fraction, sed_type, z, dust):
+    colours = [galaxy_colours(survey, sed_type, z, dust) for survey in surveys]
+    return np.concatenate(colours) + r - 2.5 * np.log10(max(fraction, 1e-6))
+
+
+def _shear(axis_ratio, angle):
+    g = (1 - axis_ratio) / (1 + axis_ratio)
+    return g * np.cos(2 * angle), g * np.sin(2 * angle)
+
+
+def _add_knots(scene, rng, magnitudes, radius, axis_ratio, angle, x, y):
+    """Spread a flux over point-like star-forming regions that follow the disc."""
+    count = int(rng.integers(3, 20))
+    shares = rng.exponential(1.0, count)
+    # an exponential disc of half-light radius R has scale length R / 1.678, and radii r that are Gamma(2) distributed
+    distance, phi = radius / 1.678 * rng.gamma(2.0, 1.0, count), rng.uniform(0, 2 * np.pi, count)
+    major, minor = distance * np.cos(phi), axis_ratio * distance * np.sin(phi)
+    dx, dy = major * np.cos(angle) - minor * np.sin(angle), major * np.sin(angle) + minor * np.cos(angle)
+    for k, share in enumerate(shares / shares.sum()):
+        scene.points.append((x + dx[k], y + dy[k], magnitudes - 2.5 * np.log10(share)))
+
+
+def _add_star(scene, rng, surveys, r, x, y):
+    temperature = float(np.clip(np.exp(rng.normal(np.log(4600), 0.3)), 2800, 12000))
+    colours = np.concatenate([star_colours(survey, temperature) for survey in surveys])
+    scene.points.append((x, y, r + colours))
+    truth = {"z": 0.0, "r": r, "half_light_radius": 0.0, "bulge_fraction": 0.0, "x": x, "y": y, "ebv": 0.0}
+    return truth | {"magnitudes": r + colours}

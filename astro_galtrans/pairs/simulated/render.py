@@ -1,0 +1,205 @@
+"""
+How two surveys see a scene: PSF, pixels, noise.
+
+GalSim gives the Fourier transforms of profiles and PSFs; they are summed, band by band, in Fourier space, where a
+shift is a phase and a convolution a product. One pass therefore draws all bands of a survey, some ten times faster
+than one real-space drawing each, and of both if their grids are the same. A grid is as fine as the survey's sharpest
+PSF asks for, and periodic: light that leaves on one side of it (it is padded) comes back on the other, alike for both
+surveys.
+"""
+
+from dataclasses import dataclass
+from functools import cache, lru_cache
+
+import numpy as np
+
+from astro_galtrans._optional import require
+from astro_galtrans.surveys import get_survey
+
+__all__ = ["Seeing", "draw_seeing", "render_pair"]
+
+PADDING = 6.3  # arcsec of scene beyond each edge of the stamp: neighbours, and the wings of what is inside
+FINENESS = 0.3  # largest pixel of the grid in FWHM of the sharpest PSF: beyond its Nyquist frequency no light is left
+
+
+@dataclass(frozen=True)
+class Seeing:
+    """PSF of each band: Moffat profiles, FWHM in arcsec and one reduced shear."""
+
+    beta: float
+    fwhm: tuple[float, ...]
+    g1: float = 0.0
+    g2: float = 0.0
+
+
+def draw_seeing(rng, survey, spread=0.13):
+    """
+    Draw the seeing of one exposure.
+
+    Parameters
+    ----------
+    rng : `numpy.random.Generator`
+    survey : str or `~astro_galtrans.surveys.Survey`
+        Survey whose typical FWHM is the median.
+    spread : float
+        Log-normal scatter of the FWHM, common to all bands; a fifth of it is added per band. With 0 the PSF is the
+        survey's typical one, round: what a translation should give, whatever the seeing of the source.
+
+    Returns
+    -------
+    `Seeing`
+    """
+    typical = np.array([band.fwhm for band in get_survey(survey).bands])
+    if spread == 0:
+        return Seeing(3.5, tuple(typical))
+    common, each = rng.normal(0, spread), rng.normal(0, spread / 5, len(typical))
+    beta = float(rng.choice([2.8, 3.2, 3.6, 4.2, 4.765]))  # 4.765 is pure atmospheric turbulence
+    g1, g2 = rng.normal(0, 0.015, 2)
+    return Seeing(beta, tuple(typical * np.exp(common + each)), float(g1), float(g2))
+
+
+def render_pair(scene, rng, surveys, seeings, size, scale, noise=True):
+    """
+    Draw a scene as two surveys see it.
+
+    Parameters
+    ----------
+    scene : `~astro_galtrans.pairs.simulated.population.Scene`
+    rng : `numpy.random.Generator`
+        Source of the noise.
+    surveys : (Survey, Survey) or (str, str)
+        Source and target surveys, or their names.
+    seeings : (`Seeing`, `Seeing`)
+    size : int
+        Side of the source stamp in source pixels.
+    scale : int
+        Target pixels per source pixel, along each axis.
+    noise : bool, optional
+        Whether to add sky and photon noise.
+
+    Returns
+    -------
+    source : `~numpy.ndarray`
+        float32 ``[C, size, size]`` in the source survey's flux unit per pixel.
+    target : `~numpy.ndarray`
+        float32 ``[C', scale*size, scale*size]`` in the target survey's flux unit per (finer) pixel.
+    clean : `~numpy.ndarray`
+        The target without noise.
+    """
+    source, target = (get_survey(name) for name in surveys)
+    stamp = size + 2 * int(np.ceil(PADDING / source.pixel_scale))
+    parts, grids = (1, scale), []  # pixels of each image per source pixel; each survey is drawn on a grid that suits it
+    for part, seeing in zip(parts, seeings, strict=True):
+        step = int(np.ceil(source.pixel_scale / part / (FINENESS * min(seeing.fwhm))))
+        grids.append(_grid(stamp, source.pixel_scale, part * step))
+    spectra = _spectra(scene, grids, (len(source.bands), len(target.bands)))
+    x, y = (
+        _observe(spectrum, survey, seeing, grid, size * part, part)
+        for spectrum, survey, seeing, grid, part in zip(spectra, (source, target), seeings, grids, parts, strict=True)
+    )
+    if not noise:
+        return x.astype("f4"), y.astype("f4"), y.astype("f4")
+    noisy = (
+        _with_noise(x, source, source.pixel_scale, rng),
+        _with_noise(y, target, source.pixel_scale / scale, rng),
+    )
+    return noisy[0].astype("f4"), noisy[1].astype("f4"), y.astype("f4")
+
+
+@dataclass(frozen=True)
+class _Grid:
+    n: int
+    fine: int  # its pixels per source pixel
+    pixel_scale: float  # of the source (arcsec)
+    pixel: float  # arcsec
+    kx: np.ndarray  # [n // 2 + 1] rad / arcsec
+    ky: np.ndarray  # [n] in the order of numpy.fft
+
+
+@cache
+def _grid(stamp, pixel_scale, fine):
+    n, pixel = stamp * fine, pixel_scale / fine
+    return _Grid(
+        n, fine, pixel_scale, pixel, 2 * np.pi * np.fft.rfftfreq(n, pixel), 2 * np.pi * np.fft.fftfreq(n, pixel)
+    )
+
+
+def _transform(profile, grid):
+    """Fourier transform of a centred, point-symmetric GalSim profile of unit flux: real, ``[ky, kx]``."""
+    galsim = require("galsim", extra="simulate")
+    half = grid.n // 2
+    image = galsim.ImageCD(galsim.BoundsI(0, half, -half, half - 1), scale=float(grid.kx[1]))
+    profile.drawKImage(image=image, recenter=False)
+    return np.fft.ifftshift(image.array.real, axes=0)
+
+
+def _phase(x, y, grid):
+    # a source at (x, y) from the stamp's centre; the centre of an even grid lies half a pixel before pixel n/2
+    centre = (grid.n - 1) / 2 * grid.pixel
+    along_x = np.exp(-1j * np.multiply.outer(np.asarray(x) + centre, grid.kx))
+    along_y = np.exp(-1j * np.multiply.outer(np.asarray(y) + centre, grid.ky))
+    return along_x, along_y
+
+
+def _spectra(scene, grids, bands):
+    """Fourier transforms of a scene in the bands of both surveys, ``[bands, ky, kx]`` each, in AB maggies."""
+    split = bands[0]
+    if grids[0] is grids[1]:  # all bands at once: the shapes are the same
+        spectrum = _scene_spectrum(scene, grids[0], slice(None), sum(bands))
+        return spectrum[:split], spectrum[split:]
+    parts = slice(None, split), slice(split, None)
+    return tuple(_scene_spectrum(scene, *which) for which in zip(grids, parts, bands, strict=True))
+
+
+def _scene_spectrum(scene, grid, part, bands):
+    spectrum = np.zeros((bands, grid.n, grid.n // 2 + 1), complex)
+    if scene.points:  # sum over points of flux * phase_y * phase_x: one matrix product per band
+        x, y, magnitudes = (np.array(column) for column in zip(*scene.points, strict=True))
+        along_x, along_y = _phase(x, y, grid)
+        for band, flux in enumerate((10 ** (-0.4 * magnitudes[:, part])).T):
+            spectrum[band] += (flux[:, None] * along_y).T @ along_x
+    if scene.profiles:
+        shapes = [_profile_spectrum(p, grid).ravel() for p in scene.profiles]
+        fluxes = 10 ** (-0.4 * np.array([p.magnitudes[part] for p in scene.profiles]))
+        spectrum += (fluxes.T @ np.array(shapes)).reshape(spectrum.shape)
+    return spectrum
+
+
+def _profile_spectrum(p, grid):
+    galsim = require("galsim", extra="simulate")
+    sersic = galsim.Sersic(p.n, half_light_radius=p.half_light_radius).shear(g1=p.g1, g2=p.g2)
+    along_x, along_y = _phase(p.x, p.y, grid)
+    return _transform(sersic, grid) * along_y[:, None] * along_x
+
+
+@lru_cache(maxsize=16)  # the typical seeing of a target survey recurs in every pair
+def _psf(beta, fwhm, g1, g2, stamp, pixel_scale, fine):
+    galsim = require("galsim", extra="simulate")
+    return _transform(galsim.Moffat(beta, fwhm=fwhm).shear(g1=g1, g2=g2), _grid(stamp, pixel_scale, fine))
+
+
+def _observe(spectrum, survey, seeing, grid, size, part):
+    """Convolve with PSF and pixel, sample ``part`` times per source pixel, cut the stamp: ``[C, size, size]``."""
+    # a coarse pixel's centre lies (step - 1) / 2 fine pixels after the centre of its first fine pixel
+    step = grid.fine // part
+    shift, pixel = (step - 1) / 2 * grid.pixel, step * grid.pixel
+    pixel_x = np.sinc(grid.kx * pixel / (2 * np.pi)) * np.exp(1j * grid.kx * shift)
+    pixel_y = np.sinc(grid.ky * pixel / (2 * np.pi)) * np.exp(1j * grid.ky * shift)
+    response = pixel_y[:, None] * pixel_x
+    edge = (grid.n // step - size) // 2
+    images = np.empty((len(survey.bands), size, size))
+    for k, fwhm in enumerate(seeing.fwhm):
+        stamp = grid.n // grid.fine
+        psf = _psf(seeing.beta, fwhm, seeing.g1, seeing.g2, stamp, grid.pixel_scale, grid.fine)
+        image = np.fft.irfft2(spectrum[k] * psf * response, s=(grid.n, grid.n))[::step, ::step]
+        images[k] = image[edge : edge + size, edge : edge + size]
+    # maggies per grid pixel (a sum over samples is the flux at unit sampling) to survey flux per pixel
+    return images * step**2 * 10 ** (0.4 * survey.zeropoint)
+
+
+def _with_noise(image, survey, pixel, rng):
+    sky = survey.sky_rms(pixel)[:, None, None]
+    electrons = np.array([band.electrons for band in survey.bands])[:, None, None]
+    # Gaussian photon noise, none where its size is not known: at less than a few electrons the sky dominates anyway
+    sigma = np.sqrt(sky**2 + np.clip(image, 0, None) / np.where(np.isnan(electrons), np.inf, electrons))
+    return image + sigma * rng.standard_normal(image.shape)

@@ -1,0 +1,45 @@
+"""Photometric redshifts: estimators that give a PDF per galaxy, trained here or brought along."""
+
+from astro_galtrans.measure.magnitudes import asinh_magnitudes
+
+from .density import default_grid, training_prior
+from .estimators import ImageEstimator, MagnitudeEstimator, PhotometricEstimator, load
+from .features import FEATURES, Photometry
+from .loop import TrainingSettings
+from .metrics import (
+    Accumulator,
+    BinnedAccumulator,
+    pdf_metrics,
+    pdf_metrics_in_bins,
+    point_metrics,
+    point_metrics_in_bins,
+)
+from .pdfs import GridPDF
+from .training import cross_validated, train_image, train_magnitudes, train_photometric
+from .wrap import WrappedEstimator, wrap
+
+__all__ = [
+    "Accumulator",
+    "BinnedAccumulator",
+    "FEATURES",
+    "GridPDF",
+    "ImageEstimator",
+    "MagnitudeEstimator",
+    "Photometry",
+    "PhotometricEstimator",
+    "TrainingSettings",
+    "WrappedEstimator",
+    "asinh_magnitudes",
+    "cross_validated",
+    "default_grid",
+    "load",
+    "pdf_metrics",
+    "pdf_metrics_in_bins",
+    "point_metrics",
+    "point_metrics_in_bins",
+    "train_image",
+    "train_magnitudes",
+    "train_photometric",
+    "training_prior",
+    "wrap",
+]

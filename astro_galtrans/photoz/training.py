@@ -1,0 +1,419 @@
+"""Training estimators: stamps or magnitudes and spectroscopic redshifts in, an estimator out."""
+
+import hashlib
+import warnings
+from dataclasses import asdict, fields, replace
+from difflib import get_close_matches
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from astro_galtrans._columns import name_rows
+from astro_galtrans.exceptions import GaltransWarning
+from astro_galtrans.measure.magnitudes import colours_and_magnitude
+from astro_galtrans.photoz.pdfs import GridPDF
+
+from .data import TrainingStamps, checked_images, crop_size, read, with_extra
+from .density import blend, default_grid, interpolate_log, log_density, training_prior
+from .estimators import ImageEstimator, MagnitudeEstimator, PhotometricEstimator, checked_ebv, load
+from .features import FEATURES, Photometry, magnitude_features
+from .loop import TrainingSettings, fit
+
+__all__ = ["cross_validated", "train_image", "train_magnitudes", "train_photometric"]
+
+FIELD = 12.7  #: side of the middle of a stamp that is looked at (arcsec)
+COARSE = 0.8  #: pixels are folded into channels until they are about this large (arcsec)
+FEWEST = 20  #: galaxies to train on
+ESTIMATOR = "estimator.safetensors"  #: in the folder of a training that is done
+HELD_OUT = 0.1  #: share of them that validates, but of few a quarter, up to a hundred
+STEPS = 4000  #: of a photometric training, whatever the number of galaxies
+IMAGE = {"epochs": 8, "learning_rate": 5e-4, "patience": 2}  #: of the rest; small steps, for it corrects what is good
+TEMPERATURES = 0.8, 0.9, 1.0, 1.05, 1.1, 1.15, 1.2, 1.3, 1.4, 1.6, 2.0
+FLOORS = 1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 0.9, 0.99
+
+
+def train_image(
+    images, z_spec, *, bands, pixel_scale, sky_rms, grid=None, ebv=None, directory=None, seed=0, members=1,
+    name="image", field=FIELD, network=None, memory=2**30, progress=True, **settings,
+):  # fmt: skip
+    """
+    Train an image network, after Pasquet et al. (2019, A&A 621, A26), on stamps and spectroscopic redshifts.
+
+    Parameters
+    ----------
+    images : array-like
+        ``[N, C, H, W]``: stamps with the galaxy in the middle, background subtracted; numpy, or lazy with a length and
+        slices (``PairStore.images("source")``), read once.
+    z_spec : array-like
+        ``[N]``: redshifts. Galaxies without one, or with one outside the grid, are left out, with a warning.
+    bands : sequence of str
+        Names of the bands.
+    pixel_scale : float
+        Size of a pixel (arcsec).
+    sky_rms : sequence of float
+        Sky noise of a pixel in each band, in the images' flux unit.
+    grid : array-like, optional
+        ``[K]``: redshifts of the PDFs; 256 from 0 to 5 % beyond the highest by default.
+    ebv : array-like, optional
+        ``[N]``: Galactic reddening E(B-V) in mag, which the network is then told, and must be in `predict`.
+    directory : path-like, optional
+        Folder of the checkpoints and, in the end, of ``estimator.safetensors``. A training that was interrupted goes on
+        from there, to the same result; one that is done is read.
+    seed : int, optional
+        Of everything random.
+    members : int, optional
+        Networks of a deep ensemble, whose PDFs are averaged.
+    name : str, optional
+        Name of the estimator.
+    field : float, optional
+        Side of the middle of the stamp that is looked at (arcsec).
+    network : dict, optional
+        Settings of `~astro_galtrans.photoz.network.InceptionNetwork`: ``width``, ``dense``, ``dropout``.
+    memory : float, optional
+        Bytes up to which stamps are kept in memory, in half precision; more are read again for every batch.
+    progress : bool, optional
+        Show a progress bar on a terminal.
+    **settings
+        Fields of `~astro_galtrans.photoz.loop.TrainingSettings`: ``epochs``, ``batch_size``, ...
+
+    Returns
+    -------
+    `~astro_galtrans.photoz.ImageEstimator`
+
+    Raises
+    ------
+    ValueError
+        If the arguments do not fit each other, fewer than 20 galaxies can be used, or the folder is another training's.
+    """
+    settings = _settings(IMAGE | {"batch_size": max(16, min(64, len(z_spec) // 20))} | settings, len(z_spec))
+    images, photometry, fold = _imaging(images, z_spec, bands, pixel_scale, sky_rms, field)
+    z, grid, rows, left_out = _usable(z_spec, len(images), grid)
+    extra = None if ebv is None else checked_ebv(ebv, len(images))[:, None]
+    noise = 0.0 if _done(directory) else settings.noise  # an estimator that is there is only recognised
+    data = TrainingStamps(images, z, photometry, extra=extra, memory=memory, noise=noise, seed=seed)
+    network = {"bands": len(bands), "features": data.features.shape[1], "fold": fold} | (network or {})
+    card = _card(name, bands, grid, z[rows], network, ebv is not None) | {"photometry": photometry.to_dict()}
+    trained_on = {"galaxies": len(rows), "left_out": left_out}
+    return _trained(ImageEstimator, card, data, rows, settings, members, seed, trained_on, directory, progress)
+
+
+def train_photometric(
+    images, z_spec, *, bands, pixel_scale, sky_rms, grid=None, ebv=None, directory=None, seed=0, members=1,
+    features="all", name="photometric", field=FIELD, network=None, progress=False, **settings,
+):  # fmt: skip
+    """
+    Train a small dense network on aperture and peak fluxes of stamps, in seconds.
+
+    Parameters
+    ----------
+    images, z_spec, bands, pixel_scale, sky_rms, grid, ebv, directory, seed, members, name, field, progress
+        As for `train_image`.
+    features : str, optional
+        What the network is told, a key of `~astro_galtrans.photoz.FEATURES`.
+    network : dict, optional
+        Settings of `~astro_galtrans.photoz.network.DenseNetwork`: ``width``, ``depth``, ``dropout``.
+    **settings
+        Fields of `~astro_galtrans.photoz.loop.TrainingSettings`.
+
+    Returns
+    -------
+    `~astro_galtrans.photoz.PhotometricEstimator`
+
+    Raises
+    ------
+    ValueError
+        If the arguments do not fit each other, or fewer than 20 galaxies can be used.
+    """
+    if features not in FEATURES:
+        msg = f"features must be one of {', '.join(map(repr, FEATURES))}, got {features!r}"
+        raise ValueError(msg)
+    images, photometry, _ = _imaging(images, z_spec, bands, pixel_scale, sky_rms, field)
+    z, grid, rows, left_out = _usable(z_spec, len(images), grid)
+    flux = torch.cat([photometry.fluxes(stamps) for _, stamps in read(images, photometry.size)])
+    extra = None if ebv is None else checked_ebv(ebv, len(images))[:, None]
+    data = _Fluxes(flux, photometry, features, extra, z)
+    network = {"features": data.features.shape[1]} | (network or {})
+    card = _card(name, bands, grid, z[rows], network, ebv is not None)
+    card |= {"photometry": photometry.to_dict(), "features": features}
+    trained_on = {"galaxies": len(rows), "left_out": left_out}
+    settings = _settings(settings, len(rows))
+    return _trained(PhotometricEstimator, card, data, rows, settings, members, seed, trained_on, directory, progress)
+
+
+def train_magnitudes(
+    magnitudes, z_spec, *, bands, errors=None, grid=None, ebv=None, seed=0, members=1, name="magnitudes", network=None,
+    progress=False, **settings,
+):  # fmt: skip
+    """
+    Train a small dense network on a catalogue's magnitudes.
+
+    Parameters
+    ----------
+    magnitudes : array-like
+        ``[N, C]``: magnitudes, by increasing wavelength.
+    z_spec, bands, grid, ebv, seed, members, name, progress
+        As for `train_image`.
+    errors : array-like, optional
+        ``[N, C]``: errors of the magnitudes, of which the network is then told.
+    network, **settings
+        As for `train_photometric`.
+
+    Returns
+    -------
+    `~astro_galtrans.photoz.MagnitudeEstimator`
+
+    Raises
+    ------
+    ValueError
+        If the arguments do not fit each other, magnitudes are missing, or fewer than 20 galaxies can be used.
+    """
+    measured = magnitude_features(magnitudes, errors, bands)
+    z, grid, rows, left_out = _usable(z_spec, len(measured), grid)
+    extra = None if ebv is None else checked_ebv(ebv, len(measured))[:, None]
+    data = _Magnitudes(with_extra(measured, extra), errors, z)
+    network = {"features": data.features.shape[1]} | (network or {})
+    card = _card(name, bands, grid, z[rows], network, ebv is not None) | {"uses_errors": errors is not None}
+    trained_on = {"galaxies": len(rows), "left_out": left_out}
+    settings = _settings(settings, len(rows))
+    return _trained(MagnitudeEstimator, card, data, rows, settings, members, seed, trained_on, None, progress)
+
+
+def cross_validated(train, data, z_spec, *, folds=5, seed=0, grid=None, errors=None, ebv=None, **settings):
+    """
+    Return the PDF of every galaxy from an estimator trained on the other folds.
+
+    Parameters
+    ----------
+    train : callable
+        `train_photometric`, `train_magnitudes` or `train_image`.
+    data : array-like
+        ``[N, ...]``: stamps or magnitudes.
+    z_spec : array-like
+        ``[N]``: redshifts; a galaxy without one gets a PDF, but trains nothing.
+    folds : int, optional
+        Number of parts.
+    seed : int, optional
+        Of the division, and of the trainings.
+    grid, errors, ebv : array-like, optional
+        As for ``train``.
+    **settings
+        What else ``train`` takes.
+
+    Returns
+    -------
+    `~astro_galtrans.photoz.pdfs.GridPDF`
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two folds, or fewer than 20 galaxies outside one.
+    """
+    if not 2 <= folds <= len(data):
+        msg = f"folds must be from 2 to the number of galaxies ({len(data)}), got {folds}"
+        raise ValueError(msg)
+    z, grid, _, _ = _usable(z_spec, len(data), grid)
+    fold = np.random.default_rng(seed).permutation(len(data)) % folds
+    columns = {name: np.asarray(values) for name, values in (("errors", errors), ("ebv", ebv)) if values is not None}
+    density = np.empty((len(data), len(grid)))
+    for k in range(folds):
+        test, rest = np.flatnonzero(fold == k), np.flatnonzero((fold != k) & np.isfinite(z))
+        of_rest = {name: values[rest] for name, values in columns.items()}
+        estimator = train(data[rest], z[rest], grid=grid, seed=seed + k, **of_rest, **settings)
+        density[test] = estimator.predict(data[test], **{n: values[test] for n, values in columns.items()}).density
+    return GridPDF(grid, density)
+
+
+class _Fluxes:
+    """Fluxes in stamps and redshifts, as the training loop asks for them."""
+
+    def __init__(self, flux, photometry, which, extra, z):
+        self.flux, self.photometry, self.which, self.extra = flux, photometry, which, extra
+        self.features = with_extra(photometry.features(flux, which), extra)
+        self.z = torch.as_tensor(z, dtype=torch.float32)
+
+    def batch(self, rows, noise=0.0):
+        if not noise:
+            return (self.features[rows],)
+        features = self.photometry.features(self.photometry.noisier(self.flux[rows], noise), self.which)
+        return (with_extra(features, None if self.extra is None else self.extra[rows]),)
+
+
+class _Magnitudes:
+    """Colours and a magnitude, and redshifts, as the training loop asks for them."""
+
+    def __init__(self, features, errors, z):
+        self.features, self.z = features, torch.as_tensor(z, dtype=torch.float32)
+        self.errors = None if errors is None else torch.as_tensor(np.asarray(errors), dtype=torch.float32)
+
+    def batch(self, rows, noise=0.0):
+        features = self.features[rows]
+        if noise and self.errors is not None:
+            bands = self.errors.shape[1]
+            drawn = colours_and_magnitude(noise * self.errors[rows] * torch.randn(len(rows), bands))
+            features = torch.cat([features[:, :bands] + drawn, features[:, bands:]], dim=1)
+        return (features,)
+
+
+def _settings(changes, number):
+    """Settings of the loop; where they are not given, smaller batches for few galaxies, and enough epochs."""
+    known = {field.name for field in fields(TrainingSettings)}
+    if unknown := set(changes) - known:
+        word = min(unknown)
+        near = get_close_matches(word, sorted(known), n=1, cutoff=0.0)[0]
+        msg = f"there is no setting {word!r}; did you mean {near!r}? (all: {', '.join(sorted(known))})"
+        raise ValueError(msg)
+    batch = changes.get("batch_size", max(16, min(TrainingSettings.batch_size, number // 20)))
+    epochs = changes.get("epochs", int(np.clip(STEPS * batch / max(number, 1), 15, 80)))
+    return replace(TrainingSettings(batch_size=batch, epochs=epochs, patience=max(8, epochs // 5)), **changes)
+
+
+def _imaging(images, z_spec, bands, pixel_scale, sky_rms, field):
+    """Checked images, how they are measured, and how many pixels are folded."""
+    bands, sky = tuple(map(str, bands)), np.asarray(sky_rms, dtype=float)
+    if len(set(bands)) != len(bands) or not bands:
+        msg = f"bands must be different names, got {bands}"
+        raise ValueError(msg)
+    if sky.shape != (len(bands),) or not (np.isfinite(sky) & (sky > 0)).all():
+        msg = f"sky_rms must be one positive number per band ({', '.join(bands)}), got {sky_rms!r}"
+        raise ValueError(msg)
+    if not (np.isfinite(pixel_scale) and pixel_scale > 0):
+        msg = f"pixel_scale must be a positive number of arcsec, got {pixel_scale!r}"
+        raise ValueError(msg)
+    images = checked_images(images, bands)
+    if len(images) != len(z_spec):
+        msg = f"there must be one redshift per image, got {len(images)} images and {len(z_spec)} redshifts"
+        raise ValueError(msg)
+    if len(images) < FEWEST:
+        msg = f"at least {FEWEST} galaxies are needed to train, got {len(images)}"
+        raise ValueError(msg)
+    side = min(np.shape(images[:1])[-2:])
+    fold = max(1, min(round(COARSE / pixel_scale), side // 4))
+    size = crop_size(side, pixel_scale, field, 4 * fold)  # the network halves its maps twice
+    return images, Photometry(bands, float(pixel_scale), tuple(sky.tolist()), size), fold
+
+
+def _usable(z_spec, number, grid):
+    """Redshifts (NaN if unusable), grid, rows that can train, and how many cannot and why."""
+    z = np.ma.filled(np.ma.asarray(getattr(z_spec, "value", z_spec), dtype=float), np.nan)
+    if z.shape != (number,):
+        msg = f"z_spec must be one redshift per galaxy ({number}), got shape {z.shape}"
+        raise ValueError(msg)
+    given = np.isfinite(z) & (z >= 0)
+    if given.sum() < FEWEST:
+        msg = f"at least {FEWEST} galaxies with a redshift are needed, got {given.sum()} (without: {name_rows(~given)})"
+        raise ValueError(msg)
+    grid = default_grid(z[given]) if grid is None else np.array(grid, dtype=float)
+    if grid.ndim != 1 or len(grid) < 2 or not (np.diff(grid) > 0).all():
+        msg = f"a redshift grid must be two or more strictly increasing values, got {grid}"
+        raise ValueError(msg)
+    reasons = {"missing": ~np.isfinite(z), "negative": z < 0}
+    reasons["outside the grid"] = given & ((z < grid[0]) | (z > grid[-1]))
+    bad = np.logical_or.reduce(list(reasons.values()))
+    told = "; ".join(f"{reason}: {name_rows(where)}" for reason, where in reasons.items() if where.any())
+    if (~bad).sum() < FEWEST:
+        msg = f"at least {FEWEST} galaxies are needed to train, {(~bad).sum()} are left (redshift {told})"
+        raise ValueError(msg)
+    if bad.any():
+        msg = f"{bad.sum()} of {number} galaxies do not train, for their redshift is {told}"
+        warnings.warn(msg, GaltransWarning, stacklevel=3)
+    counts = {reason: int(where.sum()) for reason, where in reasons.items() if where.any()}
+    return np.where(bad, np.nan, z), grid, np.flatnonzero(~bad), counts
+
+
+def _card(name, bands, grid, z, network, uses_ebv):
+    prior = training_prior(z, grid).density[0]
+    return {
+        "name": name, "bands": list(map(str, bands)), "grid": list(map(float, grid)), "prior": prior.tolist(),
+        "network": network, "uses_ebv": uses_ebv,
+    }  # fmt: skip
+
+
+def _trained(cls, card, data, rows, settings, members, seed, trained_on, directory, progress):
+    """Train every member, calibrate it on what was held out, and put the estimator together."""
+    if members < 1:
+        msg = f"members must be at least 1, got {members}"
+        raise ValueError(msg)
+    card = {"kind": cls.kind, "members": members} | card
+    settings_dict = asdict(settings)
+    identity = _identity(card | {"settings": settings_dict, "seed": seed}, data)
+    done = None if directory is None else Path(directory) / ESTIMATOR
+    if _done(directory):
+        return _found(done, identity)
+    order = np.random.default_rng(seed).permutation(rows)
+    held_out, used = np.split(order, [max(round(HELD_OUT * len(order)), min(100, len(order) // 4))])
+    held_out, used = torch.from_numpy(held_out), torch.from_numpy(used)
+    log_prior = torch.tensor(card["prior"], dtype=torch.float32).clamp(min=1e-30).log()
+    networks, calibration, runs, seconds = [], [], [], getattr(data, "cpu_seconds", 0.0)
+    for k in range(members):
+        path = None if directory is None else Path(directory) / f"member-{k}.pt"
+        network = _network(cls, card, data.features[used], seed + k)
+        common = {"seed": seed + k, "identity": identity, "progress": progress}
+        if cls is ImageEstimator:
+            seconds += _start(network.photometric, data.drawn, used, held_out, settings, path, common)
+            network.photometric.requires_grad_(requires_grad=False)
+        runs.append(fit(network, data, used, held_out, settings, path=path, **common))
+        networks.append(network)
+        calibration.append(_calibration(network, data, held_out, log_prior))
+    card["calibration"] = calibration
+    card["training"] = trained_on | {
+        "identity": identity, "seed": seed, "settings": settings_dict, "held_out": len(held_out),
+        "cpu_seconds": round(seconds + sum(run["cpu_seconds"] for run in runs), 1), "members": runs,
+    }  # fmt: skip
+    estimator = cls(networks, card)
+    if done is not None:
+        estimator.save(done)
+        for path in done.parent.glob("member-*.pt"):
+            path.unlink()
+    return estimator
+
+
+def _network(cls, card, features, seed):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = cls.network_class(**card["network"], grid=card["grid"])
+    getattr(network, "photometric", network).standardise.fit(features)
+    return network.to(memory_format=torch.channels_last)
+
+
+def _start(photometric, photometry, used, held_out, settings, path, common):
+    """Train the dense part of an image network, which is then left as it is, and return the seconds it took."""
+    quick = _settings({}, len(used))
+    epochs = min(quick.epochs, 8 * settings.epochs)  # a short try stays short
+    path = None if path is None else path.with_stem(f"{path.stem}-start")
+    settings = replace(quick, epochs=epochs, noise=settings.noise, checkpoint_minutes=settings.checkpoint_minutes)
+    return fit(photometric, photometry, used, held_out, settings, path=path, **common)["cpu_seconds"]
+
+
+@torch.no_grad()
+def _calibration(network, data, held_out, log_prior):
+    """Temperature and floor with which the galaxies held out are most likely."""
+    if len(held_out) < 20:  # too few to tell
+        return [1.0, FLOORS[4]]
+    grid, best = network.head.grid, (-np.inf, None)
+    log_f = torch.cat([log_density(network(*data.batch(rows)), grid) for rows in held_out.split(512)])
+    for temperature in TEMPERATURES:
+        for floor in FLOORS:
+            likelihood = interpolate_log(blend(log_f, log_prior, grid, temperature, floor), grid, data.z[held_out])
+            best = max(best, (float(likelihood.mean()), [temperature, floor]))
+    return best[1]
+
+
+def _identity(card, data):
+    """What tells one training from another: settings, redshifts and measured fluxes."""
+    digest = hashlib.sha256(repr(sorted(card.items())).encode())
+    digest.update(data.features.numpy().tobytes())
+    digest.update(data.z.numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _done(directory):
+    return directory is not None and (Path(directory) / ESTIMATOR).exists()
+
+
+def _found(path, identity):
+    estimator = load(path)
+    if estimator.card["training"]["identity"] != identity:
+        msg = f"{path} was trained on other galaxies or with other settings; choose another folder or delete it"
+        raise ValueError(msg)
+    return estimator

@@ -1,5 +1,0 @@
-"""Simulated pairs of survey images: a galaxy population, two surveys' optics and noise, and the pair set on disk."""
-
-from .pairs import PairSettings, simulate_pair, simulate_pairs
-
-__all__ = ["PairSettings", "simulate_pair", "simulate_pairs"]

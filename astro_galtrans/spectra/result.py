@@ -1,0 +1,99 @@
+"""What a redshift comes with: uncertainty, goodness, flags, the peaks that competed, the fit itself."""
+
+from dataclasses import dataclass, field
+from enum import IntFlag
+
+import numpy as np
+from astropy.table import QTable
+
+__all__ = ["Flag", "RedshiftResult"]
+
+
+class Flag(IntFlag):
+    """Reasons to distrust a redshift; 0 is none."""
+
+    COMPETING = 1  #: another peak is nearly as good
+    WEAK = 2  #: the best peak is no better than noise makes
+    EDGE = 4  #: the best peak is at an end of the range of redshifts
+    NO_CURVATURE = 8  #: the best peak has no maximum of its own, and its uncertainty is unknown
+    UNREADABLE = 16  #: there is no redshift: the file could not be read, or holds too little
+
+
+@dataclass(frozen=True)
+class RedshiftResult:
+    """
+    The redshift of a spectrum.
+
+    ``delta_chi2`` and ``margin`` are in units of the reduced chi-squared of the best fit (if that is above 1), so that
+    they mean the same where errors are underestimated or templates do not quite match.
+    """
+
+    z: float  #: redshift, in the frame of the spectrum's wavelengths (heliocentric for SDSS)
+    uncertainty: float  #: 1 sigma, from the change of chi-squared
+    template: str  #: the templates with the largest shares, joined by " + "
+    kind: str  #: "absorption", "emission", or "both"
+    flag: Flag  #: 0 if there is nothing to say against it
+    delta_chi2: float  #: what the templates take off chi-squared, against a smooth continuum
+    margin: float  #: delta_chi2 of the best peak less that of the second
+    r: float  #: Tonry & Davis' ratio of the peak to the correlation's noise
+    reduced_chi2: float  #: of the best fit
+    signal_to_noise: float  #: median per pixel
+    pixels: int  #: how many were used
+    medium: str  #: what the wavelengths were: "vacuum", "air" (converted), "vacuum (assumed)"
+    noise: str  #: "given", or "estimated" from the spectrum
+    amplitudes: dict = field(repr=False)  #: of the templates
+    peaks: QTable = field(repr=False)  #: the highest peaks: z, uncertainty, delta_chi2
+    curve: QTable = field(repr=False)  #: the scan: z, delta_chi2
+    fit: QTable = field(repr=False)  #: wavelength (vacuum), flux, sigma, model, continuum
+
+    @property
+    def warnings(self):
+        """Names of the flags that are set."""
+        return tuple(member.name for member in Flag if member & self.flag)
+
+    def plot(self, axes=None):
+        """
+        Draw the spectrum with its best model, and chi-squared against redshift.
+
+        Parameters
+        ----------
+        axes : sequence of two `matplotlib.axes.Axes`, optional
+            Where to draw; a new figure by default.
+
+        Returns
+        -------
+        sequence of `matplotlib.axes.Axes`
+        """
+        from .plotting import plot_redshift
+
+        return plot_redshift(self, axes)
+
+    def __str__(self):
+        said = ", ".join(self.warnings) or "no warning"
+        return f"z = {self.z:.5f} +- {self.uncertainty:.5f} ({self.template}; r = {self.r:.1f}; {said})"
+
+
+def shares(templates, amplitudes, gains):
+    """
+    Name a mixture by what it is made of.
+
+    Parameters
+    ----------
+    templates : sequence of `~astro_galtrans.spectra.templates.Template`
+    amplitudes : `~numpy.ndarray`
+        Amplitude of each.
+    gains : `~numpy.ndarray`
+        Share of each in the gain of chi-squared.
+
+    Returns
+    -------
+    name, kind : str
+        Such as ``"old + LINER"`` and ``"both"``.
+    """
+    total = max(gains.sum(), np.finfo(float).tiny)
+    kinds = {}
+    for template, gain in zip(templates, gains, strict=True):
+        kinds[template.kind] = kinds.get(template.kind, 0) + gain / total
+    leading = [i for i in np.argsort(gains)[::-1] if gains[i] > 0.1 * total and amplitudes[i] > 0][:2]
+    kind = "both" if min(kinds.values()) > 0.1 and len(kinds) > 1 else max(kinds, key=kinds.get)
+    return " + ".join(templates[i].name for i in leading) or "none", kind

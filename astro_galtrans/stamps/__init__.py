@@ -1,0 +1,1 @@
+"""Stamps: images of many galaxies from one survey, with all that is known of them."""

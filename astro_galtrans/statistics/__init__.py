@@ -1,0 +1,5 @@
+"""Statistics that every comparison needs: bootstrap, weighted order statistics, probabilities of extremes."""
+
+from .bootstrap import Interval, bootstrap
+
+__all__ = ["Interval", "bootstrap"]

@@ -1,0 +1,139 @@
+"""Degrading to the source's PSF and pixels, against images that are known exactly; PSFs as transfer functions."""
+
+import numpy as np
+import pytest
+import scenes
+from numpy.testing import assert_allclose
+from scipy import fft, integrate
+
+from astro_galtrans.fidelity.anomaly.degrade import Degrader, degrade
+from astro_galtrans.measure.psf import Frequencies, MoffatPSF, SampledPSF, equivalent_fwhm, moffat_transform, psf_images
+
+N, PIXEL = scenes.SIDE, scenes.PIXEL
+
+
+def scene(n, pixel, fwhm):
+    """A galaxy off the centre and a star; PSF of this FWHM."""
+    sigma = fwhm * scenes.TO_SIGMA
+    return scenes.gaussian(n, pixel, np.hypot(0.5, sigma), 0.3, -0.7) + scenes.gaussian(n, pixel, sigma, 3, 4) / 2
+
+
+@pytest.mark.parametrize(("scale", "tolerance"), [(1, 5e-3), (2, 1e-5), (3, 1e-5)])
+def test_what_the_source_sees(scale, tolerance):  # at scale 1 the target's pixels do not resolve its PSF
+    source, target = scene(N, PIXEL, 1.2), scene(scale * N, PIXEL / scale, 0.8)
+    found = degrade(
+        1000 * target[None, None], (N, N), bands="r", pixel_scale=PIXEL, psf=1.2, target_psf=0.8, beta=np.inf,
+        zeropoint=22.5, target_zeropoint=30,
+    )  # fmt: skip
+    assert found.shape == (1, 1, N, N) and found.dtype == np.float32
+    assert_allclose(found[0, 0], source, atol=tolerance * source.max())
+    assert_allclose(found.sum(), 1.5, rtol=1e-3)  # the wings of both are inside
+
+
+@pytest.mark.parametrize(("floor", "tolerance"), [(None, 1.5e-3), (1e-3, 1e-4)], ids=["for noisy stacks", "exact"])
+def test_psfs_as_images_are_the_same(floor, tolerance, monkeypatch):
+    if floor is not None:  # that of PSFs that are known exactly
+        monkeypatch.setattr(SampledPSF, "floor", floor)
+    source, target = scene(N, PIXEL, 1.2), scene(2 * N, PIXEL / 2, 0.8)
+    psfs = [scenes.gaussian(25, PIXEL, 1.2 * scenes.TO_SIGMA), scenes.gaussian(51, PIXEL / 2, 0.8 * scenes.TO_SIGMA)]
+    found = degrade(
+        target[None, None], (N, N), bands="r", pixel_scale=PIXEL, psf=psfs[0][None], target_psf=5 * psfs[1][None]
+    )
+    assert_allclose(found[0, 0], source, atol=tolerance * source.max())
+
+
+def test_bands_are_matched_by_name_and_galaxies_by_their_own_seeing():
+    seeing = np.array([[1.2, 1.3], [1.4, 1.1]])
+    target = np.array([[scene(2 * N, PIXEL / 2, fwhm) * k for k, fwhm in enumerate((0.7, 0.8, 0.9), 1)]] * 2)
+    found = degrade(
+        target, (N, N), bands="gi", target_bands="gri", pixel_scale=PIXEL, psf=seeing, target_psf=[0.7, 0.8, 0.9],
+        beta=np.inf,
+    )  # fmt: skip
+    expected = [[factor * scene(N, PIXEL, fwhm) for factor, fwhm in zip((1, 3), row, strict=True)] for row in seeing]
+    assert_allclose(found, expected, atol=1e-5)
+
+
+def test_colour_terms_mix_bands_at_one_psf():
+    target = np.array([[scene(2 * N, PIXEL / 2, fwhm) * k for k, fwhm in enumerate((0.7, 0.9), 1)]])
+    terms = np.array([[0.9, 0.05], [-0.1, 1.2]])
+    found = degrade(
+        target, (N, N), bands="gr", pixel_scale=PIXEL, psf=[1.2, 1.3], target_psf=[0.7, 0.9], beta=np.inf, terms=terms
+    )
+    fluxes = terms @ [1, 2]
+    expected = [flux * scene(N, PIXEL, fwhm) for flux, fwhm in zip(fluxes, (1.2, 1.3), strict=True)]
+    assert_allclose(found[0], expected, atol=2e-5)
+
+
+def test_the_source_can_be_degraded_instead():
+    source, target = scene(N, PIXEL, 0.8), scene(2 * N, PIXEL / 2, 1.3)
+    common = dict(pixel_scale=PIXEL, psf=0.8, target_psf=1.3, bands="r", target_bands="r", beta=np.inf)
+    with pytest.raises(
+        ValueError, match=r"the target is broader .* r \(1.30 arcsec against 0.80\).*degrade_source=True"
+    ):
+        Degrader(1, (N, N), (2 * N, 2 * N), **common)
+    degrader = Degrader(1, (N, N), (2 * N, 2 * N), degrade_source=True, **common)
+    matched = degrader.matched([0])
+    m = degrader.margin
+    inside = slice(m, -m), slice(m, -m)
+    theirs = matched.image(matched.spectrum(matched.scene(target[None, None])))[0, 0][inside]
+    assert_allclose(theirs, scene(N, PIXEL, 1.3)[inside], atol=1e-3 * theirs.max())
+    assert_allclose(matched.source(source[None, None])[0, 0][inside], theirs, atol=5e-3 * theirs.max())  # 0.8" in 0.4"
+
+
+def test_noise_of_the_translation_comes_out_as_predicted():
+    degrader = Degrader(
+        1, (N, N), (2 * N, 2 * N), pixel_scale=PIXEL, psf=1.2, target_psf=0.8, bands="r", target_bands="r", factor=3.0
+    )
+    matched, square = degrader.matched([0]), 0.0
+    for y in (N, N + 1):  # what pixels at each place in a source pixel do to their surroundings
+        for x in (N, N + 1):
+            impulse = np.zeros((1, 1, 2 * N, 2 * N), np.float32)
+            impulse[0, 0, y, x] = 1
+            square += (matched.image(matched.spectrum(matched.scene(impulse))).astype(float) ** 2).sum()
+    power = np.abs(matched.target_noise()[0, 0]) ** 2
+    mean = fft.irfft2(power, s=degrader.frequencies.shape)[0, 0]  # over all frequencies
+    assert_allclose(mean, square, rtol=5e-3)
+
+
+def test_moffat_transform_is_that_of_the_profile():
+    fwhm, beta = 1.2, 3.5
+    core = fwhm / 2 / np.sqrt(2 ** (1 / beta) - 1)
+    r = np.linspace(0, 60, 200_001)
+    from scipy.special import j0
+
+    profile = (beta - 1) / (np.pi * core**2) * (1 + (r / core) ** 2) ** -beta
+    for k in (0.3, 1.0, 4.0):
+        exact = integrate.simpson(2 * np.pi * r * profile * j0(k * r), x=r)
+        assert_allclose(moffat_transform(k, fwhm, beta), exact, atol=2e-5)
+
+
+def test_equivalent_fwhm_of_a_gaussian_is_its_own():
+    frequencies = Frequencies((64, 60), 2, PIXEL)
+    found = equivalent_fwhm(MoffatPSF([1.1, 1.6], np.inf).transform(frequencies, [0], [0, 1]), frequencies)
+    assert_allclose(found, [[1.1, 1.6]], rtol=1e-3)
+
+
+def test_images_of_psfs():
+    exact = [scenes.gaussian(21, 0.2, fwhm * scenes.TO_SIGMA) for fwhm in (0.8, 1.1)]
+    assert_allclose(psf_images(MoffatPSF([0.8, 1.1], np.inf), 0.2, 21), exact, atol=1e-4)
+    assert_allclose(psf_images(SampledPSF(exact, 0.2), 0.2, 21), exact, atol=1e-4)
+
+
+def test_what_does_not_fit_is_said():
+    fits = dict(pixel_scale=PIXEL, psf=1.2, target_psf=0.8, bands="gr", target_bands="gr")
+    with pytest.raises(ValueError, match="70 x 80 pixels, source of 40 x 40; both must show"):
+        Degrader(3, (40, 40), (70, 80), **fits)
+    with pytest.raises(ValueError, match="no band is in both surveys: g, r and Y, J"):
+        Degrader(3, (40, 40), (80, 80), **fits | {"target_bands": "YJ"})
+    with pytest.raises(ValueError, match="target_psf is for 1 galaxies and 3 bands; there are 3 galaxies"):
+        Degrader(3, (40, 40), (80, 80), **fits | {"target_psf": [0.8, 0.7, 0.6]})
+    with pytest.raises(ValueError, match="psf is for 2 galaxies and 2 bands"):
+        Degrader(3, (40, 40), (80, 80), **fits | {"psf": np.full((2, 2), 1.2)})
+    with pytest.raises(ValueError, match="FWHM must be positive"):
+        Degrader(3, (40, 40), (80, 80), **fits | {"psf": [1.2, np.nan]})
+    with pytest.raises(ValueError, match="too small for PSFs that reach"):
+        Degrader(3, (8, 8), (16, 16), **fits)
+    with pytest.raises(ValueError, match="k odd"):
+        SampledPSF(np.ones((1, 8, 8)), PIXEL)
+    with pytest.raises(ValueError, match="of sum zero or less"):
+        Degrader(3, (40, 40), (80, 80), **fits | {"psf": np.zeros((2, 9, 9))})

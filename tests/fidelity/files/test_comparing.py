@@ -1,0 +1,198 @@
+"""Fidelity on all levels from pairs, stamps and frames."""
+
+import numpy as np
+import pytest
+import scenes
+from astropy.io import fits
+from astropy.nddata import CCDData
+from astropy.table import Table
+from numpy.testing import assert_allclose
+
+from astro_galtrans.cli import main
+from astro_galtrans.fidelity.anomaly.result import AnomalyResult
+from astro_galtrans.fidelity.files import fidelity_from_files
+from astro_galtrans.fidelity.files.inputs import from_store
+from astro_galtrans.pairs.store import PairHeader, PairStore, PairWriter
+from astro_galtrans.surveys import get_survey
+from helpers import make_wcs
+
+pytest.importorskip("matplotlib")
+pytest.importorskip("jinja2")
+
+N = 24
+SURVEYS = get_survey("sdss").select("gri"), get_survey("cfhtls-wide").select("gri")
+QUICK = dict(levels=["anomaly"], progress=False)
+STAMPS = QUICK | dict(source_survey="sdss", target_survey="cfhtls-wide", source_bands="gri", target_bands="gri")
+
+
+@pytest.fixture(scope="module")
+def images():
+    """Galaxies as in `scenes`: the seeing is not that of the surveys, but the table says what it is."""
+    return scenes.pairs(N, seed=21, faint=20)[:2]
+
+
+@pytest.fixture(scope="module")
+def store(images, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pairs") / "store"
+    with PairWriter(folder, PairHeader(*SURVEYS, scale=2, size=scenes.SIDE), shard=16) as writer:
+        for k, (source, target) in enumerate(zip(*images, strict=True)):
+            row = {"index": k, "kind": "star" if k == 3 else "galaxy", "z": 0.1 + 0.01 * k, "r": 18 + 0.1 * k}
+            seeing = {f"fwhm_{band}": fwhm for band, fwhm in zip("gri", scenes.FWHM, strict=True)}
+            writer.add(source, target, row | seeing, signal=target > 0)
+    return folder
+
+
+def saved(path, stamps):
+    np.save(path, stamps)
+    return path
+
+
+def test_a_store_and_stamps_of_its_galaxies(store, images, tmp_path):
+    galaxies = np.arange(N) != 3
+    paths = {
+        "all": saved(tmp_path / "all.npy", images[1]),
+        "galaxies": saved(tmp_path / "galaxies.npy", np.stack([images[1][galaxies]] * 2, axis=1)),
+    }
+    results = fidelity_from_files(store, translated=paths, output=tmp_path / "out", **QUICK)
+    found = results["anomaly"]
+    assert found.models == ["target", "all", "galaxies"] and found.meta["galaxies"] == N - 1
+    assert_allclose(found.scores("all"), found.scores("target"), atol=0.2)
+    assert_allclose(found.scores("all"), found.scores("galaxies"))
+    # seeing is from the table, and not the survey's; a Moffat profile has the area of a Gaussian wider by the root of
+    # 3.44 / 2.27
+    assert_allclose(found.meta["equivalent_fwhm"], scenes.FWHM * np.sqrt(3.44 / 2.27), rtol=0.01)
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "anomaly/report.html" in page and AnomalyResult.read(tmp_path / "out" / "anomaly").models == found.models
+
+
+def test_stamps_of_the_middle_are_compared_with_the_middle(store, images, tmp_path):
+    middle = images[1][:, :, 8:-8, 8:-8]
+    found = from_store(store, {"middle": saved(tmp_path / "m.npy", middle)}, number=5, stamps=tmp_path)
+    rows = [0, 1, 2, 4, 5]
+    assert found.source.shape == (5, 3, 24, 24) and found.target.shape == (5, 3, 48, 48)
+    np.testing.assert_array_equal(found.translated["middle"][:], middle[rows])
+    assert_allclose(found.target[:], middle[rows], rtol=1e-6)
+    assert_allclose(found.by["redshift"], 0.1 + 0.01 * np.array(rows))
+
+
+def test_stamps_in_files(images, tmp_path, capsys):
+    source, target = images
+    fits.writeto(tmp_path / "x.fits", source)
+    (tmp_path / "y").mkdir()
+    for k, stamp in enumerate(target):
+        fits.writeto(tmp_path / "y" / f"{k:02d}.fits", stamp)
+    wrong = np.array(target)
+    wrong[5] *= 1.3
+    np.save(tmp_path / "wrong.npy", wrong)
+    command = ["fidelity", *(str(tmp_path / name) for name in ("x.fits", "y")), f"mine={tmp_path / 'wrong.npy'}"]
+    command += ["-o", str(tmp_path / "out"), "--skip", "pixel", "photometry", "morphology", "--no-colour-terms"]
+    command += ["--source-survey", "sdss", "--target-survey", "cfhtls-wide", "--source-bands", "gri"]
+    command += ["--target-bands", "g,r,i", "--source-fwhm", "1.3,1.2,1.1", "--target-fwhm", "0.85,0.8,0.7"]
+    assert main(command) == 0
+    assert capsys.readouterr().out.strip().endswith("index.html")
+    found = AnomalyResult.read(tmp_path / "out" / "anomaly")
+    assert found.models == ["target", "mine"] and found.scores("mine").argmax() == 5
+
+
+@pytest.mark.slow
+def test_all_levels(store, images, tmp_path):
+    paths = {"same": saved(tmp_path / "same.npy", images[1])}
+    results = fidelity_from_files(store, None, paths, tmp_path / "out", resamples=20, bins=2, progress=False)
+    assert list(results) == ["pixel", "photometry", "morphology", "anomaly"]
+    for level in results:
+        assert (tmp_path / "out" / level / "report.html").exists()
+    assert results["pixel"].value("rmse", "same")[0] == 0
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert all(f"{level}/report.html" in page for level in results)
+
+
+# -- frames
+
+
+@pytest.fixture(scope="module")
+def field(tmp_path_factory):
+    """A field in two surveys and two translations, one of which moved a galaxy; and its catalogue."""
+    folder, rng = tmp_path_factory.mktemp("field"), np.random.default_rng(5)
+    side, pixel = 256, scenes.PIXEL
+    places = [(x, y) for x in (-30, -10, 10, 30) for y in (-30, -10, 10, 30)]
+    places = np.array(places) + rng.uniform(-2, 2, (16, 2))
+    sets = {"x": (1, scenes.FWHM, 1.0), "y": (2, scenes.TARGET_FWHM, scenes.FACTOR)}
+    sets |= dict.fromkeys(("good", "bad"), (2, scenes.TARGET_FWHM, scenes.FACTOR))
+    for name, (scale, seeing, factor) in sets.items():
+        wcs = make_wcs((scale * side, scale * side), pixel_scale=pixel / scale)
+        for k, band in enumerate("gri"):
+            sigma = np.hypot(0.4, seeing[k] * scenes.TO_SIGMA)
+            image = np.zeros((scale * side, scale * side))
+            for number, (x, y) in enumerate(places):
+                moved = 1.0 if name == "bad" and number == 6 else 0.0
+                image += 60 * scenes.COLOURS[k] * scenes.gaussian(scale * side, pixel / scale, sigma, x + moved, y)
+            noise = {"x": scenes.SKY[k], "y": 1.2e-3}.get(name, 0)
+            data = factor * (image + rng.normal(0, noise, image.shape) if noise else image)
+            ccd = CCDData(data.astype(np.float32), unit="nmgy" if name == "x" else "adu", wcs=wcs)
+            ccd.meta["FILTER"] = band
+            ccd.meta["ZP"] = 22.5 if name == "x" else 30.0
+            (folder / name).mkdir(exist_ok=True)
+            ccd.write(folder / name / f"{band}.fits")
+    wcs = make_wcs((side, side), pixel_scale=pixel)
+    sky = wcs.pixel_to_world(*(places.T / pixel + (side - 1) / 2))
+    Table({"ra": sky.ra.deg, "dec": sky.dec.deg}).write(folder / "objects.ecsv")
+    return folder
+
+
+@pytest.mark.filterwarnings("ignore:the target images have pixels of 0.198 arcsec")
+@pytest.mark.filterwarnings("ignore:no pair is in")
+def test_frames_and_a_catalogue(field, tmp_path):
+    psfs = [
+        [scenes.gaussian(25, pixel, fwhm * scenes.TO_SIGMA) for fwhm in seeing]
+        for pixel, seeing in ((scenes.PIXEL, scenes.FWHM), (scenes.PIXEL / 2, scenes.TARGET_FWHM))
+    ]
+    found = fidelity_from_files(
+        field / "x", field / "y", {"good": field / "good", "bad": field / "bad"}, tmp_path,
+        catalogue=field / "objects.ecsv", source_survey="sdss", target_survey="cfhtls-wide", size=32, colour_terms=None,
+        source_psf=psfs[0], target_psf=psfs[1], **QUICK,
+    )["anomaly"]  # fmt: skip
+    store = PairStore(tmp_path / "pairs")
+    assert len(store) == found.meta["galaxies"] > 10
+    truth = np.flatnonzero(store.table["row"] == 6)[0]
+    assert found.scores("bad").argmax() == truth and found.scores("bad")[truth] > 100
+    assert (np.delete(found.scores("bad"), truth) < 4).all() and (found.scores("good") < 4).all()
+    assert np.median(found.scores("good")) < 2
+    # a translation's noise is measured over all its galaxies: one that is wrong changes the others' scores a little
+    assert_allclose(np.delete(found.scores("bad"), truth), np.delete(found.scores("good"), truth), atol=1.0)
+    cut = np.load(tmp_path / "cut" / "good.npy")
+    sky = 1.2 * np.ones(3)[:, None, None]
+    middle = np.abs(cut - store.images("target")[:])[..., 24:40, 24:40]
+    assert np.median(middle / sky) < 3
+
+
+def test_mistakes_are_said_before_anything_is_done(store, images, field, tmp_path):
+    source, target = images
+    out = tmp_path / "out"
+    with pytest.raises(ValueError, match="levels must be some of pixel, photometry, morphology, anomaly, got shape"):
+        fidelity_from_files(source, target, target, out, levels=["shape"])
+    with pytest.raises(ValueError, match="nothing to judge"):
+        fidelity_from_files(store, output=out)
+    with pytest.raises(ValueError, match="leave the target out"):
+        fidelity_from_files(store, target, target, out)
+    with pytest.raises(ValueError, match="target's images are needed"):
+        fidelity_from_files(source, None, target, out)
+    with pytest.raises(ValueError, match="stamps do not say whose they are"):
+        fidelity_from_files(source, target, target, out)
+    with pytest.raises(ValueError, match="numbers of stamps differ: source 24, target 24, few 3"):
+        fidelity_from_files(source, target, {"few": target[:3]}, out, **STAMPS)
+    with pytest.raises(ValueError, match="two has 2 bands, the survey cfhtls-wide 3: g, r, i"):
+        fidelity_from_files(source, target, {"two": target[:, :2]}, out, **STAMPS)
+    with pytest.raises(ValueError, match=r"few has 3 stamps; there are 23 galaxies .*number=3"):
+        fidelity_from_files(store, None, {"few": target[:3]}, out)
+    with pytest.raises(ValueError, match=r"stamps of odd have 31 pixels along a side, not 64"):
+        fidelity_from_files(store, None, {"odd": target[:, :, :31, :31]}, out)
+    with pytest.raises(ValueError, match="applied to stores of pairs only"):
+        fidelity_from_files(source, target, None, out, models=["swin-sdss-cfhtls"])
+    with pytest.raises(ValueError, match="two translations have the same name"):
+        fidelity_from_files(store, None, [tmp_path / "a" / "x.npy", tmp_path / "b" / "x.npy"], out)
+    with pytest.raises(ValueError, match="bands missing among the images of gr: i; they have g, r"):
+        fidelity_from_files(
+            field / "x", field / "y", {"gr": [field / "good" / "g.fits", field / "good" / "r.fits"]}, tmp_path / "f",
+            catalogue=field / "objects.ecsv", size=32, **QUICK,
+        )  # fmt: skip
+    assert not out.exists()

@@ -1,0 +1,178 @@
+"""Fidelity from files: stores of pairs, a translator or stamps, and a folder that is found again."""
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from toy_network import BANDS, SKY_RMS, ToySampler, ToyTranslator, toy_card
+
+from astro_galtrans.fidelity.files import (
+    PairImages,
+    TranslatedStamps,
+    open_stamps,
+    redshift_from_files,
+    translate_pairs,
+    translating,
+)
+from astro_galtrans.fidelity.redshift.measure import RedshiftFidelity
+from astro_galtrans.models.checkpoint import Checkpoint
+from astro_galtrans.pairs.store import PairHeader, PairStore, PairWriter
+from astro_galtrans.surveys import get_survey
+from astro_galtrans.translate import Translator
+
+SIZE = 24
+FACTOR = 10 ** (0.4 * 7.5) / 4  # nanomaggies to counts of zero point 30, in pixels of a quarter of the area
+
+
+def make_translator(cls=ToyTranslator, **changes):
+    return Translator(Checkpoint(cls.from_preset("tiny", BANDS, BANDS, 2).eval(), toy_card(**changes), "0" * 64))
+
+
+def write_store(folder, number, seed, **columns):
+    """Round galaxies whose colours grow with redshift; the target has finer pixels and less noise."""
+    rng = np.random.default_rng(seed)
+    header = PairHeader(get_survey("sdss"), get_survey("cfhtls-wide"), scale=2, size=SIZE)
+    sky = np.array(SKY_RMS)[:, None, None]
+    with PairWriter(folder, header, shard=64) as writer:
+        for index in range(number):
+            z = rng.uniform(0.1, 0.5)
+            colours = 10 ** (0.4 * (z - 0.3) * np.array([-3, -2, 0, 1, 1.5]))[:, None, None]
+            source, target = (colours * profile(n, 0.396 * SIZE / n) for n in (SIZE, 2 * SIZE))
+            source = source + rng.normal(0, 1, source.shape) * sky
+            target = target * FACTOR * 4 + rng.normal(0, 0.2, target.shape) * sky * FACTOR
+            row = {"index": index, "kind": "galaxy", "z": z, "r": rng.uniform(17, 20)}
+            row |= {name: values[index] for name, values in columns.items()}
+            writer.add(np.float32(source), np.float32(target), row, signal=np.ones(target.shape, bool))
+    return folder
+
+
+def profile(pixels, scale):
+    axis = (np.arange(pixels) - (pixels - 1) / 2) * scale
+    return 8 * scale**2 * np.exp(-0.5 * (axis**2 + axis[:, None] ** 2))
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("stores")
+    return write_store(folder / "train", 128, 1), write_store(folder / "test", 64, 2)
+
+
+def test_pair_images_are_the_middle_with_bad_pixels_filled(tmp_path):
+    header = PairHeader(get_survey("sdss"), get_survey("cfhtls-wide"), scale=2, size=SIZE)
+    source, target = np.ones((5, SIZE, SIZE), np.float32), np.ones((5, 2 * SIZE, 2 * SIZE), np.float32)
+    source[1, 10, 12], target[2, 20, 20] = np.nan, 99.0
+    mask = target > 50
+    with PairWriter(tmp_path / "pairs", header) as writer:
+        planes = dict(source_mask=np.zeros(source.shape, bool), target_mask=mask, signal=mask)
+        writer.add(source, target, {"index": 0, "z": 0.1}, **planes)
+    store = PairStore(tmp_path / "pairs")
+    assert PairImages(store, "source", 20).shape == (1, 5, 20, 20)
+    assert PairImages(store, "target", 20).shape == (1, 5, 40, 40)
+    for plane in ("source", "target"):
+        np.testing.assert_allclose(PairImages(store, plane, 20)[:], 1, rtol=1e-6)
+    with pytest.raises(ValueError, match="crop must be 24"):
+        PairImages(store, "source", 21)
+
+
+def test_translated_stamps_are_what_the_translator_gives(stores, tmp_path):
+    store, translator = PairStore(stores[1]), make_translator()
+    stamps = translate_pairs(store, translator, tmp_path, crop=16, progress=False)
+    assert stamps.shape == (64, 1, 5, 32, 32)
+    expected = translator.stamps(PairImages(store, "source", 16)[:64])
+    np.testing.assert_array_equal(stamps[:], expected)
+    np.testing.assert_array_equal(stamps[[40, 3]], expected[[40, 3]])
+    # ten sigma of flux comes out as such: zero point and pixel area
+    flux = PairImages(store, "source", 16)[:].sum(axis=(2, 3))
+    np.testing.assert_allclose(stamps[:][:, 0].sum(axis=(2, 3)), flux * 10 ** (0.4 * 7.5), rtol=0.05, atol=500)
+
+
+def test_what_was_translated_is_found_again(stores, tmp_path, monkeypatch):
+    monkeypatch.setattr(translating, "CHUNK", 24)
+    store, sampler = PairStore(stores[1]), make_translator(ToySampler, name="sampler")
+    whole = translate_pairs(store, sampler, tmp_path / "whole", n_samples=2, progress=False)[:]
+    assert whole.shape[:2] == (64, 2) and not np.array_equal(whole[:, 0], whole[:, 1])
+    translate_pairs(store, sampler, tmp_path / "cut", n_samples=2, progress=False)
+    (folder,) = (tmp_path / "cut").iterdir()
+    first, last = folder / "00000.npy", folder / "00002.npy"
+    kept = first.stat().st_mtime_ns
+    last.unlink()
+    with pytest.raises(FileNotFoundError, match="1 of 3 files are missing"):
+        TranslatedStamps(folder)
+    again = translate_pairs(store, sampler, tmp_path / "cut", n_samples=2, progress=False)
+    np.testing.assert_array_equal(again[:], whole)
+    assert first.stat().st_mtime_ns == kept
+    translate_pairs(store, sampler, tmp_path / "cut", n_samples=1, progress=False)
+    assert len(list((tmp_path / "cut").iterdir())) == 2  # other settings, another folder
+
+
+def test_translators_for_other_pairs_are_refused(stores, tmp_path):
+    store = PairStore(stores[1])
+    for bands, scale, message in ((BANDS, 3, r"scale 3, the pairs have .* scale 2"), (BANDS[:3], 2, "i, z missing")):
+        model = ToyTranslator.from_preset("tiny", bands, bands, scale).eval()
+        translator = Translator(Checkpoint(model, toy_card(scale=scale), "0" * 64))
+        with pytest.raises(ValueError, match=message):
+            translate_pairs(store, translator, tmp_path)
+
+
+def test_stamps_in_any_container(rng, tmp_path):
+    stamps = rng.normal(size=(4, 5, 6, 6)).astype(np.float32)
+    np.save(tmp_path / "all.npy", stamps)
+    fits.writeto(tmp_path / "all.fits", stamps)
+    for folder, write in (("fits", fits.writeto), ("npy", np.save)):
+        (tmp_path / folder).mkdir()
+        for k, stamp in enumerate(stamps):
+            write(tmp_path / folder / f"{k}.{folder}", stamp)
+    for name in ("all.npy", "all.fits", "fits", "npy"):
+        found = open_stamps(tmp_path / name)
+        assert len(found) == 4 and found.shape == stamps.shape
+        np.testing.assert_array_equal(found[1:3], stamps[1:3])
+        np.testing.assert_array_equal(found[np.array([3, 0])], stamps[[3, 0]])
+    with pytest.raises(FileNotFoundError, match=r"nothing\.npy"):
+        open_stamps(tmp_path / "nothing.npy")
+
+
+@pytest.mark.slow
+def test_redshift_from_files(stores, tmp_path):
+    """The truth as stamps reads as the target, and the whole run is found again."""
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("jinja2")
+    truth = np.concatenate([PairStore(folder).images("target")[:] for folder in stores])
+    np.save(tmp_path / "truth.npy", truth)
+    settings = dict(
+        training_pairs=stores[0], models=[make_translator()], translated={"truth": tmp_path / "truth.npy"}, crop=20,
+        estimator="photometric", bins=1, resamples=10, epochs=8, batch_size=16, peaks=False, progress=False,
+    )  # fmt: skip
+    result, peaks = redshift_from_files(stores[1], tmp_path / "out", **settings)
+    assert peaks is None and len(result["galaxies"]) == 64
+    assert result.value("target", "information")[0] > 0.2
+    assert result.value("plug_in", "information", "truth") == result.value("target", "information")
+    assert {"report.html", "readings.ecsv", "information.png"} <= {p.name for p in (tmp_path / "out").iterdir()}
+    estimators = {p: p.stat().st_mtime_ns for p in (tmp_path / "out" / "estimators").glob("*/*.safetensors")}
+    assert len(estimators) == 4
+    again, _ = redshift_from_files(stores[1], tmp_path / "out", **settings)
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "out" / "estimators").glob("*/*.safetensors")} == estimators
+    np.testing.assert_array_equal(again["readings"]["value"], result["readings"]["value"])
+    assert RedshiftFidelity.read(tmp_path / "out").models == result.models
+
+
+def test_the_split_of_one_store_is_used(tmp_path):
+    split = np.where(np.arange(128) % 2, "train", "test")
+    split[:20] = "validation"
+    store = write_store(tmp_path / "pairs", 128, 3, split=split)
+    np.save(tmp_path / "x.npy", PairStore(store).images("target")[:])
+    result, _ = redshift_from_files(
+        store, tmp_path / "out", translated={"x": tmp_path / "x.npy"}, estimator="photometric", epochs=2, bins=1,
+        resamples=0, peaks=False, progress=False,
+    )  # fmt: skip
+    np.testing.assert_array_equal(result["galaxies"]["row"], np.flatnonzero(split == "test"))
+    counts = dict(zip(result["counts"]["galaxies"], result["counts"]["n"], strict=True))
+    assert counts["training"] == (split == "train").sum()
+
+
+def test_missing_columns_and_nothing_to_judge(stores, tmp_path):
+    with pytest.raises(ValueError, match="has no column 'z_spec'"):
+        redshift_from_files(stores[0], tmp_path, models=[make_translator()], z="z_spec")
+    with pytest.raises(ValueError, match="nothing to judge"):
+        redshift_from_files(stores[0], tmp_path)
+    np.save(tmp_path / "few.npy", np.zeros((3, 5, 48, 48), np.float32))
+    with pytest.raises(ValueError, match="few has 3 images for 128 redshifts"):
+        redshift_from_files(stores[0], tmp_path / "out", translated={"few": tmp_path / "few.npy"}, progress=False)

@@ -1,0 +1,152 @@
+"""Morphology fidelity: statistics against scipy on the values of each galaxy, and changes whose effect is known."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from astro_galtrans.fidelity.morphology import MorphologyFidelity, morphology_fidelity
+from astro_galtrans.measure.morphology import measure_morphology
+
+BANDS = "g", "r"
+SIZE, SCALE, NUMBER = 52, 0.2, 24
+IMAGING = dict(bands=BANDS, pixel_scale=SCALE, sky_rms=[1.0, 1.0], sersic=False, progress=False, resamples=40)
+Y, X = np.mgrid[:SIZE, :SIZE] - SIZE // 2
+
+
+def gaussians(sigma, elongation):
+    """``[N, 2, H, W]``: flux 6,000 and 9,000."""
+    radius = (X**2 + (Y * elongation[:, None, None]) ** 2) / sigma[:, None, None] ** 2
+    profile = np.exp(-0.5 * radius) * (elongation / (2 * np.pi * sigma**2))[:, None, None]
+    return np.array([6e3, 9e3])[:, None, None] * profile[:, None]
+
+
+@pytest.fixture(scope="module")
+def stamps():
+    rng = np.random.default_rng(1)
+    sigma, elongation = rng.uniform(2.2, 3.4, NUMBER), rng.uniform(1.0, 1.8, NUMBER)
+    clean = {"target": gaussians(sigma, elongation), "wider": gaussians(1.25 * sigma, elongation)}
+    noisy = {name: image + rng.normal(0, 1, image.shape) for name, image in clean.items()}
+    noisy["turned"] = np.rot90(noisy["target"], axes=(-2, -1))
+    noisy["target"][3] = rng.normal(0, 0.3, noisy["target"][3].shape)  # nothing there
+    noisy["wider"][3:5] = np.nan
+    return {name: image.astype(np.float32) for name, image in noisy.items()}
+
+
+@pytest.fixture(scope="module")
+def result(stamps):
+    translated = {name: stamps[name] for name in ("target", "wider", "turned")}
+    translated["same"] = translated.pop("target")
+    by = {"redshift": np.linspace(0, 1, NUMBER)}
+    return morphology_fidelity(stamps["target"], translated, zeropoint=30.0, by=by, bins=2, **IMAGING)
+
+
+def test_an_image_is_itself(result):
+    rows = result.rows("statistics", model="same")
+    rows = rows[rows["n"] > 0]
+    for name in ("bias", "scatter", "wasserstein"):  # batches of other sizes sum in another order
+        np.testing.assert_allclose(rows[name], 0, atol=1e-9)
+    ranked = rows["spearman"][np.isfinite(rows["spearman"])]  # some are zero for every galaxy that is smooth
+    assert len(ranked) > 30
+    np.testing.assert_allclose(ranked, 1, atol=0.01)
+    assert (rows["ks"] < 2 / NUMBER).all()
+
+
+def test_what_is_measured_is_what_the_engine_measures(stamps, result):
+    table = measure_morphology(stamps["wider"][:, 1], sky_rms=1.0, sersic=False, progress=False)
+    np.testing.assert_array_equal(result.of_galaxies("gini", "wider", "r"), table["gini"])
+    np.testing.assert_allclose(result.of_galaxies("r50", "wider", "r"), table["r50"] * SCALE)
+    np.testing.assert_array_equal(result.of_galaxies("flag", "wider", "r"), table["flag"])
+
+
+@pytest.mark.parametrize("quantity", ["gini", "concentration", "r50", "m20"])
+def test_statistics_are_those_of_scipy(result, quantity):
+    columns = {
+        f"{name}{end}": result.of_galaxies(f"{name}{end}", "wider", "r")
+        for name in (quantity, "flag", "sn_per_pixel")
+        for end in ("", "_target")
+    }
+    enters = [
+        (columns[f"flag{end}"] <= 1) & (columns[f"sn_per_pixel{end}"] >= 2.5) & np.isfinite(columns[f"{quantity}{end}"])
+        for end in ("", "_target")
+    ]
+    ours, real = (columns[f"{quantity}{end}"][enters[0] & enters[1]] for end in ("", "_target"))
+    row = result.rows("statistics", model="wider", band="r", quantity=quantity)[0]
+    apart = ours - real
+    expected = {
+        "bias": np.median(apart), "scatter": 1.4826 * stats.median_abs_deviation(apart), "n": len(apart),
+        "spearman": stats.spearmanr(real, ours).statistic, "ks": stats.ks_2samp(real, ours).statistic,
+        "wasserstein": stats.wasserstein_distance(real, ours),
+    }  # fmt: skip
+    assert len(apart) > 15
+    for name, value in expected.items():
+        np.testing.assert_allclose(row[name], value, rtol=1e-9, err_msg=name)
+    assert row["bias_low"] <= row["bias"] <= row["bias_high"]
+
+
+def test_known_changes(result):
+    """A wider Gaussian has its half-light radius wider in the same ratio, and as much concentration as before."""
+    rows = result.rows("galaxies", model="wider", band="r")
+    np.testing.assert_allclose(np.nanmedian(rows["r50"] / rows["r50_target"]), 1.25, rtol=0.02)
+    value, low, high = result.value("concentration", model="wider")
+    assert abs(value) < 0.05 and low <= value <= high
+    assert result.value("r50", model="wider")[0] > 0.05
+    for quantity, scale in (("gini", 0.01), ("r50", 0.005), ("ellipticity_asymmetry", 0.01)):  # a quarter turn
+        assert abs(result.value(quantity, model="turned")[0]) < scale
+        assert result.value(quantity, "spearman", model="turned")[0] > 0.9
+
+
+def test_what_could_not_be_measured_is_counted(result):
+    row = result.rows("counts", model="wider", band="r", reason="no_source")[0]
+    assert [row[name] for name in ("n", "not_in_target", "not_in_translated", "not_in_both")] == [NUMBER - 2, 0, 1, 1]
+    for row in result.rows("statistics", model="wider"):
+        assert row["n"] + row["not_in_target"] + row["not_in_translated"] + row["not_in_both"] == NUMBER
+    assert np.isnan(result.of_galaxies("gini", "wider")[3:5]).all()
+    assert "flag_sersic" not in result["counts"]["reason"]
+
+
+def test_bins(result):
+    rows = result.rows("bins", by="redshift", model="wider", band="g", quantity="gini")
+    assert list(rows["bin_low"]) == [0, 0.5] and rows["bin_high"][-1] == 1
+    rows = result.rows("bins", by="magnitude", model="same", band="r", quantity="gini")
+    expected = 30 - 2.5 * np.log10(9e3)
+    assert ((rows["bin_low"] < expected + 0.2) & (rows["bin_high"] > expected - 0.2)).all()
+
+
+def test_masks_samples_and_gain(stamps):
+    """Pixels that are masked in both images do not count; of samples the first is measured."""
+    few = {name: image[5:9, 1:] for name, image in stamps.items()}
+    mask = np.zeros((4, SIZE, SIZE), bool)
+    mask[:, 2:5, 2:5] = True
+    spoilt = few["target"].copy()
+    spoilt[:, :, 2:5, 2:5] = 1e4
+    one = IMAGING | {"bands": "r", "sky_rms": [1.0]}
+    samples = np.stack([spoilt, few["wider"]], axis=1)
+    result = morphology_fidelity(few["target"], {"m": samples}, mask=mask, gain=[100.0], bins=1, **one)
+    np.testing.assert_array_equal(result.of_galaxies("r50", "m"), result.of_galaxies("r50_target", "m"))
+    signal = morphology_fidelity(few["target"], few["target"], mask=mask, bins=1, **one)
+    assert (result.of_galaxies("sn_per_pixel", "m") < signal.of_galaxies("sn_per_pixel")).all()  # photon noise is more
+
+
+def test_kept_and_drawn(result, tmp_path):
+    pytest.importorskip("matplotlib")
+    result.write(tmp_path)
+    again = MorphologyFidelity.read(tmp_path)
+    assert again.value("gini", model="wider") == result.value("gini", model="wider")
+    figures = dict(again.figures())
+    assert set(figures) == {"bands", "bins", "violins"}
+    figures["violins"].savefig(tmp_path / "violins.png")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"translated": {"a": np.zeros((3, 2, SIZE, SIZE))}}, "a has 3 images, the target 24"),
+        ({"bands": "gri"}, "target has 2 bands where 3 are named"),
+        ({"gain": [1.0, 2.0, 3.0]}, "gain must be one number, or one per band .g, r., got an array of shape .3,."),
+        ({"psf": [np.ones((5, 5))]}, "psf must be one for each band .g, r.*got 1 of shape .1, 5, 5."),
+    ],
+)
+def test_what_does_not_fit_is_named(stamps, changes, message):
+    arguments = IMAGING | {"translated": stamps["target"]} | changes
+    with pytest.raises(ValueError, match=message):
+        morphology_fidelity(stamps["target"], arguments.pop("translated"), **arguments)

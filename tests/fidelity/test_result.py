@@ -1,0 +1,112 @@
+"""Results: what was written is what is read, in every format, and a page shows it."""
+
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from astropy import units as u
+from astropy.io import fits
+from astropy.table import QTable
+
+from astro_galtrans.fidelity.result import Result
+
+
+class Example(Result):
+    title = "Examples <of> results"
+
+    def plot_line(self):
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(2, 2))
+        figure.subplots().plot(self["many"]["x"])
+        return figure
+
+    def plot_nothing(self):
+        return None
+
+
+@pytest.fixture
+def result(rng):
+    few = QTable({"model": ["a", "b<i>"], "text": ["", "x"], "value": [0.5, np.nan], "n": [3, 4]})
+    many = QTable({"x": rng.normal(size=100), "magnitude": rng.uniform(15, 20, 100) * u.mag})
+    return Example({"few": few, "many": many}, {"seed": 1, "models": ["a", "b"], "share": 0.25, "of": {"deep": None}})
+
+
+@pytest.mark.parametrize("place", [("folder", None), ("folder", "fits"), ("folder", "parquet"), ("all.fits", None)])
+def test_what_is_read_is_what_was_written(result, tmp_path, place):
+    if place[1] == "parquet":
+        pytest.importorskip("pyarrow")
+    files = result.write(tmp_path / place[0], format=place[1])
+    assert all(file.exists() for file in files)
+    assert not [file for file in tmp_path.rglob(".*") if file.is_file()]  # nothing half written is left
+    again = Example.read(tmp_path / place[0])
+    assert again.meta == result.meta
+    assert set(again.tables) == {"few", "many"}
+    assert list(again["few"]["model"]) == ["a", "b<i>"] and list(again["few"]["text"]) == ["", "x"]
+    for name in ("value", "n"):
+        np.testing.assert_array_equal(again["few"][name], result["few"][name])
+    np.testing.assert_array_equal(again["many"]["x"], result["many"]["x"])
+    assert (again["many"]["magnitude"] == result["many"]["magnitude"]).all()
+    assert again["many"]["magnitude"].unit == u.mag
+
+
+def test_one_fits_file_has_a_table_per_extension(result, tmp_path):
+    (path,) = result.write(tmp_path / "all.fits")
+    with fits.open(path) as hdus:
+        hdus.verify("exception")
+        assert [hdu.name for hdu in hdus[1:]] == ["ABOUT", "FEW", "MANY"]
+
+
+def test_nothing_is_replaced_unasked(result, tmp_path):
+    result.write(tmp_path)
+    before = (tmp_path / "many.ecsv").read_bytes()
+    other = Example({"many": result["many"][:1]})
+    with pytest.raises(OSError, match=r"many\.ecsv"):
+        other.write(tmp_path)
+    assert (tmp_path / "many.ecsv").read_bytes() == before
+    other.write(tmp_path, overwrite=True)
+    assert len(Example.read(tmp_path)["many"]) == 1
+
+
+@pytest.mark.parametrize(("name", "kind"), [("x", "csv"), ("x.ecsv", None), ("x.parquet", "parquet")])
+def test_formats_that_are_not_offered(result, tmp_path, name, kind):
+    with pytest.raises(ValueError, match="write to a folder"):
+        result.write(tmp_path / name, format=kind)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_without_a_result(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no result"):
+        Example.read(tmp_path)
+
+
+def test_unknown_table_names_the_known_ones(result):
+    with pytest.raises(KeyError, match="few, many"):
+        result["lots"]
+
+
+class Cells(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.cells, self.images = [], []
+
+    def handle_starttag(self, tag, attrs):
+        if tag == "img":
+            self.images.append(dict(attrs)["src"])
+
+    def handle_data(self, data):
+        self.cells.append(data)
+
+
+def test_the_page_shows_tables_and_figures(result, tmp_path):
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("jinja2")
+    page = result.report(tmp_path / "out")
+    parser = Cells()
+    parser.feed(page.read_text(encoding="utf8"))
+    assert parser.images == ["line.png"]
+    assert (page.parent / "line.png").read_bytes().startswith(b"\x89PNG")
+    assert {"Examples <of> results", "b<i>", "0.5", "few", "many"} <= set(parser.cells)
+    assert any("first 60 of 100 rows" in cell for cell in parser.cells)
+    with pytest.raises(OSError, match="exists"):
+        result.report(tmp_path / "out")

@@ -1,0 +1,151 @@
+"""The pair set on disk: the same pairs whatever the workers, resumed, and refused if it is another."""
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("galsim")
+pytest.importorskip("h5py")
+pytest.importorskip("speclite")
+
+from astro_galtrans.pairs.simulated import PairSettings, simulate_pair, simulate_pairs
+from astro_galtrans.pairs.simulated.build import SHARD, SIGNAL, default_scale
+from astro_galtrans.pairs.store import PairStore
+from astro_galtrans.pairs.store._header import claim
+from astro_galtrans.surveys import get_survey, list_surveys
+
+SETTINGS = PairSettings(seed=5, size=16)
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    return simulate_pairs(tmp_path_factory.mktemp("pairs"), SHARD + 1, SETTINGS, workers=2, progress=False)
+
+
+def test_whole_shards_with_truth(pairs):
+    assert len(pairs) == len(pairs.table) == 2 * SHARD
+    assert pairs.source(0).shape == (5, 16, 16) and pairs.target(SHARD).shape == (5, 32, 32)
+    assert {"z", "r", "half_light_radius", "mag_sdss_r", "mag_cfhtls-wide_r", "fwhm_r"} <= set(pairs.table.colnames)
+    galaxies = pairs.table[pairs.table["kind"] == "galaxy"]
+    np.testing.assert_allclose(galaxies["mag_sdss_r"], galaxies["r"], atol=0.025)  # a bulge of 98 % stands alone
+
+
+@pytest.mark.parametrize("index", [0, 77])
+def test_a_pair_depends_on_seed_and_index_only(pairs, index):
+    source, target, clean, truth = simulate_pair(SETTINGS, index)
+    np.testing.assert_array_equal(pairs.source(index), source)
+    np.testing.assert_array_equal(pairs.target(index), target)
+    sky = get_survey("cfhtls-wide").sky_rms(0.198)[:, None, None]
+    np.testing.assert_array_equal(pairs.signal(index), clean > SIGNAL * sky)
+    assert pairs.table["index"][index] == truth["index"] == index
+    other = simulate_pair(PairSettings(seed=6, size=16), index)[0]
+    assert not np.array_equal(other, source)
+
+
+def test_interrupted_set_is_completed(pairs, tmp_path):
+    resumed = simulate_pairs(tmp_path, SHARD, SETTINGS, workers=1, progress=False)
+    before = (tmp_path / "shard-00000.h5").stat().st_mtime_ns
+    resumed = simulate_pairs(tmp_path, 2 * SHARD, SETTINGS, workers=1, progress=False)
+    assert (tmp_path / "shard-00000.h5").stat().st_mtime_ns == before
+    np.testing.assert_array_equal(resumed.source(100), pairs.source(100))
+
+
+def test_other_settings_are_refused(pairs):
+    with pytest.raises(ValueError, match=r"other settings.*'simulation.seed': \(5, 6\)"):
+        simulate_pairs(pairs.directory, 64, PairSettings(seed=6, size=16))
+    with pytest.raises(ValueError, match="must be positive, got 0"):
+        simulate_pairs(pairs.directory, 0, SETTINGS)
+
+
+def test_other_words_for_the_same_survey_are_not_other_settings(pairs):
+    header = pairs.header
+    told = replace(header.source, sources={"fwhm": "another paper"})
+    claim(pairs.directory, replace(header, source=told))
+    deeper = replace(told, bands=[replace(band, sky_rms=band.sky_rms / 2) for band in told.bands])
+    with pytest.raises(ValueError, match=r"other settings.*source"):
+        claim(pairs.directory, replace(header, source=deeper))
+
+
+def test_not_a_pair_set(tmp_path):
+    with pytest.raises(FileNotFoundError, match="is not a set of pairs"):
+        PairStore(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "scale"),
+    [
+        ("sdss", "cfhtls-wide", 2),
+        ("cfhtls-wide", "sdss", 1),
+        ("sdss", "sdss", 1),
+        ("hsc-wide", "lsst-10yr", 1),
+        ("euclid-nisp", "euclid-vis", 3),
+        ("sdss", "euclid-vis", 4),
+        ("sdss", "hst-acs-cosmos", 4),  # no finer than that
+        ("panstarrs", "sdss", 1),
+    ],
+)
+def test_scale_of_a_pair(source, target, scale):
+    settings = PairSettings(source, target)
+    assert settings.scale == default_scale(source, target) == scale
+    assert settings.target_pixel_scale == get_survey(source).pixel_scale / scale
+
+
+@pytest.mark.parametrize("name", list_surveys())
+def test_default_stamps_and_seeing(name):
+    settings = PairSettings(name, name)
+    assert 64 <= settings.size <= 128
+    assert settings.size % 16 == 0
+    assert settings.seeing_spread == (0.02 if name.startswith(("hst", "euclid")) else 0.13)
+
+
+def test_some_bands_in_and_out():
+    settings = PairSettings("decals", "hsc-wide", size=16, source_bands="z,g", target_bands=["i"])
+    assert [survey.band_names for survey in settings.surveys] == [("g", "z"), ("i",)]
+    source, target, clean, truth = simulate_pair(settings, 0)
+    assert (source.shape, target.shape, clean.shape) == ((2, 16, 16), (1, 32, 32), (1, 32, 32))
+    assert {name for name in truth if name.startswith(("mag", "fwhm"))} == {
+        "mag_decals_g", "mag_decals_z", "mag_hsc-wide_i", "fwhm_g", "fwhm_z",
+    }  # fmt: skip
+    assert PairSettings.from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
+
+
+def test_settings_without_bands_read_as_before():
+    # sets of earlier versions name no bands
+    assert "source_bands" not in PairSettings().to_dict()
+    assert PairSettings.from_dict({"source": "sdss", "target": "cfhtls-wide", "scale": 2, "size": 64}) == PairSettings()
+
+
+def test_a_survey_of_the_users(tmp_path):
+    mine = replace(get_survey("sdss").select("r"), name="mine", pixel_scale=0.3)
+    settings = PairSettings("sdss", mine, size=16)
+    assert settings.scale == 1
+    assert PairSettings.from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
+    pairs = simulate_pairs(tmp_path, 1, PairSettings("sdss", mine, size=8, kind="blank"), workers=1, progress=False)
+    assert pairs.header.target == mine
+    assert "mag_mine_r" in pairs.table.colnames
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"scale": 5}, "scale must be one of 1, 2, ... 4, got 5"),
+        ({"size": 33}, r"size must be one of 8, 10, ... 2048, got 33"),
+        ({"target_bands": "y"}, "'cfhtls-wide' has no band 'y'"),
+        ({"source": "sds"}, "unknown survey 'sds'"),
+    ],
+)
+def test_impossible_settings(options, message):
+    with pytest.raises(ValueError, match=message):
+        PairSettings(**options)
+
+
+def test_what_simulations_need():
+    band = get_survey("sdss")["r"]
+    with pytest.raises(ValueError, match="'mine' has no sky_rms for r"):
+        PairSettings("sdss", replace(get_survey("sdss"), name="mine", bands=(replace(band, sky_rms=math.nan),)))
+    curveless = replace(get_survey("sdss"), name="mine", bands=(replace(band, filter=""),))
+    with pytest.raises(ValueError, match="'mine' has no filter curve for r"):
+        simulate_pair(PairSettings("sdss", curveless, size=16, kind="star"), 0)

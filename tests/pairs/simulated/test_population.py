@@ -1,0 +1,74 @@
+"""The population: magnitudes against speclite, distributions as stated."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("galsim")
+speclite_filters = pytest.importorskip("speclite.filters")
+
+import galsim  # noqa: E402
+
+from astro_galtrans.pairs.simulated.colours import SED_TYPES, galaxy_colours, star_colours  # noqa: E402
+from astro_galtrans.pairs.simulated.population import KINDS, Sample, draw_scene  # noqa: E402
+
+SURVEYS = "sdss", "cfhtls-wide"
+
+
+@pytest.mark.parametrize("redshift", [0.0, 0.2, 0.5])
+def test_colours_against_galsim(redshift):
+    """GalSim integrates the same template through the same curve by its own code."""
+    for k, name in enumerate(SED_TYPES):
+        sed = galsim.SED(f"CWW_{name}_ext.sed", wave_type="Ang", flux_type="flambda").atRedshift(redshift)
+        magnitudes = []
+        for band in ("g", "r"):
+            curve = speclite_filters.load_filter(f"sdss2010-{band}")
+            table = galsim.LookupTable(curve.wavelength, curve.response, interpolant="linear")
+            bandpass = galsim.Bandpass(table, wave_type="Ang").withZeropoint("AB")
+            magnitudes.append(sed.calculateMagnitude(bandpass))
+        colours = galaxy_colours("sdss", k, redshift, 0.0)
+        assert colours[1] - colours[2] == pytest.approx(magnitudes[0] - magnitudes[1], abs=0.01)
+
+
+def test_dust_reddens_and_hot_stars_are_blue():
+    clean, dusty = galaxy_colours("cfhtls-wide", 2.0, 0.1, [0.0, 0.4])
+    assert np.diff(clean - clean[2]).max() < np.diff(dusty - dusty[2]).max() + 1
+    assert dusty[0] - dusty[4] > clean[0] - clean[4] + 0.5
+    cool, hot = star_colours("sdss", [3500.0, 9000.0])
+    assert cool[1] - cool[2] > 1.0
+    assert hot[1] - hot[2] < 0.2
+
+
+def test_kinds_and_truth(rng):
+    assert sum(KINDS.values()) == pytest.approx(1)
+    for kind in KINDS:
+        scene = draw_scene(rng, SURVEYS, 25.0, kind)
+        assert (scene.kind == kind) and bool(scene.truth) == (kind in {"galaxy", "star"})
+    assert not scene.profiles and not scene.points  # the last kind is blank
+
+
+def test_total_magnitudes_are_those_of_the_parts(rng):
+    for _ in range(20):
+        scene = draw_scene(rng, SURVEYS, 25.0, "galaxy")
+        x, y = scene.truth["x"], scene.truth["y"]
+        parts = [p.magnitudes for p in scene.profiles if (p.x, p.y) == (x, y)]
+        total = -2.5 * np.log10(np.sum([10 ** (-0.4 * m) for m in parts], axis=0))
+        # the knots hold what the profiles lack: up to 35 % of the disc's flux
+        assert (scene.truth["magnitudes"] <= total + 1e-6).all()
+        assert (scene.truth["magnitudes"] > total - 0.5).all()
+
+
+def test_redshift_grows_with_magnitude(rng):
+    draws = [draw_scene(rng, SURVEYS, 10.0, "galaxy").truth for _ in range(600)]
+    r, z = (np.array([t[key] for t in draws]) for key in ("r", "z"))
+    assert (r > 14.5).all() and (r < 22).all() and (z > 0).all()
+    assert np.median(z[np.abs(r - 17.8) < 1]) == pytest.approx(0.1, abs=0.03)
+    assert np.median(z[r > 20.5]) > 2 * np.median(z[r < 17.5])
+
+
+def test_sample_limits_the_central_galaxy():
+    rng, sample = np.random.default_rng(9), Sample(r_bright=16.0, r_faint=18.0, z_max=0.15, offset=0.2)
+    truths = [draw_scene(rng, SURVEYS, 10.0, "galaxy", sample).truth for _ in range(200)]
+    r, z, x = (np.array([truth[name] for truth in truths]) for name in ("r", "z", "x"))
+    assert 16 <= r.min() < r.max() <= 18
+    assert z.max() <= 0.15
+    assert np.abs(x).max() <= 0.2
