@@ -1,12 +1,22 @@
 """Bootstrap intervals over galaxies, and bins of galaxies."""
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from astro_galtrans._columns import same_length
 
-__all__ = ["Interval", "bin_edges", "bootstrap", "in_bins", "interval", "resample_counts"]
+__all__ = ["Bootstrap", "Interval", "bin_edges", "bootstrap", "in_bins", "interval", "resample_counts"]
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """How intervals are made: percentiles of resamples over galaxies."""
+
+    resamples: int = 1000  #: 0 for no intervals
+    seed: int = 0
+    level: float = 0.68  #: probability of the interval
 
 
 class Interval(NamedTuple):
