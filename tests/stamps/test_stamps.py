@@ -6,13 +6,13 @@ from astropy import units as u
 from astropy.io import fits
 from astropy.nddata import CCDData, Cutout2D, NDData, StdDevUncertainty, VarianceUncertainty
 from astropy.table import Table
-from helpers import make_survey
 
 from astro_galtrans import load_translator
 from astro_galtrans.stamps import Stamps, open_stamps
 from astro_galtrans.stamps.lazy import joined, middle, rows_of
 from astro_galtrans.stamps.stamps import translations
 from astro_galtrans.surveys import get_survey
+from helpers import make_survey
 
 
 @pytest.fixture
