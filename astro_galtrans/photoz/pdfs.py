@@ -1,4 +1,4 @@
-"""Redshift PDFs on a common grid: piecewise linear densities, and what can be had from them in closed form."""
+"""Redshift PDFs on a common grid: piecewise linear densities, whose statistics have closed forms."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,9 +10,9 @@ from astropy.table import QTable
 
 from astro_galtrans._columns import name_rows
 
-__all__ = ["GridPDF"]
+__all__ = ["GridPDF", "segment"]
 
-TOLERANCE = 1e-3  #: by how much an integral may miss 1 and be called rounding
+TOLERANCE = 1e-3  # an integral this far from 1 is rounding, of densities in text files for instance
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,7 +164,7 @@ class GridPDF:
             If there are not as many redshifts as PDFs.
         """
         row, z = self._paired(z_true)
-        k = self._segment(z)
+        k = segment(self.z, z)
         share = (z - self.z[k]) / (self.z[k + 1] - self.z[k])
         density = self.density[row, k] * (1 - share) + self.density[row, k + 1] * share
         return np.where((z < self.z[0]) | (z > self.z[-1]), 0.0, density)
@@ -190,7 +190,7 @@ class GridPDF:
         """
         row, z = self._paired(z_true)
         z = np.clip(z, self.z[0], self.z[-1])
-        k = self._segment(z)
+        k = segment(self.z, z)
         step, width = z - self.z[k], self.z[k + 1] - self.z[k]
         low, high = self.density[row, k], self.density[row, k + 1]
         return np.clip(self.cumulative[row, k] + step * (low + (high - low) * step / (2 * width)), 0, 1)
@@ -294,9 +294,19 @@ class GridPDF:
             raise ValueError(msg)
         return np.broadcast_arrays(np.arange(len(self)), values)
 
-    def _segment(self, z):
-        """Index of the grid's interval that holds each redshift, first or last for what is outside."""
-        return np.clip(np.searchsorted(self.z, z, side="right") - 1, 0, len(self.z) - 2)
+
+def segment(grid, values):
+    """
+    Return the index of the grid's interval that holds each value: the first or last one for values outside.
+
+    Parameters
+    ----------
+    grid : `numpy.ndarray`
+        ``[K]``, increasing.
+    values : array-like
+        Numbers.
+    """
+    return np.clip(np.searchsorted(grid, values, side="right") - 1, 0, len(grid) - 2)
 
 
 def _checked(z, density):
