@@ -120,7 +120,7 @@ def compare(folder, path):
         ratio = after[key] / to_megacam(before[key])
         bias = np.nanmedian(ratio[:, bright], axis=1)
         found[f"bias_{key}"] = (bias - 1).tolist()
-        found[f"scatter_{key}"] = sigma_mad(ratio[:, bright], axis=1).tolist()
+        found[f"scatter_{key}"] = sigma_mad(ratio[:, bright], axis=1, ignore_nan=True).tolist()
     return {k: np.round(v, 4).tolist() for k, v in found.items()}
 
 

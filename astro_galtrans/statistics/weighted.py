@@ -19,9 +19,9 @@ MAD_TO_SIGMA = 1.4826  #: standard deviation of a Gaussian in units of its media
 IQR_TO_SIGMA = 1.349  #: interquartile range of a Gaussian in units of its standard deviation
 
 
-def sigma_mad(values, axis=None):
+def sigma_mad(values, axis=None, *, ignore_nan=False):
     """
-    Return the normalised median absolute deviation: 1.4826 times that from the median, NaN left out.
+    Return the normalised median absolute deviation: 1.4826 times that from the median.
 
     Parameters
     ----------
@@ -29,8 +29,10 @@ def sigma_mad(values, axis=None):
         Numbers.
     axis : int or tuple of int, optional
         Along which; all by default.
+    ignore_nan : bool, optional
+        Leave NaN out, instead of returning NaN.
     """
-    return MAD_TO_SIGMA * median_absolute_deviation(values, axis=axis, ignore_nan=True)
+    return MAD_TO_SIGMA * median_absolute_deviation(values, axis=axis, ignore_nan=ignore_nan)
 
 
 class Weighted:

@@ -393,7 +393,7 @@ def _summary(table, bands):
             ratio, error = table[f"chi2_{band}"] / np.maximum(table[f"dof_{band}"], 1), table[f"flux_error_{band}"]
         low, middle, high = np.nanpercentile(ratio, [16, 50, 84])
         bias = np.nanmedian(error) if np.isfinite(error).any() else np.nan
-        spread = sigma_mad(error) if np.isfinite(error).any() else np.nan
+        spread = sigma_mad(error, ignore_nan=True) if np.isfinite(error).any() else np.nan
         rows.append((str(table["model"][0]), band, len(table), middle, low, high, bias, spread))
     names = ["model", "band", "n", "chi2_dof", "chi2_dof_16", "chi2_dof_84", "flux_bias", "flux_scatter"]
     found = QTable(rows=rows, names=names)
