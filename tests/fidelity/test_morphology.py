@@ -85,7 +85,7 @@ def test_statistics_are_those_of_scipy(result, quantity):
 
 @pytest.fixture(scope="module")
 def borderline():
-    """Faint galaxies on both sides of a signal of 2.5, blends that statmorph suspects, and skies left in, all of it bad."""
+    """Faint galaxies to both sides of a signal of 2.5, blends (suspect, flag 1), and sky left in (bad, flag 2)."""
     rng = np.random.default_rng(5)
     faint, blended, raised = np.geomspace(0.045, 0.12, 24), np.ones(24), np.ones(6)
     flux = np.concatenate([faint, blended, raised])
@@ -99,7 +99,7 @@ def borderline():
 
 
 def test_galaxies_at_the_cuts(borderline):
-    """Flags up to 1 and a signal of 2.5 or more, in both images: statmorph's advice (Lotz et al. 2004 for the signal)."""
+    """Flags up to 1 and a signal of 2.5 or more in both images, as statmorph's documentation advises."""
     flag, flag_real, signal, signal_real = (
         borderline.of_galaxies(name, *borderline.models)
         for name in ("flag", "flag_target", "sn_per_pixel", "sn_per_pixel_target")
