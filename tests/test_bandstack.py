@@ -159,7 +159,7 @@ def test_the_input_is_not_touched():
     before = copy.deepcopy(cube)
     stack = to_unit(read(cube, BANDS), "nJy").with_provenance(seed=3)
     for array in (stack.data, stack.variance, stack.mask):
-        array[...] = 0
+        array[...] = 9  # for the mask: True
     out = write_like(stack)
     out.data[...] = 7
     out.wcs.wcs.crval = 0, 0
