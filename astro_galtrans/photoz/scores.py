@@ -1,5 +1,5 @@
 """
-Scores of redshift PDFs, one number per galaxy: CRPS, PIT, CDE loss and information.
+Scores of redshift PDFs, one number per galaxy: CRPS, CDE loss, information, and the PIT value.
 
 The densities are piecewise linear (`~astro_galtrans.photoz.pdfs.GridPDF`), and every integral is exact for them.
 """
@@ -8,7 +8,7 @@ import numpy as np
 
 from .pdfs import segment
 
-__all__ = ["cde_loss", "crps", "every_score", "information", "pit", "scaled_residual"]
+__all__ = ["cde_loss", "crps", "every_score", "information", "scaled_residual"]
 
 #: A PIT value is kept so far from 0 and 1, where its logarithm in the Anderson-Darling statistic would be infinite;
 #: nearer to 1, it would be the rounding of a sum.
@@ -55,25 +55,6 @@ def crps(pdfs, z_spec):
     inside = np.clip(z_spec, pdfs.z[0], pdfs.z[-1])
     parts = [_crps(pdfs.z, pdfs.density[rows], pdfs.cumulative[rows], inside[rows]) for rows in _chunks(len(pdfs))]
     return np.concatenate([np.zeros(0), *parts]) + np.abs(z_spec - inside)
-
-
-def pit(pdfs, z_spec):
-    """
-    Return the probability integral transform: the probability that a PDF gives to redshifts below the true one.
-
-    Parameters
-    ----------
-    pdfs : GridPDF
-        N galaxies.
-    z_spec : array-like
-        ``[N]``: their redshifts.
-
-    Returns
-    -------
-    `numpy.ndarray`
-        ``[N]``, from 0 to 1.
-    """
-    return pdfs.cdf(z_spec)
 
 
 def cde_loss(pdfs, z_spec):
@@ -153,25 +134,14 @@ def information(pdfs, z_spec, prior, floor=0.0):
 
 def every_score(pdfs, z_spec, prior=None, floor=0.0):
     """
-    Return all scores of redshifts inside the grid.
+    Return all scores of N galaxies whose redshifts are inside the grid, ``[N]`` each, by name.
 
-    Parameters
-    ----------
-    pdfs : GridPDF
-        N galaxies.
-    z_spec : `numpy.ndarray`
-        ``[N]``: their redshifts.
-    prior, floor : GridPDF, float
-        As for `information`, which is left out without a prior.
-
-    Returns
-    -------
-    dict
-        ``[N]`` each: ``pit`` (kept `NEAREST` from 0 and 1), ``crps``, ``cde_loss``, ``zero_density`` (1 where a PDF is
-        zero at the redshift, else 0) and ``information`` (NaN where the prior is zero).
+    ``pit`` is the PIT value, the PDF's probability of redshifts below the true one (`GridPDF.cdf`), kept `NEAREST` from
+    0 and 1; ``zero_density`` is 1 where a PDF is zero at the redshift, else 0; ``crps``, ``cde_loss`` and, with a
+    prior, ``information`` are those of the functions.
     """
     table = {
-        "pit": np.clip(pit(pdfs, z_spec), NEAREST, 1 - NEAREST),
+        "pit": np.clip(pdfs.cdf(z_spec), NEAREST, 1 - NEAREST),
         "crps": crps(pdfs, z_spec),
         "cde_loss": cde_loss(pdfs, z_spec),
         "zero_density": (pdfs.pdf(z_spec) == 0).astype(float),

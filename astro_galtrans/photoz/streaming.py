@@ -28,34 +28,20 @@ from .pdfs import segment
 from .scores import NEAREST, every_score, scaled_residual
 from .tables import summarise, to_table
 
-__all__ = ["Accumulator", "BinnedAccumulator", "Cells"]
+__all__ = ["Accumulator", "BinnedAccumulator"]
 
 SCORES = "dz", "pit", "crps", "cde_loss", "zero_density", "information"
 
 
-class Cells:
-    """
-    A histogram that also keeps the sum of the values in each cell.
-
-    Parameters
-    ----------
-    edges : `numpy.ndarray`
-        ``[M + 1]``, strictly increasing. Values beyond go to the first or last cell; their sum is kept all the same.
-    """
+class _Cells:
+    """A histogram that also keeps the sum of the values in each cell; the outermost cells take what lies beyond."""
 
     def __init__(self, edges):
         self.edges = edges
         self.counts, self.sums = np.zeros(len(edges) - 1, dtype=np.int64), np.zeros(len(edges) - 1)
 
     def add(self, values):
-        """
-        Take in values.
-
-        Parameters
-        ----------
-        values : `numpy.ndarray`
-            ``[n]``; -inf is allowed, NaN is not.
-        """
+        """Take in values ``[n]``: -inf is allowed, NaN is not."""
         index, cells = segment(self.edges, values), len(self.counts)
         self.counts += np.bincount(index, minlength=cells)
         self.sums += np.bincount(index, weights=values, minlength=cells)
@@ -66,7 +52,7 @@ class Cells:
         self.sums += other.sums
 
     def ordered(self):
-        """Return the means of the occupied cells, in order, and their counts, ``[m]`` each."""
+        """Means of the occupied cells, in order, and their counts, ``[m]`` each."""
         filled = np.flatnonzero(self.counts)
         values = self.sums[filled] / self.counts[filled]
         # the mean of equal values may round to beyond the edge: a galaxy must stay on its side of an outlier's cut
@@ -77,7 +63,7 @@ class Cells:
 
 
 class _Kept:
-    """The values themselves, with the methods of `Cells`."""
+    """The values themselves, with the methods of `_Cells`."""
 
     def __init__(self):
         self.parts = []
@@ -166,12 +152,7 @@ class Accumulator:
         Parameters
         ----------
         other : Accumulator
-            One with the same settings.
-
-        Raises
-        ------
-        ValueError
-            If settings differ.
+            One with the same settings; it is a `ValueError` if they differ.
         """
         for name in ("floor", "z_range", "points", "exact"):
             if (mine := getattr(self, name)) != (its := getattr(other, name)):
@@ -210,24 +191,19 @@ class Accumulator:
 
     def pit_histogram(self, bins=20):
         """
-        Return how many PIT values fall in bins of equal width.
+        Return how many PIT values fall in bins of equal width, ``[bins]``.
 
         Parameters
         ----------
         bins : int, optional
-            Number of bins.
-
-        Returns
-        -------
-        `numpy.ndarray`
-            ``[bins]``, int; right to the galaxies in the cells of the edges, exact if bins is a power of two.
+            Number of bins; if it is a power of two, no cell is cut by an edge, and the numbers are exact.
         """
         values, counts = self._kept("pit").ordered()
         return np.histogram(values, bins, (0, 1), weights=counts)[0].astype(int)
 
     def _kept(self, name):
         if name not in self.scores:
-            self.scores[name] = _Kept() if self.exact else Cells(_edges(name))
+            self.scores[name] = _Kept() if self.exact else _Cells(_edges(name))
         return self.scores[name]
 
     def _table(self, scores, settings, where=None):
@@ -272,11 +248,6 @@ class BinnedAccumulator:
             As for `Accumulator.add`.
         by : array-like or `~astropy.units.Quantity`
             The quantity that is binned; galaxies outside all bins are counted.
-
-        Raises
-        ------
-        ValueError
-            If lengths differ.
         """
         same_length(pdfs=pdfs, z_phot=z_phot, z_spec=z_spec, by=by)
         index = in_bins(plain(by, self.unit), self.edges)
@@ -294,12 +265,7 @@ class BinnedAccumulator:
         Parameters
         ----------
         other : BinnedAccumulator
-            One with the same bins and settings.
-
-        Raises
-        ------
-        ValueError
-            If they differ.
+            One with the same bins and settings; it is a `ValueError` if they differ.
         """
         if self.unit != other.unit or not np.array_equal(self.edges, other.edges):
             msg = f"accumulators to merge must have the same bins, got {self.edges} and {other.edges}"
@@ -315,8 +281,8 @@ class BinnedAccumulator:
 
         Parameters
         ----------
-        resamples, seed, level : int, int, float, optional
-            Of the bootstrap; 0 resamples for no intervals.
+        resamples, seed, level
+            As for `Accumulator.table`.
 
         Returns
         -------

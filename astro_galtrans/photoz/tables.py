@@ -42,28 +42,11 @@ STATISTICS = {"dz": (POINT_METRICS, _point_statistics), "pit": (PIT_METRICS, _pi
 
 def summarise(score, values, counts, *, resamples, seed, level, where=None):
     """
-    Return the metrics of a score with their intervals.
+    Return the metrics of a score, `~astro_galtrans.statistics.bootstrap.Interval` by name.
 
-    Parameters
-    ----------
-    score : str
-        ``"dz"`` gives `POINT_METRICS`, ``"pit"`` gives `PIT_METRICS`, and any other its mean under its own name.
-    values, counts : `numpy.ndarray`
-        ``[M]``: scores in order, and how many galaxies (ones, or those of a cell) have each.
-    resamples, seed, level : int, int, float
-        Of the bootstrap; without resamples the intervals are NaN.
-    where : str, optional
-        Appended to the error about too few galaxies; if not given, there is no error, and the metrics are NaN.
-
-    Returns
-    -------
-    dict
-        `~astro_galtrans.statistics.bootstrap.Interval` by name.
-
-    Raises
-    ------
-    ValueError
-        If there are too few galaxies and ``where`` is given.
+    ``values`` and ``counts`` are ``[M]``: scores in order, and how many galaxies (one, or those of a cell) have each.
+    ``"dz"`` gives `POINT_METRICS`, ``"pit"`` gives `PIT_METRICS`, any other score its mean under its own name. Fewer
+    than two galaxies give NaN or, if ``where`` says why there are so few, a `ValueError`.
     """
     names, statistic = STATISTICS.get(score, ((score,), _mean))
     number = int(counts.sum())
@@ -78,18 +61,7 @@ def summarise(score, values, counts, *, resamples, seed, level, where=None):
 
 
 def to_table(metrics, counts, meta):
-    """
-    Return a table with a row per metric.
-
-    Parameters
-    ----------
-    metrics : dict
-        `~astro_galtrans.statistics.bootstrap.Interval` by name.
-    counts : dict
-        Numbers of galaxies: ``galaxies`` and the reasons to exclude some.
-    meta : dict
-        What else goes to the table's meta data.
-    """
+    """Return a table with a row for each metric; ``counts`` has the number of galaxies and why some are excluded."""
     rows = [(name, *found, counts["galaxies"] - found.n) for name, found in metrics.items()]
     kinds, descriptions = zip(*COLUMNS.values(), strict=True)
     meta = meta | {"counts": dict(counts)}

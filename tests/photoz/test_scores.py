@@ -37,7 +37,7 @@ def test_crps_of_gaussians(gaussians):
 
 def test_pit_of_gaussians(gaussians):
     pdfs, z_spec, x, _ = gaussians
-    np.testing.assert_allclose(scores.pit(pdfs, z_spec), stats.norm.cdf(x), atol=3e-6)
+    np.testing.assert_allclose(pdfs.cdf(z_spec), stats.norm.cdf(x), atol=3e-6)
 
 
 def test_cde_loss_of_gaussians(gaussians):
@@ -147,6 +147,6 @@ def test_scores_are_those_of_qp_on_a_fine_grid(ensemble):
     density = np.array([np.interp(fine, pdfs.z, row) for row in pdfs.density])
     theirs = qp.Ensemble(qp.interp, data=dict(xvals=fine, yvals=density))
     pit = qp.metrics.pit.PIT(theirs, z_spec).pit_samps
-    np.testing.assert_allclose(scores.pit(pdfs, z_spec), pit, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(pdfs.cdf(z_spec), pit, rtol=1e-6, atol=1e-9)
     exact = scores.cde_loss(pdfs, z_spec).mean()
     np.testing.assert_allclose(exact, qp.metrics.CDELossMetric(fine).evaluate(theirs, z_spec), rtol=1e-4)

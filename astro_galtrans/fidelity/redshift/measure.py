@@ -28,7 +28,7 @@ from astro_galtrans.fidelity.plots import redshift as plots
 from astro_galtrans.fidelity.result import Result
 from astro_galtrans.photoz.metrics import pdf_metrics, point_metrics
 from astro_galtrans.photoz.pdfs import GridPDF
-from astro_galtrans.photoz.scores import information, pit, scaled_residual
+from astro_galtrans.photoz.scores import information, scaled_residual
 from astro_galtrans.stamps._sides import RESERVED, sides
 from astro_galtrans.statistics import bootstrap, sigma_mad
 from astro_galtrans.statistics.bootstrap import bin_edges, in_bins
@@ -364,7 +364,7 @@ def _averages(judges, trusting, side, test):
 def _measure(name, model, samples, pdfs, prior, z_spec, settings):
     z_phot, gain = pdfs.median(), information(pdfs, z_spec, prior, settings["floor"])
     metrics = _metrics(pdfs, z_phot, prior, z_spec, settings) if name else None
-    return _Reading(name, model, samples, metrics, z_phot, gain, pit(pdfs, z_spec), pdfs.z, pdfs.stack())
+    return _Reading(name, model, samples, metrics, z_phot, gain, pdfs.cdf(z_spec), pdfs.z, pdfs.stack())
 
 
 def _metrics(pdfs, z_phot, prior, z_spec, settings):
