@@ -218,7 +218,7 @@ class GridPDF:
         return self.density.mean(axis=0)
 
     def to_table(self):
-        """Return a table of ``z_mean``, ``z_median``, ``z_mode`` and the ends of the central 68 %, ``z_low``, ``z_high``."""
+        """Table of ``z_mean``, ``z_median``, ``z_mode``, and the ends of the central 68 %, ``z_low``, ``z_high``."""
         columns = self.mean(), self.median(), self.mode(), self.quantile(0.16), self.quantile(0.84)
         return QTable(columns, names=["z_mean", "z_median", "z_mode", "z_low", "z_high"])
 
@@ -244,7 +244,7 @@ class GridPDF:
 
 
 def segment(grid, values):
-    """Return the index of the interval of an increasing grid that holds each value; first or last for those outside."""
+    """Return the index of the interval of a rising grid that holds each value; first or last for values outside."""
     return np.clip(np.searchsorted(grid, values, side="right") - 1, 0, len(grid) - 2)
 
 
