@@ -198,7 +198,7 @@ class Accumulator:
         bins : int, optional
             Number of bins; if it is a power of two, no cell is cut by an edge, and the numbers are exact.
         """
-        values, counts = self._kept("pit").ordered()
+        values, counts = self._ordered("pit")
         return np.histogram(values, bins, (0, 1), weights=counts)[0].astype(int)
 
     def _kept(self, name):
@@ -206,11 +206,15 @@ class Accumulator:
             self.scores[name] = _Kept() if self.exact else _Cells(_edges(name))
         return self.scores[name]
 
+    def _ordered(self, name):
+        """Scores in order, and their counts."""
+        return self.scores[name].ordered() if name in self.scores else (np.zeros(0), np.zeros(0, dtype=int))
+
     def _table(self, scores, settings, where=None):
         """The metrics of some scores; NaN for too few galaxies unless ``where`` asks for an error."""
         metrics = {}
         for name in (name for name in SCORES if name in scores):
-            metrics |= summarise(name, *self._kept(name).ordered(), where=where, **settings)
+            metrics |= summarise(name, *self._ordered(name), where=where, **settings)
         return to_table(metrics, self.counts, settings | ({"floor": self.floor} if "pit" in scores else {}))
 
 
