@@ -8,7 +8,7 @@ and `~photutils.profiles.CurveOfGrowth`.
 
 import numpy as np
 
-from astro_galtrans.stamps.lazy import batches
+from astro_galtrans.stamps._old_lazy import batches
 
 __all__ = ["Rings", "aperture_weights", "curves_of_growth", "radial_profiles"]
 

@@ -6,15 +6,26 @@ that draws galaxies with replacement. `scipy.stats.bootstrap` does not serve her
 which makes NaN of an end beside -inf, and it has no counts for cells of a histogram.
 """
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from astro_galtrans._columns import same_length
 
-__all__ = ["Interval", "bin_edges", "bootstrap", "draws", "in_bins", "interval", "named_intervals", "resample_counts"]
+__all__ = ["Bootstrap", "Interval", "bin_edges", "bootstrap", "draws", "in_bins", "interval", "named_intervals"]
+__all__ += ["resample_counts"]
 
 CHUNK = 2**18  # galaxies drawn at once: 2 MB of integers, which stay in the processor's cache
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """How intervals are made: percentiles of resamples over galaxies."""
+
+    resamples: int = 1000  #: 0 for no intervals
+    seed: int = 0
+    level: float = 0.68  #: probability of the interval
 
 
 class Interval(NamedTuple):

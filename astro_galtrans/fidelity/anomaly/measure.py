@@ -27,7 +27,7 @@ import numpy as np
 from astropy.table import QTable, vstack
 
 from astro_galtrans.domain import sky_rms as measured_noise
-from astro_galtrans.stamps.lazy import View, checked_images, named
+from astro_galtrans.stamps._old_lazy import View, checked_images, named
 from astro_galtrans.statistics import sigma_mad
 from astro_galtrans.statistics.logprob import log_any, log_chi2_sf, score
 from astro_galtrans.surveys import MOFFAT_BETA

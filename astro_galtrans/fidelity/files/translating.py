@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from astro_galtrans.stamps.files import SETTINGS_FILE, PairImages, TranslatedStamps, chunk_file
+from astro_galtrans.stamps._old_files import SETTINGS_FILE, PairImages, TranslatedStamps, chunk_file
 from astro_galtrans.translate import Translator, load_translator
 from astro_galtrans.units import flux_factor
 

@@ -16,8 +16,8 @@ from astro_galtrans import photoz
 from astro_galtrans.fidelity.plots import redshift as plots
 from astro_galtrans.fidelity.result import Result
 from astro_galtrans.photoz.scores import information
+from astro_galtrans.stamps._old_lazy import batches
 from astro_galtrans.stamps._sides import sides
-from astro_galtrans.stamps.lazy import batches
 from astro_galtrans.statistics import bootstrap, sigma_mad
 
 from .selection import redshift_grid
