@@ -20,7 +20,7 @@ import torch
 from astro_galtrans import photoz
 from astro_galtrans.pairs.store import PairStore
 from astro_galtrans.photoz import scores
-from astro_galtrans.statistics.bootstrap import bootstrap
+from astro_galtrans.statistics import bootstrap, sigma_mad
 
 HEADER = "images", "estimator", "sigma_mad", "outlier_005", "information (nats)", "training (s)", "galaxies/s"
 
@@ -115,7 +115,7 @@ def figures(residual):
 
 
 def scatter(residual):
-    return 1.4826 * np.median(np.abs(residual - np.median(residual)))
+    return sigma_mad(residual)
 
 
 def spelt(interval, digits):

@@ -19,16 +19,16 @@ from .result import Flag
 
 __all__ = ["catalogue", "find_spectra", "match"]
 
-#: Ends of names of files that are taken from a folder.
+#: File names that are taken from a folder end like this.
 SUFFIXES = tuple(f".{kind}{packed}" for kind in ("fits", "fit") for packed in ("", ".gz", ".fz", ".bz2"))
-#: Seconds between two writings of an unfinished catalogue.
+#: Seconds between two writings of an unfinished catalogue: an interruption loses no more than that.
 PATIENCE = 30.0
 COLUMNS = {
     "file": ("U1", None, "file of the spectrum"),
     "object": ("U1", None, "name or row in the file; empty if it is alone"),
     "ra": (float, u.deg, "position from the file; NaN if it has none"),
     "dec": (float, u.deg, "position from the file; NaN if it has none"),
-    "z_spec": (float, None, "redshift, where nothing speaks against it; NaN elsewhere"),
+    "z_spec": (float, None, "redshift if it has no flag, else NaN"),
     "z_err": (float, None, "its uncertainty, 1 sigma"),
     "z": (float, None, "best redshift, whatever its quality"),
     "flag": (int, None, "sum of: " + ", ".join(f"{flag.value} {flag.name}" for flag in Flag)),
@@ -131,7 +131,7 @@ def _measure_all(rows, paths, output, settings, file_format, progress):
 
 
 def _measure_file(path, settings, file_format):
-    """Rows of one file; they are added together, so that a file is never half done."""
+    """Rows of one file, which are added to the catalogue together: an interrupted run has whole files only."""
     try:
         targets = read(path, file_format)
     except ValueError as err:
@@ -173,7 +173,7 @@ def _table(rows, settings):
 
 
 def _write(table, output):
-    """Write beside, and rename: the file is whole at every moment."""
+    """Write another file and rename it, so that an interruption never leaves half a catalogue."""
     output = Path(output)
     beside = output.with_name(f".{output.name}.part")
     table.write(beside, format="ascii.ecsv", overwrite=True)

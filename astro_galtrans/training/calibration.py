@@ -14,6 +14,7 @@ the statement holds for targets as noisy as those of the pairs.
 import numpy as np
 from tqdm.auto import tqdm
 
+from astro_galtrans.statistics import sigma_mad
 from astro_galtrans.uncertainty import ONE_SIGMA
 
 from .compare import APERTURE, BRIGHT, compare, main_sources, signal_to_noise
@@ -105,7 +106,7 @@ def _flux_factors(ratios):
     if len(ratios) < FEWEST:
         return np.ones(ratios.shape[1]), None
     median = np.median(ratios, axis=0)
-    scatter = 1.4826 * np.median(np.abs(ratios - median), axis=0)
+    scatter = sigma_mad(ratios, axis=0)
     return median, (np.sqrt(np.pi / 2 / len(ratios)) * scatter).tolist()
 
 

@@ -7,6 +7,8 @@ They are what its card holds (see `scores`), and what the table in the documenta
 import numpy as np
 from tqdm.auto import tqdm
 
+from astro_galtrans.statistics import sigma_mad
+
 from .compare import BRIGHT, classical, compare, signal_to_noise
 
 __all__ = ["score"]
@@ -104,7 +106,7 @@ class Sums:
         found["median_pair_rmse"] = np.median(self.per_pair) if self.per_pair else np.nan
         nothing = np.full(len(self.sky), np.nan)
         bias = np.median(self.fluxes, axis=0) if self.fluxes else nothing
-        scatter = 1.4826 * np.median(np.abs(self.fluxes - bias), axis=0) if self.fluxes else nothing
+        scatter = sigma_mad(self.fluxes, axis=0) if self.fluxes else nothing
         found |= {"flux_bias": bias - 1, "flux_scatter": scatter}
         if self.within.any():
             found |= {f"within_{k}_sigma": part / self.count for k, part in zip((1, 2), self.within, strict=True)}

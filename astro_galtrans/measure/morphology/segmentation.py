@@ -13,6 +13,8 @@ Nothing is deblended: a neighbour whose light reaches the galaxy's above the thr
 
 import torch
 
+from astro_galtrans.statistics.weighted import MAD_TO_SIGMA
+
 from .filters import gaussian_filter
 from .flood import connected_region
 
@@ -109,4 +111,4 @@ def sky_noise(images):
     y, x = (max(n // 16, 2) for n in (height, width))
     edge[y : height - y, x : width - x] = False
     pixels = images[:, edge]
-    return 1.4826 * (pixels - pixels.median(1, keepdim=True).values).abs().median(1).values
+    return MAD_TO_SIGMA * (pixels - pixels.median(1, keepdim=True).values).abs().median(1).values

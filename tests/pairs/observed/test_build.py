@@ -240,6 +240,16 @@ def test_corrections_follow_the_offsets_of_the_others(rng):
     np.testing.assert_array_equal(corrections(x, y, offsets, "each")[7], [5, 5])
 
 
+@pytest.mark.parametrize("known", [6, 7, 24])
+def test_a_pair_is_corrected_by_the_others_alone(rng, known):
+    """So few that all others are neighbours: each correction is the median without the pair, whose noise is its own."""
+    x, y = rng.uniform(0, 1000, (2, known + 1))
+    offsets = rng.normal(0.3, 0.1, (known + 1, 2))
+    offsets[-1] = np.nan  # corrected too, by all others
+    expected = [np.nanmedian(np.delete(offsets, k, axis=0), axis=0) for k in range(known + 1)]
+    np.testing.assert_allclose(corrections(x, y, offsets, "local"), expected, rtol=1e-12)
+
+
 def test_wcs_that_disagree_are_registered(sky, tmp_path):
     images = sky.image("source"), sky.image("target", seed=1, move=(0.5, -0.3))
     pairs = build_pairs(*images, tmp_path / "local", sky.table(), **OPTIONS)
