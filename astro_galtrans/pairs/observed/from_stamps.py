@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 
 from astro_galtrans.bands import parse_bands
 from astro_galtrans.bandstack import read
-from astro_galtrans.domain import gaussian_fwhm
+from astro_galtrans.moments import gaussian_fwhm
 from astro_galtrans.pairs.store import PairStore
 from astro_galtrans.surveys import get_survey
 from astro_galtrans.units import parse_unit

@@ -16,8 +16,8 @@ from astropy.wcs import WCS
 from scipy.special import erf
 
 from astro_galtrans.cli import main
-from astro_galtrans.domain import gaussian_fwhm
 from astro_galtrans.exceptions import GaltransWarning
+from astro_galtrans.moments import gaussian_fwhm
 from astro_galtrans.pairs.observed import Stamps, build_pairs, pairs_from_stamps, read_summary
 from astro_galtrans.pairs.observed.catalogue import read_catalogue
 from astro_galtrans.pairs.observed.cutting import LocalMap, StampGrid, cut
