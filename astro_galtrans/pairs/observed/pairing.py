@@ -29,21 +29,16 @@ class Side:
 
     frames: object  #: `~astro_galtrans.pairs.observed.frames.Frames`
     survey: object  #: `~astro_galtrans.surveys.Survey`, limited to the bands of the pairs
-    reference: str  #: band that is registered
+    reference: str = ""  #: band that is registered
     psf: object = None  #: mapping of band to array, or callable (band, ra, dec) -> array; None: measured
     typical: dict = field(default_factory=dict)  #: PSF by band where a frame has none
-    stamps: object = None  #: `~astro_galtrans.pairs.observed.from_stamps.Stamps`, a frame made of each when asked
 
     def frame_at(self, place, band, reason):
-        """Frame of a band that holds a whole stamp, the one in which it lies farthest inside."""
-        corners, best, farthest = place.corners, None, 0.0
-        for frame in place.tile.nearby(self.frames, band):
-            inside = frame.edge_distance(*corners).min()
-            if inside > farthest:
-                best, farthest = frame, inside
-        if best is None:
+        """Frame of a band that holds a whole stamp; without one the object is rejected for that reason."""
+        frame = place.frame_in(self.frames, band)
+        if frame is None:
             raise Rejected(reason, f"band {band}")
-        return best
+        return frame
 
     def psf_at(self, band, frame, place):
         """PSF on the pixels of a frame, or None."""
@@ -235,7 +230,7 @@ class PairMaker:
             own = not target and band == side.reference
             frame = place.tile.frame if own else side.frame_at(place, band, OUTSIDE if target else EDGE)
             local = LocalMap(grid, frame.wcs, shift / pixel if target else (0.0, 0.0))
-            raw = cut(side.frames.pixels(frame), local, grid.shape, self.settings.resampling)
+            raw = cut(side.frames.pixels(frame), local, grid.shape)
             factor = flux_factor(frame.zeropoint, side.survey.zeropoint)
             noise = None if raw.variance is None else factor**2 * raw.variance
             stamp.cuts.append(Cut(factor * raw.data, noise, raw.mask))

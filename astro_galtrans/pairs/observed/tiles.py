@@ -45,6 +45,15 @@ class Place:
         n = self.grid.size - 1
         return self.tile.frame.sky(np.array([0, n, n, 0]) + self.grid.x, np.array([0, 0, n, n]) + self.grid.y)
 
+    def frame_in(self, frames, band):
+        """Return the frame of a band that holds the whole stamp (the one it lies farthest inside), or None."""
+        corners, best, farthest = self.corners, None, 0.0
+        for frame in self.tile.nearby(frames, band):
+            inside = frame.edge_distance(*corners).min()
+            if inside > farthest:
+                best, farthest = frame, inside
+        return best
+
     @property
     def inside(self):
         """Whether the tile holds all of the stamp."""

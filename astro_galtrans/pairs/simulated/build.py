@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, fields
 import numpy as np
 from tqdm.auto import tqdm
 
+from astro_galtrans._optional import require
 from astro_galtrans.pairs.store import PairHeader, PairStore, PairWriter, shard_path, write_shard
 from astro_galtrans.surveys import Survey, get_survey
 
@@ -213,6 +214,8 @@ def simulate_pairs(directory, count, settings=None, *, workers=None, progress=Tr
     if count < 1:
         msg = f"the number of pairs must be positive, got {count}"
         raise ValueError(msg)
+    for package in ("galsim", "speclite", "h5py"):  # asked for before anything is written
+        require(package, extra="simulate")
     PairWriter(directory, _header(settings))  # makes the folder, or finds out that it holds other pairs
     for survey in settings.surveys:  # tables built once, inherited by the workers
         star_colours(survey, 5000.0), galaxy_colours(survey, 0.0, 0.1, 0.0)

@@ -26,7 +26,7 @@ Rounded up to whole bytes where a side is no multiple of eight. Images are store
 them, and this one reads part of a stamp straight from its place in the file.
 """
 
-from ._header import FORMAT_VERSION, HEADER_FILE, PairHeader, read_header
+from ._header import FORMAT_VERSION, HEADER_FILE, PairHeader, header_of_pairs, read_header
 from ._shards import shard_path, write_shard
 from ._store import Crop, Images, PairStore
 from ._writer import PairWriter
@@ -39,6 +39,7 @@ __all__ = [
     "PairHeader",
     "PairStore",
     "PairWriter",
+    "header_of_pairs",
     "read_header",
     "shard_path",
     "write_shard",

@@ -1,5 +1,7 @@
 """Pairs from images of a known sky: Gaussian sources of known flux at known places, on two grids that share nothing."""
 
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -11,15 +13,16 @@ from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.nddata import CCDData, StdDevUncertainty
-from astropy.table import QTable, Table
+from astropy.table import Column, MaskedColumn, QTable, Table
+from astropy.utils.masked import Masked
 from astropy.wcs import WCS
 from scipy.special import erf
 
 from astro_galtrans.cli import main
 from astro_galtrans.exceptions import GaltransWarning
 from astro_galtrans.moments import gaussian_fwhm
-from astro_galtrans.pairs.observed import Stamps, build_pairs, pairs_from_stamps, read_summary
-from astro_galtrans.pairs.observed.catalogue import read_catalogue
+from astro_galtrans.pairs.observed import StampSet, build_pairs, pairs_from_stamps, read_summary
+from astro_galtrans.pairs.observed.catalogue import distinct, read_catalogue
 from astro_galtrans.pairs.observed.cutting import LocalMap, StampGrid, cut
 from astro_galtrans.pairs.observed.registration import corrections, measure_offset
 from astro_galtrans.pairs.observed.split import split_by_name, split_on_sky
@@ -113,20 +116,16 @@ def test_flux_and_place_are_those_of_the_sky(sky, store):
     assert np.abs(table["x"]).max() <= SOURCE / 2 + 1e-6
 
 
-@pytest.mark.parametrize(
-    ("method", "flux_error", "shift"),
-    [("spline", 1e-3, 2e-3), *[pytest.param(how, 5e-3, 5e-3, marks=pytest.mark.slow) for how in ("adaptive", "exact")]],
-)
-def test_noise_free_flux_is_conserved(sky, tmp_path, method, flux_error, shift):
+def test_noise_free_flux_is_conserved(sky, tmp_path):
     images = sky.image("source", noise=False), sky.image("target", noise=False)
     for image, side in zip(images, ("source", "target"), strict=True):
         image.data += np.random.default_rng(0).normal(0, 1e-3 * NOISE[side], image.shape).astype(np.float32)
-    pairs = build_pairs(*images, tmp_path, sky.table(), resampling=method, register="none", **OPTIONS)
+    pairs = build_pairs(*images, tmp_path, sky.table(), register="none", **OPTIONS)
     for k in range(0, len(pairs), 6):
         row = pairs.table[k]
         flux, x, y = centroid(pairs.target(k)[0], row["x"], row["y"], SOURCE / 2)
-        assert flux == pytest.approx(10 ** (0.4 * (30 - row["r"])), rel=flux_error)
-        np.testing.assert_allclose([x, y], [row["x"], row["y"]], atol=shift)
+        assert flux == pytest.approx(10 ** (0.4 * (30 - row["r"])), rel=1e-3)
+        np.testing.assert_allclose([x, y], [row["x"], row["y"]], atol=2e-3)
 
 
 def test_the_source_stamp_is_the_images_own_pixels(sky, store):
@@ -428,6 +427,75 @@ def test_a_part_without_pairs_is_said(sky, tmp_path):
 # -- catalogues
 
 
+MASKED = [False, True, False]
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        {"ra": MaskedColumn([351.6, 10.0, 351.601], mask=MASKED), "dec": [0.1, 0.1, 0.101]},
+        {"ra": [351.6, np.nan, 351.601], "dec": [0.1, 0.1, 0.101]},
+        {"ra": [351.6, 351.6, 351.601], "dec": [0.1, -np.inf, 0.101]},
+        {"ra": [351.6, -999.0, 351.601], "dec": [0.1, -999.0, 0.101]},
+        {"ra": ["351.6", "", "351.601"], "dec": ["0.1", "", "0.101"]},
+        {"ra": ["351.6", "n/a", "351.601"], "dec": [0.1, 0.2, 0.101]},
+        {"ra": MaskedColumn(["23:26:24", "00:00:00", "23:26:24.24"], mask=MASKED), "dec": [0.1, 0.0, 0.101]},
+        {"ra": [b"23h26m24s", b"", b"351d36m03.6s"], "dec": [b"+00:06:00", b"", b"0d06m03.6s"]},
+        {"RAJ2000": Column(["23 26 24", "", "23 26 24.24"], unit='"h:m:s"'), "DEJ2000": [0.1, 0.0, 0.101]},
+        {"ra": Column(["351:36:00", "x", "351:36:03.6"], unit="deg"), "dec": [0.1, 0.0, 0.101]},
+        {"ra": Column([23.44, np.nan, 23.4400667], unit="h"), "dec": [0.1, 0.0, 0.101]},
+        QTable({"ra": Masked([351.6, 0.0, 351.601] * u.deg, mask=MASKED), "dec": [0.1, 0.1, 0.101] * u.deg}),
+        {"place": SkyCoord(Masked([351.6, 0.0, 351.601], mask=MASKED) * u.deg, [0.1, 0.0, 0.101] * u.deg)},
+        {"place": SkyCoord([351.6, np.nan, 351.601] * u.deg, [0.1, 0.0, 0.101] * u.deg)},
+    ],
+    ids=["masked", "NaN", "inf", "sentinel", "blank text", "words", "masked text", "letters", "VizieR", "degrees",
+         "hours", "masked quantity", "masked SkyCoord", "SkyCoord"],
+)  # fmt: skip
+def test_rows_without_a_position_are_no_objects(spoilt):
+    objects = read_catalogue(spoilt if isinstance(spoilt, QTable) else Table(spoilt))
+    np.testing.assert_array_equal(np.isnan(objects.ra), MASKED)
+    with pytest.warns(GaltransWarning, match=r"for want of a position .*: 1 \(row 1 of 3\)"):
+        kept = distinct(objects)
+    assert list(kept.row) == [0, 2]
+    np.testing.assert_allclose(kept.ra, [351.6, 351.601], atol=1e-6)
+    np.testing.assert_allclose(kept.dec, [0.1, 0.101], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("table", "match"),
+    [
+        (Table({"ra": ["150:1:00", "10:00:00"], "dec": [1.0, 2.0]}), "'150:1:00' is no right ascension in hours; give"),
+        (Table({"ra": ["10:00:00", "150.2"], "dec": [1.0, 2.0]}), r"several forms \(10:00:00, 150.2\): give"),
+        (Table({"ra": Column([1.0], unit="K"), "dec": [1.0]}), "column 'ra' has the unit K, which is none of an angle"),
+        (Table({"ra": [[1.0, 2.0]], "dec": [1.0]}), r"column 'ra' has \(2,\) values in each row"),
+        (Table({"ra": ["one"], "dec": ["two"]}), "no sky coordinates in degrees; give them units"),
+        (Table({"ra": np.zeros(0), "dec": np.zeros(0)}), "none of 0 rows"),
+    ],
+)
+def test_coordinates_that_may_be_several_things_are_not_guessed(table, match):
+    with pytest.raises(ValueError, match=match):
+        read_catalogue(table)
+
+
+def test_an_object_listed_many_times_is_one(sky, tmp_path, rng):
+    table = sky.table()
+    order = np.r_[np.full(30, 7), np.arange(25)]
+    many = table[order]
+    many["RA"][:30] += rng.normal(0, 0.05, 30) / 3600  # as several observations of one object have it
+    many["z"] = np.where(np.arange(55) == 12, 0.25, np.where(order == 7, np.nan, many["z"]))
+    with pytest.warns(GaltransWarning, match=r"within 1 arcsec of another .*: 30 \(rows 0, 1, 2, .* and 20 more of 55"):
+        pairs = build_pairs(sky.image("source"), sky.image("target", seed=1), tmp_path, many, **OPTIONS)
+    assert sorted(pairs.table["row"]) == sorted([12, *(30 + k for k in range(25) if k != 7)])
+    assert pairs.table["z"][pairs.table["row"] == 12] == 0.25  # the row with a redshift is the one kept
+
+
+def test_neighbours_in_a_chain_do_not_take_each_other_with_them():
+    """Of a, b and c, each within 1 arcsec of the next, b goes and c stays."""
+    chain = Table({"ra": [10.0, 10.0, 10.0, 0.0, 359.99999], "dec": np.array([0, 0.8, 1.6, 0, 0]) / 3600})
+    with pytest.warns(GaltransWarning, match=r"same object: 2 \(rows 1, 4 of 5\)"):
+        assert list(distinct(read_catalogue(chain)).row) == [0, 2, 3]
+
+
 @pytest.mark.parametrize(
     "table",
     [
@@ -531,6 +599,38 @@ def test_too_few_pairs(sky, tmp_path):
     assert len(PairStore(tmp_path)) == 25
 
 
+def test_a_run_that_made_nothing_does_not_bind_the_next(sky, tmp_path):
+    """Header and records of a run without pairs are in the folder, and those of one that was cut off in writing."""
+    images = sky.image("source"), sky.image("target", seed=1, move=(1.5, 0.0))
+    with pytest.raises(ValueError, match="only 0 usable pairs"):
+        build_pairs(*images, tmp_path, sky.table(), search=0.8, **OPTIONS)
+    assert (tmp_path / "pairs.json").exists() and not list(tmp_path.glob("*.h5"))
+    assert len(build_pairs(*images, tmp_path, sky.table(), **OPTIONS)) > 20
+    (tmp_path / "cut").mkdir()
+    for leftover in ('{"format": ', "[]", "{}"):
+        (tmp_path / "cut" / "pairs.json").write_text(leftover)
+        with pytest.raises(ValueError, match=r"pairs\.json (is damaged|was written by another version)"):
+            PairStore(tmp_path / "cut")
+    assert len(build_pairs(*images, tmp_path / "cut", sky.table(), **OPTIONS)) > 20
+
+
+WITHOUT_H5PY = """
+import sys
+sys.modules["h5py"] = None  # as where it is not installed
+from astro_galtrans.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("command", [["pairs", "out", "--source", "x.fits", "--target", "y.fits"], ["simulate", "out"]])
+def test_h5py_is_missed_before_any_work(tmp_path, command):
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_H5PY, *command], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert done.returncode == 1 and "'h5py' is needed for this; install it with" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_options_that_do_not_exist(sky, tmp_path):
     with pytest.raises(ValueError, match="unknown options serach; known are search"):
         build_pairs(sky.image("source"), sky.image("target"), tmp_path, serach=1.0)
@@ -603,8 +703,8 @@ def make_stamps(sky, tmp_path=None, n=8):
                 path = tmp_path / f"{side}-{k}.fits"
                 fits.PrimaryHDU(data).writeto(path)
             out[side].append(data if tmp_path is None else path)
-    target = Stamps(out["target"], TARGET, "r", unit="adu", zeropoint=30.0)
-    return Stamps(out["source"], SOURCE, "r", unit="nanomaggy"), target
+    target = StampSet(out["target"], TARGET, "r", unit="adu", zeropoint=30.0)
+    return StampSet(out["source"], SOURCE, "r", unit="nanomaggy"), target
 
 
 @pytest.mark.parametrize("as_files", [False, True])
@@ -643,11 +743,11 @@ def test_stamps_with_all_that_the_user_knows(sky, tmp_path):
 def test_bad_stamps(sky, tmp_path):
     source, target = make_stamps(sky)
     with pytest.raises(ValueError, match="8 source and 7 target stamps"):
-        pairs_from_stamps(source, Stamps(target.images[1:], TARGET, "r", unit="adu", zeropoint=30.0), tmp_path)
+        pairs_from_stamps(source, StampSet(target.images[1:], TARGET, "r", unit="adu", zeropoint=30.0), tmp_path)
     with pytest.raises(ValueError, match=r"8 images but 2 in sigma="):
-        Stamps(source.images, SOURCE, "r", sigma=source.images[:2])
+        StampSet(source.images, SOURCE, "r", sigma=source.images[:2])
     with pytest.raises(ValueError, match="pixel scale must be positive"):
-        Stamps(source.images, 0.0, "r")
+        StampSet(source.images, 0.0, "r")
     with pytest.raises(ValueError, match="the catalogue has 25 rows for 8 stamps"):
         pairs_from_stamps(source, target, tmp_path, sky.table())
     source.images[3] = np.full((60, 60), np.nan)
@@ -664,7 +764,7 @@ def test_gama_galaxies_in_sdss_and_kids(tmp_path):
     folder = shared_data("gama_sdss_kids")
     names = sorted(path.name[:7] for path in (folder / "SDSS").glob("*fitim.fits"))
     stamps = [
-        Stamps(
+        StampSet(
             *([folder / survey / f"{name}fitim.fits" for name in names], scale, "r"), unit="adu", zeropoint=0.0,
             survey=survey.lower(),
             **{key: [folder / survey / f"{name}{kind}.fits" for name in names]
