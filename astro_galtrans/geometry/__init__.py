@@ -7,7 +7,7 @@ pixels do, `alignment` what needs interpolation (bands on one grid, the result o
 
 from ._interpolation import interpolate_plane
 from .alignment import align_planes, resample
-from .grids import ResampledLowLevelWCS, check_celestial, pixel_area, pixel_scale, rescale_wcs, same_grid, wcs_hdus
+from .grids import ResampledLowLevelWCS, check_celestial, pixel_area, pixel_scale, rescale_wcs, same_grid
 from .masks import fill_masked, output_mask
 
 __all__ = [
@@ -22,5 +22,4 @@ __all__ = [
     "resample",
     "rescale_wcs",
     "same_grid",
-    "wcs_hdus",
 ]

@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 from astro_galtrans._optional import require
 from astro_galtrans.bands import parse_bands
 from astro_galtrans.exceptions import GaltransWarning
-from astro_galtrans.pairs.store import PairHeader, PairStore, PairWriter, header_of_pairs
+from astro_galtrans.pairs.store import SPLITS, PairHeader, PairStore, PairWriter, default_scale, header_of_pairs
 
 from .catalogue import detect, distinct, read_catalogue
 from .describe import describe
@@ -23,12 +23,10 @@ from .frames import open_frames
 from .journal import BEYOND, DAMAGED, EDGE, NOTHING, OUTSIDE, Journal
 from .pairing import PairMaker, Side
 from .registration import METHODS
-from .split import SPLITS
 from .tiles import Tile
 
 __all__ = ["PairOptions", "build_pairs", "nearest_band", "pair_header", "pair_options", "write_pairs"]
 
-MAX_SCALE = 4  # as the networks have it
 SMALLEST = 8  # pixels: a stamp in which registration and networks still have something to work on
 CRPIX = "Check the world coordinates: a cutout that kept the CRPIX of its frame claims to lie elsewhere"
 SHIFT_LIMIT = 60.0  # arcsec up to which a common offset is looked for when nothing matches
@@ -203,8 +201,7 @@ def pair_header(source, target, directory, settings, scale, size):
     bands = source.survey.band_names, target.survey.band_names
     source.reference = bands[0][len(bands[0]) // 2]
     target.reference = nearest_band(source.reference, *bands)
-    ratio = source.survey.pixel_scale / target.survey.pixel_scale
-    scale = int(np.clip(round(ratio), 1, MAX_SCALE)) if scale is None else int(scale)
+    scale = default_scale(source.survey, target.survey) if scale is None else int(scale)
     observed = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(settings).items()}
     observed |= {"register_bands": [source.reference, target.reference]}
     there = header_of_pairs(directory)

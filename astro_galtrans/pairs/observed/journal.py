@@ -7,7 +7,7 @@ from pathlib import Path
 
 from astropy.table import Table
 
-from .split import SPLITS
+from astro_galtrans.pairs.store import SPLITS
 
 __all__ = [
     "BEYOND",

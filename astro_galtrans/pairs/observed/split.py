@@ -4,9 +4,10 @@ from hashlib import blake2b
 
 import numpy as np
 
-__all__ = ["SPLITS", "split_by_name", "split_on_sky"]
+from astro_galtrans.pairs.store import SPLITS
 
-SPLITS = "train", "validation", "test"
+__all__ = ["split_by_name", "split_on_sky"]
+
 BETWEEN = ""  # touches two parts and belongs to none
 QUASI_RANDOM = np.array([0.7548776662466927, 0.5698402909980532])  # 1/p and 1/p^2, where p^3 = p + 1
 

@@ -7,15 +7,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from astro_galtrans._release import __version__
-from astro_galtrans.surveys import Survey
+from astro_galtrans.surveys import Survey, get_survey
 
 from ._shards import PATTERN
 
-__all__ = ["FORMAT_VERSION", "HEADER_FILE", "PairHeader", "claim", "header_of_pairs", "read_header"]
+__all__ = [
+    "FORMAT_VERSION", "HEADER_FILE", "MAX_SCALE", "SPLITS", "PairHeader", "claim", "default_scale", "header_of_pairs",
+    "read_header",
+]  # fmt: skip
 
 FORMAT = "astro_galtrans pairs"
 FORMAT_VERSION = 1  #: version of the store's format that this release writes and reads
 HEADER_FILE = "pairs.json"
+SPLITS = "train", "validation", "test"  #: parts of a store
+MAX_SCALE = 4  #: largest number of target pixels per source pixel: more detail than that no network finds in a source
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,24 @@ class PairHeader:
         names = "scale", "size", "simulation", "observation", "version"
         surveys = (Survey.from_dict(content[name]) for name in ("source", "target"))
         return cls(*surveys, **{name: content[name] for name in names})
+
+
+def default_scale(source, target):
+    """
+    Target pixels per source pixel for a pair of surveys.
+
+    Parameters
+    ----------
+    source, target : `~astro_galtrans.surveys.Survey` or str
+
+    Returns
+    -------
+    int
+        The integer from 1 to 4 nearest to the ratio of the pixel scales; 1 towards a coarser survey, for which
+        ``translate(..., output_grid="target")`` gives the survey's own pixels.
+    """
+    ratio = get_survey(source).pixel_scale / get_survey(target).pixel_scale
+    return min(max(round(ratio), 1), MAX_SCALE)
 
 
 def read_header(directory):

@@ -136,10 +136,6 @@ class Shards:
     def __len__(self):
         return int(self.starts[-1])
 
-    def has(self, name, index):
-        """Whether the shard of a pair has a dataset."""
-        return name in self._layouts[self._shard(index)]
-
     def _shard(self, index):
         return int(np.searchsorted(self.starts, index, side="right")) - 1
 
