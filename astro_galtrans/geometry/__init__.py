@@ -1,8 +1,8 @@
 """
-Where pixels are on the sky, and what happens to them when the grid changes.
+Positions of pixels on the sky, and the change from one pixel grid to another.
 
-`grids` holds what is exact (world coordinates of a finer grid, pixel areas, comparison of grids), `masks` what masked
-pixels do, `alignment` what needs interpolation (bands on one grid, the result on a grid of choice).
+`grids` holds what is exact (world coordinates of a finer grid, pixel areas, comparison of grids), `masks` the treatment
+of masked pixels, `alignment` what needs interpolation (bands on one grid, the result on a grid of choice).
 """
 
 from ._interpolation import interpolate_plane

@@ -1,4 +1,4 @@
-"""Which objects: from a table with sky coordinates, or found in an image."""
+"""The objects that pairs are made of: from a table with sky coordinates, or detected in an image."""
 
 import os
 import warnings
@@ -26,7 +26,7 @@ ONE_OBJECT = 1.0  # arcsec within which two rows are one object: below the seein
 
 @dataclass(frozen=True)
 class Objects:
-    """Positions, and what a catalogue says of them (NaN where it says nothing)."""
+    """Positions of objects and what a catalogue says of them, arrays ``[N]``; NaN where it says nothing."""
 
     ra: np.ndarray  #: ICRS (deg)
     dec: np.ndarray
@@ -54,7 +54,7 @@ class Objects:
 
     @property
     def fingerprint(self):
-        """A few letters that tell a catalogue from another."""
+        """Short hash that tells a catalogue from another."""
         numbers = np.stack([self.ra, self.dec, self.redshift])
         return sha256(np.ascontiguousarray(numbers).tobytes()).hexdigest()[:12]
 
@@ -202,12 +202,12 @@ def detect(frame, data, mask, *, faint=None, bright=None, threshold=3.0, pixels=
 
 
 def _bright_enough(segments, image, frame, faint):
-    """Labels that may hold an object above the limit: nearly all in a deep frame do not, and measuring takes long."""
+    """Labels that may hold an object above the limit: in a deep frame few do, and measuring them all takes long."""
     if faint is None:
         return segments.labels
     flux = np.bincount(segments.data.ravel(), weights=image.ravel(), minlength=segments.max_label + 1)
     magnitude = _magnitude(flux[segments.labels], frame)
-    return segments.labels[magnitude < faint + 1.0]  # a Kron aperture holds more than the segment
+    return segments.labels[magnitude < faint + 1.0]  # a Kron aperture holds more light than the segment, below 1 mag
 
 
 def _magnitude(flux, frame):

@@ -1,5 +1,5 @@
 """
-Stamps: where their pixels lie in a frame, and the frame's light in them.
+Cutting stamps out of frames: where a stamp's pixels lie in a frame, and the frame's flux in them.
 
 All stamps of a pair are on one grid, that of the source's reference band, or that grid refined. Across some tens of
 arcsec any two grids are related by a polynomial of low degree: it is fitted to a few exact positions, which is far
@@ -16,10 +16,10 @@ from .coordinates import pixel_to_sky, sky_to_pixel
 
 __all__ = ["Cut", "LocalMap", "StampGrid", "cut", "resample_psf"]
 
-_MARGIN = 13  # pixels around a stamp that its splines reach for
-_TOLERANCE = 2e-3  # pixels; what a polynomial may be off
-_LATTICE = 6  # exact positions along a side
-_DIRECT = 1e-3  # pixels; closer to whole pixels than this, nothing is interpolated
+_MARGIN = 13  # pixels around a stamp: the weights of a quintic spline have fallen below 1e-4 there
+_TOLERANCE = 2e-3  # pixels that the polynomial may be off: a tenth of the best centroid of a galaxy
+_LATTICE = 6  # exact positions along a side: 36 for the ten terms of a cubic polynomial
+_DIRECT = 1e-3  # pixels: a stamp this close to whole pixels takes them as they are
 
 
 class Cut(NamedTuple):
@@ -98,6 +98,11 @@ class LocalMap:
     def jacobian(self):
         """``d(x_in, y_in) / d(x, y)`` at the centre."""
         return np.array([_slopes(c, np.zeros(1), np.zeros(1)) for c in self._coefficients])[..., 0] / self._unit
+
+    @property
+    def centre_area(self):
+        """Area of the stamp's middle pixel in pixels of the frame."""
+        return abs(np.linalg.det(self.jacobian))
 
     def _place(self, y, x):
         dx, dy = self._shift

@@ -1,4 +1,4 @@
-"""What all pairs of a store share, in ``pairs.json``."""
+"""The header of a store, ``pairs.json``: what all its pairs share."""
 
 import json
 import math

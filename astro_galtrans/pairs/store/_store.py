@@ -11,7 +11,7 @@ from ._shards import Shards
 
 __all__ = ["Crop", "Images", "PairStore"]
 
-ARCSEC = "x", "y", "dx", "dy", "half_light_radius"
+ARCSEC = "x", "y", "dx", "dy", "half_light_radius"  # columns of the table in arcsec
 
 
 class Crop(NamedTuple):
