@@ -22,7 +22,7 @@ ODD_UNITS = {"h:m:s": u.hourangle, "d:m:s": u.deg, "h": u.hourangle, "hour": u.h
              "degrees": u.deg, "degree": u.deg}  # fmt: skip
 
 
-def sky_positions(catalogue):
+def sky_positions(catalogue, ra=None, dec=None):
     """
     Return the sky positions of the rows of a table.
 
@@ -32,6 +32,8 @@ def sky_positions(catalogue):
         A table has a `~astropy.coordinates.SkyCoord` column, or right ascension and declination under one of their
         usual names. Where nothing says a unit, numbers (as text too) are degrees, and sexagesimal text is hours and
         degrees.
+    ra, dec : str, optional
+        Names of the columns, where they are known.
 
     Returns
     -------
@@ -44,13 +46,13 @@ def sky_positions(catalogue):
     ValueError
         If there are no coordinates, or text that may be hours or degrees.
     """
-    columns = [] if isinstance(catalogue, SkyCoord) else [catalogue[name] for name in catalogue.colnames]
+    columns = [] if ra or isinstance(catalogue, SkyCoord) else [catalogue[name] for name in catalogue.colnames]
     place = next((c for c in [catalogue, *columns] if isinstance(c, SkyCoord)), None)
     if place is not None:
         icrs = place.icrs.ravel()
         ra, dec = (a.filled(np.nan) if hasattr(a, "filled") else a for a in (icrs.ra.deg, icrs.dec.deg))
     else:
-        names = [find_column(catalogue, names) for names in (RA_NAMES, DEC_NAMES)]
+        names = [ra or find_column(catalogue, RA_NAMES), dec or find_column(catalogue, DEC_NAMES)]
         if None in names:
             msg = (
                 f"the catalogue has no sky coordinates: its columns are {', '.join(catalogue.colnames)}; expected a"

@@ -26,7 +26,7 @@ from astro_galtrans.geometry import pixel_scale
 from astro_galtrans.moments import SIGMA_TO_FWHM
 
 from .coordinates import pixel_to_sky, sky_to_pixel, unit_vectors
-from .psf import star_psf
+from .stars import star_psf
 
 __all__ = ["Frame", "Frames", "expand", "measured_frame", "open_frames", "smoothing"]
 

@@ -12,8 +12,8 @@ from astro_galtrans.units import flux_factor
 from .cutting import Cut, LocalMap, cut, resample_psf
 from .frames import smoothing
 from .journal import BEYOND, DAMAGED, EDGE, MASKED, NOTHING, OFFSET, OUTSIDE, Rejected
-from .psf import HALF_WIDTH
 from .registration import LIKENESS, corrections, measure_offset
+from .stars import HALF_WIDTH
 from .tiles import blank_places, objects_of, place_of, split_of
 
 __all__ = ["PairMaker", "Side"]
