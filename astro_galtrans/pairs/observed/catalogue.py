@@ -55,8 +55,8 @@ class Objects:
     @property
     def fingerprint(self):
         """Short hash that tells a catalogue from another."""
-        numbers = np.stack([self.ra, self.dec, self.redshift])
-        return sha256(np.ascontiguousarray(numbers).tobytes()).hexdigest()[:12]
+        content = np.stack([self.ra, self.dec, self.redshift])
+        return sha256(np.ascontiguousarray(content).tobytes()).hexdigest()[:12]
 
 
 def read_catalogue(catalogue, redshift=None, magnitude=None):

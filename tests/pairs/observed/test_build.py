@@ -740,6 +740,19 @@ def test_stamps_with_all_that_the_user_knows(sky, tmp_path):
     assert gaussian_fwhm(pairs.psf(0)[1][0].astype(float)) == pytest.approx(1.5 * 2.355 * TARGET / SOURCE * 2, rel=0.05)
 
 
+def test_a_stamp_without_a_position_is_split_by_its_name(sky, tmp_path):
+    catalogue = sky.table()[:8]
+    catalogue["RA"][1] = np.nan
+    shares = (0.3, 0.3, 0.4)
+    source, target = make_stamps(sky)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", GaltransWarning)  # that a part is empty
+        pairs = pairs_from_stamps(source, target, tmp_path, catalogue, size=SIZE, progress=False, fractions=shares)
+    np.testing.assert_array_equal(np.isnan(pairs.table["ra"]), np.arange(8) == 1)
+    np.testing.assert_allclose(pairs.table["z"], catalogue["z"])
+    assert [pairs.table["split"][1]] == split_by_name([source.label(1)], shares)
+
+
 def test_bad_stamps(sky, tmp_path):
     source, target = make_stamps(sky)
     with pytest.raises(ValueError, match="8 source and 7 target stamps"):
