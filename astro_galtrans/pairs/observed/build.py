@@ -169,9 +169,7 @@ def _check_overlap(source, target):
             # a small image may lie between the points of a large one
             if (other.edge_distance(*lattice) > 0).any() or (frame.edge_distance(*_lattice(other)) > 0).any():
                 return
-    msg = (
-        f"source and target images share no sky. Source: {source.footprint()}. Target: {target.footprint()}. {CRPIX}"
-    )
+    msg = f"source and target images share no sky. Source: {source.footprint()}. Target: {target.footprint()}. {CRPIX}"
     raise ValueError(msg)
 
 

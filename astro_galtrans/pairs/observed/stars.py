@@ -32,9 +32,7 @@ def star_psf(plane, good, noise, pixel_scale):
 
     half = int(np.clip(round(HALF_WIDTH / pixel_scale), 4, 60))
     boxes, stars = find_stars(plane, good, noise, half)
-    centred = [
-        shift(box, (-y, -x), order=3, mode="nearest") for box, x, y in zip(boxes, stars.x, stars.y, strict=True)
-    ]
+    centred = [shift(box, (-y, -x), order=3, mode="nearest") for box, x, y in zip(boxes, stars.x, stars.y, strict=True)]
     whole = [star / star.sum() for star in centred if star.sum() > 0]
     if not whole:
         return None
