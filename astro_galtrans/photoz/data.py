@@ -13,8 +13,7 @@ import torch
 
 from astro_galtrans._columns import name_rows
 from astro_galtrans.exceptions import GaltransWarning
-from astro_galtrans.measure.expansion import matched_features
-from astro_galtrans.measure.moments import adaptive_features
+from astro_galtrans.measure.adaptive import adaptive_features, matched_features
 
 __all__ = [
     "DrawnPhotometry", "TrainingStamps", "checked_images", "crop_size", "cut", "measured", "read", "scaled",

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from astro_galtrans.domain import gaussian_fwhm, sky_rms
+from astro_galtrans.domain import sky_rms
+from astro_galtrans.moments import gaussian_fwhm
 
 __all__ = ["validity_range"]
 

@@ -1,8 +1,8 @@
 """
 The shards of a store: written whole, and read in parts.
 
-Datasets are contiguous, so that a few rows of a stamp are a few reads at known places of the file. That costs
-microseconds, needs no lock, and holds across forks, none of which is true of HDF5's own reading.
+Datasets are contiguous, so that a few rows of a stamp are a few reads at known places of the file. Such reads take
+microseconds, need no lock, and work across forks, none of which is true of HDF5's own reading.
 """
 
 import os
@@ -20,7 +20,7 @@ __all__ = ["BITS", "FLOATS", "Shards", "shard_path", "write_shard"]
 
 FLOATS = "source", "target", "source_variance", "target_variance", "source_psf", "target_psf"
 BITS = "source_mask", "target_mask", "signal"
-OPEN_FILES = 128
+OPEN_FILES = 128  # kept open at once: well below 256, the least limit of files that systems set for a process
 PATTERN = "shard-*.h5"
 
 
@@ -135,10 +135,6 @@ class Shards:
 
     def __len__(self):
         return int(self.starts[-1])
-
-    def has(self, name, index):
-        """Whether the shard of a pair has a dataset."""
-        return name in self._layouts[self._shard(index)]
 
     def _shard(self, index):
         return int(np.searchsorted(self.starts, index, side="right")) - 1

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from astro_galtrans._optional import require
+
 from ._header import claim
 from ._shards import FLOATS, PATTERN, Shards, shard_path, write_shard
 
@@ -32,11 +34,14 @@ class PairWriter:
 
     Raises
     ------
+    ImportError
+        If the package h5py is not installed.
     ValueError
         If the folder holds pairs of other surveys or settings, or of another version of the format.
     """
 
     def __init__(self, directory, header, shard=64):
+        require("h5py", extra="train")  # before anything is written, so that nothing is left behind without it
         self.directory, self.header, self.shard = Path(directory), header, shard
         claim(self.directory, header)
         done = Shards(self.directory)
