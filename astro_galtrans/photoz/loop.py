@@ -16,6 +16,8 @@ from pathlib import Path
 import torch
 from tqdm.auto import tqdm
 
+from astro_galtrans._files import whole_file
+
 from .density import log_likelihood
 
 __all__ = ["TrainingSettings", "dihedral", "fit"]
@@ -173,9 +175,8 @@ class _Run:
         parts = {name: getattr(self, name).state_dict() for name in ("network", "average", "optimizer")}
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        torch.save({"identity": identity} | kept | parts, temporary)
-        temporary.replace(path)
+        with whole_file(path) as file:
+            torch.save({"identity": identity} | kept | parts, file)
 
     def resume(self, path, identity):
         """Take up the last checkpoint, if there is one."""

@@ -1,6 +1,5 @@
 """Training estimators: stamps or magnitudes and spectroscopic redshifts in, an estimator out."""
 
-import hashlib
 import warnings
 from dataclasses import asdict, fields, replace
 from difflib import get_close_matches
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 
 from astro_galtrans._columns import name_rows
+from astro_galtrans._files import fingerprint
 from astro_galtrans.exceptions import GaltransWarning
 from astro_galtrans.measure.magnitudes import colours_and_magnitude
 from astro_galtrans.photoz.pdfs import GridPDF
@@ -401,10 +401,7 @@ def _calibration(network, data, held_out, log_prior):
 
 def _identity(card, data):
     """What tells one training from another: settings, redshifts and measured fluxes."""
-    digest = hashlib.sha256(repr(sorted(card.items())).encode())
-    digest.update(data.features.numpy().tobytes())
-    digest.update(data.z.numpy().tobytes())
-    return digest.hexdigest()[:16]
+    return fingerprint(repr(sorted(card.items())), data.features.numpy(), data.z.numpy())[:16]
 
 
 def _done(directory):

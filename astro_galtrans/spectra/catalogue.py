@@ -11,6 +11,7 @@ from astropy.coordinates import SkyCoord, search_around_sky
 from astropy.table import QTable
 from tqdm.auto import tqdm
 
+from astro_galtrans._files import whole_file
 from astro_galtrans.exceptions import GaltransWarning
 
 from .measure import redshift
@@ -173,11 +174,8 @@ def _table(rows, settings):
 
 
 def _write(table, output):
-    """Write beside, and rename: the file is whole at every moment."""
-    output = Path(output)
-    beside = output.with_name(f".{output.name}.part")
-    table.write(beside, format="ascii.ecsv", overwrite=True)
-    beside.replace(output)
+    with whole_file(output) as file:
+        table.write(file, format="ascii.ecsv")
 
 
 def _earlier(output, settings):

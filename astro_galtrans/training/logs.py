@@ -4,6 +4,7 @@ import csv
 import warnings
 from pathlib import Path
 
+from astro_galtrans._files import whole_file
 from astro_galtrans.exceptions import GaltransWarning
 
 __all__ = ["CSVLog", "Logs"]
@@ -53,12 +54,10 @@ class CSVLog:
 
     def _rewrite(self, rows):
         columns = list(dict.fromkeys(name for row in rows for name in row))
-        temporary = self.path.with_suffix(".tmp")
-        with temporary.open("w", newline="", encoding="utf8") as file:
+        with whole_file(self.path) as place, place.open("w", newline="", encoding="utf8") as file:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(rows)
-        temporary.replace(self.path)
 
 
 class Logs:

@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import torch
 
+from astro_galtrans._files import whole_file
 from astro_galtrans.exceptions import GaltransWarning
 
 __all__ = ["draw_samples"]
@@ -47,9 +48,8 @@ def draw_samples(path, model, batch, title=""):
             ax.set_axis_off()
     for ax, name in zip(figure.axes, COLUMNS, strict=False):
         ax.set_title(name, fontsize=8)
-    temporary = path.with_suffix(".tmp")
-    figure.savefig(temporary, format="png", dpi=100)
-    temporary.replace(path)
+    with whole_file(path) as file:
+        figure.savefig(file, dpi=100)
     return True
 
 

@@ -3,12 +3,13 @@
 import os
 import re
 from dataclasses import dataclass, fields
-from hashlib import sha256
 
 import numpy as np
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.table import Table
+
+from astro_galtrans._files import fingerprint
 
 __all__ = ["Objects", "detect", "found_objects", "read_catalogue"]
 
@@ -59,7 +60,7 @@ class Objects:
     def fingerprint(self):
         """A few letters that tell a catalogue from another."""
         numbers = np.stack([self.ra, self.dec, self.redshift])
-        return sha256(np.ascontiguousarray(numbers).tobytes()).hexdigest()[:12]
+        return fingerprint(numbers.tobytes())[:12]
 
 
 def read_catalogue(catalogue, redshift=None, magnitude=None):
