@@ -193,7 +193,7 @@ class TrainingStamps:
     """
 
     def __init__(self, images, z, photometry, *, extra=None, memory=2**30, noise=0.0, seed=0):
-        start = time.process_time()
+        start = time.monotonic()
         self.images, self.photometry = images, photometry
         self.z = torch.as_tensor(np.asarray(z), dtype=torch.float32)
         self.extra = None if extra is None else torch.as_tensor(np.asarray(extra), dtype=torch.float32)
@@ -209,7 +209,7 @@ class TrainingStamps:
                 self.kept[rows] = scaled(stamps, photometry.sky_rms)
         self.features, *drawn = torch.cat(features, dim=1)
         self.drawn = DrawnPhotometry(self.features, drawn, self.z)
-        self.cpu_seconds = time.process_time() - start
+        self.seconds = time.monotonic() - start
 
     def batch(self, rows, noise=0.0):
         """

@@ -1,5 +1,7 @@
-"""Batches of random crops from pairs on disk, in network units."""
+"""Batches of random crops from pairs on disk, in network units, made ready while the network works."""
 
+import queue
+import threading
 from typing import NamedTuple
 
 import numpy as np
@@ -14,11 +16,12 @@ from astro_galtrans.units import flux_factor
 from .augment import apply_linear, blur_matrix, dihedral, draw_change, shift_matrix
 from .recipe import Augment, Data
 
-__all__ = ["Batch", "CropSampler", "bad_pixels", "filled", "matched_scalings", "signal_pixels"]
+__all__ = ["Batch", "CropSampler", "bad_pixels", "filled", "matched_scalings", "signal_pixels", "stream"]
 
 MARGIN = 8  # source pixels read around a crop that is to be shifted or blurred
 SIGNAL = 3.0  # sigma of the smoothed sky above which a target pixel is signal, as in pairs made from images
 SMOOTHING = 1.5  # pixels
+AHEAD = 4  # batches made ready: enough to bridge a slow read, and little memory
 
 
 def matched_scalings(header, softening):
@@ -216,3 +219,78 @@ class CropSampler:
         known = np.isfinite(variance) & (variance > 0)
         sky = [np.median(plane[good]) if good.any() else np.inf for plane, good in zip(variance, known, strict=True)]
         return np.minimum(1, self.target_sky**2 / sky)[:, None, None]
+
+
+def stream(sampler, start, stop, *, workers=0, pinned=False):
+    """
+    Yield the batches of a sampler in order, prepared ahead.
+
+    Parameters
+    ----------
+    sampler : `~astro_galtrans.training.data.CropSampler`
+    start, stop : int
+        Number of the first batch, and of the one after the last.
+    workers : int, optional
+        Processes; 0 for a thread of this one.
+    pinned : bool, optional
+        Into memory from which a GPU copies without waiting?
+
+    Yields
+    ------
+    `~astro_galtrans.training.data.Batch`
+    """
+    if workers:
+        yield from _from_processes(sampler, start, stop, workers, pinned)
+        return
+    yield from _from_thread(sampler, start, stop, pinned)
+
+
+def _from_processes(sampler, start, stop, workers, pinned):
+    from torch.utils.data import DataLoader
+
+    yield from DataLoader(
+        _Numbered(sampler), batch_size=None, sampler=range(start, stop), num_workers=workers,
+        pin_memory=pinned, prefetch_factor=AHEAD,
+    )  # fmt: skip
+
+
+class _Numbered:
+    """A sampler as torch's loader wants it."""
+
+    def __init__(self, sampler):
+        self.sampler = sampler
+
+    def __getitem__(self, step):
+        return self.sampler.batch(step)
+
+
+def _from_thread(sampler, start, stop, pinned):
+    ready, done = queue.Queue(AHEAD), threading.Event()
+
+    def fill():
+        for step in range(start, stop):
+            try:
+                batch = sampler.batch(step)
+                batch = batch.map(lambda part: part.pin_memory()) if pinned else batch
+            except BaseException as err:  # noqa: BLE001 - raised where the batch is asked for
+                batch = err
+            while not done.is_set():
+                try:
+                    ready.put(batch, timeout=0.1)
+                    break
+                except queue.Full:
+                    continue
+            if done.is_set() or isinstance(batch, BaseException):
+                return
+
+    worker = threading.Thread(target=fill, name="galtrans-batches", daemon=True)
+    worker.start()
+    try:
+        for _ in range(start, stop):
+            batch = ready.get()
+            if isinstance(batch, BaseException):
+                raise batch
+            yield batch
+    finally:
+        done.set()
+        worker.join()

@@ -1,5 +1,7 @@
 """Photo-z estimators, on small galaxies whose colour tells the redshift."""
 
+import csv
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from astro_galtrans import photoz
 from astro_galtrans.exceptions import CheckpointError, GaltransWarning
 from astro_galtrans.measure import expansion
 from astro_galtrans.measure import moments as adaptive
-from astro_galtrans.photoz import density, loop
+from astro_galtrans.photoz import density, task
 from astro_galtrans.photoz.pdfs import GridPDF
 from helpers import shared_data
 
@@ -315,10 +317,15 @@ def test_interrupted_training_goes_on_to_the_same_result(tmp_path):
     whole = photoz.train_image(images, z, **settings)
     with pytest.raises(KeyboardInterrupt):  # one read measures, one validates the start; two batches and a validation
         photoz.train_image(Lazy(images, stop=2 + 3 * 3 + 1), z, directory=tmp_path, memory=0, **settings)
-    assert {path.name for path in tmp_path.iterdir()} == {"member-0-start.pt", "member-0.pt"}
+    folders = {"member-0-start", "member-0"}
+    assert {path.parent.name for path in tmp_path.glob("*/checkpoint.pt")} == folders
     resumed = photoz.train_image(Lazy(images), z, directory=tmp_path, memory=0, **settings)
     np.testing.assert_array_equal(whole.predict(images).density, resumed.predict(Lazy(images)).density)
-    assert [path.name for path in tmp_path.iterdir()] == ["estimator.safetensors"]
+    assert (tmp_path / "estimator.safetensors").exists() and not list(tmp_path.glob("*/checkpoint*"))
+    with (tmp_path / "member-1" / "validation.csv").open() as file:
+        logged = [-float(row["loss"]) for row in csv.DictReader(file)]
+    run = resumed.card["training"]["members"][1]
+    assert logged == pytest.approx([run["start"], *run["validation"]], rel=1e-5)
     found = photoz.train_image(images, z, directory=tmp_path, **settings)
     np.testing.assert_array_equal(found.predict(images).density, whole.predict(images).density)
     with pytest.raises(ValueError, match="other galaxies or with other settings"):
@@ -374,7 +381,7 @@ def test_streamed_predictions_are_the_same(photometric):
 @pytest.mark.parametrize("number", range(8))
 def test_eight_orientations_differ(number):
     square = torch.arange(9.0).reshape(1, 1, 3, 3)
-    assert [torch.equal(loop.dihedral(square, number), loop.dihedral(square, k)) for k in range(8)].count(True) == 1
+    assert [torch.equal(task.dihedral(square, number), task.dihedral(square, k)) for k in range(8)].count(True) == 1
 
 
 # catalogues -----------------------------------------------------------------------------------------------------------

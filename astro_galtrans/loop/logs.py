@@ -1,4 +1,4 @@
-"""What a training writes down: CSV files, and TensorBoard's if that is installed."""
+"""The logs of a training: CSV files, and TensorBoard's event files if that is installed."""
 
 import csv
 import warnings
@@ -12,7 +12,7 @@ __all__ = ["CSVLog", "Logs"]
 
 class CSVLog:
     """
-    Rows in a CSV file, by step; columns may join later.
+    A CSV file with a row per logged step; later rows may have columns that the first ones lack.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ class CSVLog:
             return list(csv.DictReader(file))
 
     def rewind(self, step):
-        """Drop what lies beyond a step: a resumed run writes it again."""
+        """Drop the rows beyond a step: a resumed training writes them again."""
         rows = self.rows()
         kept = [row for row in rows if (row.get("step") or "").isdigit() and int(row["step"]) <= step]
         if len(kept) < len(rows):
@@ -70,7 +70,7 @@ class Logs:
     ----------
     directory : `~pathlib.Path`
     step : int
-        Where the training stands; what was logged beyond is dropped.
+        Step at which the training stands; rows beyond it, of a sitting that was killed, are dropped.
     """
 
     def __init__(self, directory, step):
@@ -88,8 +88,8 @@ class Logs:
                     self._guard(self.board.add_scalar, f"{name}/{key}", value, row["step"])
 
     def picture(self, step, path):
-        """Show a picture, a PNG file, on the board."""
-        if self.board is not None:
+        """Show a picture, a PNG file or None, on the board."""
+        if path and self.board is not None:
             from matplotlib.image import imread
 
             self._guard(self.board.add_image, "samples", imread(path)[..., :3], step, dataformats="HWC")

@@ -1,8 +1,8 @@
 """
-The state of a training on disk: two checkpoints, the current one and the one before.
+Checkpoints on disk: the current one and the one before.
 
-A checkpoint is written beside its place, forced to the disk and renamed; so a process that is killed leaves a whole
-one, and its first line holds a checksum, so that one damaged later is known as such and the one before is used.
+A checkpoint is written beside its place, forced to the disk and renamed, so a process that is killed leaves a whole
+one. Its first line holds a checksum: one that is damaged later is recognised, and the one before is used.
 """
 
 import errno
