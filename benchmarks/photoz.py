@@ -6,8 +6,8 @@ Photo-z estimators on simulated pairs, and on a catalogue of real galaxies: what
 
 Z_TRAIN and Z_TEST are pairs made with ``galtrans simulate`` (galaxies of r < 20.3 and z < 0.6). Estimators are kept in
 OUT, checkpoints too, and found again. FILE is a table of redshift, ugriz magnitudes, four colours, and five errors
-(SDSS main sample). Training times are by the clock, rates of predictions per CPU second, both on one core. Intervals are
-68 % of bootstrap resamples of the test galaxies; differences between estimators are resampled together.
+(SDSS main sample). Training times are by the clock, rates of predictions per CPU second, both on one core. Intervals
+are 68 % of bootstrap resamples of the test galaxies; differences between estimators are resampled together.
 """
 
 import argparse
