@@ -133,7 +133,7 @@ class Training:
         for group in optimizer.param_groups:
             group["lr"] = self.rate
         optimizer.zero_grad(set_to_none=True)
-        loss.backward(inputs=parameters)  # an adversary's loss leaves no gradient in the network it judges
+        loss.backward(inputs=parameters)  # gradients of what other optimizers move are not computed
         self._share_gradients(parameters)
         torch.nn.utils.clip_grad_norm_(parameters, self.settings.clip)
         optimizer.step()

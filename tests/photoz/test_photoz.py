@@ -332,6 +332,37 @@ def test_interrupted_training_goes_on_to_the_same_result(tmp_path):
         photoz.train_image(images, z, directory=tmp_path, **settings | {"seed": 4})
 
 
+def trained(**settings):
+    """Train a small network on magnitudes, and return the largest change of a weight, and its run."""
+    colours = torch.randn(200, 2, generator=torch.Generator().manual_seed(1))
+    data = Colours(colours, 0.3 + 0.05 * colours[:, 0])
+    torch.manual_seed(2)
+    network = photoz.network.DenseNetwork(2, np.linspace(0, 0.6, 61), width=16, depth=1)
+    start = {name: value.clone() for name, value in network.state_dict().items()}
+    options = {"epochs": 4, "batch_size": 32, "learning_rate": 0.02, "weight_decay": 0.0}
+    settings = photoz.TrainingSettings(**options | settings)
+    end, run = task.fit(network, data, torch.arange(150), torch.arange(150, 200), settings, progress=False)
+    last = network.state_dict()
+    same = all(torch.equal(value, last[name]) for name, value in end.state_dict().items())
+    return max(float((last[name] - start[name]).abs().max()) for name in start), run, same
+
+
+class Colours:
+    def __init__(self, features, z):
+        self.features, self.z = features, z
+
+    def batch(self, rows, noise=0.0):
+        return (self.features[rows],)
+
+
+def test_gradients_are_clipped_and_weights_averaged_as_the_settings_say():
+    """Gradients shortened to far less than AdamW's epsilon move nothing; an average without memory is the last step."""
+    usual, clipped, last = trained(), trained(clip=1e-12), trained(average=0.0)
+    assert usual[0] > 0.02 and clipped[0] < 1e-4
+    assert usual[1]["best_epoch"] == last[1]["best_epoch"] == 4  # so that the result is the network at the end
+    assert (usual[2], last[2]) == (False, True)
+
+
 def test_ensemble_averages_its_members():
     images, z = galaxies(60)
     both = photoz.train_photometric(images, z, **IMAGING, **QUICK, members=2)

@@ -124,6 +124,25 @@ def test_it_learns(pairs, others, tmp_path):
     assert gains[-1] > gains[0] and gains[-1] > 0.1  # an untrained network has no gain
 
 
+def test_a_recipe_says_how_gradients_are_clipped_and_weights_averaged(pairs, tmp_path):
+    """Gradients shortened to far less than AdamW's epsilon move nothing; an average without memory is the last step."""
+    recipe = small(steps=10)
+    optimizer = replace(recipe.optimizer, weight_decay=0.0)
+    start = started(recipe, pairs, tmp_path / "start").network.state_dict()
+    changes = {}
+    for name, change in {"usual": {}, "clipped": {"clip": 1e-12}, "last": {"ema": 0.0}}.items():
+        run = started(replace(recipe, optimizer=replace(optimizer, **change)), pairs, tmp_path / name)
+        for step in range(10):
+            run.advance(run.task.sampler.batch(step), step / 10)
+        ends = run.average.state_dict(), run.network.state_dict()
+        changes[name] = [max(float((end[key] - start[key]).abs().max()) for key in ends[0]) for end in ends]
+        same_weights = all(torch.equal(value, ends[1][key]) for key, value in ends[0].items())
+        assert same_weights == (name == "last")
+    assert max(changes["clipped"]) < 1e-5
+    assert min(changes["usual"]) > 1e-3
+    assert settings_of(recipe, validate=True).average == recipe.optimizer.ema == 0.9
+
+
 def _as_blurred_as_the_source(k, images):
     images[1] = np.kron(images[0][1:], np.ones((1, 2, 2))) * 250  # counts of a fine pixel per nanomaggy of a coarse one
     return {}
