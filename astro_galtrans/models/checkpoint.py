@@ -64,7 +64,8 @@ def save(path, model, card):
     from safetensors.torch import save as to_bytes
 
     path = Path(path)
-    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in _shipped(model).items()}
+    state = model.inference_state_dict()
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
     bare = to_bytes(tensors)
     card = _completed(card, model) | {"tensors_sha256": _tensors_sha256(bare, _header(bare, path))}
     card["card_sha256"] = _card_sha256(card)
@@ -204,12 +205,6 @@ def _versions():
     return {"astro_galtrans": __version__, "torch": torch.__version__}
 
 
-def _shipped(model):
-    """Return the tensors worth keeping: all but the parts that only training needs (an adversary)."""
-    unused = tuple(getattr(model, "training_only", ()))
-    return {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(unused)}
-
-
 def _build(network, path):
     import torch
 
@@ -224,7 +219,7 @@ def _build(network, path):
 
 
 def _fill(model, tensors, path):
-    expected = _shipped(model)
+    expected = model.inference_state_dict()
     missing, surplus = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
     if missing or surplus:
         msg = f"{path} does not fit its network: missing tensors {missing}, surplus tensors {surplus}"

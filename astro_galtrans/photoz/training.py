@@ -22,15 +22,20 @@ from .task import TrainingSettings, fit
 
 __all__ = ["cross_validated", "train_image", "train_magnitudes", "train_photometric"]
 
-FIELD = 12.7  #: side of the middle of a stamp that is looked at (arcsec)
-COARSE = 0.8  #: pixels are folded into channels until they are about this large (arcsec)
+FIELD = 12.7  #: side (arcsec) of the middle of a stamp that networks see: 32 SDSS pixels
+COARSE = 0.8  #: size (arcsec) up to which pixels are folded into channels: half the seeing from the ground
 FEWEST = 20  #: galaxies to train on
 ESTIMATOR = "estimator.safetensors"  #: in the folder of a training that is done
-HELD_OUT = 0.1  #: share of them that validates, but of few a quarter, up to a hundred
-STEPS = 4000  #: of a photometric training, whatever the number of galaxies
-IMAGE = {"epochs": 8, "learning_rate": 5e-4, "patience": 2}  #: of the rest; small steps, for it corrects what is good
+HELD_OUT = 0.1  #: share of the galaxies that validates and calibrates, but of few galaxies a quarter, up to a hundred
+STEPS = 4000  #: of a training on photometry, whatever the number of galaxies: some seconds on a CPU
+#: Settings for the convolutions of an image network, which correct the redshifts of a dense network that is trained
+#: already; larger steps would first spoil them.
+IMAGE = {"epochs": 8, "learning_rate": 5e-4, "patience": 2}
+#: Temperatures and shares of the prior tried in the calibration: networks trained on few galaxies are too confident,
+#: which a temperature above 1 mends; where images tell nothing of redshift, the share of the prior goes to 1.
 TEMPERATURES = 0.8, 0.9, 1.0, 1.05, 1.1, 1.15, 1.2, 1.3, 1.4, 1.6, 2.0
 FLOORS = 1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 0.9, 0.99
+USUAL = 1.0, 0.01  #: temperature and share of the prior where too few galaxies are held out to measure them
 
 
 def train_image(
@@ -61,7 +66,7 @@ def train_image(
         Folder of ``estimator.safetensors``, with a folder of checkpoints and logs for each member. A training that was
         interrupted goes on from there, to the same result; one that is done is read.
     seed : int, optional
-        Of everything random.
+        Seed of initial weights, batches, noise and dropout.
     members : int, optional
         Networks of a deep ensemble, whose PDFs are averaged.
     name : str, optional
@@ -110,9 +115,9 @@ def train_photometric(
     Parameters
     ----------
     images, z_spec, bands, pixel_scale, sky_rms, grid, ebv, directory, seed, members, name, field, device, progress
-        As for `train_image`; the CPU is the faster device for a network of this size.
+        As for `train_image`; by default the device is the CPU, as the network is small.
     features : str, optional
-        What the network is told, a key of `~astro_galtrans.photoz.FEATURES`.
+        Which colours and magnitudes the network sees, a key of `~astro_galtrans.photoz.FEATURES`.
     network : dict, optional
         Settings of `~astro_galtrans.photoz.network.DenseNetwork`: ``width``, ``depth``, ``dropout``.
     **settings
@@ -194,7 +199,7 @@ def cross_validated(train, data, z_spec, *, folds=5, seed=0, grid=None, errors=N
     folds : int, optional
         Number of parts.
     seed : int, optional
-        Of the division, and of the trainings.
+        Seed of the division into folds, and of the trainings.
     grid, errors, ebv : array-like, optional
         As for ``train``.
     **settings
@@ -256,7 +261,7 @@ class _Magnitudes:
 
 
 def _settings(changes, number):
-    """Settings of the loop; where they are not given, smaller batches for few galaxies, and enough epochs."""
+    """Settings of the training; by default batches are smaller for few galaxies, and epochs make up `STEPS` steps."""
     known = {field.name for field in fields(TrainingSettings)}
     if unknown := set(changes) - known:
         word = min(unknown)
@@ -381,7 +386,7 @@ def _network(cls, card, features, seed):
 def _start(network, photometry, used, held_out, settings, folder, common):
     """Train the dense part of an image network, which then stays as it is; return it and the seconds it took."""
     quick = _settings({}, len(used))
-    epochs = min(quick.epochs, 8 * settings.epochs)  # a short try stays short
+    epochs = min(quick.epochs, 8 * settings.epochs)  # in proportion, where the caller asked for a short training
     folder = None if folder is None else folder.with_name(f"{folder.name}-start")
     settings = replace(quick, epochs=epochs, noise=settings.noise, checkpoint_minutes=settings.checkpoint_minutes)
     dense, run = fit(network.photometric, photometry, used, held_out, settings, directory=folder, **common)
@@ -390,9 +395,9 @@ def _start(network, photometry, used, held_out, settings, folder, common):
 
 @torch.no_grad()
 def _calibration(network, data, held_out, log_prior):
-    """Temperature and floor with which the galaxies held out are most likely."""
-    if len(held_out) < 20:  # too few to tell
-        return [1.0, FLOORS[4]]
+    """Temperature and share of the prior for which the redshifts held out are most likely."""
+    if len(held_out) < FEWEST:
+        return list(USUAL)
     grid, best = network.head.grid, (-np.inf, None)
     log_f = torch.cat([log_density(network(*data.batch(rows)), grid) for rows in held_out.split(512)])
     for temperature in TEMPERATURES:
@@ -403,7 +408,7 @@ def _calibration(network, data, held_out, log_prior):
 
 
 def _identity(card, data):
-    """What tells one training from another: settings, redshifts and measured fluxes."""
+    """Fingerprint of a training: of its settings, redshifts and measured fluxes."""
     return fingerprint(repr(sorted(card.items())), data.features.numpy(), data.z.numpy())[:16]
 
 

@@ -13,7 +13,7 @@ from .validity import validity_range
 __all__ = ["convergence", "data_card", "export", "thinned"]
 
 LICENCE = "BSD-3-Clause"
-SCORED = 512, 128  # pairs scored of a deterministic network, and of one that samples, which takes ten times as long
+SCORED = 512, 128  # pairs scored of a deterministic network, and of one that samples, which is slow
 GAIN = "rmse_gain"  # the validation score that tells whether a training converged
 ROWS = 30  # of the history, enough to draw the curve
 LAST = 0.25  # share of the training that tells whether it still improved

@@ -319,6 +319,8 @@ def test_interrupted_training_goes_on_to_the_same_result(tmp_path):
         photoz.train_image(Lazy(images, stop=2 + 3 * 3 + 1), z, directory=tmp_path, memory=0, **settings)
     folders = {"member-0-start", "member-0"}
     assert {path.parent.name for path in tmp_path.glob("*/checkpoint.pt")} == folders
+    with pytest.raises(ValueError, match="member-0-start holds a training with other galaxies or settings"):
+        photoz.train_image(images, z, directory=tmp_path, **settings | {"learning_rate": 1e-3})
     resumed = photoz.train_image(Lazy(images), z, directory=tmp_path, memory=0, **settings)
     np.testing.assert_array_equal(whole.predict(images).density, resumed.predict(Lazy(images)).density)
     assert (tmp_path / "estimator.safetensors").exists() and not list(tmp_path.glob("*/checkpoint*"))
