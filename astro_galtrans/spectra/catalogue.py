@@ -12,6 +12,7 @@ from astropy.table import QTable
 from tqdm.auto import tqdm
 
 from astro_galtrans._columns import name_rows
+from astro_galtrans._files import whole_file
 from astro_galtrans._positions import sky_positions
 from astro_galtrans.exceptions import GaltransWarning
 
@@ -175,11 +176,8 @@ def _table(rows, settings):
 
 
 def _write(table, output):
-    """Write another file and rename it, so that an interruption never leaves half a catalogue."""
-    output = Path(output)
-    beside = output.with_name(f".{output.name}.part")
-    table.write(beside, format="ascii.ecsv", overwrite=True)
-    beside.replace(output)
+    with whole_file(output) as file:
+        table.write(file, format="ascii.ecsv")
 
 
 def _earlier(output, settings):

@@ -1,5 +1,7 @@
 """Photo-z estimators, on small galaxies whose colour tells the redshift."""
 
+import csv
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from scipy import optimize, stats
 from astro_galtrans import photoz
 from astro_galtrans.exceptions import CheckpointError, GaltransWarning
 from astro_galtrans.measure import adaptive
-from astro_galtrans.photoz import density, loop
+from astro_galtrans.photoz import density, task
 from astro_galtrans.photoz.pdfs import GridPDF
 from helpers import shared_data
 
@@ -305,14 +307,52 @@ def test_interrupted_training_goes_on_to_the_same_result(tmp_path):
     whole = photoz.train_image(images, z, **settings)
     with pytest.raises(KeyboardInterrupt):  # one read measures, one validates the start; two batches and a validation
         photoz.train_image(Lazy(images, stop=2 + 3 * 3 + 1), z, directory=tmp_path, memory=0, **settings)
-    assert {path.name for path in tmp_path.iterdir()} == {"member-0-start.pt", "member-0.pt"}
+    folders = {"member-0-start", "member-0"}
+    assert {path.parent.name for path in tmp_path.glob("*/checkpoint.pt")} == folders
+    with pytest.raises(ValueError, match="member-0-start holds a training with other galaxies or settings"):
+        photoz.train_image(images, z, directory=tmp_path, **settings | {"learning_rate": 1e-3})
     resumed = photoz.train_image(Lazy(images), z, directory=tmp_path, memory=0, **settings)
     np.testing.assert_array_equal(whole.predict(images).density, resumed.predict(Lazy(images)).density)
-    assert [path.name for path in tmp_path.iterdir()] == ["estimator.safetensors"]
+    assert (tmp_path / "estimator.safetensors").exists() and not list(tmp_path.glob("*/checkpoint*"))
+    with (tmp_path / "member-1" / "validation.csv").open() as file:
+        logged = [-float(row["loss"]) for row in csv.DictReader(file)]
+    run = resumed.card["training"]["members"][1]
+    assert logged == pytest.approx([run["start"], *run["validation"]], rel=1e-5)
     found = photoz.train_image(images, z, directory=tmp_path, **settings)
     np.testing.assert_array_equal(found.predict(images).density, whole.predict(images).density)
     with pytest.raises(ValueError, match="other galaxies or with other settings"):
         photoz.train_image(images, z, directory=tmp_path, **settings | {"seed": 4})
+
+
+def trained(**settings):
+    """Train a small network on magnitudes, and return the largest change of a weight, and its run."""
+    colours = torch.randn(200, 2, generator=torch.Generator().manual_seed(1))
+    data = Colours(colours, 0.3 + 0.05 * colours[:, 0])
+    torch.manual_seed(2)
+    network = photoz.network.DenseNetwork(2, np.linspace(0, 0.6, 61), width=16, depth=1)
+    start = {name: value.clone() for name, value in network.state_dict().items()}
+    options = {"epochs": 4, "batch_size": 32, "learning_rate": 0.02, "weight_decay": 0.0}
+    settings = photoz.TrainingSettings(**options | settings)
+    end, run = task.fit(network, data, torch.arange(150), torch.arange(150, 200), settings, progress=False)
+    last = network.state_dict()
+    same = all(torch.equal(value, last[name]) for name, value in end.state_dict().items())
+    return max(float((last[name] - start[name]).abs().max()) for name in start), run, same
+
+
+class Colours:
+    def __init__(self, features, z):
+        self.features, self.z = features, z
+
+    def batch(self, rows, noise=0.0):
+        return (self.features[rows],)
+
+
+def test_gradients_are_clipped_and_weights_averaged_as_the_settings_say():
+    """Gradients shortened to far less than AdamW's epsilon move nothing; an average without memory is the last step."""
+    usual, clipped, last = trained(), trained(clip=1e-12), trained(average=0.0)
+    assert usual[0] > 0.02 and clipped[0] < 1e-4
+    assert usual[1]["best_epoch"] == last[1]["best_epoch"] == 4  # so that the result is the network at the end
+    assert (usual[2], last[2]) == (False, True)
 
 
 def test_ensemble_averages_its_members():
@@ -364,7 +404,7 @@ def test_streamed_predictions_are_the_same(photometric):
 @pytest.mark.parametrize("number", range(8))
 def test_eight_orientations_differ(number):
     square = torch.arange(9.0).reshape(1, 1, 3, 3)
-    assert [torch.equal(loop.dihedral(square, number), loop.dihedral(square, k)) for k in range(8)].count(True) == 1
+    assert [torch.equal(task.dihedral(square, number), task.dihedral(square, k)) for k in range(8)].count(True) == 1
 
 
 # catalogues -----------------------------------------------------------------------------------------------------------

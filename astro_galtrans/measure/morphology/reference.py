@@ -6,7 +6,6 @@ in chunks; where a folder is given, a chunk is kept there under a name that is a
 interrupted measurement continues, and other images or settings never find a stale result.
 """
 
-import hashlib
 import os
 import warnings
 from collections import deque
@@ -20,6 +19,8 @@ import torch
 from astropy.table import QTable, vstack
 from statmorph.statmorph import _quantity_names as QUANTITIES
 from tqdm.auto import tqdm
+
+from astro_galtrans._files import fingerprint, whole_file
 
 from .cutouts import central_label
 
@@ -130,18 +131,14 @@ def _measure_chunk(arrays, sersic, directory):
     table = QTable({name: [row[name] for row in rows] for name in rows[0]})
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_suffix(f".{os.getpid()}.fits")
-        table.write(beside)
-        beside.replace(path)
+        with whole_file(path) as file:
+            table.write(file)
     return table
 
 
 def _digest(arrays, sersic):
-    digest = hashlib.sha256(f"{statmorph.__version__} {sersic}".encode())
-    for name, values in sorted(arrays.items()):
-        digest.update(f"{name} {values.dtype} {values.shape}".encode())
-        digest.update(np.ascontiguousarray(values))
-    return digest.hexdigest()[:32]
+    parts = (part for item in sorted(arrays.items()) for part in item)
+    return fingerprint(f"{statmorph.__version__} {sersic}", *parts)[:32]
 
 
 def _measure_one(galaxy, sersic):

@@ -3,13 +3,13 @@
 import os
 import warnings
 from dataclasses import dataclass, fields
-from hashlib import sha256
 
 import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.table import Table
 
 from astro_galtrans._columns import name_rows
+from astro_galtrans._files import fingerprint
 from astro_galtrans._positions import find_column, numbers, sky_positions
 from astro_galtrans.exceptions import GaltransWarning
 
@@ -56,7 +56,7 @@ class Objects:
     def fingerprint(self):
         """Short hash that tells a catalogue from another."""
         content = np.stack([self.ra, self.dec, self.redshift])
-        return sha256(np.ascontiguousarray(content).tobytes()).hexdigest()[:12]
+        return fingerprint(content.tobytes())[:12]
 
 
 def read_catalogue(catalogue, redshift=None, magnitude=None):

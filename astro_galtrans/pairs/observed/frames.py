@@ -12,13 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from glob import glob
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 from astropy.io.fits import HDUList
 from tqdm.auto import tqdm
 
+from astro_galtrans._files import fingerprint
 from astro_galtrans.bands import OPTICAL_BANDS, parse_bands
 from astro_galtrans.bandstack import read
 from astro_galtrans.domain import seeing_from_stars, sky_rms
@@ -61,7 +61,7 @@ class Frame:
     def fingerprint(self):
         """Short hash that tells an image from another of the same name."""
         numbers = [*self.shape, *self.centre, self.level, self.sky_rms]
-        return sha256(np.array(numbers, float).tobytes()).hexdigest()[:12]
+        return fingerprint(np.array(numbers, float).tobytes())[:12]
 
     def sky(self, x, y):
         """Sky positions ``ra, dec`` (deg) of pixel coordinates."""

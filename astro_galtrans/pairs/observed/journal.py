@@ -7,6 +7,7 @@ from pathlib import Path
 
 from astropy.table import Table
 
+from astro_galtrans._files import whole_file
 from astro_galtrans.pairs.store import SPLITS
 
 __all__ = [
@@ -122,10 +123,9 @@ class Journal:
 
     def write_summary(self):
         """Write ``summary.ecsv`` and return the table."""
-        table, path = self.summary(), self.path.with_name(SUMMARY)
-        temporary = path.with_suffix(".tmp")
-        table.write(temporary, format="ascii.ecsv", overwrite=True)
-        temporary.replace(path)
+        table = self.summary()
+        with whole_file(self.path.with_name(SUMMARY)) as file:
+            table.write(file, format="ascii.ecsv")
         return table
 
 

@@ -2,10 +2,10 @@
 
 import json
 import math
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from astro_galtrans._files import whole_file
 from astro_galtrans._release import __version__
 from astro_galtrans.surveys import Survey, get_survey
 
@@ -177,9 +177,8 @@ def claim(directory, header):
             )
             raise ValueError(msg)
         return
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(header.to_dict(), indent=1, allow_nan=False), encoding="utf8")
-    temporary.replace(path)
+    with whole_file(path) as file:
+        file.write_text(json.dumps(header.to_dict(), indent=1, allow_nan=False), encoding="utf8")
 
 
 def _differences(there, asked, prefix=""):

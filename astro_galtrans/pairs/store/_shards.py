@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from astro_galtrans._files import whole_file
 from astro_galtrans._optional import require
 from astro_galtrans.exceptions import GaltransWarning
 
@@ -51,17 +52,12 @@ def write_shard(path, planes, rows):
     rows : list of dict
         One row of the table per pair.
     """
-    h5py, path = require("h5py", extra="train"), Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with h5py.File(temporary, "w") as file:
-            for name in FLOATS + BITS:
-                if planes.get(name) is not None:
-                    file.create_dataset(name, data=_stored(name, planes[name]))
-            file.create_dataset("table", data=_structured(rows))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    h5py = require("h5py", extra="train")
+    with whole_file(path) as place, h5py.File(place, "w") as file:
+        for name in FLOATS + BITS:
+            if planes.get(name) is not None:
+                file.create_dataset(name, data=_stored(name, planes[name]))
+        file.create_dataset("table", data=_structured(rows))
 
 
 def _stored(name, values):

@@ -1,4 +1,4 @@
-"""Scores of a network on validation pairs, with its averaged weights."""
+"""Scores on validation pairs, by which a training is followed and may be stopped."""
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ __all__ = ["Validation"]
 
 class Validation:
     """
-    Scores on whole stamps, always the same ones, with the same random numbers.
+    Scores on whole stamps; the stamps and the random numbers are the same each time, so that scores can be compared.
 
     Parameters
     ----------
@@ -29,14 +29,15 @@ class Validation:
         self.chosen = np.unique(np.linspace(0, len(pairs) - 1, min(number, len(pairs))).round().astype(int))
 
     @torch.no_grad()
-    def scores(self, model, fabric):
+    def scores(self, model, devices):
         """
         Score a network.
 
         Parameters
         ----------
         model : `~astro_galtrans.models.base.TranslationModel`
-        fabric : `lightning_fabric.Fabric`
+            In evaluation mode.
+        devices : `~astro_galtrans.loop.devices.OneDevice` or `lightning_fabric.Fabric`
             For the device and the precision.
 
         Returns
@@ -46,19 +47,16 @@ class Validation:
             left out), and ``rmse_gain``: by which share the RMS error of flux over pixels with signal is smaller
             than that of the interpolated source, mean over bands.
         """
-        was_training = model.training
-        model.eval()
         sums = None
         for start in range(0, len(self.chosen), self.batch_size):
-            part = self._sums(model, fabric, self.chosen[start : start + self.batch_size])
+            part = self._sums(model, devices, self.chosen[start : start + self.batch_size])
             sums = part if sums is None else {name: sums[name] + part[name] for name in part}
-        model.train(was_training)
         return _scores(sums)
 
-    def _sums(self, model, fabric, indices):
-        source, target, signal, weight = (fabric.to_device(part) for part in self._batch(indices))
-        generator = torch.Generator(fabric.device).manual_seed(self.seed + int(indices[0]))
-        with fabric.autocast():
+    def _sums(self, model, devices, indices):
+        source, target, signal, weight = (part.to(devices.device) for part in self._batch(indices))
+        generator = torch.Generator(devices.device).manual_seed(self.seed + int(indices[0]))
+        with devices.autocast():
             estimate = model(source)
             terms = next(iter(model.losses(source, target, 0.0, generator, weight=weight)))
         flux, truth = torch.sinh(estimate.mean.float()), torch.sinh(target)
@@ -66,7 +64,7 @@ class Validation:
         count = signal & (weight > 0)
         errors = ((torch.where(count, image - truth, 0).square().sum((0, 2, 3))) for image in (flux, classical))
         means = {f"{name}_loss": value.double() * len(indices) for name, value in terms.items()}
-        number = torch.tensor(float(len(indices)), dtype=torch.float64, device=fabric.device)
+        number = torch.tensor(float(len(indices)), dtype=torch.float64, device=devices.device)
         return means | {"number": number, "errors": torch.stack([e.double() for e in errors])}
 
     def _batch(self, indices):

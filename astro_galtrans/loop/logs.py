@@ -1,9 +1,10 @@
-"""What a training writes down: CSV files, and TensorBoard's if that is installed."""
+"""The logs of a training: CSV files, and TensorBoard's event files if that is installed."""
 
 import csv
 import warnings
 from pathlib import Path
 
+from astro_galtrans._files import whole_file
 from astro_galtrans.exceptions import GaltransWarning
 
 __all__ = ["CSVLog", "Logs"]
@@ -11,7 +12,7 @@ __all__ = ["CSVLog", "Logs"]
 
 class CSVLog:
     """
-    Rows in a CSV file, by step; columns may join later.
+    A CSV file with a row per logged step; later rows may have columns that the first ones lack.
 
     Parameters
     ----------
@@ -29,7 +30,7 @@ class CSVLog:
             return list(csv.DictReader(file))
 
     def rewind(self, step):
-        """Drop what lies beyond a step: a resumed run writes it again."""
+        """Drop the rows beyond a step: a resumed training writes them again."""
         rows = self.rows()
         kept = [row for row in rows if (row.get("step") or "").isdigit() and int(row["step"]) <= step]
         if len(kept) < len(rows):
@@ -53,12 +54,10 @@ class CSVLog:
 
     def _rewrite(self, rows):
         columns = list(dict.fromkeys(name for row in rows for name in row))
-        temporary = self.path.with_suffix(".tmp")
-        with temporary.open("w", newline="", encoding="utf8") as file:
+        with whole_file(self.path) as place, place.open("w", newline="", encoding="utf8") as file:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(rows)
-        temporary.replace(self.path)
 
 
 class Logs:
@@ -71,7 +70,7 @@ class Logs:
     ----------
     directory : `~pathlib.Path`
     step : int
-        Where the training stands; what was logged beyond is dropped.
+        Step at which the training stands; rows beyond it, of a sitting that was killed, are dropped.
     """
 
     def __init__(self, directory, step):
@@ -89,8 +88,8 @@ class Logs:
                     self._guard(self.board.add_scalar, f"{name}/{key}", value, row["step"])
 
     def picture(self, step, path):
-        """Show a picture, a PNG file, on the board."""
-        if self.board is not None:
+        """Show a picture, a PNG file or None, on the board."""
+        if path and self.board is not None:
             from matplotlib.image import imread
 
             self._guard(self.board.add_image, "samples", imread(path)[..., :3], step, dataformats="HWC")

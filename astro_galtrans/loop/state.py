@@ -1,16 +1,16 @@
 """
-The state of a training on disk: two checkpoints, the current one and the one before.
+Checkpoints on disk: the current one and the one before.
 
-A checkpoint is written beside its place, forced to the disk and renamed; so a process that is killed leaves a whole
-one, and its first line holds a checksum, so that one damaged later is known as such and the one before is used.
+A checkpoint is written beside its place, forced to the disk and renamed, so a process that is killed leaves a whole
+one. Its first line holds a checksum: one that is damaged later is recognised, and the one before is used.
 """
 
 import errno
-import hashlib
 import io
 import os
 import warnings
 
+from astro_galtrans._files import fingerprint, whole_file
 from astro_galtrans.exceptions import CheckpointError, GaltransWarning
 
 __all__ = ["CURRENT", "PREVIOUS", "read_state", "write_state"]
@@ -39,19 +39,17 @@ def write_state(directory, state):
     stream = io.BytesIO()
     torch.save(state, stream)
     content = stream.getbuffer()
-    temporary = directory / f".{CURRENT}.tmp"
     try:
-        with temporary.open("wb") as file:
-            file.write(MAGIC + hashlib.sha256(content).hexdigest().encode() + b"\n")
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        with whole_file(directory / CURRENT) as place:
+            with place.open("wb") as file:
+                file.write(MAGIC + fingerprint(content).encode() + b"\n")
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())  # before the renaming, or a loss of power may leave a name without content
+            if (directory / CURRENT).exists():
+                (directory / CURRENT).replace(directory / PREVIOUS)
     except OSError as err:
-        temporary.unlink(missing_ok=True)
         raise OSError(err.errno, _reason(err, len(content), directory)) from err
-    if (directory / CURRENT).exists():
-        (directory / CURRENT).replace(directory / PREVIOUS)
-    temporary.replace(directory / CURRENT)
 
 
 def _reason(err, size, directory):
@@ -105,7 +103,7 @@ def _read(path, device):
     if not first.startswith(MAGIC):
         msg = f"{path} is not a checkpoint that this version writes"
         raise CheckpointError(msg)
-    if hashlib.sha256(rest).hexdigest().encode() != first[len(MAGIC) :]:
+    if fingerprint(rest).encode() != first[len(MAGIC) :]:
         msg = f"{path} is damaged: its checksum is wrong"
         raise CheckpointError(msg)
     return torch.load(io.BytesIO(rest), map_location=device, weights_only=True)
