@@ -1,6 +1,10 @@
 """
 Sums over galaxies and themselves turned by 180 degrees.
 
+Turned about any point, every pixel falls the same fraction of a pixel beside another: the turned image is the mirrored
+one, shifted by whole pixels and interpolated between four neighbours with the same weights everywhere, which is what
+skimage's rotation by 180 degrees, statmorph's, comes to.
+
 A galaxy is kept as it is and mirrored, padded so that whatever pixel another is turned to exists. Then all that is read
 lies in order: a row of pixels, and of the mirrored image the two rows between which the turned one falls.
 """
@@ -9,9 +13,8 @@ import math
 
 import numpy as np
 
-from astro_galtrans.measure.morphology.compiled import compile_loop, part_of_loop
-
-from .ellipses import OFFSET, PAD, chords, form
+from ._jit import compile_loop, part_of_loop
+from .apertures import OFFSET, PAD, chords, form
 
 __all__ = ["UINT", "between", "sums_turned", "take"]
 
