@@ -23,7 +23,9 @@ import numpy as np
 
 from ._jit import compile_loop, part_of_loop
 
-__all__ = ["OFFSET", "PAD", "chords", "elliptical_sum", "elliptical_sums", "ellipses", "form", "load", "load_valid", "scratch"]
+__all__ = [
+    "OFFSET", "PAD", "chords", "ellipses", "elliptical_sum", "elliptical_sums", "form", "load", "load_valid", "scratch",
+]  # fmt: skip
 
 TIE = 1e-9  # pixels
 PAD = 2  # pixels around an image, so that there is a line of corners on either side that holds nothing

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .apertures import elliptical_sums, ellipses
+from .apertures import ellipses, elliptical_sums
 from .asymmetry import cas_asymmetry
 from .centre import EXTENT_CAS, asymmetry_centre
 from .cutouts import BAD

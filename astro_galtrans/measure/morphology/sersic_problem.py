@@ -65,7 +65,7 @@ def _index(parameters):
 
 
 def _b(n):
-    """b of Sersic's law, with which half of a profile's light is within its half-light radius."""
+    """The b of Sersic's law, with which half of a profile's light is within its half-light radius."""
     return gammaincinv(2 * n, 0.5)
 
 
