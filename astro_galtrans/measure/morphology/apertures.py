@@ -72,7 +72,7 @@ def elliptical_sums(image, ellipses, a):
     `numpy.ndarray`
         ``[N, K]``.
     """
-    found, planes = np.empty_like(a), scratch(image)
+    found, planes = np.empty(a.shape), scratch(image)
     for n in range(len(a)):
         load(image[n], planes)
         ellipse = form(ellipses[n])

@@ -95,7 +95,8 @@ def search(image, mask, nx, ny, start, radius, sky):
     centre, lost, simplex = np.empty((number, 2)), np.zeros(number, np.bool_), np.empty((3, 3))
     light, valid, columns = np.empty((height, width), F32), np.empty((height, width), F32), np.empty(width, F32)
     around = 3 * height + 1, 3 * width + 1  # see `.turned.sums_turned`
-    other_light, other_valid = np.zeros(around, F32), np.ones(around, F32)
+    other_light, other_valid = np.zeros(around, F32), np.empty(around, F32)
+    other_valid[:] = ONE
     for n in range(number):
         masked = take(image[n], mask[n], light, valid, other_light, other_valid)
         planes = light, other_light, valid, other_valid, columns

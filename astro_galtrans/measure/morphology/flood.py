@@ -9,38 +9,48 @@ import numpy as np
 
 from ._jit import compile_loop
 
-__all__ = ["ALLOWED", "TAKEN", "connected_regions", "flood", "roots_around", "taken"]
+__all__ = ["ALLOWED", "TAKEN", "brightest_region", "flood", "roots_around", "taken"]
 
 ALLOWED, TAKEN = 1, 2
 
 
 @compile_loop
-def connected_regions(allowed, seed):
+def brightest_region(image, threshold, ny, nx, region):
     """
-    Find the pixels connected to a seed.
+    Find the pixels above a threshold that are connected to the brightest.
 
     Parameters
     ----------
-    allowed : `numpy.ndarray`
-        ``[N, H, W]``, bool.
-    seed : `numpy.ndarray`
-        ``[N]``, int64: y * W + x.
+    image : `numpy.ndarray`
+        ``[H, W]``.
+    threshold : float
+        The least value of a pixel.
+    ny, nx : int
+        Size of the cutout.
+    region : `numpy.ndarray`
+        ``[H, W]``, bool: where the region goes.
 
     Returns
     -------
-    `numpy.ndarray`
-        ``[N, H, W]``, bool.
+    above, connected : int
+        How many pixels are above the threshold, and how many in the region.
+    y, x : int
+        The brightest pixel.
     """
-    number, height, width = allowed.shape
-    region, step = np.zeros(allowed.shape, np.bool_), width + 2
-    state = np.zeros((height + 2) * step, np.uint8)
-    for k in range(number):
-        for y in range(height):
-            for x in range(width):
-                state[(y + 1) * step + x + 1] = allowed[k, y, x]
-        flood(state, step, (seed[k] // width + 1) * step + seed[k] % width + 1)
-        taken(state, step, region[k], height, width)
-    return region
+    step, above, highest = nx + 2, 0, -np.inf
+    brightest = step + 1
+    state = np.zeros((ny + 2) * step, np.uint8)
+    for y in range(ny):
+        for x in range(nx):
+            pixel, value = (y + 1) * step + x + 1, image[y, x]
+            if value >= threshold:
+                state[pixel] = ALLOWED
+                above += 1
+            if value > highest:
+                highest, brightest = value, pixel
+    connected = flood(state, step, brightest)
+    taken(state, step, region, ny, nx)
+    return above, connected, brightest // step - 1, brightest % step - 1
 
 
 @compile_loop

@@ -8,7 +8,7 @@ from ._jit import compile_loop, falling, part_of_loop
 from .apertures import elliptical_sum, form, load, scratch
 from .cutouts import BAD, SUSPECT
 from .filters import blur, gaussian_weights
-from .flood import flood, taken
+from .flood import brightest_region
 from .petrosian import ANNULUS
 
 __all__ = ["gini_and_m20", "gini_segment", "signal_to_noise"]
@@ -35,7 +35,9 @@ def gini_segment(cutouts, ellipses, petrosian):
     `numpy.ndarray`
         ``[N, H, W]``, bool.
     """
-    segment, number, connected = _segments(cutouts.image, cutouts.ny, cutouts.nx, ellipses, petrosian)
+    segment, (number, connected) = np.zeros_like(cutouts.frame), np.zeros((2, len(cutouts)), np.int64)
+    sigma = SMOOTHING * np.where(np.isfinite(petrosian), petrosian, 0.0)
+    _segments(cutouts.image, cutouts.ny, cutouts.nx, ellipses, petrosian, sigma, False, segment, number, connected)
     cutouts.raise_flag((number == 0) | (number == cutouts.nx * cutouts.ny), BAD)
     cutouts.raise_flag(connected != number, SUSPECT)
     return segment
@@ -88,45 +90,19 @@ def signal_to_noise(cutouts, segment, sky_sigma):
 
 
 @compile_loop
-def _segments(image, ny, nx, ellipses, petrosian):
+def _segments(image, ny, nx, ellipses, petrosian, sigma, mirrored, segment, above, connected):
     """The segments, how many pixels are above the threshold, and how many of these connected to the brightest."""
-    number, height, width = image.shape
-    segment = np.zeros(image.shape, np.bool_)
-    above, connected = np.zeros(number, np.int64), np.zeros(number, np.int64)
-    planes, smooth = scratch(image), np.zeros((height, width))
-    for k in range(number):
-        for y in range(height):
-            for x in range(width):
-                smooth[y, x] = 0
-        sigma = SMOOTHING * petrosian[k] if math.isfinite(petrosian[k]) else 0.0
-        weights = gaussian_weights(sigma)
-        blur(image[k], ny[k], nx[k], weights, -(len(weights) // 2), False, smooth)
+    planes, smooth = scratch(image), np.zeros(image.shape[1:])
+    for k in range(len(image)):
+        smooth[:] = 0.0
+        blur(image[k], ny[k], nx[k], gaussian_weights(sigma[k]), mirrored, smooth)
         load(smooth, planes)
         outer, inner = petrosian[k] + ANNULUS / 2, petrosian[k] - ANNULUS / 2
         ellipse = form(ellipses[k])
         flux = elliptical_sum(ellipse, outer, planes) - elliptical_sum(ellipse, inner, planes)
         # statmorph's mean here is over the whole annulus, where it lies beyond the edges too.
         threshold = flux / (math.pi * (outer**2 - inner**2) / ellipses[k, 2])
-        step = nx[k] + 2
-        state = np.zeros((ny[k] + 2) * step, np.uint8)
-        above[k], brightest = _above(smooth, threshold, ny[k], nx[k], state)
-        connected[k] = flood(state, step, brightest)
-        taken(state, step, segment[k], ny[k], nx[k])
-    return segment, above, connected
-
-
-@part_of_loop
-def _above(smooth, threshold, height, width, state):
-    """Allow the pixels above a threshold; how many, and the number of the brightest pixel."""
-    number, highest, brightest = 0, -np.inf, 0
-    for y in range(height):
-        for x in range(width):
-            pixel, value = (y + 1) * (width + 2) + x + 1, smooth[y, x]
-            state[pixel] = value >= threshold
-            number += state[pixel]
-            if value > highest:
-                highest, brightest = value, pixel
-    return number, brightest
+        above[k], connected[k], _, _ = brightest_region(smooth, threshold, ny[k], nx[k], segment[k])
 
 
 @compile_loop

@@ -38,8 +38,9 @@ def segmap_mid(cutouts, segmap_gini):
     `numpy.ndarray`
         ``[N, H, W]``, bool.
     """
-    region, pixels = segmap_gini.copy(), (cutouts.image, cutouts.segment, cutouts.mask)
-    cutouts.raise_flag(_segmaps(*pixels, cutouts.ny, cutouts.nx, region), BAD)
+    region, bad = segmap_gini.copy(), np.zeros(len(cutouts), bool)
+    _segmaps(cutouts.image, cutouts.segment & ~cutouts.mask, cutouts.ny, cutouts.nx, region, bad)
+    cutouts.raise_flag(bad, BAD)
     return region
 
 
@@ -59,8 +60,10 @@ def measure_mid(cutouts, segmap):
     dict of str to `numpy.ndarray`
         ``multimode``, ``intensity`` and ``deviation``, ``[N]`` float64; NaN where statmorph has -99.
     """
-    pixels = cutouts.image, cutouts.segment, cutouts.mask, segmap
-    values = _statistics(*pixels, cutouts.ny, cutouts.nx)
+    # statmorph takes quantiles over all unmasked pixels of the source, be they in the map or not.
+    number, area = (cutouts.segment & ~cutouts.mask).sum((1, 2)), segmap.sum((1, 2))
+    pixels = cutouts.image, cutouts.segment & segmap, cutouts.ny, cutouts.nx
+    values = _statistics(*pixels, number, area, gaussian_weights(SIGMA), True)
     cutouts.raise_flag(np.isnan(values[2]), BAD)
     return dict(zip(("multimode", "intensity", "deviation"), values, strict=True))
 
@@ -69,12 +72,11 @@ def measure_mid(cutouts, segmap):
 
 
 @compile_loop
-def _segmaps(image, segment, mask, ny, nx, region):
+def _segmaps(image, source, ny, nx, region, bad):
     """Write the maps over those of Gini where they are defined; where is no flux, or the brightest pixel alone?"""
-    bad = np.zeros(len(image), np.bool_)
     for k in range(len(image)):
         height, width = ny[k], nx[k]
-        place, flux, total = _pixels(image[k], segment[k], mask[k], height, width, False)
+        place, flux, total = _pixels(image[k], source[k], height, width, -1.0)
         if not total > 0:
             bad[k] = True
             continue
@@ -88,31 +90,31 @@ def _segmaps(image, segment, mask, ny, nx, region):
         if threshold > 0:
             for i in range(number):
                 state[place[i]] = flux[i] >= threshold
-            flood(state, step, place[order[0]])
+            brightest = np.int64(place[order[0]])
+            flood(state, step, brightest)
             state = _smoothed(state, step, height, width)  # statmorph regularises the map by a mean over 3 x 3 pixels
-            bad[k] = not state[place[order[0]]]
-            state[place[order[0]]] = ALLOWED
-            flood(state, step, place[order[0]])
+            bad[k] = not state[brightest]
+            state[brightest] = ALLOWED
+            flood(state, step, brightest)
         else:
             for i in range(size):
                 state[i] = TAKEN
         taken(state, step, region[k], height, width)
-    return bad
 
 
 @compile_loop
-def _pixels(image, used, other, height, width, both):
+def _pixels(image, used, height, width, least):
     """
-    Pixels of one map that are not (or also) in another: their numbers on a canvas, their values, and the sum of these.
+    The pixels of a map above a value: their numbers on a canvas, their values, and the sum of these.
 
-    Negative values count as zero; where pixels have to be in both maps, only positive values are taken.
+    Negative values count as zero, as statmorph has them; a value of -1 thus takes all pixels.
     """
     place, flux, number, total = np.empty(height * width, np.int32), np.empty(height * width), 0, 0.0
     for y in range(height):
         for x in range(width):
             value = max(image[y, x], 0.0)
             place[number], flux[number] = (y + 1) * (width + 2) + x + 1, value
-            if used[y, x] and other[y, x] == both and (value > 0 or not both):
+            if used[y, x] and value > least:
                 number += 1
                 total += value
     return place[:number], flux[:number], total
@@ -126,8 +128,8 @@ def _excesses(place, flux, order, step, size, mean):
     Above zero, and not above a value, lies the whole cutout, whose mean is given.
     """
     number = len(order)
-    excess = np.full(number, 0.0 / mean - ETA)
-    label, parent = np.full(size, -1, np.int32), np.empty(number, np.int32)
+    excess, label, parent = np.empty(number), np.empty(size, np.int32), np.empty(number, np.int32)
+    excess[:], label[:] = 0.0 / mean - ETA, -1
     total, area, found = np.zeros(number), np.zeros(number), np.empty(8, np.int32)
     for rank in range(number):
         value, pixel = flux[order[rank]], place[order[rank]]
@@ -216,48 +218,35 @@ def _interpolated(x_pre, f_pre, x_cur, f_cur, x_blk, f_blk):
 
 
 @compile_loop
-def _statistics(image, segment, mask, segmap, ny, nx):
+def _statistics(image, used, ny, nx, number, area, weights, mirrored):
     """Multimode, intensity and deviation of each galaxy."""
     multimode, intensity, deviation = np.zeros(len(image)), np.zeros(len(image)), np.zeros(len(image))
-    weights = gaussian_weights(SIGMA)
     for k in range(len(image)):
         height, width = ny[k], nx[k]
         step = width + 2
-        place, flux, total = _pixels(image[k], segment[k], segmap[k], height, width, True)
-        number, area = _counted(segment[k], mask[k], segmap[k], height, width)
+        place, flux, total = _pixels(image[k], used[k], height, width, 0.0)
         if len(flux):
             largest, second = clump_areas(place, flux, falling(flux), step, (height + 2) * step)
-            multimode[k] = clearest_threshold(largest, second, number, total)
-        first, next_one, peak = _brightest_basins(_smooth_canvas(place, flux, height, width, weights), step)
+            multimode[k] = clearest_threshold(largest, second, number[k], total)
+        first, next_one, peak = _brightest_basins(_smooth_canvas(place, flux, height, width, weights, mirrored), step)
         intensity[k] = next_one / first if next_one > 0 else 0.0
         x, y = 0.0, 0.0
         for i in range(len(flux)):
             x += flux[i] * (place[i] % step)
             y += flux[i] * (place[i] // step)
         distance = math.hypot(peak % step - x / total, peak // step - y / total)
-        deviation[k] = math.sqrt(math.pi / area) * distance if first > 0 and total > 0 else np.nan
+        deviation[k] = math.sqrt(math.pi / area[k]) * distance if first > 0 and total > 0 else np.nan
     return multimode, intensity, deviation
 
 
 @compile_loop
-def _counted(segment, mask, segmap, height, width):
-    """How many pixels the source has, and the segmentation map."""
-    number, area = 0, 0
-    for y in range(height):
-        for x in range(width):
-            number += segment[y, x] & ~mask[y, x]
-            area += segmap[y, x]
-    return number, area
-
-
-@compile_loop
-def _smooth_canvas(place, flux, height, width, weights):
+def _smooth_canvas(place, flux, height, width, weights, mirrored):
     """A canvas with the smoothed image of some pixels."""
     step = width + 2
     plane, smooth, canvas = np.zeros((height, width)), np.zeros((height, width)), np.zeros((height + 2) * step)
     for i in range(len(flux)):
         plane[place[i] // step - 1, place[i] % step - 1] = flux[i]
-    blur(plane, height, width, weights, -(len(weights) // 2), True, smooth)
+    blur(plane, height, width, weights, mirrored, smooth)
     for y in range(height):
         for x in range(width):
             canvas[(y + 1) * step + x + 1] = smooth[y, x]

@@ -44,7 +44,8 @@ def clump_areas(place, flux, order, step, size):
     # each of which statmorph labels the image anew. How many clumps have each area says which is the second largest.
     number = len(order)
     largest, second = np.zeros(number), np.zeros(number)
-    label, parent = np.full(size, -1, np.int32), np.empty(number, np.int32)
+    label, parent = np.empty(size, np.int32), np.empty(number, np.int32)
+    label[:] = -1
     area, clumps = np.zeros(number, np.int64), np.zeros(number + 2, np.int64)  # clumps of each area
     found, first, next_one, clumps[0] = np.empty(8, np.int32), 0, 0, 1
     for rank in range(number):

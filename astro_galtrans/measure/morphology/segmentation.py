@@ -12,8 +12,7 @@ Nothing is deblended: a neighbour whose light reaches the galaxy's above the thr
 """
 
 import numpy as np
-
-from astro_galtrans._optional import require
+from scipy.ndimage import gaussian_filter, label
 
 from ._inputs import per_galaxy, stack_shape
 
@@ -22,6 +21,8 @@ __all__ = ["central_label", "segment"]
 FWHM = 3.0  # pixels
 THRESHOLD, NPIXELS = 1.5, 5
 MIDDLE = 16  # the middle is this part of the stamp, each way
+TOUCHING = np.zeros((3, 3, 3), bool)  # which pixels of a stack of stamps are neighbours: the eight around, of one stamp
+TOUCHING[1] = True
 
 
 def central_label(segmap):
@@ -72,26 +73,21 @@ def segment(images, *, sky_rms=None, fwhm=FWHM, threshold=THRESHOLD, npixels=NPI
 
     Raises
     ------
-    ImportError
-        If numba is not installed.
     ValueError
         If shapes are wrong.
     """
-    require("numba", extra="morphology")
-    from .filters import gaussian_filter
-    from .flood import connected_regions
-
     number, *shape = stack_shape("images", images)
     noise = per_galaxy("sky_rms", sky_rms, number)
     found = np.zeros((number, *shape), bool)
-    ny, nx = (np.full(batch_size, n) for n in shape)
     for start in range(0, number, batch_size):
         rows = slice(start, start + batch_size)
         batch = np.asarray(images[rows], dtype=np.float64)
         batch = np.where(np.isfinite(batch), batch, 0.0)
         rms = _sky_noise(batch) if noise is None else noise[rows]
-        smooth = gaussian_filter(batch, np.full(len(batch), fwhm / 2.3548), ny, nx, True) if fwhm > 0 else batch
-        region = connected_regions(smooth > (threshold * rms)[:, None, None], _brightest_in_the_middle(smooth))
+        smooth = gaussian_filter(batch, fwhm / 2.3548, axes=(1, 2)) if fwhm > 0 else batch
+        labels, _ = label(smooth > (threshold * rms)[:, None, None], TOUCHING)
+        own = labels.reshape(len(labels), -1)[np.arange(len(labels)), _brightest_in_the_middle(smooth)]
+        region = (labels == own[:, None, None]) & (labels > 0)
         found[rows] = region & (region.sum((1, 2)) >= npixels)[:, None, None]
     return found
 

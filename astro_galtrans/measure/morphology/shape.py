@@ -13,7 +13,7 @@ from ._jit import compile_loop, falling, part_of_loop
 from .asymmetry import asymmetry
 from .cutouts import BAD
 from .filters import blur
-from .flood import ALLOWED, flood, taken
+from .flood import brightest_region
 from .petrosian import fraction_radii
 
 __all__ = ["clipped_sky", "measure_shape", "segmap_shape"]
@@ -92,41 +92,27 @@ def segmap_shape(cutouts, geometry):
     """
     sky, pixels = geometry.sky, (cutouts.image, cutouts.mask, cutouts.ny, cutouts.nx)
     places = geometry.x, geometry.y, EXTENT_FLUX * geometry.rpetro_ellip, np.stack([sky.x, sky.y, sky.size], 1)
-    region, undefined, alone = _segmaps(*pixels, *places)
+    region, (undefined, alone) = np.zeros_like(cutouts.frame), np.zeros((2, len(cutouts)), bool)
+    _segmaps(*pixels, *places, np.full(BOXCAR, 1 / BOXCAR), True, region, undefined, alone)
     cutouts.raise_flag(undefined | alone, BAD)
     return np.where(undefined[:, None, None], cutouts.segment & ~cutouts.mask, region)
 
 
 @compile_loop
-def _segmaps(image, mask, ny, nx, x, y, radius, box):
+def _segmaps(image, mask, ny, nx, x, y, radius, box, weights, mirrored, region, undefined, alone):
     """The masks, where there is no sky for them, and where the brightest pixel is not above it."""
-    number, height, width = image.shape
-    region = np.zeros(image.shape, np.bool_)
-    undefined, alone = np.zeros(number, np.bool_), np.zeros(number, np.bool_)
-    smooth, weights = np.zeros((height, width)), np.full(BOXCAR, 1 / BOXCAR)
-    for k in range(number):
+    smooth = np.zeros(image.shape[1:])
+    for k in range(len(image)):
         sky = _ring(image[k], mask[k], ny[k], nx[k], x[k], y[k], radius[k])
         if len(sky) < LEAST_SKY:
             sky = _box(image[k], box[k, 0], box[k, 1], box[k, 2])
         undefined[k] = len(sky) == 0
         mode, sigma = clipped_sky(sky)
-        for row in range(ny[k]):
-            for column in range(nx[k]):
-                smooth[row, column] = 0
-        blur(image[k], ny[k], nx[k], weights, -(BOXCAR // 2), True, smooth)
-        step, highest, brightest = nx[k] + 2, -np.inf, 0
-        state = np.zeros((ny[k] + 2) * step, np.uint8)
-        for row in range(ny[k]):
-            for column in range(nx[k]):
-                pixel = (row + 1) * step + column + 1
-                state[pixel] = smooth[row, column] >= mode + sigma
-                if smooth[row, column] > highest:
-                    highest, brightest = smooth[row, column], pixel
-        alone[k] = not state[brightest]
-        state[brightest] = ALLOWED
-        flood(state, step, brightest)
-        taken(state, step, region[k], ny[k], nx[k])
-    return region, undefined, alone
+        smooth[:] = 0.0
+        blur(image[k], ny[k], nx[k], weights, mirrored, smooth)
+        above, _, top, right = brightest_region(smooth, mode + sigma, ny[k], nx[k], region[k])
+        alone[k] = above == 0
+        region[k, top, right] = True  # even where it is not above the sky
 
 
 @part_of_loop
@@ -174,7 +160,7 @@ def clipped_sky(sky):
     for i in range(number):
         values[i] = sky[order[number - 1 - i]]
         sums[i + 1], squares[i + 1] = sums[i] + values[i], squares[i] + values[i] ** 2
-    low, high = 0, number
+    low, high = number - number, number  # a literal 0 would be another type, for which all is compiled once more
     while True:
         first, last = low, high
         for _ in range(INNER_ITERATIONS):

@@ -47,7 +47,8 @@ def sums_turned(image, mask, nx, ny, ellipses, a):
     longest = max(height, width) + 2 * PAD
     light, valid, weight = np.empty((height, width)), np.empty((height, width)), np.empty((height, width))
     around = 3 * height + 1, 3 * width + 1  # of a point half a pixel beyond the last the pixel before is the first
-    other_light, other_valid = np.zeros(around), np.ones(around)
+    other_light, other_valid = np.zeros(around), np.empty(around)
+    other_valid[:] = 1.0
     columns, rows, ends = np.empty(longest), np.empty(longest), np.empty((2, longest), np.int64)
     corners, found = np.empty((2, longest)), np.zeros((number, 5))
     for n in range(number):
