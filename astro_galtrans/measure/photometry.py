@@ -2,12 +2,12 @@
 
 import numpy as np
 import torch
+from scipy.ndimage import label
 
-from astro_galtrans.measure.morphology.apertures import ellipse_weights
-from astro_galtrans.measure.morphology.flood import connected_region
 from astro_galtrans.measure.smoothing import FWHM_TO_SIGMA, gaussian, smooth
 from astro_galtrans.moments import adaptive_moments
 
+from .overlap import ellipse_weights
 from .profiles import aperture_weights
 
 __all__ = ["Photometer"]
@@ -17,6 +17,8 @@ DETECTION, SMOOTHING = 3.0, 1.0  # sigma of the smoothed stamp above which pixel
 KRON_SCALE, KRON_LEAST, KRON_REACH = 2.5, 1.4, 6.0  # photutils' kron_params, and the ellipse the moment is taken in
 WINDOW = 4.0  # half the side of the part that centroid and width are measured in (arcsec)
 NARROWEST = 0.3  # sigma (pixels) below which a Gaussian falls between pixels and its weighted moments mean nothing
+TOUCHING = np.zeros((3, 3, 3), bool)  # which pixels of a stack of stamps are neighbours: the eight around, of one stamp
+TOUCHING[1] = True
 
 
 class Photometer:
@@ -106,7 +108,9 @@ class Photometer:
         smoothed = smooth(stamps, self._kernel, mode="zeros")
         above = smoothed > (DETECTION * noise * (self._kernel**2).sum())[:, None, None]
         seed = torch.where(self._near, smoothed, -torch.inf).flatten(1).argmax(1)
-        central = connected_region(above, seed)
+        labels, _ = label(above.numpy(), TOUCHING)
+        own = labels.reshape(len(labels), -1)[np.arange(len(labels)), seed.numpy()]
+        central = above & torch.from_numpy(labels == own[:, None, None])  # what is not above is labelled 0
         return central, above & ~central
 
     def kron(self, stamps, noise):

@@ -1,7 +1,7 @@
 """
 The arbiter: statmorph itself, one galaxy after another, over processes and resumable.
 
-Slow (about a second a stamp) and authoritative: what the batched engine gives is compared with this. Rows are measured
+Slow (about a second a stamp) and authoritative: what our loops give is compared with this. Rows are measured
 in chunks; where a folder is given, a chunk is kept there under a name that is a digest of all that went into it, so an
 interrupted measurement continues, and other images or settings never find a stale result.
 """
@@ -15,14 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import statmorph
-import torch
 from astropy.table import QTable, vstack
 from statmorph.statmorph import _quantity_names as QUANTITIES
 from tqdm.auto import tqdm
 
 from astro_galtrans._files import fingerprint, whole_file
 
-from .cutouts import central_label
+from .segmentation import central_label
 
 __all__ = ["measure_reference"]
 
@@ -155,7 +154,7 @@ def _measure_one(galaxy, sersic):
 
 def _arguments(galaxy):
     segmap = galaxy["segmap"].astype(np.int32)
-    label = int(central_label(torch.from_numpy(segmap)[None]))
+    label = int(central_label(segmap[None])[0])
     arguments = {"image": galaxy["image"], "segmap": segmap, "label": label}
     if "mask" in galaxy:
         arguments["mask"] = galaxy["mask"].astype(bool)

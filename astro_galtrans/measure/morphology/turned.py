@@ -1,6 +1,10 @@
 """
 Sums over galaxies and themselves turned by 180 degrees.
 
+Turned about any point, every pixel falls the same fraction of a pixel beside another: the turned image is the mirrored
+one, shifted by whole pixels and interpolated between four neighbours with the same weights everywhere, which is what
+skimage's rotation by 180 degrees, statmorph's, comes to.
+
 A galaxy is kept as it is and mirrored, padded so that whatever pixel another is turned to exists. Then all that is read
 lies in order: a row of pixels, and of the mirrored image the two rows between which the turned one falls.
 """
@@ -9,9 +13,8 @@ import math
 
 import numpy as np
 
-from astro_galtrans.measure.morphology.compiled import compile_loop, part_of_loop
-
-from .ellipses import OFFSET, PAD, chords, form
+from ._jit import compile_loop, part_of_loop
+from .apertures import OFFSET, PAD, chords, form
 
 __all__ = ["UINT", "between", "sums_turned", "take"]
 
@@ -44,7 +47,8 @@ def sums_turned(image, mask, nx, ny, ellipses, a):
     longest = max(height, width) + 2 * PAD
     light, valid, weight = np.empty((height, width)), np.empty((height, width)), np.empty((height, width))
     around = 3 * height + 1, 3 * width + 1  # of a point half a pixel beyond the last the pixel before is the first
-    other_light, other_valid = np.zeros(around), np.ones(around)
+    other_light, other_valid = np.zeros(around), np.empty(around)
+    other_valid[:] = 1.0
     columns, rows, ends = np.empty(longest), np.empty(longest), np.empty((2, longest), np.int64)
     corners, found = np.empty((2, longest)), np.zeros((number, 5))
     for n in range(number):
