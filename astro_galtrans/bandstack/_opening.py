@@ -12,6 +12,7 @@ from astropy.io import fits
 from astropy.nddata import CCDData, InverseVariance, NDData, StdDevUncertainty, VarianceUncertainty
 
 from astro_galtrans.bands import band_from_header, known_band, parse_band
+from astro_galtrans.units import parse_unit
 
 from ._trust import open_fits
 from ._wcs import celestial_wcs, wcs_from_header
@@ -155,8 +156,14 @@ def _from_hdu(hdu, hdulist, label):
 
 
 def _hdu_uncertainty(hdu):
+    """Uncertainty of the kind that UTYPE says (CCDData writes it), in the unit that BUNIT says."""
     kinds = {kind.__name__: kind for kind in UNCERTAINTIES}
-    return kinds.get(hdu.header.get("UTYPE"), StdDevUncertainty)(hdu.data)  # as CCDData.read does
+    name = hdu.header.get("UTYPE", "StdDevUncertainty")
+    if name not in kinds:
+        msg = f"the extension {hdu.name} holds an uncertainty of kind {name!r} (UTYPE); known are {', '.join(kinds)}"
+        raise ValueError(msg)
+    unit = str(hdu.header.get("BUNIT", "")).strip()
+    return kinds[name](hdu.data, unit=parse_unit(unit) if unit else None)
 
 
 def _from_hdulist(hdulist, label, wanted, extension=None):

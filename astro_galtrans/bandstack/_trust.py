@@ -90,7 +90,7 @@ def open_fits(path):
         msg = f"{path} cannot be read; it is truncated, damaged or not FITS: {' '.join(str(err).split())}"
         raise OSError(msg) from err
     for number, card in wrong:
-        msg = f"{path}: HDU {number} does not match its {card}; it was damaged or edited since that was written"
+        msg = f"{path}: HDU {number} does not match its checksum ({card}); it was damaged or edited since"
         warnings.warn(msg, GaltransWarning, stacklevel=2)
     return hdulist
 
