@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+from scipy.ndimage import binary_opening
 
 from astro_galtrans.exceptions import GaltransWarning
 
@@ -12,7 +13,7 @@ __all__ = ["mask_marks", "worthless"]
 MARKS = (-99.0, -999.0, -9999.0, -99999.0, -32768.0, -2147483648.0)
 HUGE = 1e20  # no flux in any unit a survey uses: 1e30 and the largest float are marks, too
 FAR = 10.0  # sigma below the sky: a count of -99 may be noise where the noise is 50
-MANY = 9  # exact zeros that are a gap, in an image whose other values hardly occur twice
+GAP = np.ones((3, 3), bool)  # zeros in such a block are a gap: single ones are common where noise was rounded
 SAMPLE = 100_000  # pixels that tell sky and noise
 #: SExtractor marks bad pixels by a weight of 1e30. Between that and the deepest pixels of a mosaic there is nothing.
 WORTHLESS_STD, WORTHLESS_RATIO = 1e18, 1e6
@@ -75,17 +76,18 @@ def _marked(plane, usable, found):
     sky = np.median(sample)
     lowest = sky - FAR * 1.4826 * np.median(np.abs(sample - sky))
     for value, where in marks.items():
-        number = np.count_nonzero(where)
-        if value < lowest or (value == 0 and number >= MANY and _noisy(sample)):
+        if value == 0 and not value < lowest:
+            where = binary_opening(where, GAP) if _noisy(sample) else np.False_
+        if (value < lowest or value == 0) and where.any():
             found |= where
-            told.append(f"{number} pixels of {value:g}")
+            told.append(f"{np.count_nonzero(where)} pixels of {value:g}")
     return told
 
 
 def _noisy(sample):
     """Whether values are those of noise around zero that was not rounded: of both signs, and hardly any comes twice."""
     counts = np.unique(sample[:20_000], return_counts=True)[1]
-    distinct = sample.size >= 2 * MANY and counts.max() <= max(2, 0.001 * counts.sum())
+    distinct = sample.size >= 2 * GAP.size and counts.max() <= max(2, 0.01 * counts.sum())
     return distinct and np.mean(sample < 0) > 0.05  # a model without noise fades to zero, and has nothing below
 
 
