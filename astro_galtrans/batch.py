@@ -150,9 +150,8 @@ def _check_same(output, request):
     there = {what: header.get(card) for what, card in REQUEST_CARDS.items()}
     differ = [what for what, value in request.items() if there[what] != value]
     if differ:
-        texts = ("translator", "options")
-        details = [f"{w} {there[w] or 'not recorded'} (asked for: {request[w]})" for w in differ if w in texts]
-        details += [f"another {w}" for w in differ if w not in texts]
+        hashes = {"input": "another input", "weights": "other weights"}
+        details = [hashes.get(w, f"{w} {there[w] or 'not recorded'} (asked for: {request[w]})") for w in differ]
         msg = f"{output} exists and was made with {', '.join(details)}; overwrite it (--overwrite) or choose a folder"
         raise FileExistsError(msg)
 
