@@ -105,7 +105,7 @@ def _list(_options):
     from astro_galtrans.training import list_recipes
 
     for name in list_translators():
-        print(f"{name:24} {load_translator(name).card['description']}")
+        print(f"{name:24} {printable(load_translator(name).card['description'])}")
     for what, names in (("networks", list_models()), ("surveys", list_surveys()), ("recipes", list_recipes())):
         print(f"{what}: {', '.join(names)}")
 
@@ -125,7 +125,7 @@ def _info(options):
     if options.json:
         print(json.dumps(card, indent=1))
         return
-    print(describe(card))
+    print(printable(describe(card)))
 
 
 # -- survey

@@ -15,6 +15,7 @@ import numpy as np
 from astropy.io.fits import Header
 from astropy.wcs.wcsapi import BaseHighLevelWCS, BaseLowLevelWCS
 
+from astro_galtrans.models._card import check_card
 from astro_galtrans.models.checkpoint import Checkpoint, load
 from astro_galtrans.models.shipped import find_weights, list_weights, pick_device
 
@@ -294,12 +295,16 @@ def load_translator(name_or_path, device="cpu"):
     path, device = find_weights(name_or_path), pick_device(device)
     if name_or_path in list_weights():
         return _load_shipped(path, device)
-    return Translator(load(path, device))
+    return _load(path, device)
 
 
-@cache
-def _load_shipped(path, device):
-    return Translator(load(path, device))
+def _load(path, device):
+    checkpoint = load(path, device)
+    check_card(checkpoint.card, path)
+    return Translator(checkpoint)
+
+
+_load_shipped = cache(_load)
 
 
 def _ready(translator, device):

@@ -72,7 +72,7 @@ class Augment:
 class Optimizer:
     """AdamW with a linear warm-up, then a cosine decay to a hundredth, and averaged weights."""
 
-    learning_rate: float = field(default=2e-3, **_doc("largest learning rate", ABOVE_0, 1))
+    learning_rate: float = field(default=2e-3, **_doc("largest learning rate", 0, 1))
     weight_decay: float = field(default=1e-4, **_doc("weight decay of AdamW", 0, 1))
     warmup: int = field(default=200, **_doc("steps over which the learning rate rises from zero", 0))
     clip: float = field(default=1.0, **_doc("norm to which a larger gradient is shortened", ABOVE_0))
