@@ -17,7 +17,7 @@ __all__ = ["LOCK_FILE", "die_with_parent", "locked"]
 
 LOCK_FILE = ".galtrans-lock"
 #: Names under which this package writes files before they are renamed.
-STRAY = re.compile(r"\.[0-9a-f]{12,32}-.+|\..+\.\d+\.tmp|\.checkpoint\.pt\.tmp")
+STRAY = re.compile(r"\.[0-9a-f]{12,32}-.+|\..+\.\d+\.tmp|\.checkpoint\.pt\.tmp|(pairs\.\d+|summary)\.tmp")
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import re
 
 __all__ = ["plain_name", "printable"]
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}")
+_NAME = re.compile(r"\w[\w .+-]{0,99}")
 
 
 def plain_name(name, what):
@@ -26,11 +26,11 @@ def plain_name(name, what):
     Raises
     ------
     ValueError
-        If it is no text, or could lead out of a folder: letters, digits and ``_ . + -`` may be in it, and it begins
-        with a letter or digit.
+        If it is no text, or could lead out of a folder: in it may be letters, digits, spaces and ``_ . + -``, and it
+        begins with a letter or digit.
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        msg = f"{what} is {name!r}; expected up to 100 letters, digits and _ . + -, the first a letter or digit"
+        msg = f"{what} is {name!r}; expected up to 100 letters, digits, spaces and _ . + -, the first a letter or digit"
         raise ValueError(msg)
     return name
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from tqdm.auto import tqdm
 
+from astro_galtrans._locks import locked
 from astro_galtrans._optional import require
 from astro_galtrans._state import read_state
 from astro_galtrans.scaling import AsinhScaling
@@ -79,7 +80,7 @@ def fit(
     FloatingPointError
         If the loss is no longer finite; the last checkpoint stays.
     OSError
-        If the last checkpoint cannot be written; the one before stays.
+        If the last checkpoint cannot be written, and the one before stays; or if another training writes to the folder.
     CheckpointError
         If there are checkpoints, and all are damaged.
     """
@@ -89,11 +90,12 @@ def fit(
     directory.mkdir(parents=True, exist_ok=True)
     job = _Job(recipe, pairs, directory, validation, init, stop_after, progress)
     fabric = make_fabric(device, devices, precision)
-    if devices == 1:
-        with torch.random.fork_rng(devices=[]):  # the caller's random state stays
-            return _train(fabric, job)
-    fabric.launch(_train_in_process, job)
-    return _trained(read_state(directory), recipe, pairs.header)
+    with locked(directory):
+        if devices == 1:
+            with torch.random.fork_rng(devices=[]):  # the caller's random state stays
+                return _train(fabric, job)
+        fabric.launch(_train_in_process, job)
+        return _trained(read_state(directory), recipe, pairs.header)
 
 
 class _Job:

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, fields
 import numpy as np
 from tqdm.auto import tqdm
 
+from astro_galtrans._locks import die_with_parent
 from astro_galtrans.pairs.store import PairHeader, PairStore, PairWriter, shard_path, write_shard
 from astro_galtrans.surveys import Survey, get_survey
 
@@ -208,19 +209,22 @@ def simulate_pairs(directory, count, settings=None, *, workers=None, progress=Tr
     ------
     ValueError
         If ``count`` is not positive, or if the folder holds pairs made with other settings.
+    OSError
+        If another process writes to the folder.
     """
     settings = settings or PairSettings()
     if count < 1:
         msg = f"the number of pairs must be positive, got {count}"
         raise ValueError(msg)
-    PairWriter(directory, _header(settings))  # makes the folder, or finds out that it holds other pairs
     for survey in settings.surveys:  # tables built once, inherited by the workers
         star_colours(survey, 5000.0), galaxy_colours(survey, 0.0, 0.1, 0.0)
-    missing = [k for k in range(-(-count // SHARD)) if not shard_path(directory, k).exists()]
-    bar = tqdm(total=len(missing) * SHARD, unit="pair", disable=None if progress else True)
-    with bar, ProcessPoolExecutor(workers or os.cpu_count(), mp_context=_context()) as pool:
-        for _ in pool.map(_write_shard, [directory] * len(missing), [settings] * len(missing), missing):
-            bar.update(SHARD)
+    with PairWriter(directory, _header(settings)):  # makes the folder and holds it, or finds other pairs in it
+        missing = [k for k in range(-(-count // SHARD)) if not shard_path(directory, k).exists()]
+        bar = tqdm(total=len(missing) * SHARD, unit="pair", disable=None if progress else True)
+        pool = ProcessPoolExecutor(workers or os.cpu_count(), mp_context=_context(), initializer=die_with_parent)
+        with bar, pool:
+            for _ in pool.map(_write_shard, [directory] * len(missing), [settings] * len(missing), missing):
+                bar.update(SHARD)
     return PairStore(directory)
 
 
