@@ -74,11 +74,13 @@ def _marked(plane, usable, found):
     if not sample.size:
         return told
     sky = np.median(sample)
-    lowest = sky - FAR * 1.4826 * np.median(np.abs(sample - sky))
+    spread = 1.4826 * np.median(np.abs(sample - sky))
     for value, where in marks.items():
-        if value == 0 and not value < lowest:
+        if value == 0 and not (spread and value < sky - FAR * spread):
             where = binary_opening(where, GAP) if _noisy(sample) else np.False_
-        if (value < lowest or value == 0) and where.any():
+        elif not value < sky - FAR * spread:
+            continue
+        if where.any():
             found |= where
             told.append(f"{np.count_nonzero(where)} pixels of {value:g}")
     return told

@@ -85,7 +85,8 @@ def open_fits(path):
             file = _decompressed(file) if any(cards.get("ZCMPTYPE") in ISOLATED for cards, *_ in layout) else file
             with fits.open(file, memmap=False, lazy_load_hdus=False) as hdulist:
                 for hdu in hdulist:
-                    hdu.data  # noqa: B018 - read here, where the file is open and a fault is the file's
+                    # read here, where the file is open and a fault is the file's: pixels, and the value of every card
+                    _ = hdu.data, [card.value for card in hdu.header.cards]
     except Exception as err:  # of many kinds: OSError, EOFError, zlib.error, TypeError from a buffer too short, ...
         msg = f"{path} cannot be read; it is truncated, damaged or not FITS: {' '.join(str(err).split())}"
         raise OSError(msg) from err
