@@ -9,17 +9,21 @@ tensors and of the card, tell a file that was damaged or edited from one that wa
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from math import prod
+from operator import index
 from pathlib import Path
 
 from astro_galtrans._files import fingerprint, whole_file
 from astro_galtrans._release import __version__
 from astro_galtrans.exceptions import CheckpointError
 
+from ._card import check_network, frozen
 from .registry import get_model_class
 
 __all__ = ["FORMAT_VERSION", "Checkpoint", "load", "read_card", "save"]
 
 FORMAT_VERSION = 1
+LONGEST_HEADER = 2**24  # bytes; a card with its training history has some tens of thousands
 #: What `save` asks of its caller; it writes the rest of the card itself.
 REQUIRED = ("name", "source", "target", "calibration", "validity")
 KEY = "astro_galtrans"  # the entry of the safetensors metadata that holds the card
@@ -30,7 +34,7 @@ class Checkpoint:
     """A network with its card, as read from a file."""
 
     model: object  #: the `~astro_galtrans.models.base.TranslationModel`, ready to predict
-    card: dict  #: see `save`
+    card: dict  #: see `save`; read-only, since all users of a translator share it
     sha256: str  #: of the whole file, as ``sha256sum`` prints it
 
 
@@ -106,10 +110,11 @@ def load(path, device="cpu"):
     if _tensors_sha256(content, header) != card["tensors_sha256"]:
         msg = f"{path}: the weights do not match their checksum; the file is damaged or was edited"
         raise CheckpointError(msg)
+    _check_size(card["network"], header, path)
     model = _build(card["network"], path)
     _fill(model, from_bytes(content), path)
     # float32 whatever the file holds: a network may have been stored in half precision to save room
-    return Checkpoint(model.float().to(device).eval(), card, fingerprint(content))
+    return Checkpoint(model.float().to(device).eval(), frozen(card), fingerprint(content))
 
 
 def read_card(path):
@@ -136,7 +141,7 @@ def read_card(path):
     path = Path(path)
     with path.open("rb") as file:
         start = file.read(8)
-        start += file.read(min(int.from_bytes(start, "little"), path.stat().st_size))
+        start += file.read(min(int.from_bytes(start, "little"), path.stat().st_size, LONGEST_HEADER + 1))
     return _card(_header(start, path, size=path.stat().st_size), path)
 
 
@@ -144,10 +149,16 @@ def _header(content, path, size=None):
     """Parse the safetensors header and check that all the bytes it announces are there."""
     size = len(content) if size is None else size
     end = 8 + int.from_bytes(content[:8], "little")
+    if end > LONGEST_HEADER:
+        msg = f"{path} is not a safetensors file: its header claims {end} bytes, and {LONGEST_HEADER} are the most"
+        raise CheckpointError(msg)
     try:
         header = json.loads(content[8:end])  # of what is there: fails where the file ends before its header does
-        stops = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-    except (ValueError, AttributeError, TypeError, KeyError, IndexError) as err:
+        tensors = [entry for name, entry in header.items() if name != "__metadata__"]
+        stops = [index(entry["data_offsets"][1]) for entry in tensors]
+        for entry in tensors:
+            [index(number) for number in (*entry["shape"], *entry["data_offsets"])], str(entry["dtype"])
+    except (ValueError, AttributeError, TypeError, KeyError, IndexError, RecursionError) as err:
         msg = f"{path} is not a safetensors file, or a truncated one ({size} bytes): {err}"
         raise CheckpointError(msg) from err
     if size != end + max(stops, default=0):
@@ -161,15 +172,20 @@ def _card(header, path):
     try:
         card = json.loads(header["__metadata__"][KEY])
         found = card["format_version"]
-    except (KeyError, TypeError, ValueError) as err:
+    except (KeyError, TypeError, ValueError, RecursionError) as err:
         msg = f"{path} is a safetensors file without a card of astro_galtrans; it is no translator"
         raise CheckpointError(msg) from err
     if found != FORMAT_VERSION:
         msg = f"{path} is of format version {found}; this astro_galtrans ({__version__}) reads version {FORMAT_VERSION}"
         raise CheckpointError(msg)
-    if _card_sha256(card) != card.get("card_sha256"):
+    try:
+        same = _card_sha256(card) == card.get("card_sha256")
+    except ValueError:  # NaN and infinities, which no card holds
+        same = False
+    if not same:
         msg = f"{path}: the card does not match its checksum; the file is damaged or was edited"
         raise CheckpointError(msg)
+    check_network(card, path)
     return card
 
 
@@ -205,6 +221,29 @@ def _versions():
     return {"astro_galtrans": __version__, "torch": torch.__version__}
 
 
+def _check_size(network, header, path):
+    """Raise unless a network is as large as its weights: it is built without memory first, and only as far as that."""
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    sizes = [prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__"]
+    most_calls, most_elements = 5000 + 200 * len(sizes), 2**24 + 4 * sum(sizes)
+
+    class Budget(TorchFunctionMode):
+        calls = 0
+
+        def __torch_function__(self, function, _types, args=(), kwargs=None):
+            made = function(*args, **(kwargs or {}))
+            self.calls += 1
+            if self.calls > most_calls or (isinstance(made, torch.Tensor) and made.numel() > most_elements):
+                msg = f"{path} describes a network far larger than its {sum(sizes)} weights"
+                raise CheckpointError(msg)
+            return made
+
+    with torch.device("meta"), Budget():
+        _build(network, path)
+
+
 def _build(network, path):
     import torch
 
@@ -213,7 +252,9 @@ def _build(network, path):
             return get_model_class(network["name"])(
                 network["in_bands"], network["out_bands"], network["scale"], **network["settings"]
             )
-    except (KeyError, TypeError, ValueError) as err:
+    except (KeyError, TypeError, ValueError, ArithmeticError, RuntimeError, IndexError, AttributeError) as err:
+        if isinstance(err, CheckpointError):
+            raise
         msg = f"{path} describes a network that this installation cannot build: {err}"
         raise CheckpointError(msg) from err
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from astro_galtrans import loop
+from astro_galtrans._locks import locked
 
 from .task import TranslatorTask, settings_of
 
@@ -64,18 +65,20 @@ def fit(
     FloatingPointError
         If the loss is no longer finite; the last checkpoint stays.
     OSError
-        If the last checkpoint cannot be written; the one before stays.
+        If the last checkpoint cannot be written, and the one before stays; or if another training writes to the folder.
     CheckpointError
         If there are checkpoints, and all are damaged.
     """
     pairs, validation = _parts(pairs, validation)
     _check(recipe, pairs, validation)
     directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
     make_task = partial(TranslatorTask, recipe, pairs, validation, directory, init)
-    training = loop.train(
-        make_task, settings_of(recipe, validate=validation is not None), directory, device=device, devices=devices,
-        precision=precision, stop_after=stop_after, progress=progress,
-    )  # fmt: skip
+    with locked(directory):
+        training = loop.train(
+            make_task, settings_of(recipe, validate=validation is not None), directory, device=device, devices=devices,
+            precision=precision, stop_after=stop_after, progress=progress,
+        )  # fmt: skip
     hours = training.seconds / 3600
     return Trained(training.result(), training.step, hours, training.history, training.task.scalings)
 

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, fields
 import numpy as np
 from tqdm.auto import tqdm
 
+from astro_galtrans._locks import die_with_parent
 from astro_galtrans._optional import require
 from astro_galtrans.pairs.store import (
     MAX_SCALE,
@@ -199,6 +200,8 @@ def simulate_pairs(directory, count, settings=None, *, workers=None, progress=Tr
     ------
     ValueError
         If ``count`` is not positive, or if the folder holds pairs made with other settings.
+    OSError
+        If another process writes to the folder.
     """
     settings = settings or PairSettings()
     if count < 1:
@@ -206,14 +209,15 @@ def simulate_pairs(directory, count, settings=None, *, workers=None, progress=Tr
         raise ValueError(msg)
     for package in ("galsim", "speclite", "h5py"):  # asked for before anything is written
         require(package, extra="simulate")
-    PairWriter(directory, _header(settings))  # makes the folder, or finds out that it holds other pairs
     for survey in settings.surveys:  # tables built once, inherited by the workers
         star_colours(survey, 5000.0), galaxy_colours(survey, 0.0, 0.1, 0.0)
-    missing = [k for k in range(-(-count // SHARD)) if not shard_path(directory, k).exists()]
-    bar = tqdm(total=len(missing) * SHARD, unit="pair", disable=None if progress else True)
-    with bar, ProcessPoolExecutor(workers or os.cpu_count(), mp_context=_context()) as pool:
-        for _ in pool.map(_write_shard, [directory] * len(missing), [settings] * len(missing), missing):
-            bar.update(SHARD)
+    with PairWriter(directory, _header(settings)):  # makes the folder and holds it, or finds other pairs in it
+        missing = [k for k in range(-(-count // SHARD)) if not shard_path(directory, k).exists()]
+        bar = tqdm(total=len(missing) * SHARD, unit="pair", disable=None if progress else True)
+        pool = ProcessPoolExecutor(workers or os.cpu_count(), mp_context=_context(), initializer=die_with_parent)
+        with bar, pool:
+            for _ in pool.map(_write_shard, [directory] * len(missing), [settings] * len(missing), missing):
+                bar.update(SHARD)
     return PairStore(directory)
 
 

@@ -39,13 +39,14 @@ class PairStore:
     FileNotFoundError
         If the folder is not a set of pairs, or holds no finished shard.
     ValueError
-        If it was written by another version of the format.
+        If it was written by another version of the format, points to other files, or holds something else than the
+        format says.
     """
 
     def __init__(self, directory):
         self.directory = Path(directory)
         self.header = read_header(self.directory)
-        self._shards = Shards(self.directory)
+        self._shards = Shards(self.directory, self.header)
         self._chosen = None  # numbers of the pairs in this subset
         self._whole = self
         if not self._shards.paths:
