@@ -8,6 +8,7 @@ quantity                       what it is                                       
 ``flux_kron``                  flux in Kron's ellipse (2.5 times the first moment, 1.4 at least)            ratio
 ``kron_radius``                its semimajor axis (arcsec)                                                  ratio
 ``peak``                       highest pixel within 2 arcsec of the centre                                  ratio
+``area``                       isophotal area: of the source above 3 sigma in the smoothed stamp            ratio
 ``fwhm``                       FWHM of the round Gaussian most like it, by adaptive moments (arcsec)        ratio
 ``centroid_x``, ``_y``         position by adaptive moments, from the stamp's centre (arcsec)               difference
 ``shift``                      distance of the two positions (arcsec); ``bias`` is its median               itself
@@ -64,7 +65,8 @@ class PhotometryFidelity(PairedStatistics):
     title = "Photometry fidelity"
     shown = {
         "flux_3": 'flux in 3", ratio', "flux_6": 'flux in 6", ratio', "flux_kron": "Kron flux, ratio",
-        "peak": "peak, ratio", "fwhm": "FWHM, ratio", "shift": "shift (arcsec)", "colour": "colour (mag)",
+        "peak": "peak, ratio", "area": "isophotal area, ratio", "fwhm": "FWHM, ratio", "shift": "shift (arcsec)",
+        "colour": "colour (mag)",
     }  # fmt: skip
 
     def plot_colours(self):
