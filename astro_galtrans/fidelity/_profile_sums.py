@@ -6,14 +6,15 @@ import numpy as np
 from astropy import units as u
 from tqdm.auto import tqdm
 
-from astro_galtrans.statistics.bootstrap import interval
 from astro_galtrans.statistics.resampling import StreamedSums
 
-from .compare import to_qtable
+from .compare import curve_table, with_ends
 
 __all__ = ["profile_tables"]
 
 PIXELS = 2**20  # of a block of stamps
+RADII = {"radius": u.arcsec, "outer_radius": u.arcsec}
+COLOURS = dict.fromkeys(("target", "translated", "difference", "difference_low", "difference_high"), u.mag)
 
 WITHIN = 3.0  # diameter of the circle whose real flux profiles are divided by (arcsec)
 LEAST_SNR = 3.0  # of that flux
@@ -88,46 +89,38 @@ class _ProfileSums:
 
     def light(self):
         """Return the table ``profiles``."""
-        rows = []
+        curves = []
         for name, sums in self._sums.items():
             total, draws = sums.total[0], sums.draws[:, 0]
             with np.errstate(divide="ignore", invalid="ignore"):
                 real, ours = total[:2] / total[2] / self._rings.area
-                ratio = _with_ends(*(part[..., 1, :, :] / part[..., 0, :, :] for part in (total, draws)), self._level)
-                grown = (np.cumsum(part[..., :2, :, :], axis=-1) for part in (total, draws))
-                growth = _with_ends(*(part[..., 1, :, :] / part[..., 0, :, :] for part in grown), self._level)
-            columns = {"target": real, "translated": ours} | _named("ratio", ratio) | _named("growth", growth)
-            rows += self._rows(name, self._bands, columns, total[2, :, 0])
-        table = to_qtable(rows)
-        for column in ("radius", "outer_radius"):
-            table[column].unit = u.arcsec
-        for column in ("target", "translated"):
-            table[column].unit = u.arcsec**-2
-        return table
+                ratio = [part[..., 1, :, :] / part[..., 0, :, :] for part in (total, draws)]
+                growth = [np.cumsum(part[..., :2, :, :], axis=-1) for part in (total, draws)]
+                growth = [part[..., 1, :, :] / part[..., 0, :, :] for part in growth]
+            columns = {"target": real, "translated": ours, "ratio": ratio, "growth": growth}
+            curves += self._curves(name, self._bands, columns, total[2, :, 0])
+        return curve_table(curves, {"target": u.arcsec**-2, "translated": u.arcsec**-2} | RADII)
 
     def colours(self):
         """Return the table ``colour_profiles``."""
-        pairs = [" - ".join(pair) for pair in pairwise(self._bands)]
-        rows = []
+        pairs, curves = [" - ".join(pair) for pair in pairwise(self._bands)], []
         for name, sums in self._sums.items():
             (real, ours), (real_draws, our_draws) = (_colours(part) for part in (sums.total[1], sums.draws[:, 1]))
-            apart = _with_ends(ours - real, our_draws - real_draws, self._level)
-            columns = {"target": real, "translated": ours} | _named("difference", apart)
+            columns = {"target": real, "translated": ours, "difference": (ours - real, our_draws - real_draws)}
             number = sums.total[1, 2, :, 0]
-            rows += self._rows(name, pairs, columns, np.minimum(number[1:], number[:-1]))
-        table = to_qtable(rows)
-        for column in ("target", "translated", "difference", "difference_low", "difference_high"):
-            table[column].unit = u.mag
-        for column in ("radius", "outer_radius"):
-            table[column].unit = u.arcsec
-        return table
+            curves += self._curves(name, pairs, columns, np.minimum(number[1:], number[:-1]))
+        return curve_table(curves, COLOURS | RADII)
 
-    def _rows(self, name, bands, columns, number):
-        radii = {"radius": self._rings.middles, "outer_radius": self._rings.edges[1:]}
+    def _curves(self, name, bands, columns, number):
+        """Yield labels and columns of each band; of what comes with its resamples, with the ends of its interval."""
+        for what, values in list(columns.items()):
+            if isinstance(values, tuple | list):
+                names = what, f"{what}_low", f"{what}_high"
+                columns |= dict(zip(names, with_ends(*values, self._level), strict=True))
         for c, band in enumerate(bands):
-            for k in range(len(radii["radius"])):
-                head = {"model": name, "band": band} | {key: part[k] for key, part in radii.items()}
-                yield head | {key: part[c, k] for key, part in columns.items()} | {"n": int(number[c])}
+            radii = {"radius": self._rings.middles, "outer_radius": self._rings.edges[1:]}
+            head = {"model": name, "band": band} | radii
+            yield head | {what: values[c] for what, values in columns.items()} | {"n": int(number[c])}
 
 
 def _colours(sums):
@@ -137,13 +130,3 @@ def _colours(sums):
         colour = magnitude[..., :-1, :] - magnitude[..., 1:, :]
     colour = np.where(np.isfinite(colour), colour, np.nan)  # a mean profile below zero has no magnitude
     return colour[..., 0, :, :], colour[..., 1, :, :]
-
-
-def _with_ends(value, draws, level):
-    if not len(draws):
-        return value, np.full_like(value, np.nan), np.full_like(value, np.nan)
-    return interval(value, draws, 0, level)[:3]
-
-
-def _named(name, parts):
-    return dict(zip((name, f"{name}_low", f"{name}_high"), parts, strict=True))

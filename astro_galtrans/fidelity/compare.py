@@ -9,10 +9,21 @@ from tqdm.auto import tqdm
 
 from astro_galtrans.exceptions import GaltransWarning
 from astro_galtrans.statistics import Bootstrap
-from astro_galtrans.statistics.bootstrap import bin_edges, in_bins
+from astro_galtrans.statistics.bootstrap import bin_edges, in_bins, interval
 from astro_galtrans.statistics.resampling import centre_and_scatter, paired_statistics
 
-__all__ = ["APART", "BOOTSTRAP", "EXCLUDED", "by_values", "compare", "excluded", "places", "side_by_side", "to_qtable"]
+__all__ = [
+    "APART",
+    "BOOTSTRAP",
+    "EXCLUDED",
+    "by_values",
+    "compare",
+    "curve_table",
+    "excluded",
+    "places",
+    "side_by_side",
+]
+__all__ += ["to_qtable", "with_ends"]
 
 EXCLUDED = "not_in_target", "not_in_translated", "not_in_both"  #: columns that count what could not be measured
 BINS = 5  # bins of what has no number of its own in a dict
@@ -219,3 +230,34 @@ def to_qtable(rows):
         return None
     names = list(dict.fromkeys(name for row in rows for name in row))
     return QTable({name: [row.get(name, np.nan) for row in rows] for name in names})
+
+
+def curve_table(curves, units):
+    """
+    Return a table of curves, one after the other.
+
+    Parameters
+    ----------
+    curves : list of dict
+        Of each curve, column to its ``K`` values, or to one value that is the same along the curve.
+    units : dict of str to `~astropy.units.Unit`
+        Column to unit.
+    """
+    size = max(np.size(values) for values in curves[0].values())
+    found = {name: np.concatenate([np.broadcast_to(curve[name], size) for curve in curves]) for name in curves[0]}
+    return QTable({name: values * units[name] if name in units else values for name, values in found.items()})
+
+
+def with_ends(value, draws, level):
+    """
+    Return values with the ends of their intervals, NaN where there are no resamples.
+
+    Parameters
+    ----------
+    value, draws : `numpy.ndarray`
+        Of the sample ``[...]``, and of resamples of it ``[n, ...]``.
+    level : float
+        Probability of the intervals.
+    """
+    nothing = np.full_like(value, np.nan)
+    return value, *(interval(value, draws, 0, level)[1:3] if len(draws) else (nothing, nothing))

@@ -70,19 +70,10 @@ def morphology_fidelity(
     ----------
     target : `~astro_galtrans.stamps.Stamps`
         Real images. Both images are measured with their sky noise, variance (or electrons), mask and PSF.
-    translated : `~astro_galtrans.stamps.Stamps`, array-like or dict of str to these
-        Translations of the same galaxies to the target's bands and pixels, ``[N, C, H, W]`` or, with S samples each,
-        ``[N, S, C, H, W]``: one, or several by name.
-    by : dict of str to array-like, optional
-        What to bin by besides magnitude and size: name to ``[N]``.
-    bins : int or dict, optional
-        Number of bins of equally many galaxies, or edges by name (``"magnitude"``, ``"size"``, ...).
-    take : {"first", "mean", "both"}, optional
-        Of several samples, look at the first, at their mean, or at both.
-    bootstrap : `~astro_galtrans.statistics.Bootstrap`, optional
-        How intervals are made.
-    progress : bool, optional
-        Show progress on a terminal.
+    translated, take
+        As for `~astro_galtrans.fidelity.pixel.measure.pixel_fidelity`; by default the first of several samples.
+    by, bins, bootstrap, progress : optional
+        As there; there are always bins of ``"magnitude"`` and ``"size"``.
     **options
         Of `astro_galtrans.measure.morphology`: ``sersic``, ``engine``, ``device`` and so on.
 

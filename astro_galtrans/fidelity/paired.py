@@ -126,19 +126,6 @@ class PairedResult(Result):
             raise KeyError(msg)
         return np.asarray(rows[quantity], dtype=float)
 
-    def scores(self, metric, model=None, band=None):
-        """
-        Return a figure of each galaxy that is larger the worse its translation is, ``[N]``; NaN where it has none.
-
-        Parameters
-        ----------
-        metric : str
-            A quantity of each galaxy.
-        model, band : str, optional
-            The first model and the middle band by default.
-        """
-        raise NotImplementedError
-
     def gallery(self, metric, target, translated, *, model=None, band=None, **options):
         """
         Draw the galaxies that are best, as usual and worst by a metric.
@@ -146,7 +133,7 @@ class PairedResult(Result):
         Parameters
         ----------
         metric : str
-            A quantity of each galaxy, see `scores`.
+            A quantity of each galaxy, see ``scores``.
         target, translated : `~astro_galtrans.stamps.Stamps`
             Real stamps, and those of the model: the images that were compared. Translated stamps may be an array.
         model, band : str, optional

@@ -92,11 +92,13 @@ class PhotometryFidelity(PairedStatistics):
 
     def plot_profiles(self):
         """Light profiles of translations over those of the real images, and curves of growth."""
-        return plots.profiles(self["profiles"])
+        rows = {"ratio": ("radius", "light, ratio"), "growth": ("outer_radius", "flux within, ratio")}
+        return plots.over_radius(self["profiles"], rows, 1)
 
     def plot_colour_profiles(self):
         """Colour profiles of real and translated galaxies; None of a single band."""
-        return plots.colour_profiles(self["colour_profiles"]) if "colour_profiles" in self.tables else None
+        rows = {"translated": ("radius", "colour (mag)"), "difference": ("radius", "difference (mag)")}
+        return plots.over_radius(self["colour_profiles"], rows, 0) if "colour_profiles" in self.tables else None
 
 
 def photometry_fidelity(
@@ -111,23 +113,14 @@ def photometry_fidelity(
     target : `~astro_galtrans.stamps.Stamps`
         Real images. Their masked pixels are zero in both images; other pixels without a value make a galaxy not
         measurable.
-    translated : `~astro_galtrans.stamps.Stamps`, array-like or dict of str to these
-        Translations of the same galaxies to the target's bands and pixels, ``[N, C, H, W]`` or, with S samples each,
-        ``[N, S, C, H, W]``: one, or several by name.
+    translated, take
+        As for `~astro_galtrans.fidelity.pixel.measure.pixel_fidelity`; by default the first of several samples.
     diameters : sequence of float, optional
         Of the circular apertures (arcsec). Those larger than the stamp are left out.
     edges : array-like, optional
         Edges of the rings of the profiles (arcsec), see `~astro_galtrans.measure.profiles.Rings`.
-    by : dict of str to array-like, optional
-        What to bin by besides the flux: name to ``[N]``.
-    bins : int or dict, optional
-        Number of bins of equally many galaxies, or edges by name (``"flux"``, ``"redshift"``, ...).
-    take : {"first", "mean", "both"}, optional
-        Of several samples, look at the first, at their mean, or at both.
-    bootstrap : `~astro_galtrans.statistics.Bootstrap`, optional
-        How intervals are made.
-    progress : bool, optional
-        Show progress on a terminal.
+    by, bins, bootstrap, progress : optional
+        As for `~astro_galtrans.fidelity.pixel.measure.pixel_fidelity`; there are always bins of ``"flux"``.
 
     Returns
     -------

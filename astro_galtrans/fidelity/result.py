@@ -16,10 +16,10 @@ from astropy.table import QTable
 from astro_galtrans._files import whole_file
 from astro_galtrans._optional import require
 
-__all__ = ["FORMATS", "Result"]
+__all__ = ["FIGURES", "FORMATS", "Result"]
 
 FORMATS = {"ecsv": "ascii.ecsv", "fits": "fits"}  #: ending of the file to astropy's format
-FIGURES = "value", "low", "high"  # columns of the long tables
+FIGURES = "value", "low", "high"  #: columns of the long tables
 LONGEST = 60  # rows of a table on the page: a table of all galaxies would be megabytes of HTML
 
 
@@ -244,8 +244,9 @@ class Result:
             with whole_file(directory / figures[-1]) as file:
                 figure.savefig(file, format="png")
         template = jinja2.Environment(autoescape=True).from_string(PAGE)
-        tables = {name: _cells(table) for name, table in self.tables.items()}
-        html = template.render(title=self.title, meta=self.meta, tables=tables, figures=figures, format=format)
+        tables = {name: _html(name, table) for name, table in self.tables.items()}
+        about = {"title": self.title, "meta": self.meta, "format": format, "longest": LONGEST}
+        html = template.render(tables=tables, figures=figures, **about)
         with whole_file(page) as file:
             file.write_text(html, encoding="utf8")
         return page
@@ -295,17 +296,13 @@ def _as_text(table):
     return table
 
 
-def _cells(table):
-    """Names, rows as text, and number of rows of a table, for the page."""
-    rows = [[_text(value) for value in row] for row in table[:LONGEST].iterrows()]
-    return table.colnames, rows, len(table)
-
-
-def _text(value):
-    number = getattr(value, "value", value)
-    if isinstance(number, float | np.floating):
-        return "" if np.isnan(number) else f"{number:.4g}"
-    return str(number)
+def _html(name, table):
+    """A table as HTML, floats in four digits, and how many rows are left out; none of the statistics."""
+    part = table[: len(table) if name == "statistics" else LONGEST].copy()
+    for column in part.itercols():
+        if column.dtype.kind == "f":
+            column.info.format = ".4g"
+    return "\n".join(part.pformat(max_lines=-1, max_width=-1, html=True, tableid=name)), len(table) - len(part)
 
 
 PAGE = """\
@@ -329,13 +326,10 @@ figure { margin: 1rem 0 } img { max-width: 100% } div { overflow-x: auto } capti
 {% endfor %}</table>
 {% for figure in figures %}<figure><img src="{{ figure }}" alt="{{ figure[:-4] }}"></figure>
 {% endfor %}
-{% for name, (columns, rows, length) in tables.items() %}<h2>{{ name }}</h2>
-<div><table>
-<tr>{% for column in columns %}<th>{{ column }}</th>{% endfor %}</tr>
-{% for row in rows %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
-{% endfor %}</table></div>
-{% if length > rows|length %}
-<p>The first {{ rows|length }} of {{ length }} rows; all are in {{ name }}.{{ format }}.</p>
+{% for name, (html, more) in tables.items() %}<h2>{{ name }}</h2>
+<div>{{ html | safe }}</div>
+{% if more %}
+<p>The first {{ longest }} of {{ longest + more }} rows; all are in {{ name }}.{{ format }}.</p>
 {% endif %}{% endfor %}
 </body>
 </html>

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from astro_galtrans.measure.magnitudes import asinh_magnitudes
 from astro_galtrans.measure.morphology.apertures import ellipse_weights
 from astro_galtrans.measure.morphology.flood import connected_region
-from astro_galtrans.measure.smoothing import FWHM_TO_SIGMA, gaussian, smooth
+from astro_galtrans.measure.smoothing import FWHM_TO_SIGMA, SMOOTHING, detected
 from astro_galtrans.stamps.stamps import check_noise
 from astro_galtrans.units import parse_unit
 
@@ -26,7 +26,6 @@ DIAMETERS = 1.0, 2.0, 3.0, 6.0  #: of the circular apertures (arcsec)
 MAGNITUDE = 3.0  # diameter of the aperture of the asinh magnitude (arcsec): as wide as spectrographs' fibres
 PIXELS = 2**20  # of a block of stamps: Kron's ellipses need some dozens of planes as large in float64
 PEAK_RADIUS = 2.0  # where the peak is sought, lest it be a neighbour's (arcsec)
-DETECTION, SMOOTHING = 3.0, 1.0  # sigma of the smoothed stamp above which pixels belong to the source; FWHM (arcsec)
 KRON_SCALE, KRON_LEAST, KRON_REACH = 2.5, 1.4, 6.0  # photutils' kron_params, and the ellipse the moment is taken in
 WINDOW = 4.0  # half the side of the part that centroid and width are measured in (arcsec)
 STEPS, TOLERANCE = 100, 1e-4  # of the adaptive moments, in pixels
@@ -189,8 +188,6 @@ class Photometer:
         self._weights = torch.from_numpy(weights).float()
         self.noise = np.sqrt((weights**2).sum(axis=(1, 2)))  #: of each aperture's flux, in units of a pixel's
         self._near = _near_centre(shape, pixel_scale)
-        sigma = max(FWHM_TO_SIGMA * SMOOTHING / pixel_scale, 0.7)
-        self._kernel = gaussian(sigma, int(3 * sigma + 0.5))
 
     def apertures(self, stamps):
         """
@@ -260,8 +257,7 @@ class Photometer:
         noise : `torch.Tensor`
             ``[N]``: of a pixel of the sky.
         """
-        smoothed = smooth(stamps, self._kernel, mode="zeros")
-        above = smoothed > (DETECTION * noise * (self._kernel**2).sum())[:, None, None]
+        smoothed, above = detected(stamps, noise[:, None, None], self.scale)
         seed = torch.where(self._near, smoothed, -torch.inf).flatten(1).argmax(1)
         central = connected_region(above, seed)
         return central, above & ~central

@@ -26,11 +26,20 @@ import numpy as np
 from astropy import units as u
 from tqdm.auto import tqdm
 
-from astro_galtrans.fidelity.compare import BOOTSTRAP, by_values, excluded, places, side_by_side, to_qtable
+from astro_galtrans.fidelity.compare import (
+    BOOTSTRAP,
+    by_values,
+    curve_table,
+    excluded,
+    places,
+    side_by_side,
+    to_qtable,
+    with_ends,
+)  # fmt: skip
 from astro_galtrans.fidelity.paired import PairedResult, checked, readings, settings_of
 from astro_galtrans.fidelity.plots import images as plots
+from astro_galtrans.fidelity.result import FIGURES
 from astro_galtrans.measure.tables import galaxy_table
-from astro_galtrans.statistics.bootstrap import interval
 from astro_galtrans.statistics.resampling import resampled_sums
 
 __all__ = ["PixelFidelity", "data_ranges", "pixel_fidelity"]
@@ -332,16 +341,12 @@ def _rows(head, chosen, adds, real, ours, data_range, bands, bootstrap):
     total = columns.sum(axis=0, dtype=float)
     asked = named(np.where(np.isnan(total), np.nan, 1.0))  # NaN: there are no samples, or no uncertainty
     value = named(total)
-    low = high = {key: np.full_like(part, np.nan) for key, part in value.items()}
-    if bootstrap.resamples:
-        draws = named(resampled_sums(columns, bootstrap.resamples, bootstrap.seed))
-        ends = {key: interval(value[key], part, len(columns), bootstrap.level) for key, part in draws.items()}
-        low, high = ({key: getattr(part, end) for key, part in ends.items()} for end in ("low", "high"))
+    draws = named(resampled_sums(columns, bootstrap.resamples, bootstrap.seed)) if bootstrap.resamples else {}
+    value = {key: with_ends(part, draws.get(key, ()), bootstrap.level) for key, part in value.items()}
     for region, quantity in value:
         for c in np.flatnonzero(~np.isnan(asked[region, quantity])):
-            key = region, quantity
             labels = {"band": bands[c], "region": region, "quantity": quantity}
-            figures = {"value": value[key][c], "low": low[key][c], "high": high[key][c]}
+            figures = {end: part[c] for end, part in zip(FIGURES, value[region, quantity], strict=True)}
             numbers = excluded(real[chosen, c], ours[chosen, c])
             measured = int(np.count_nonzero(adds[region, "pixels"][:, c] > 0))
             numbers |= {"n": measured, "none_in_region": numbers["n"] - measured, "unit": UNITS.get(quantity, "")}
@@ -352,17 +357,13 @@ def _power(target, power, level):
     """A row for each reading, band and frequency."""
     from .power import frequencies
 
-    rows, middles = [], frequencies(target.shape, target.pixel_scale)
+    curves = []
     for name, ratio in power.items():
-        value, draws = ratio.result()
-        low, high = interval(value, draws, 0, level)[1:3] if len(draws) else (np.full_like(value, np.nan),) * 2
+        columns = dict(zip(FIGURES, with_ends(*ratio.result(), level), strict=True))
         for c, band in enumerate(target.bands):
-            columns = {"frequency": middles, "value": value[c], "low": low[c], "high": high[c]}
-            fixed = {"model": name, "band": band, "n": int(ratio.number[c])}
-            rows += [fixed | {key: part[k] for key, part in columns.items()} for k in range(len(middles))]
-    table = to_qtable(rows)
-    table["frequency"] = table["frequency"] / u.arcsec
-    return table["model", "band", "frequency", "value", "low", "high", "n"]
+            head = {"model": name, "band": band, "frequency": frequencies(target.shape, target.pixel_scale)}
+            curves.append(head | {key: part[c] for key, part in columns.items()} | {"n": int(ratio.number[c])})
+    return curve_table(curves, {"frequency": 1 / u.arcsec})
 
 
 def _galaxies(adds, data_range, bands):

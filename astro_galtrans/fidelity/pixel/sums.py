@@ -2,7 +2,7 @@
 
 import torch
 
-from astro_galtrans.measure.smoothing import FWHM_TO_SIGMA, gaussian, smooth
+from astro_galtrans.measure.smoothing import SMOOTHING, detected, smooth
 
 __all__ = ["REGIONS", "SUMS", "pixel_sums", "source_pixels"]
 
@@ -11,8 +11,6 @@ SUMS = (
     "pixels", "residual", "absolute", "square", "scaled", "scaled_absolute", "scaled_square",
     "chi2", "within_1", "within_2", "crps", "in_range",
 )  # fmt: skip
-DETECTION = 3.0  # sigma of the smoothed stamp above which pixels belong to a source
-SMOOTHING = 1.0  # FWHM (arcsec): about the seeing, the matched filter of what is faint and small
 
 
 def pixel_sums(y, ours, bad, source, noise, *, samples=None, std=None):
@@ -112,9 +110,6 @@ def source_pixels(stamps, bad, noise, pixel_scale):
     pixel_scale : float
         In arcsec.
     """
-    sigma = max(FWHM_TO_SIGMA * SMOOTHING / pixel_scale, 0.7)
-    kernel = gaussian(sigma, int(3 * sigma + 0.5))
-    quieter = (kernel**2).sum()  # the noise that is left, along both axes
-    above = smooth(torch.where(bad, 0, stamps), kernel, mode="zeros") > DETECTION * noise * quieter
+    above = detected(torch.where(bad, 0, stamps), noise, pixel_scale)[1]
     near = torch.ones(2 * round(1.5 * SMOOTHING / pixel_scale) + 1)
     return smooth((above & ~bad).float(), near, mode="zeros") > 0.5

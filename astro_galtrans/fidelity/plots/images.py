@@ -9,7 +9,7 @@ import numpy as np
 
 from .redshift import _cycle, _grid, style
 
-__all__ = ["by_band", "colour_profiles", "over_bins", "power_ratios", "profiles", "violins"]
+__all__ = ["by_band", "over_bins", "over_radius", "power_ratios", "violins"]
 
 MARKERS = "os^vD<>p*"
 WIDEST = 4  # panels side by side
@@ -135,14 +135,18 @@ def power_ratios(table, *, title=None):
     return figure
 
 
-def profiles(table, *, title=None):
+def over_radius(table, quantities, perfect, *, title=None):
     """
-    Light profiles and curves of growth of translations over those of the real images.
+    Profiles of real and translated galaxies: a column of panels for each band, a row for each quantity.
 
     Parameters
     ----------
     table : `~astropy.table.Table`
-        The table ``profiles`` of `~astro_galtrans.fidelity.photometry.PhotometryFidelity`.
+        The table ``profiles`` or ``colour_profiles`` of `~astro_galtrans.fidelity.photometry.PhotometryFidelity`.
+    quantities : dict of str to tuple of str
+        Column to the column of its radii, and its label. That of ``"translated"`` shows the real profile too.
+    perfect : float
+        Value of a perfect translation, for all others.
     title : str, optional
         Above all.
 
@@ -150,31 +154,6 @@ def profiles(table, *, title=None):
     -------
     `matplotlib.figure.Figure`
     """
-    rows = {"ratio": ("radius", "light, ratio"), "growth": ("outer_radius", "flux within, ratio")}
-    return _over_radius(table, rows, 1, title)
-
-
-def colour_profiles(table, *, title=None):
-    """
-    Colour profiles of real and translated galaxies, and their difference.
-
-    Parameters
-    ----------
-    table : `~astropy.table.Table`
-        The table ``colour_profiles`` of `~astro_galtrans.fidelity.photometry.PhotometryFidelity`.
-    title : str, optional
-        Above all.
-
-    Returns
-    -------
-    `matplotlib.figure.Figure`
-    """
-    rows = {"translated": ("radius", "colour (mag)"), "difference": ("radius", "difference (mag)")}
-    return _over_radius(table, rows, 0, title)
-
-
-def _over_radius(table, quantities, perfect, title):
-    """A column of panels for each band, a row for each quantity; the last has an interval and a perfect value."""
     bands, models = (_different(table[name]) for name in ("band", "model"))
     with style():
         size = 2.1 * len(bands) + 0.5, 1.8 * len(quantities) + 0.5
