@@ -151,12 +151,30 @@ class PairedResult(Result):
     def _middle(self):
         return self.bands[len(self.bands) // 2]
 
-    def _over_bins(self, shown, perfect, by, band, **options):
-        """Figures of all models in bins of one band, or None."""
+    def _panels(self):
+        """Labels of panels to the labels of the rows they show, and to the value of a perfect translation."""
+        raise NotImplementedError
+
+    def plot_bands(self):
+        """The main figures of all models, band by band."""
+        shown, perfect = self._panels()
+        return plots.by_band(self["statistics"], shown, self.bands, lines=perfect)
+
+    def plot_bins(self, by=None, band=None):
+        """
+        The main figures of all models in bins; None if nothing was binned.
+
+        Parameters
+        ----------
+        by : str, optional
+            What was binned; the first by default.
+        band : str, optional
+            The middle one by default.
+        """
         if "bins" not in self.tables:
             return None
-        by, band = by or str(self["bins"]["by"][0]), band or self._middle
-        return plots.over_bins(self.rows("bins", by=by, band=band), shown, by, lines=perfect, title=band, **options)
+        by, band, (shown, perfect) = by or str(self["bins"]["by"][0]), band or self._middle, self._panels()
+        return plots.over_bins(self.rows("bins", by=by, band=band), shown, by, lines=perfect, title=band)
 
 
 class PairedStatistics(PairedResult):
@@ -191,32 +209,13 @@ class PairedStatistics(PairedResult):
         with np.errstate(divide="ignore", invalid="ignore"):
             return APART[pair](column(quantity), None if pair == "itself" else column(f"{quantity}_target"))
 
-    def _panels(self, quantities):
-        """Labels of panels to what they show, and to its value for a perfect translation."""
-        pairs = {name: pair for name, pair in self._pairs.items() if name in quantities}
+    def _panels(self):
+        pairs = {name: pair for name, pair in self._pairs.items() if name in self.shown}
         panels = {
             f"{self.shown[name]}, {statistic}": {"quantity": name, "statistic": statistic}
             for name in self.shown if name in pairs for statistic in ("bias", "scatter")
         }  # fmt: skip
         return panels, {f"{self.shown[name]}, bias": float(pair == "ratio") for name, pair in pairs.items()}
-
-    def plot_bands(self):
-        """Bias and scatter of the main quantities of all models, band by band."""
-        shown, perfect = self._panels([name for name in self.shown if name != "colour"])
-        return plots.by_band(self["statistics"], shown, self.bands, lines=perfect)
-
-    def plot_bins(self, by=None, band=None):
-        """
-        Bias and scatter of the main quantities of all models in bins; None if nothing was binned.
-
-        Parameters
-        ----------
-        by : str, optional
-            What was binned; the first by default.
-        band : str, optional
-            The middle one by default.
-        """
-        return self._over_bins(*self._panels(self.shown), by, band)
 
     def plot_violins(self, band=None):
         """

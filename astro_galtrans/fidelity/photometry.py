@@ -73,22 +73,9 @@ class PhotometryFidelity(PairedStatistics):
         """Bias and scatter of the colours of all models; None of a single band."""
         if len(self.bands) < 2:
             return None
-        shown, perfect = self._panels(["colour"])
         colours = [" - ".join(pair) for pair in pairwise(self.bands)]
+        shown, perfect = self._panels()
         return plots.by_band(self["statistics"], shown, colours, lines=perfect)
-
-    def plot_bins(self, by=None, band=None):
-        """
-        Bias and scatter of the main quantities of all models in bins; None if nothing was binned.
-
-        Parameters
-        ----------
-        by : str, optional
-            What was binned; the flux by default.
-        band : str, optional
-            The middle one by default.
-        """
-        return self._over_bins(*self._panels(self.shown), by, band, logarithmic=by in {None, "flux"})
 
     def plot_profiles(self):
         """Light profiles of translations over those of the real images, and curves of growth."""

@@ -106,22 +106,8 @@ class PixelFidelity(PairedResult):
         """Power spectra of the translations over those of the real images."""
         return plots.power_ratios(self["power"])
 
-    def plot_bands(self):
-        """The main quantities of all models, band by band."""
-        return plots.by_band(self["statistics"], PANELS, self.bands, lines=LINES)
-
-    def plot_bins(self, by=None, band=None):
-        """
-        The main quantities of all models in bins; None if nothing was binned.
-
-        Parameters
-        ----------
-        by : str, optional
-            What was binned; the first by default.
-        band : str, optional
-            The middle one by default.
-        """
-        return self._over_bins(PANELS, LINES, by, band)
+    def _panels(self):
+        return PANELS, LINES
 
 
 def pixel_fidelity(
