@@ -12,18 +12,8 @@ from astro_galtrans.statistics import Bootstrap
 from astro_galtrans.statistics.bootstrap import bin_edges, in_bins, interval
 from astro_galtrans.statistics.resampling import centre_and_scatter, paired_statistics
 
-__all__ = [
-    "APART",
-    "BOOTSTRAP",
-    "EXCLUDED",
-    "by_values",
-    "compare",
-    "curve_table",
-    "excluded",
-    "places",
-    "side_by_side",
-]
-__all__ += ["to_qtable", "with_ends"]
+__all__ = ["APART", "BOOTSTRAP", "EXCLUDED", "by_values", "compare", "curve_table", "excluded", "places"]
+__all__ += ["side_by_side", "to_qtable", "with_ends"]
 
 EXCLUDED = "not_in_target", "not_in_translated", "not_in_both"  #: columns that count what could not be measured
 BINS = 5  # bins of what has no number of its own in a dict
@@ -69,10 +59,10 @@ def compare(real, ours, quantities, *, by=None, bins=BINS, binned=None, bootstra
     Raises
     ------
     ValueError
-        If tables are not of the same galaxies and bands, row by row.
+        If tables are not of the same galaxies and bands, row by row, or what to bin by is of other galaxies.
     """
     bands = list(dict.fromkeys(map(str, real["band"])))
-    groups = list(places(by or {}, bins, len(bands)))
+    groups = list(places(by_values(by, len(real) // len(bands), len(bands)), bins))
     settings = {"n": bootstrap.resamples, "seed": bootstrap.seed, "level": bootstrap.level}
     rows, binned_rows = [], []
     bar = tqdm(ours.items(), desc="bootstrap", unit="model", disable=None if progress else True)
@@ -114,18 +104,16 @@ def _rows(head, real, ours, pair, unit, settings, *, whole=False):
         yield head | figures | numbers | {"unit": of, "pair": pair}
 
 
-def places(by, bins, number):
+def places(by, bins):
     """
     Yield the name of what is binned by and, of each band or once for all, the bins with the galaxies in them.
 
     Parameters
     ----------
     by : dict of str to `numpy.ndarray`
-        Name to ``[N]``, or to ``[N, C]``, of which the first columns are taken.
+        Name to ``[N]``, or to ``[N, C]``.
     bins : int or dict
         As for `compare`.
-    number : int
-        Of bands.
 
     Yields
     ------
@@ -133,7 +121,7 @@ def places(by, bins, number):
         Name; list, by band or of one, of lists of pairs: edges and middle of the bin, numbers of its galaxies.
     """
     for name, values in by.items():
-        columns = [values] if values.ndim == 1 else list(values.T[:number])
+        columns = [values] if values.ndim == 1 else list(values.T)
         yield name, [list(_bins(name, column, bins)) for column in columns]
 
 
@@ -152,16 +140,16 @@ def _bins(name, values, bins):
         yield {"bin_low": low, "bin_high": high, "middle": middle}, chosen
 
 
-def by_values(by, number):
+def by_values(by, number, bands=0):
     """
     Return what to bin by as columns of float, NaN where masked.
 
     Parameters
     ----------
     by : dict or None
-        Name to ``[N]``.
-    number : int
-        Of galaxies.
+        Name to ``[N]``, or to ``[N, C]`` where bands are told.
+    number, bands : int
+        Of galaxies, and of bands.
 
     Raises
     ------
@@ -171,7 +159,7 @@ def by_values(by, number):
     found = {}
     for name, values in (by or {}).items():
         column = np.ma.filled(np.ma.asarray(getattr(values, "value", values), dtype=float), np.nan)
-        if column.shape != (number,):
+        if column.shape not in {(number,), (number, bands)}:
             msg = f"what to bin by, {name!r}, has shape {column.shape}; there are {number} galaxies"
             raise ValueError(msg)
         found[str(name)] = column

@@ -34,6 +34,9 @@ def checked(target, translated, take):
         If they do not fit, the target's noise is not known, or there is no such ``take``.
     """
     check_noise(target)
+    if target.n_samples is not None:
+        msg = f"real images have no samples, {target.name} has {target.n_samples}; choose one with sample()"
+        raise ValueError(msg)
     if take not in TAKES:
         msg = f"take must be one of {', '.join(TAKES)}, got {take!r}"
         raise ValueError(msg)

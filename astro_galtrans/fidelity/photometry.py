@@ -135,6 +135,7 @@ def photometry_fidelity(
     every["galaxies"].remove_column("shift_target")
     if len(target.bands) > 1:
         real, ours = colours[0], dict(zip(ours, colours[1:], strict=True))
+        settings["by"]["flux"] = settings["by"]["flux"][:, :-1]  # colours are binned by the flux of their first band
         found.append(compare(real, ours, {"colour": "difference"}, **settings))
         every["colours"] = side_by_side(ours, real)
     tables = {name: vstack([part[name] for part in found]) for name in found[0]}

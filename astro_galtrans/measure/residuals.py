@@ -1,4 +1,8 @@
-"""Sums over the pixels of each galaxy, which statistics are made of: torch functions of stamps ``[n, C, H, W]``."""
+"""
+Sums over the pixels of residuals, which the statistics of pixels are made of: torch functions of ``[n, C, H, W]``.
+
+They are here, and not beside the comparison of whole sets, so that what trains translators can use them too.
+"""
 
 import torch
 
