@@ -8,7 +8,7 @@ from tqdm.auto import tqdm
 
 from astro_galtrans.statistics.resampling import StreamedSums
 
-from .compare import curve_table, with_ends
+from ._tables import curve_table, with_ends
 
 __all__ = ["profile_tables"]
 

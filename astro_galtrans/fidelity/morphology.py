@@ -15,7 +15,8 @@ from astropy.table import QTable
 
 from astro_galtrans import measure
 
-from .compare import BOOTSTRAP, by_values, compare, excluded, side_by_side, to_qtable
+from ._tables import by_values, excluded, side_by_side, to_qtable
+from .compare import BOOTSTRAP, compare
 from .paired import PairedStatistics, checked, measured_alike, settings_of
 
 __all__ = ["QUANTITIES", "MorphologyFidelity", "morphology_fidelity"]

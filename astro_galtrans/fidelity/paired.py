@@ -16,23 +16,7 @@ TAKES = {"first": (0,), "mean": ("mean",), "both": (0, "mean")}  # what is looke
 
 
 def checked(target, translated, take):
-    """
-    Return translations by name, once they can be compared with real images.
-
-    Parameters
-    ----------
-    target : `~astro_galtrans.stamps.Stamps`
-        Real images.
-    translated : `~astro_galtrans.stamps.Stamps`, array-like or dict of str to these
-        See `~astro_galtrans.stamps.stamps.translations`.
-    take : {"first", "mean", "both"}
-        What to look at where there are several samples.
-
-    Raises
-    ------
-    ValueError
-        If they do not fit, the target's noise is not known, or there is no such ``take``.
-    """
+    """Return translations by name as `Stamps`, once they can be compared with real images."""
     check_noise(target)
     if target.n_samples is not None:
         msg = f"real images have no samples, {target.name} has {target.n_samples}; choose one with sample()"
@@ -47,37 +31,14 @@ def readings(name, stamps, take):
     """
     Return the names under which a translation is in tables, with what each of them is of its samples.
 
-    Parameters
-    ----------
-    name : str
-        Of the translation.
-    stamps : `~astro_galtrans.stamps.Stamps`
-        With or without samples.
-    take : {"first", "mean", "both"}
-        What to look at where there are several.
-
-    Returns
-    -------
-    dict
-        Name to 0 (the first sample) or ``"mean"``, as `~astro_galtrans.stamps.Stamps.sample` takes them.
+    That is 0, the first one, or ``"mean"``, as `~astro_galtrans.stamps.Stamps.sample` takes them.
     """
     takes = TAKES[take] if (stamps.n_samples or 1) > 1 else (0,)
     return {f"{name}, mean" if which == "mean" and len(takes) > 1 else name: which for which in takes}
 
 
 def measured_alike(target, translated, take):
-    """
-    Return the images of each reading as stamps with what is known of the real ones, so that both are measured alike.
-
-    Parameters
-    ----------
-    target : `~astro_galtrans.stamps.Stamps`
-        Real images, whose noise, mask, variance and PSF the translations get.
-    translated : dict of str to `~astro_galtrans.stamps.Stamps`
-        By name.
-    take : {"first", "mean", "both"}
-        As for `readings`.
-    """
+    """Return each reading as `Stamps` with noise, mask, variance and PSF of the real ones: both are measured alike."""
     return {
         label: replace(target, images=stamps.sample(which).images, name=label)
         for name, stamps in translated.items()
@@ -86,18 +47,7 @@ def measured_alike(target, translated, take):
 
 
 def settings_of(target, translated, bootstrap):
-    """
-    Return what the meta data of a result say of its input.
-
-    Parameters
-    ----------
-    target : `~astro_galtrans.stamps.Stamps`
-        Real images.
-    translated : dict of str to `~astro_galtrans.stamps.Stamps`
-        By name.
-    bootstrap : `~astro_galtrans.statistics.Bootstrap`
-        How intervals were made.
-    """
+    """Return what the meta data of a result say of its input."""
     samples = {name: stamps.n_samples for name, stamps in translated.items() if stamps.n_samples}
     about = {"galaxies": len(target), "bands": list(target.bands), "pixel_scale": target.pixel_scale}
     return about | {"samples": samples} | asdict(bootstrap)

@@ -26,16 +26,8 @@ import numpy as np
 from astropy import units as u
 from tqdm.auto import tqdm
 
-from astro_galtrans.fidelity.compare import (
-    BOOTSTRAP,
-    by_values,
-    curve_table,
-    excluded,
-    places,
-    side_by_side,
-    to_qtable,
-    with_ends,
-)
+from astro_galtrans.fidelity._tables import by_values, curve_table, excluded, places, side_by_side, to_qtable, with_ends
+from astro_galtrans.fidelity.compare import BOOTSTRAP
 from astro_galtrans.fidelity.paired import PairedResult, checked, readings, settings_of
 from astro_galtrans.fidelity.plots import images as plots
 from astro_galtrans.fidelity.result import FIGURES
