@@ -7,10 +7,9 @@ import numpy as np
 from astropy.table import QTable, vstack
 
 from astro_galtrans.exceptions import GaltransWarning
-from astro_galtrans.statistics.bootstrap import bin_edges, in_bins, interval
+from astro_galtrans.statistics.bootstrap import bin_edges, in_bins
 
 __all__ = ["BINS", "EXCLUDED", "by_values", "curve_table", "excluded", "places", "side_by_side", "to_qtable"]
-__all__ += ["with_ends"]
 
 EXCLUDED = "not_in_target", "not_in_translated", "not_in_both"  #: columns that count what could not be measured
 BINS = 5  #: bins of what has no number of its own in a dict
@@ -88,9 +87,3 @@ def curve_table(curves, units):
     size = max(np.size(values) for values in curves[0].values())
     found = {name: np.concatenate([np.broadcast_to(curve[name], size) for curve in curves]) for name in curves[0]}
     return QTable({name: values * units[name] if name in units else values for name, values in found.items()})
-
-
-def with_ends(value, draws, level):
-    """Return values ``[...]`` and the ends of their intervals, by resamples ``[n, ...]``; NaN without resamples."""
-    nothing = np.full_like(value, np.nan)
-    return value, *(interval(value, draws, 0, level)[1:3] if len(draws) else (nothing, nothing))

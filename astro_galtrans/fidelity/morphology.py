@@ -76,7 +76,7 @@ def morphology_fidelity(
     by, bins, bootstrap, progress : optional
         As there; there are always bins of ``"magnitude"`` and ``"size"``.
     **options
-        Of `astro_galtrans.measure.morphology`: ``sersic``, ``engine``, ``device`` and so on.
+        Of `astro_galtrans.measure.morphology`: ``sersic``, ``engine`` and so on.
 
     Returns
     -------

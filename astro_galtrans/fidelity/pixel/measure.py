@@ -26,12 +26,13 @@ import numpy as np
 from astropy import units as u
 from tqdm.auto import tqdm
 
-from astro_galtrans.fidelity._tables import by_values, curve_table, excluded, places, side_by_side, to_qtable, with_ends
+from astro_galtrans.fidelity._tables import by_values, curve_table, excluded, places, side_by_side, to_qtable
 from astro_galtrans.fidelity.compare import BOOTSTRAP
 from astro_galtrans.fidelity.paired import PairedResult, checked, readings, settings_of
 from astro_galtrans.fidelity.plots import images as plots
 from astro_galtrans.fidelity.result import FIGURES
 from astro_galtrans.measure.tables import galaxy_table
+from astro_galtrans.statistics.bootstrap import interval
 from astro_galtrans.statistics.resampling import resampled_sums
 
 __all__ = ["PixelFidelity", "data_ranges", "pixel_fidelity"]
@@ -320,7 +321,7 @@ def _rows(head, chosen, sums, real, ours, data_range, bands, bootstrap):
     asked = named(np.where(np.isnan(total), np.nan, 1.0))  # NaN: there are no samples, or no uncertainty
     value = named(total)
     draws = named(resampled_sums(columns, bootstrap.resamples, bootstrap.seed)) if bootstrap.resamples else {}
-    value = {key: with_ends(part, draws.get(key, ()), bootstrap.level) for key, part in value.items()}
+    value = {key: interval(part, draws.get(key, ()), len(columns), bootstrap.level)[:3] for key, part in value.items()}
     for region, quantity in value:
         for c in np.flatnonzero(~np.isnan(asked[region, quantity])):
             labels = {"band": bands[c], "region": region, "quantity": quantity}
@@ -337,7 +338,7 @@ def _power(target, power, level):
 
     curves = []
     for name, ratio in power.items():
-        columns = dict(zip(FIGURES, with_ends(*ratio.result(), level), strict=True))
+        columns = dict(zip(FIGURES, interval(*ratio.result(), 0, level)[:3], strict=True))
         for c, band in enumerate(target.bands):
             head = {"model": name, "band": band, "frequency": frequencies(target.shape, target.pixel_scale)}
             curves.append(head | {key: part[c] for key, part in columns.items()} | {"n": int(ratio.number[c])})
