@@ -16,18 +16,16 @@ from dataclasses import dataclass
 import numpy as np
 from astropy.table import QTable
 
-from astro_galtrans.stamps._old_lazy import View
-
 __all__ = ["ColourTerms", "fit_colour_terms", "measure_fluxes"]
 
-FEWEST = 30  #: galaxies for a fit
-APERTURE = 2.0  #: radius (arcsec) of the fluxes
-SIGNAL = 5.0  # sigma of the fluxes that enter
-HUBER = 1.5  # sigma beyond which a galaxy counts less
-FLOOR = 0.005  # least scatter of flux ratios: no galaxy counts as more than 0.5 % good
-LIMIT = 0.03  #: scatter of flux ratios that is taken for that of spectra; what is beyond it is error
-PRIOR = 3.0  # colours that vary by less than some times their noise give no colour term
-BATCH = 32
+FEWEST = 30  #: galaxies for a fit of three coefficients: ten for each
+APERTURE = 2.0  #: radius (arcsec) of the fluxes: most of a galaxy's light at ground-based seeing, few neighbours
+SIGNAL = 5.0  # sigma: fainter fluxes hardly count in the fit, and are not Gaussian relative to the target's
+HUBER = 1.5  # sigma beyond which a galaxy counts less: 96 % efficient where errors are Gaussian
+FLOOR = 0.005  # least scatter of flux ratios, so that a few very bright galaxies do not make the fit alone
+LIMIT = 0.03  #: scatter of flux ratios that galaxies' spectra can make between filters of one name; more is error
+PRIOR = 3.0  # ridge, in squares of a colour's spread over its noise: terms that noise alone would fit go to zero
+BATCH = 32  # galaxies transformed at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,8 +84,7 @@ def measure_fluxes(degrader, source, target, noise, *, rows=None, progress=True)
     Parameters
     ----------
     degrader : `~astro_galtrans.fidelity.anomaly.degrade.Degrader`
-    source, target : array-like
-        ``[N, C, H, W]`` and ``[N, C', sH, sW]``.
+    source, target : `~astro_galtrans.stamps.Stamps`
     noise : `~astro_galtrans.fidelity.anomaly.residuals.Noise`
     rows : array-like of int, optional
         Which galaxies; all by default.
@@ -104,13 +101,11 @@ def measure_fluxes(degrader, source, target, noise, *, rows=None, progress=True)
     from tqdm.auto import tqdm
 
     rows, n = np.arange(len(source)) if rows is None else np.asarray(rows), len(degrader.bands)
-    source, target = View(source, rows), View(target, rows)
-    aperture = _aperture(degrader)
-    found = []
+    aperture, found = _aperture(degrader), []
     for start in tqdm(range(0, len(rows), BATCH), desc="colour terms", disable=None if progress else True):
-        part = slice(start, start + BATCH)
-        matched = degrader.matched(rows[part])
-        scene, given = matched.scene(np.nan_to_num(target[part])), matched.source(source[part])
+        part = rows[start : start + BATCH]
+        matched = degrader.matched(part)
+        scene, given = matched.scene(np.nan_to_num(target.read(part))), matched.source(source.read(part))
         parts = np.zeros((len(given), n, n))
         for step in (-1, 0, 1):
             where = np.arange(max(0, -step), n - max(0, step))
@@ -119,7 +114,7 @@ def measure_fluxes(degrader, source, target, noise, *, rows=None, progress=True)
         found.append((_sums(given, aperture), parts))
     flux, parts = (np.concatenate(each) for each in zip(*found, strict=True))
     clipped = np.clip(np.nan_to_num(flux), 0, None) / np.where(np.isnan(noise.electrons), np.inf, noise.electrons)
-    return flux, np.sqrt(aperture.sum() * noise.sky**2 + clipped), parts
+    return flux, np.sqrt(aperture.sum() * noise.of(rows).sky ** 2 + clipped), parts
 
 
 def _aperture(degrader):

@@ -27,9 +27,9 @@ from .blanksky import both_halves, roughness
 
 __all__ = ["Comparison", "Correlation", "Noise", "Tolerance", "compare", "measure_correlation", "measure_own_factor"]
 
-SMOOTH = 1.5  # pixels
-LAG, CLIPPED = 3, 4  # pixels to which noise is correlated; sigma beyond which there is more than noise
-WINGS = 2.8, 4.765  # exponents of Moffat profiles with wide wings, and without: pure turbulence
+SMOOTH = 1.5  # pixels, about the sigma of a PSF: light that stands out of its own noise does so at that width
+LAG, CLIPPED = 3, 4  # pixels to which interpolation correlates noise; sigma beyond which a pixel is no mere noise
+WINGS = 2.8, 4.765  # Moffat exponents: wide wings, and those of turbulence alone (Trujillo et al. 2001)
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,15 @@ class Tolerance:
 
 @dataclass(frozen=True, eq=False)
 class Noise:
-    """Noise of the source, and of the translation itself."""
+    """Noise of the source, and of the translation itself, in the common bands."""
 
-    sky: np.ndarray  #: ``[C]``: rms of the source's sky in a pixel
+    sky: np.ndarray  #: ``[1 or N, C]``: rms of the source's sky in a pixel
     electrons: np.ndarray  #: ``[C]``: electrons per flux unit, NaN for no photon noise
     own: np.ndarray  #: ``[C]``: rms of white noise in a pixel of the translation, its own flux unit
+
+    def of(self, rows):
+        """Return that of some galaxies."""
+        return self if len(self.sky) == 1 else replace(self, sky=self.sky[rows])
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,7 +178,7 @@ def compare(matched, source, translated, noise, tolerance, calibration, *, varia
     translated : `numpy.ndarray`
         ``[n, C', sH, sW]``.
     noise : `Noise`
-        Of the common bands.
+        Of these galaxies.
     tolerance : `Tolerance`
     calibration : array-like
         ``[C]``: the relative calibration error tolerated.
@@ -240,7 +244,7 @@ def _variance(matched, degraded, noise, variance):
         photons = (
             np.clip(degraded, 0, None) / np.where(np.isnan(noise.electrons), np.inf, noise.electrons)[:, None, None]
         )
-        variance = noise.sky[:, None, None] ** 2 + photons
+        variance = noise.sky[..., None, None] ** 2 + photons
     else:
         variance = np.asarray(variance, float)[:, matched.degrader.in_source]
     kernel = matched.source_noise()

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from astropy.table import QTable
 
+from astro_galtrans.fidelity._value import value
 from astro_galtrans.fidelity.plots import redshift as plots
 from astro_galtrans.fidelity.result import Result
 
@@ -24,9 +25,12 @@ class AnomalyResult(Result):
         its highest peak, the ``band`` where that is strongest and its place ``x``, ``y`` from the centre (arcsec),
         ``chi2_dof`` and the ``flux_error``, (translated - source) / translated. Then the same of each band: the
         ``peak`` in sigma, positive for what is invented.
-    ``summary``
-        Per model and band: median and scatter of chi-squared per degree of freedom, bias and scatter of flux errors;
-        and the shares of galaxies with scores above 2, of which a perfect translation has 0.01.
+    ``statistics``
+        One long table with ``model``, ``band`` (``"all"`` for the galaxy as a whole), ``quantity``, ``statistic``,
+        ``value``, ``low``, ``high`` (NaN: there are no intervals) and the number of galaxies ``n``. Of ``chi2_dof``,
+        chi-squared per degree of freedom, there are the ``median``, ``percentile_16`` and ``percentile_84`` over
+        galaxies; of ``flux_error`` ``bias`` and ``scatter``; of each score the ``share_above_2``, 0.01 for a perfect
+        translation; and the ``number`` of ``anomalous`` galaxies.
     ``terms``
         Colour terms and the scatter about them.
     ``maps``
@@ -35,11 +39,12 @@ class AnomalyResult(Result):
     """
 
     title = "Anomalies"
+    value = value
 
     @property
     def models(self):
         """Names of what was scored, ``"target"`` too if true images were."""
-        return list(dict.fromkeys(map(str, self["summary"]["model"])))
+        return list(dict.fromkeys(map(str, self["statistics"]["model"])))
 
     @property
     def bands(self):

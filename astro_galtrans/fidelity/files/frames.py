@@ -1,74 +1,92 @@
 """Stamps from frames: pairs cut from the images of two surveys, and translated images cut on the same pixels."""
 
-import os
+import json
 from pathlib import Path
 
 import numpy as np
+from astropy.io import fits
 from tqdm.auto import tqdm
 
+from astro_galtrans._files import fingerprint, whole_file
 from astro_galtrans.bands import parse_bands
 from astro_galtrans.pairs.observed import build_pairs
 from astro_galtrans.pairs.observed.cutting import LocalMap, cut
 from astro_galtrans.pairs.observed.frames import open_frames
 from astro_galtrans.pairs.observed.tiles import Tile, place_of
+from astro_galtrans.stamps.lazy import as_array
+from astro_galtrans.translate import Translator
 from astro_galtrans.units import flux_factor
 
-__all__ = ["cut_pairs", "cut_translated", "open_translated"]
+from .inputs import from_store
+
+__all__ = ["are_frames", "cut_translated", "from_frames"]
 
 
-def cut_pairs(source, target, directory, catalogue, **options):
+def are_frames(source):
     """
-    Cut pairs of the galaxies of a catalogue, or of those found; see `~astro_galtrans.pairs.observed.build_pairs`.
+    Whether files are images of the sky: of two or three axes with world coordinates; stamps have neither.
+
+    Parameters
+    ----------
+    source : object
+        Path-like or list of path-like; everything else is none.
+    """
+    paths = [source] if isinstance(source, str | Path) else source if isinstance(source, list | tuple) else []
+    if not paths or Path(paths[0]).suffix in {".npy", ""} or not Path(paths[0]).is_file():
+        return False
+    with fits.open(paths[0]) as hdus:
+        headers = [hdu.header for hdu in hdus if hdu.is_image and hdu.header.get("NAXIS", 0) >= 2]
+    return any(header["NAXIS"] < 4 and "CTYPE1" in header for header in headers)
+
+
+def from_frames(source, target, translated, output, options, making, number=None):
+    """
+    Cut stamps out of frames: pairs into ``pairs/`` of the output, translations into ``cut/``.
 
     Parameters
     ----------
     source, target : path-like or list of path-like
         Images with world coordinates.
-    directory : path-like
-        Folder of the store.
-    catalogue : path-like, `~astropy.table.Table` or None
-    **options
-        For `~astro_galtrans.pairs.observed.build_pairs`; those that are None are left out.
-
-    Returns
-    -------
-    `~astro_galtrans.pairs.store.PairStore`
-    """
-    options = {name: value for name, value in options.items() if value is not None}
-    return build_pairs(source, target, directory, catalogue, fractions=(0.0, 0.0, 1.0), minimum=1, **options)
-
-
-def open_translated(translated, target, target_bands=None, *, progress=True):
-    """
-    Index translated images, and make sure that they have the bands of the target.
-
-    Parameters
-    ----------
-    translated : dict of str to path-like or list of path-like
-        Translated images by name, with world coordinates.
-    target : path-like or list of path-like
-        Images of the target survey.
-    target_bands : str or sequence of str, optional
-        Bands to compare; all of the target by default.
-    progress : bool, optional
-        Show progress on a terminal.
-
-    Returns
-    -------
-    dict of str to `~astro_galtrans.pairs.observed.frames.Frames`
+    translated : dict of str to object
+        Frames, or `~astro_galtrans.Translator`.
+    output : `~pathlib.Path`
+    options : dict
+        Of `~astro_galtrans.pairs.observed.build_pairs`; those that are None are left out.
+    making, number
+        As for `~astro_galtrans.fidelity.files.inputs.from_store`, whose stamps, judging, by and about are returned.
 
     Raises
     ------
     ValueError
-        If a translation lacks bands.
+        If a translation lacks bands, or covers no galaxy.
     """
-    wanted = (
-        open_frames(target, progress=progress, what="target images").bands if target_bands is None else target_bands
-    )
+    progress = making["progress"]
+    frames = {name: item for name, item in translated.items() if not isinstance(item, Translator)}
+    frames = _opened(frames, target, options.get("target_bands"), progress)
+    options = {name: value for name, value in options.items() if value is not None}
+    # All galaxies are of the test set, and one is enough.
+    settings = {"fractions": (0.0, 0.0, 1.0), "minimum": 1, "progress": progress} | options
+    store = build_pairs(source, target, output / "pairs", settings.pop("catalogue", None), **settings)
+    tiles = {frame.label: Tile(frame) for frame in open_frames(source, progress=progress, what="source images").frames}
+    cuts = {name: cut_translated(store, tiles, each, output / "cut", name, progress) for name, each in frames.items()}
+    covered = np.ones(len(store), bool)
+    for images in cuts.values():
+        covered &= np.isfinite(images).all(axis=(1, 2, 3))
+    rows = np.flatnonzero(covered)
+    cuts = {name: as_array(images)[rows] for name, images in cuts.items()}
+    found = from_store(store.subset(rows), translated | cuts, making, number)
+    found[-1]["not covered by all translations"] = int((~covered).sum())
+    return found
+
+
+def _opened(translated, target, bands, progress):
+    """Index translated images, and make sure that they have the bands of the target."""
+    if translated and bands is None:
+        bands = open_frames(target, progress=progress, what="target images").bands
     found = {}
     for name, images in translated.items():
         found[name] = open_frames(images, progress=progress, what=f"images of {name}")
-        missing = [band for band in parse_bands(wanted) if band not in found[name].bands]
+        missing = [band for band in parse_bands(bands) if band not in found[name].bands]
         if missing:
             have = ", ".join(found[name].bands)
             msg = f"bands missing among the images of {name}: {', '.join(missing)}; they have {have}"
@@ -76,7 +94,7 @@ def open_translated(translated, target, target_bands=None, *, progress=True):
     return found
 
 
-def cut_translated(pairs, source, frames, file, *, progress=True):
+def cut_translated(pairs, tiles, frames, folder, name, progress=True):
     """
     Cut translated images on the pixels of the target stamps of a store.
 
@@ -85,13 +103,15 @@ def cut_translated(pairs, source, frames, file, *, progress=True):
     Parameters
     ----------
     pairs : `~astro_galtrans.pairs.store.PairStore`
-        Made from ``source``.
-    source : path-like or list of path-like
-        Images that the pairs were made from.
+    tiles : dict of str to `~astro_galtrans.pairs.observed.tiles.Tile`
+        Source images that the pairs were made from, by label.
     frames : `~astro_galtrans.pairs.observed.frames.Frames`
         Translated images.
-    file : path-like
-        ``.npy`` file to write, appearing whole; what is there is kept.
+    folder : `~pathlib.Path`
+        Where the stamps are kept: in a file named by the translation and the content of its frames and of the pairs,
+        so that other frames under the same name are cut anew.
+    name : str
+        Of the translation.
     progress : bool, optional
         Show progress on a terminal.
 
@@ -105,29 +125,39 @@ def cut_translated(pairs, source, frames, file, *, progress=True):
     ValueError
         If the translations cover no pair.
     """
-    file, header = Path(file), pairs.header
+    header, file = pairs.header, folder / f"{name}-{_content(pairs, tiles, frames)[:12]}.npy"
     if file.exists():
         return np.load(file, mmap_mode="r")
-    tiles = {frame.label: Tile(frame) for frame in open_frames(source, progress=progress, what="source images").frames}
-    temporary, shape = (
-        file.with_name(f".{os.getpid()}-{file.name}"),
-        (len(header.target_bands),) + 2 * (header.target_size,),
-    )
-    file.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        stamps = np.lib.format.open_memmap(temporary, "w+", np.float32, (len(pairs), *shape))
-        rows = tqdm(pairs.table, desc=file.stem, unit="stamp", disable=None if progress else True)
+    folder.mkdir(parents=True, exist_ok=True)
+    shape = (len(pairs), len(header.target_bands), header.target_size, header.target_size)
+    with whole_file(file) as temporary:
+        stamps = np.lib.format.open_memmap(temporary, "w+", np.float32, shape)
+        rows = tqdm(pairs.table, desc=name, unit="stamp", disable=None if progress else True)
         for stamp, row in zip(stamps, rows, strict=True):
             place = place_of(tiles[str(row["source_file"])], float(row["ra"]), float(row["dec"]), header.size)
             stamp[:] = _stamp(frames, place, header)
         stamps.flush()
         if not np.isfinite(stamps).all(axis=(1, 2, 3)).any():
-            msg = f"{file.stem} covers none of the {len(pairs)} galaxies that source and target show"
+            msg = f"{name} covers none of the {len(pairs)} galaxies that source and target show"
             raise ValueError(msg)
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)
     return np.load(file, mmap_mode="r")
+
+
+def _content(pairs, tiles, frames):
+    """What tells one cut from another: places and pixels of all stamps, and place and every pixel of all frames."""
+    table = pairs.table
+    header = json.dumps(pairs.header.to_dict(), sort_keys=True, default=str)
+    places = (np.asarray(table[name], dtype=float) for name in ("ra", "dec"))
+    grids = (np.concatenate(tiles[label].frame.corners) for label in sorted(set(map(str, table["source_file"]))))
+    parts = (
+        fingerprint(frame.band, str(frame.zeropoint), np.concatenate(frame.corners), *_planes(frames.pixels(frame)))
+        for frame in frames.frames
+    )
+    return fingerprint(header, *places, *grids, *parts)
+
+
+def _planes(pixels):
+    return (np.ascontiguousarray(plane) for plane in pixels if plane is not None)
 
 
 def _stamp(frames, place, header):

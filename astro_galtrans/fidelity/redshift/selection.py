@@ -13,10 +13,10 @@ __all__ = ["FEWEST", "columns", "redshift_grid", "split", "usable_redshifts"]
 FEWEST = 20  #: galaxies that train, that test, and that a bin must have to be measured
 
 
-def columns(columns, number):
-    """The columns that are given, as arrays of one number per galaxy."""
+def columns(given, number):
+    """The properties of galaxies that are given, as arrays of one number per galaxy."""
     found = {}
-    for name, values in columns.items():
+    for name, values in given.items():
         if values is None:
             continue
         values = np.ma.filled(np.ma.asarray(getattr(values, "value", values), dtype=float), np.nan)
