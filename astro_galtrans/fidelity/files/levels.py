@@ -51,13 +51,13 @@ def compare_levels(stamps, output, *, levels, options, by, bins, bootstrap, abou
         "anomaly": lambda **more: anomalies(source, translated, target=target, **{"progress": progress} | more),
     }
     results, output = {}, Path(output)
-    about = about | {"galaxies": len(source), "translations": ", ".join(translated)}
     for level in (level for level in LEVELS if level in levels):
         results[level] = run[level](**options.get(level, {}))
-        results[level].meta |= {name: value for name, value in about.items() if name != "translations"}
+        results[level].meta |= about
         results[level].report(output / level, format=format, overwrite=True)
         _galleries(output / level, results[level], GALLERY.get(level), source, target, translated)
-        _index(output, results, about)  # after each level: what is done can be looked at
+        # After each level, so that what is done can be looked at while the next is measured.
+        _index(output, results, about | {"galaxies": len(source), "translations": ", ".join(translated)})
     return results
 
 
