@@ -6,15 +6,16 @@ source band is described as a sum of that of the target's band of that name and 
 
 .. math:: f_{s,b} = \sum_j M_{bj} f_{t,j} , \qquad j = b - 1, b, b + 1 ,
 
-an interpolation of the spectrum, which is linear and holds pixel by pixel. The coefficients are a robust fit (Huber
-1964) to the fluxes of many galaxies, each weighted by its noise and the scatter that is left, so that single galaxies
-whose flux is wrong do not change them.
+which interpolates the spectrum. The sum is linear, so that it holds pixel by pixel. The coefficients are a robust fit
+(Huber 1964) to the fluxes of many galaxies, each weighted by its noise and by the scatter about the fit, so that single
+galaxies whose flux is wrong do not change them.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 from astropy.table import QTable
+from scipy.optimize import bisect
 
 __all__ = ["ColourTerms", "fit_colour_terms", "measure_fluxes"]
 
@@ -147,7 +148,7 @@ def fit_colour_terms(bands, flux, sigma, parts):
     for b in range(len(bands)):
         near = np.arange(max(0, b - 1), min(len(bands), b + 2))
         good = np.isfinite(flux[:, b]) & np.isfinite(parts[:, b]).all(axis=1)
-        good &= parts[:, b, b] > SIGNAL * sigma[:, b]  # by the target: a cut in the noisy flux would bias it
+        good &= parts[:, b, b] > SIGNAL * sigma[:, b]  # a cut in the source's flux, which has noise, would bias the fit
         if good.sum() < FEWEST:
             continue
         row, scatter[b] = _robust(parts[good, b][:, near], flux[good, b], sigma[good, b], list(near).index(b))
@@ -177,11 +178,8 @@ def _robust(parts, flux, sigma, own):
 
 def _excess(values, noise):
     """Scatter beyond noise: that for which the median of normalised absolute values is a Gaussian's."""
-    low, high = 0.0, 10 * np.median(np.abs(values)) + 1e-12
-    for _ in range(40):
-        middle = 0.5 * (low + high)
-        if np.median(np.abs(values) / np.hypot(noise, middle)) > 0.67449:
-            low = middle
-        else:
-            high = middle
-    return middle if middle > 1e-6 else 0.0
+
+    def median(scatter):
+        return np.median(np.abs(values) / np.hypot(noise, scatter)) - 0.67449
+
+    return bisect(median, 0, 10 * np.median(np.abs(values))) if median(0) > 0 else 0.0

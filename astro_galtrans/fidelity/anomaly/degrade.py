@@ -32,7 +32,7 @@ BATCH = 32  # galaxies transformed at once: in 5 bands of 128 x 128 pixels 10 Mi
 
 class Degrader:
     """
-    What brings stamps of the target survey to the PSF and pixels of the source survey.
+    Brings stamps of the target survey to the PSF and pixels of the source survey.
 
     Parameters
     ----------
@@ -187,13 +187,13 @@ class Matched:
         return np.einsum("...yixj->...yx", cut)
 
     def quick_image(self, spectrum):
-        """As `image`, of the part of the spectrum that source pixels resolve; ``spectrum`` is that part."""
+        """Image on the source's pixels of a spectrum from `coarse`: much quicker than `image`."""
         margin, (rows, columns) = self.degrader.margin, self.degrader.shape
         image = fft.irfft2(spectrum, s=self.frequencies.shape)
         return image[..., margin : margin + rows, margin : margin + columns]
 
     def coarse(self, spectrum):
-        """Part of a fine spectrum that source pixels resolve, for `quick_image`: summed over fine pixels."""
+        """Part of a fine spectrum that source pixels resolve, summed over the fine pixels in each of them."""
         y, x = self.frequencies.along(fine=False)
         step, scale = self.frequencies.fine_pixel, self.degrader.scale
         return self.frequencies.coarse(spectrum) * (_summing(y * step, scale) * _summing(x * step, scale))
@@ -214,17 +214,17 @@ class Matched:
         return self.quick_image(fft.rfft2(padded) * self.frequencies.coarse(self._kernel))
 
     def source_noise(self):
-        """Transfer function of white noise of the source, on the frequencies of its pixels; None if it stays white."""
+        """Transfer function of the source's white noise, on the frequencies of its pixels; None if it stays white."""
         return None if self._kernel is None else self.frequencies.coarse(self._kernel)
 
     def target_noise(self):
-        """As `source_noise`, of white noise in the fine pixels, as it comes out in the source's, ``[n, C, ky, kx]``."""
-        # what lies beyond the source's frequencies is suppressed by the common PSF
+        """Transfer function of white noise in fine pixels to noise in the source's pixels, ``[n, C, ky, kx]``."""
+        # Noise at frequencies that the source's pixels do not resolve is left out: the common PSF suppresses it.
         kernel = self.coarse(self.common * self._inverse)
         return np.abs(kernel) * (self.degrader.factor * self.degrader.scale)
 
     def point(self):
-        """Image of a point source of unit flux on padded source pixels, its middle in the first, as a spectrum."""
+        """Spectrum of a point source of unit flux in the middle of the first pixel, on padded source pixels."""
         y, x = self.frequencies.along(fine=False)
         half = self.frequencies.pixel_scale / (2 * np.pi)
         return self.frequencies.coarse(self.common) * (np.sinc(y * half) * np.sinc(x * half))

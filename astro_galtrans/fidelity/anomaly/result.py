@@ -20,11 +20,11 @@ class AnomalyResult(Result):
     What `~astro_galtrans.fidelity.anomaly.measure.anomalies` found.
 
     ``galaxies``
-        A row per model and galaxy, the worst of each model first: the ``score`` and the three it is made of, whether
-        it is ``anomalous`` (of those so called, one in twenty by chance: Benjamini & Hochberg 1995), the ``kind`` of
-        its highest peak, the ``band`` where that is strongest and its place ``x``, ``y`` from the centre (arcsec),
-        ``chi2_dof`` and the ``flux_error``, (translated - source) / translated. Then the same of each band: the
-        ``peak`` in sigma, positive for what is invented.
+        A row per model and galaxy, the worst of each model first: the ``score`` and the three scores it is made of;
+        whether the galaxy is ``anomalous`` (one in twenty anomalous galaxies is so by chance: Benjamini & Hochberg
+        1995); the ``kind`` of its highest peak, the ``band`` where that peak is strongest and its place ``x``, ``y``
+        from the centre (arcsec); ``chi2_dof``; the ``flux_error``, (translated - source) / translated. Then the same
+        quantities of each band, with the ``peak`` in sigma, positive for invented light.
     ``statistics``
         One long table with ``model``, ``band`` (``"all"`` for the galaxy as a whole), ``quantity``, ``statistic``,
         ``value``, ``low``, ``high`` (NaN: there are no intervals) and the number of galaxies ``n``. Of ``chi2_dof``,
@@ -34,8 +34,8 @@ class AnomalyResult(Result):
     ``terms``
         Colour terms and the scatter about them.
     ``maps``
-        Images of the worst galaxies of each model, all bands: ``source``, ``degraded`` translation, ``residual`` in
-        sigma and ``significance`` of point sources.
+        Images of the worst galaxies of each model in all bands: the ``source``, the ``degraded`` translation, the
+        ``residual`` in sigma and the ``significance`` of point sources.
     """
 
     title = "Anomalies"
@@ -83,14 +83,11 @@ class AnomalyResult(Result):
         if Path(path).suffix == ".fits":
             return super().write(path, format=format, overwrite=overwrite)
         rest = {name: table for name, table in self.tables.items() if name != "maps"}
-        files = type(self)(rest, self.meta)._write_tables(path, format, overwrite)
+        files = Result.write(type(self)(rest, self.meta), path, format=format, overwrite=overwrite)
         if "maps" in self.tables:
             files.append(Path(path) / "maps.fits")
             self["maps"].write(files[-1], overwrite=True)
         return files
-
-    def _write_tables(self, path, kind, overwrite):
-        return super().write(path, format=kind, overwrite=overwrite)
 
     @classmethod
     def read(cls, path):
