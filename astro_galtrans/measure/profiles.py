@@ -10,38 +10,12 @@ import numpy as np
 
 from astro_galtrans.stamps._old_lazy import batches
 
-__all__ = ["Rings", "aperture_weights", "curves_of_growth", "radial_profiles"]
+from .photometry import aperture_weights
+
+__all__ = ["Rings", "curves_of_growth", "radial_profiles"]
 
 WIDTH = 0.25  # of a ring at least (arcsec)
 MOST = 24  # rings
-
-
-def aperture_weights(shape, radii, centre=None):
-    """
-    Return the share of each pixel that lies in circles, by photutils.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        ``(H, W)`` of a stamp.
-    radii : sequence of float
-        Of the R circles (pixels).
-    centre : tuple of float, optional
-        x and y (pixels); that of the stamp by default.
-
-    Returns
-    -------
-    `numpy.ndarray`
-        ``[R, H, W]``.
-    """
-    from photutils.aperture import CircularAperture
-
-    centre = ((shape[1] - 1) / 2, (shape[0] - 1) / 2) if centre is None else centre
-    weights = np.zeros((len(radii), *shape))
-    for plane, radius in zip(weights, radii, strict=True):
-        if radius > 0:
-            plane += CircularAperture(centre, radius).to_mask(method="exact").to_image(shape)
-    return weights
 
 
 class Rings:

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 from astropy.table import QTable
 
-from astro_galtrans.fidelity._value import value
 from astro_galtrans.fidelity.plots import redshift as plots
 from astro_galtrans.fidelity.result import Result
 
@@ -39,17 +38,6 @@ class AnomalyResult(Result):
     """
 
     title = "Anomalies"
-    value = value
-
-    @property
-    def models(self):
-        """Names of what was scored, ``"target"`` too if true images were."""
-        return list(dict.fromkeys(map(str, self["statistics"]["model"])))
-
-    @property
-    def bands(self):
-        """Bands that were compared."""
-        return list(self.meta["bands"])
 
     def scores(self, model, statistic=None):
         """

@@ -7,8 +7,8 @@ import numpy as np
 
 from astro_galtrans.fidelity._sides import sides
 from astro_galtrans.fidelity.anomaly.residuals import Tolerance
+from astro_galtrans.fidelity.compare import BOOTSTRAP
 from astro_galtrans.pairs.store import HEADER_FILE
-from astro_galtrans.statistics.bootstrap import Bootstrap
 
 from .frames import are_frames, from_frames
 from .inputs import by_name, from_stamps, from_store, is_store
@@ -21,7 +21,7 @@ OPTIONS = *LEVELS, "translate"
 
 def fidelity_from_files(
     source, target=None, translated=None, output="fidelity", *, frames=None, psf=None, levels=LEVELS, by=None, bins=5,
-    number=None, bootstrap=Bootstrap(), options=None, format="ecsv", progress=True,  # noqa: A002 - astropy's word
+    number=None, bootstrap=BOOTSTRAP, options=None, format="ecsv", progress=True,  # noqa: A002 - astropy's word
 ):  # fmt: skip
     """
     Compare translated with real images on all levels, from files to a folder of reports.
@@ -60,7 +60,7 @@ def fidelity_from_files(
         More options of a level, such as ``{"anomaly": {"degrade_source": True}, "pixel": {"take": "mean"}}``, and of
         ``"translate"``, `~astro_galtrans.stamps.Stamps.from_translator`: ``n_samples``, ``directory`` (to share
         translated stamps between runs; ``translated/`` in the output by default).
-    format : {"ecsv", "fits", "parquet"}, optional
+    format : {"ecsv", "fits"}, optional
         Kind of the tables.
     progress : bool, optional
         Show progress on a terminal.

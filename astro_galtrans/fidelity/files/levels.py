@@ -7,8 +7,9 @@ import numpy as np
 from astro_galtrans._files import whole_file
 from astro_galtrans._optional import require
 from astro_galtrans.fidelity.anomaly.measure import anomalies
-
-from ._old_levels import gallery, morphology_fidelity, photometry_fidelity, pixel_fidelity
+from astro_galtrans.fidelity.morphology import morphology_fidelity
+from astro_galtrans.fidelity.photometry import photometry_fidelity
+from astro_galtrans.fidelity.pixel.measure import pixel_fidelity
 
 __all__ = ["LEVELS", "compare_levels"]
 
@@ -68,7 +69,7 @@ def _galleries(folder, result, metric, source, target, translated):
     known = {"source": source} if source.bands == target.bands else {}
     for model, stamps in translated.items():
         if np.isfinite(result.scores(metric, model)).any():
-            gallery(result, metric, target, stamps, model=model, **known).savefig(folder / f"gallery_{model}.png")
+            result.gallery(metric, target, stamps, model=model, **known).savefig(folder / f"gallery_{model}.png")
 
 
 def _index(output, results, about):

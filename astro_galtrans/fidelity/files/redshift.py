@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from astro_galtrans.fidelity.compare import BOOTSTRAP
 from astro_galtrans.fidelity.redshift.measure import redshift_fidelity
 from astro_galtrans.fidelity.redshift.peaks import peak_fidelity, signal_to_noise
 from astro_galtrans.pairs.store import PairStore
@@ -11,7 +12,6 @@ from astro_galtrans.stamps import Stamps
 from astro_galtrans.stamps.files import opened
 from astro_galtrans.stamps.lazy import joined
 from astro_galtrans.stamps.stamps import as_stamps
-from astro_galtrans.statistics.bootstrap import Bootstrap
 from astro_galtrans.translate import Translator
 
 from .inputs import by_name
@@ -24,7 +24,7 @@ NO_GALAXIES = "star", "blank"  # kinds without a redshift to keep
 
 def redshift_from_files(
     pairs, translated, output, *, training_pairs=None, columns=None, number=(None, None), crop=None, peaks=True,
-    translate=None, bootstrap=Bootstrap(), format="ecsv", progress=True, **options,  # noqa: A002 - astropy's word
+    translate=None, bootstrap=BOOTSTRAP, format="ecsv", progress=True, **options,  # noqa: A002 - astropy's word
 ):  # fmt: skip
     """
     Measure what translations keep of the redshift, from a store of pairs to a folder with tables, figures and a page.
@@ -57,7 +57,7 @@ def redshift_from_files(
         only train one sample is made), ``directory`` to share translated stamps between runs.
     bootstrap : `~astro_galtrans.statistics.bootstrap.Bootstrap`, optional
         How intervals are made. Its seed is that of samples, split and estimators too.
-    format : {"ecsv", "fits", "parquet"}, optional
+    format : {"ecsv", "fits"}, optional
         Kind of the tables.
     progress : bool, optional
         Show progress on a terminal.

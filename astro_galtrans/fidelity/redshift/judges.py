@@ -9,6 +9,7 @@ import numpy as np
 from astro_galtrans import photoz
 from astro_galtrans._files import fingerprint
 from astro_galtrans.photoz import GridPDF
+from astro_galtrans.stamps.stamps import check_noise
 
 __all__ = ["Judges", "imaging"]
 
@@ -26,11 +27,8 @@ def imaging(stamps):
     ValueError
         If the sky noise of a band is not known: features of estimators are fluxes in units of it.
     """
+    check_noise(stamps)
     sky = np.median(stamps.sky_rms, axis=0)  # estimators look at all galaxies alike
-    if not np.isfinite(sky).all():
-        unknown = ", ".join(np.array(stamps.bands)[~np.isfinite(sky)])
-        msg = f"the sky noise of {stamps.name} is not known in {unknown}; give it to Stamps as sky_rms"
-        raise ValueError(msg)
     return {"bands": stamps.bands, "pixel_scale": stamps.pixel_scale, "sky_rms": tuple(sky.tolist())}
 
 

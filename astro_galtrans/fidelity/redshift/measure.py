@@ -25,15 +25,16 @@ import numpy as np
 from astropy.table import QTable
 
 from astro_galtrans.fidelity._sides import sides
+from astro_galtrans.fidelity.compare import BOOTSTRAP, by_values
 from astro_galtrans.photoz.metrics import pdf_metrics, point_metrics
 from astro_galtrans.photoz.scores import information, pit, scaled_residual
 from astro_galtrans.stamps.stamps import same_galaxies
-from astro_galtrans.statistics.bootstrap import Bootstrap, Interval, bin_edges, in_bins
+from astro_galtrans.statistics.bootstrap import Interval, bin_edges, in_bins
 from astro_galtrans.statistics.bootstrap import bootstrap as resampled
 
 from .judges import Judges, imaging
 from .result import RATIOS, RedshiftFidelity, column
-from .selection import FEWEST, columns, redshift_grid, split, usable_redshifts
+from .selection import FEWEST, redshift_grid, split, usable_redshifts
 
 __all__ = ["redshift_fidelity"]
 
@@ -46,7 +47,7 @@ PLACES = {"by": "str", "bin_low": "f8", "bin_high": "f8", "middle": "f8"}
 
 def redshift_fidelity(
     source, target, translated, z_spec, *, estimator="image", train=None, test=None, grid=None, ebv=None, by=None,
-    bins=5, floor=0.0, bootstrap=Bootstrap(), directory=None, progress=True, **options,
+    bins=5, floor=0.0, bootstrap=BOOTSTRAP, directory=None, progress=True, **options,
 ):  # fmt: skip
     """
     Measure what translations keep of the redshift.
@@ -112,7 +113,7 @@ def redshift_fidelity(
     same_galaxies(source=source, z_spec=z_spec)
     for stamps in compared.values():
         imaging(stamps)  # whose errors are better raised before the first training than after it
-    given = columns({"ebv": ebv} | dict(by or {}), len(z_spec))
+    given = by_values(({} if ebv is None else {"ebv": ebv}) | dict(by or {}), len(z_spec))
     grid = redshift_grid(grid, z_spec, estimator)
     usable, counts = usable_redshifts(z_spec, grid)
     train, test = split(train, test, usable, bootstrap.seed, trains=not isinstance(estimator, dict))

@@ -13,12 +13,11 @@ from astropy.table import QTable
 
 from astro_galtrans import photoz
 from astro_galtrans.fidelity._sides import sides
-from astro_galtrans.fidelity._value import value
+from astro_galtrans.fidelity.compare import BOOTSTRAP
 from astro_galtrans.fidelity.plots import redshift as plots
 from astro_galtrans.fidelity.result import Result
 from astro_galtrans.photoz.scores import information
 from astro_galtrans.stamps.stamps import same_galaxies
-from astro_galtrans.statistics.bootstrap import Bootstrap
 from astro_galtrans.statistics.bootstrap import bootstrap as resampled
 
 from .judges import imaging
@@ -41,7 +40,6 @@ class PeakFidelity(Result):
     """
 
     title = "Peak fluxes"
-    value = value
 
     def plot_peak_information(self):
         """Information of peak and total fluxes in source, target and translations, as bars; None if not measured."""
@@ -114,7 +112,7 @@ def _fluxes(stamps):
 
 
 def peak_fidelity(
-    source, target, translated, z_spec, *, train=None, test=None, grid=None, folds=5, bootstrap=Bootstrap(),
+    source, target, translated, z_spec, *, train=None, test=None, grid=None, folds=5, bootstrap=BOOTSTRAP,
     progress=True, **settings,
 ):  # fmt: skip
     """

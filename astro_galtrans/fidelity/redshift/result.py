@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from astro_galtrans.fidelity._value import value
 from astro_galtrans.fidelity.plots import redshift as plots
 from astro_galtrans.fidelity.result import Result
 
@@ -45,7 +44,6 @@ class RedshiftFidelity(Result):
     """
 
     title = "Redshift fidelity"
-    value = value
 
     @property
     def models(self):

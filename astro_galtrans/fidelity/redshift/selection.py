@@ -8,23 +8,9 @@ from astro_galtrans._columns import name_rows
 from astro_galtrans.exceptions import GaltransWarning
 from astro_galtrans.photoz import default_grid
 
-__all__ = ["FEWEST", "columns", "redshift_grid", "split", "usable_redshifts"]
+__all__ = ["FEWEST", "redshift_grid", "split", "usable_redshifts"]
 
 FEWEST = 20  #: galaxies that train, that test, and that a bin must have to be measured
-
-
-def columns(given, number):
-    """The properties of galaxies that are given, as arrays of one number per galaxy."""
-    found = {}
-    for name, values in given.items():
-        if values is None:
-            continue
-        values = np.ma.filled(np.ma.asarray(getattr(values, "value", values), dtype=float), np.nan)
-        if values.shape != (number,):
-            msg = f"{name} must be one number per galaxy ({number}), got shape {values.shape}"
-            raise ValueError(msg)
-        found[name] = values
-    return found
 
 
 def redshift_grid(grid, z_spec, estimator):

@@ -305,7 +305,10 @@ def test_lazy_stamps_give_the_same(galaxies, fidelity):
             {"source": Stamps(np.zeros((N, 3, 20, 20)), SURVEYS["source"], 0.2)},
             r"cover 4\.0 x 4\.0 .* 8\.0 x 8\.0 arcsec",
         ),
-        ({"source": Stamps(np.zeros((N, 3, 20, 20)), make_survey(BANDS, 0.4, [1, np.nan, 1]))}, "not known in r; give"),
+        (
+            {"source": Stamps(np.zeros((N, 3, 20, 20)), make_survey(BANDS, 0.4, [1, np.nan, 1]))},
+            "sky noise of stamps in r is not known; give",
+        ),
         ({"translated": np.zeros((N, 2, 2, 3, 40, 40), np.float32)}, r"\[N, S, C, H, W\]; got shape"),
         (
             {"translated": np.zeros((N, 3, 20, 20), np.float32)},
@@ -318,7 +321,7 @@ def test_lazy_stamps_give_the_same(galaxies, fidelity):
         ({"test": 1.5}, r"between 0 and 1"),
         ({"test": [1, 2]}, r"at least 20 usable galaxies"),
         ({"z_spec": np.full(N, np.nan)}, r"none|at least 20"),
-        ({"by": {"magnitude": [1.0]}}, r"magnitude must be one number per galaxy \(800\)"),
+        ({"by": {"magnitude": [1.0]}}, r"what to bin by, 'magnitude', has shape \(1,\); there are 800"),
         ({"estimator": "neural"}, r"'image', 'photometric'"),
         ({"estimator": {"source": None}}, r"one for 'target'"),
     ],
