@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from toy_network import BANDS, SKY_RMS, ToySampler, ToyTranslator, toy_card
 
+from astro_galtrans.cli import main
 from astro_galtrans.fidelity.files import redshift_from_files
 from astro_galtrans.fidelity.redshift.result import RedshiftFidelity
 from astro_galtrans.models.checkpoint import Checkpoint
@@ -136,6 +137,23 @@ def test_redshift_from_files(stores, tmp_path):
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "out" / "estimators").glob("*/*.safetensors")} == estimators
     np.testing.assert_array_equal(again["statistics"]["value"], result["statistics"]["value"])
     assert RedshiftFidelity.read(tmp_path / "out").models == result.models
+
+
+def test_the_command_line(stores, tmp_path, capsys):
+    """A shipped translator and stamps by name; the ratios are printed."""
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("jinja2")
+    train, test = (PairStore(folder).images("target")[:] for folder in stores)
+    np.save(tmp_path / "truth.npy", np.concatenate([train[:40], test[:24]]))
+    command = ["redshift", str(stores[1]), "--train", str(stores[0]), "-o", str(tmp_path / "out"), "--no-peaks"]
+    command += ["--translated", f"truth={tmp_path / 'truth.npy'}", "-m", "srgan-sdss-cfhtls", "--number", "24"]
+    command += ["--estimator", "photometric", "--epochs", "2", "--bins", "1", "--train-number", "40"]
+    assert main(command) == 0
+    out = capsys.readouterr().out
+    assert out.strip().endswith("report.html") and "plug_in_information" in out
+    result = RedshiftFidelity.read(tmp_path / "out")
+    assert result.models == ["truth", "srgan-sdss-cfhtls"] and len(result["galaxies"]) == 24
+    assert result.meta["resamples"] == 1000 and set(result["bins"]["by"]) == {"z_spec", "magnitude", "snr"}
 
 
 def test_the_split_of_one_store_is_used(tmp_path):
