@@ -25,6 +25,7 @@ from dataclasses import replace
 
 import numpy as np
 from astropy.table import QTable, vstack
+from scipy.stats import false_discovery_control
 
 from astro_galtrans.domain import sky_rms as measured_noise
 from astro_galtrans.fidelity._sides import sides
@@ -42,7 +43,7 @@ FITTED = 2000  # galaxies that colour terms are fitted to: their error is then f
 CORRELATED = 256  # galaxies whose residuals tell how noise is correlated: some 10^5 pixels of sky
 NOISE_FROM = 48  # stamps in which a translation's own noise is measured: enough for a median
 WINGS_UNKNOWN = 0.5  # Moffat exponents scatter about 3.5 by so much of the range of `residuals.WINGS`
-SHARE = 0.05  # of galaxies called anomalous, so many may be called so by chance: the usual false discovery rate
+SHARE = 0.05  # false discovery rate of anomalous galaxies (Benjamini & Hochberg 1995): one in twenty is so by chance
 
 
 def anomalies(
@@ -227,14 +228,11 @@ class _Judge:
                 parts.append(self._scores(self.compare(stamps, rows)) | {"row": rows})
                 bar.update(len(rows))
         columns = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-        anomalous = _discoveries(columns["score"])
-        names = ["row", "score", "score_chi2", "score_peak", "score_flux"]
-        table = QTable({"model": np.full(len(stamps), name), **{key: columns.pop(key) for key in names}})
-        table.add_column(anomalous, name="anomalous", index=3)
-        for key, values in columns.items():
-            table[key] = values
-        order = np.lexsort((table["row"], -table["score"]))
-        return table[order]
+        columns["anomalous"] = false_discovery_control(10.0 ** -columns["score"]) <= SHARE
+        first = "row", "score", "anomalous", "score_chi2", "score_peak", "score_flux"
+        names = sorted(columns, key=lambda key: (*first, key).index(key))
+        order = np.lexsort((columns["row"], -columns["score"]))
+        return QTable({"model": np.full(len(stamps), name)} | {key: columns[key][order] for key in names})
 
     def maps(self, stamps, name, rows):
         """Maps of some galaxies as a table with images in its columns."""
@@ -284,7 +282,7 @@ class _Judge:
         every = log_peak_probability(together, bands, self._size, found.roughness.mean(axis=1), both)
         z, weight = np.nan_to_num(found.flux_error / found.flux_sigma), np.nan_to_num(1 / found.flux_sigma)
         grey = (z * weight).sum(axis=1) ** 2 / np.maximum((weight**2).sum(axis=1), 1e-30)
-        coloured = (z**2).sum(axis=1) - grey  # independent of an error that is common to the bands
+        coloured = (z**2).sum(axis=1) - grey  # errors that differ between bands are independent of a common one
         flux = np.stack([log_chi2_sf(grey, 1), log_chi2_sf(np.maximum(coloured, 0), bands - 1)])
         return {
             "chi2": log_chi2_sf((found.chi2 * share).sum(axis=1), found.independent.sum(axis=1)),
@@ -301,16 +299,6 @@ def _extreme(maps):
     flat = np.nan_to_num(maps).reshape(*maps.shape[:2], -1)
     place = np.abs(flat).argmax(axis=2)
     return np.take_along_axis(flat, place[..., None], 2)[..., 0].astype(float), *np.divmod(place, maps.shape[-1])
-
-
-def _discoveries(scores):
-    """Which galaxies are anomalous, so that of these one in twenty is by chance (Benjamini & Hochberg 1995)."""
-    order = np.argsort(-scores)
-    allowed = -np.log10(SHARE * np.arange(1, len(scores) + 1) / len(scores))
-    passed = np.flatnonzero(scores[order] >= allowed)
-    found = np.zeros(len(scores), bool)
-    found[order[: passed[-1] + 1 if len(passed) else 0]] = True
-    return found
 
 
 def _statistics(table, bands):

@@ -139,6 +139,7 @@ def test_redshift_from_files(stores, tmp_path):
     assert RedshiftFidelity.read(tmp_path / "out").models == result.models
 
 
+@pytest.mark.slow
 def test_the_command_line(stores, tmp_path, capsys):
     """A shipped translator and stamps by name; the ratios are printed."""
     pytest.importorskip("matplotlib")
