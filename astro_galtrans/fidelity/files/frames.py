@@ -1,6 +1,5 @@
 """Stamps from frames: pairs cut from the images of two surveys, and translated images cut on the same pixels."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,7 @@ from astropy.io import fits
 from tqdm.auto import tqdm
 
 from astro_galtrans._files import fingerprint, whole_file
-from astro_galtrans.bands import parse_bands
+from astro_galtrans.fidelity._settings import settings_text
 from astro_galtrans.pairs.observed import build_pairs
 from astro_galtrans.pairs.observed.cutting import LocalMap, cut
 from astro_galtrans.pairs.observed.frames import open_frames
@@ -43,6 +42,8 @@ def from_frames(source, target, translated, output, options, making, number=None
     """
     Cut stamps out of frames: pairs into ``pairs/`` of the output, translations into ``cut/``.
 
+    Both are kept under names made of the content of frames and catalogue, and found again by the same request only.
+
     Parameters
     ----------
     source, target : path-like or list of path-like
@@ -61,17 +62,33 @@ def from_frames(source, target, translated, output, options, making, number=None
         If a translation lacks bands, or covers no galaxy.
     """
     progress = making["progress"]
-    frames = {name: item for name, item in translated.items() if not isinstance(item, Translator)}
-    frames = _opened(frames, target, options.get("target_bands"), progress)
     options = {name: value for name, value in options.items() if value is not None}
+    ours, theirs = (
+        open_frames(
+            images, options.get(f"{side}_bands"), unit=options.get(f"{side}_unit"), progress=progress,
+            zeropoint=options.get(f"{side}_zeropoint"), what=f"{side} images",
+        )
+        for side, images in (("source", source), ("target", target))
+    )  # fmt: skip
+    frames = {
+        name: open_frames(item, theirs.bands, progress=progress, what=f"images of {name}")
+        for name, item in translated.items()
+        if not isinstance(item, Translator)
+    }
     # All galaxies are of the test set, and one is enough.
-    settings = {"fractions": (0.0, 0.0, 1.0), "minimum": 1, "progress": progress} | options
-    store = build_pairs(source, target, output / "pairs", settings.pop("catalogue", None), **settings)
-    tiles = {frame.label: Tile(frame) for frame in open_frames(source, progress=progress, what="source images").frames}
-    cuts = {name: cut_translated(store, tiles, each, output / "cut", name, progress) for name, each in frames.items()}
-    covered = np.ones(len(store), bool)
-    for images in cuts.values():
-        covered &= np.isfinite(images).all(axis=(1, 2, 3))
+    settings = {"fractions": (0.0, 0.0, 1.0), "minimum": 1} | options
+    catalogue = settings.pop("catalogue", None)
+    known = (
+        Path(catalogue).read_bytes() if isinstance(catalogue, str | Path) else settings_text({"catalogue": catalogue})
+    )
+    folder = fingerprint(_content(ours), _content(theirs), known, settings_text(settings))[:12]
+    store = build_pairs(source, target, output / "pairs" / folder, catalogue, progress=progress, **settings)
+    tiles = {frame.label: Tile(frame) for frame in ours.frames}
+    cuts, covered = {}, np.ones(len(store), bool)
+    for name, images in frames.items():
+        file = output / "cut" / f"{name}-{fingerprint(folder, _content(images))[:12]}.npy"
+        cuts[name] = cut_translated(store, tiles, images, file, progress=progress)
+        covered &= np.isfinite(cuts[name]).all(axis=(1, 2, 3))
     rows = np.flatnonzero(covered)
     cuts = {name: as_array(images)[rows] for name, images in cuts.items()}
     found = from_store(store.subset(rows), translated | cuts, making, number)
@@ -79,22 +96,20 @@ def from_frames(source, target, translated, output, options, making, number=None
     return found
 
 
-def _opened(translated, target, bands, progress):
-    """Index translated images, and make sure that they have the bands of the target."""
-    if translated and bands is None:
-        bands = open_frames(target, progress=progress, what="target images").bands
-    found = {}
-    for name, images in translated.items():
-        found[name] = open_frames(images, progress=progress, what=f"images of {name}")
-        missing = [band for band in parse_bands(bands) if band not in found[name].bands]
-        if missing:
-            have = ", ".join(found[name].bands)
-            msg = f"bands missing among the images of {name}: {', '.join(missing)}; they have {have}"
-            raise ValueError(msg)
-    return found
+def _content(frames):
+    """What tells frames from others, whatever they are called: bands, zero points, places and all pixels."""
+    parts = (
+        fingerprint(frame.band, str(frame.zeropoint), *frame.corners, *_planes(frames.pixels(frame)))
+        for frame in frames.frames
+    )
+    return fingerprint(*parts)
 
 
-def cut_translated(pairs, tiles, frames, folder, name, progress=True):
+def _planes(pixels):
+    return (np.asarray(plane) for plane in pixels if plane is not None)
+
+
+def cut_translated(pairs, tiles, frames, file, *, progress=True):
     """
     Cut translated images on the pixels of the target stamps of a store.
 
@@ -107,11 +122,8 @@ def cut_translated(pairs, tiles, frames, folder, name, progress=True):
         Source images that the pairs were made from, by label.
     frames : `~astro_galtrans.pairs.observed.frames.Frames`
         Translated images.
-    folder : `~pathlib.Path`
-        Where the stamps are kept: in a file named by the translation and the content of its frames and of the pairs,
-        so that other frames under the same name are cut anew.
-    name : str
-        Of the translation.
+    file : `~pathlib.Path`
+        ``.npy`` file to write, appearing whole. One that is there is kept.
     progress : bool, optional
         Show progress on a terminal.
 
@@ -125,10 +137,10 @@ def cut_translated(pairs, tiles, frames, folder, name, progress=True):
     ValueError
         If the translations cover no pair.
     """
-    header, file = pairs.header, folder / f"{name}-{_content(pairs, tiles, frames)[:12]}.npy"
     if file.exists():
         return np.load(file, mmap_mode="r")
-    folder.mkdir(parents=True, exist_ok=True)
+    header, name = pairs.header, file.stem.rpartition("-")[0]
+    file.parent.mkdir(parents=True, exist_ok=True)
     shape = (len(pairs), len(header.target_bands), header.target_size, header.target_size)
     with whole_file(file) as temporary:
         stamps = np.lib.format.open_memmap(temporary, "w+", np.float32, shape)
@@ -141,23 +153,6 @@ def cut_translated(pairs, tiles, frames, folder, name, progress=True):
             msg = f"{name} covers none of the {len(pairs)} galaxies that source and target show"
             raise ValueError(msg)
     return np.load(file, mmap_mode="r")
-
-
-def _content(pairs, tiles, frames):
-    """What tells one cut from another: places and pixels of all stamps, and place and every pixel of all frames."""
-    table = pairs.table
-    header = json.dumps(pairs.header.to_dict(), sort_keys=True, default=str)
-    places = (np.asarray(table[name], dtype=float) for name in ("ra", "dec"))
-    grids = (np.concatenate(tiles[label].frame.corners) for label in sorted(set(map(str, table["source_file"]))))
-    parts = (
-        fingerprint(frame.band, str(frame.zeropoint), np.concatenate(frame.corners), *_planes(frames.pixels(frame)))
-        for frame in frames.frames
-    )
-    return fingerprint(header, *places, *grids, *parts)
-
-
-def _planes(pixels):
-    return (np.ascontiguousarray(plane) for plane in pixels if plane is not None)
 
 
 def _stamp(frames, place, header):

@@ -1,6 +1,5 @@
 """The estimators that judge: given ones, or ones trained on each side's own stamps, kept on disk and found again."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 
 from astro_galtrans import photoz
 from astro_galtrans._files import fingerprint
+from astro_galtrans.fidelity._settings import settings_text
 from astro_galtrans.photoz import GridPDF
 from astro_galtrans.stamps.stamps import check_noise
 
@@ -130,10 +130,5 @@ def _checked(estimator, name, stamps):
 def _fingerprint(make, stamps, z_spec, settings):
     """What tells one training from another: the function, every pixel, redshifts and settings."""
     name = f"{getattr(make, '__module__', '')}.{getattr(make, '__qualname__', repr(make))}"
-    options = json.dumps(settings, default=_plain, sort_keys=True)
     pixels = (fingerprint(stamps.read(rows)) for rows in stamps.blocks())  # block by block: all may not fit in memory
-    return fingerprint(name, options, np.asarray(z_spec, dtype=float), *pixels)[:12]
-
-
-def _plain(value):
-    return np.asarray(value).tolist() if isinstance(value, np.ndarray | np.number) else str(value)
+    return fingerprint(name, settings_text(settings), np.asarray(z_spec, dtype=float), *pixels)[:12]

@@ -182,7 +182,7 @@ def test_frames_and_a_catalogue(field, tmp_path):
         field / "x", field / "y", {"good": field / "good", "bad": field / "bad"}, tmp_path, frames=cutting(field),
         psf=dict(zip(("source", "target"), psfs, strict=True)), options=exact, **QUICK,
     )["anomaly"]  # fmt: skip
-    store = PairStore(tmp_path / "pairs")
+    store = PairStore(next((tmp_path / "pairs").iterdir()))
     assert len(store) == found.meta["galaxies"] > 10
     truth = np.flatnonzero(store.table["row"] == 6)[0]
     assert found.scores("bad").argmax() == truth and found.scores("bad")[truth] > 100
@@ -216,12 +216,20 @@ def test_other_frames_under_the_same_name_are_not_taken_for_the_first(field, tmp
         return result["anomaly"].scores("mine")
 
     good, bad = scores("good"), scores("bad")
-    moved = np.flatnonzero(PairStore(tmp_path / "out" / "pairs").table["row"] == 6)[0]
+    (pairs,) = (tmp_path / "out" / "pairs").iterdir()
+    moved = np.flatnonzero(PairStore(pairs).table["row"] == 6)[0]
     assert bad[moved] > good[moved] + 5
     files = sorted((tmp_path / "out" / "cut").glob("mine-*.npy"))
     assert len(files) == 2
     assert_allclose(scores("good"), good)  # the first ones are found again
     assert sorted((tmp_path / "out" / "cut").glob("mine-*.npy")) == files
+    # Other objects are other pairs: those of the first catalogue must not be among them.
+    fewer = Table.read(field / "objects.ecsv")[:5]
+    result = fidelity_from_files(
+        field / "x", field / "y", {"mine": mine}, tmp_path / "out",
+        **settings | {"frames": cutting(field) | {"catalogue": fewer}},
+    )  # fmt: skip
+    assert result["anomaly"].meta["galaxies"] <= 5 < len(good)
 
 
 def test_mistakes_are_said_before_anything_is_done(store, images, field, tmp_path):
