@@ -6,9 +6,10 @@ import numpy as np
 from astropy import units as u
 from tqdm.auto import tqdm
 
+from astro_galtrans.statistics.bootstrap import interval
 from astro_galtrans.statistics.resampling import StreamedSums
 
-from .compare import curve_table, with_ends
+from ._tables import curve_table
 
 __all__ = ["profile_tables"]
 
@@ -116,7 +117,7 @@ class _ProfileSums:
         for what, values in list(columns.items()):
             if isinstance(values, tuple | list):
                 names = what, f"{what}_low", f"{what}_high"
-                columns |= dict(zip(names, with_ends(*values, self._level), strict=True))
+                columns |= dict(zip(names, interval(*values, 0, self._level)[:3], strict=True))
         for c, band in enumerate(bands):
             radii = {"radius": self._rings.middles, "outer_radius": self._rings.edges[1:]}
             head = {"model": name, "band": band} | radii

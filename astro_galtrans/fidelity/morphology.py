@@ -15,7 +15,8 @@ from astropy.table import QTable
 
 from astro_galtrans import measure
 
-from .compare import BOOTSTRAP, by_values, compare, excluded, side_by_side, to_qtable
+from ._tables import by_values, excluded, side_by_side, to_qtable
+from .compare import BOOTSTRAP, compare
 from .paired import PairedStatistics, checked, measured_alike, settings_of
 
 __all__ = ["QUANTITIES", "MorphologyFidelity", "morphology_fidelity"]
@@ -75,7 +76,7 @@ def morphology_fidelity(
     by, bins, bootstrap, progress : optional
         As there; there are always bins of ``"magnitude"`` and ``"size"``.
     **options
-        Of `astro_galtrans.measure.morphology`: ``sersic``, ``engine``, ``device`` and so on.
+        Of `astro_galtrans.measure.morphology`: ``sersic``, ``engine`` and so on.
 
     Returns
     -------

@@ -16,24 +16,11 @@ TAKES = {"first": (0,), "mean": ("mean",), "both": (0, "mean")}  # what is looke
 
 
 def checked(target, translated, take):
-    """
-    Return translations by name, once they can be compared with real images.
-
-    Parameters
-    ----------
-    target : `~astro_galtrans.stamps.Stamps`
-        Real images.
-    translated : `~astro_galtrans.stamps.Stamps`, array-like or dict of str to these
-        See `~astro_galtrans.stamps.stamps.translations`.
-    take : {"first", "mean", "both"}
-        What to look at where there are several samples.
-
-    Raises
-    ------
-    ValueError
-        If they do not fit, the target's noise is not known, or there is no such ``take``.
-    """
+    """Return translations by name as `Stamps`, once they can be compared with real images."""
     check_noise(target)
+    if target.n_samples is not None:
+        msg = f"real images have no samples, {target.name} has {target.n_samples}; choose one with sample()"
+        raise ValueError(msg)
     if take not in TAKES:
         msg = f"take must be one of {', '.join(TAKES)}, got {take!r}"
         raise ValueError(msg)
@@ -44,37 +31,14 @@ def readings(name, stamps, take):
     """
     Return the names under which a translation is in tables, with what each of them is of its samples.
 
-    Parameters
-    ----------
-    name : str
-        Of the translation.
-    stamps : `~astro_galtrans.stamps.Stamps`
-        With or without samples.
-    take : {"first", "mean", "both"}
-        What to look at where there are several.
-
-    Returns
-    -------
-    dict
-        Name to 0 (the first sample) or ``"mean"``, as `~astro_galtrans.stamps.Stamps.sample` takes them.
+    That is 0, the first one, or ``"mean"``, as `~astro_galtrans.stamps.Stamps.sample` takes them.
     """
     takes = TAKES[take] if (stamps.n_samples or 1) > 1 else (0,)
     return {f"{name}, mean" if which == "mean" and len(takes) > 1 else name: which for which in takes}
 
 
 def measured_alike(target, translated, take):
-    """
-    Return the images of each reading as stamps with what is known of the real ones, so that both are measured alike.
-
-    Parameters
-    ----------
-    target : `~astro_galtrans.stamps.Stamps`
-        Real images, whose noise, mask, variance and PSF the translations get.
-    translated : dict of str to `~astro_galtrans.stamps.Stamps`
-        By name.
-    take : {"first", "mean", "both"}
-        As for `readings`.
-    """
+    """Return each reading as `Stamps` with noise, mask, variance and PSF of the real ones: both are measured alike."""
     return {
         label: replace(target, images=stamps.sample(which).images, name=label)
         for name, stamps in translated.items()
@@ -83,18 +47,7 @@ def measured_alike(target, translated, take):
 
 
 def settings_of(target, translated, bootstrap):
-    """
-    Return what the meta data of a result say of its input.
-
-    Parameters
-    ----------
-    target : `~astro_galtrans.stamps.Stamps`
-        Real images.
-    translated : dict of str to `~astro_galtrans.stamps.Stamps`
-        By name.
-    bootstrap : `~astro_galtrans.statistics.Bootstrap`
-        How intervals were made.
-    """
+    """Return what the meta data of a result say of its input."""
     samples = {name: stamps.n_samples for name, stamps in translated.items() if stamps.n_samples}
     about = {"galaxies": len(target), "bands": list(target.bands), "pixel_scale": target.pixel_scale}
     return about | {"samples": samples} | asdict(bootstrap)
@@ -151,12 +104,30 @@ class PairedResult(Result):
     def _middle(self):
         return self.bands[len(self.bands) // 2]
 
-    def _over_bins(self, shown, perfect, by, band, **options):
-        """Figures of all models in bins of one band, or None."""
+    def _panels(self):
+        """Labels of panels to the labels of the rows they show, and to the value of a perfect translation."""
+        raise NotImplementedError
+
+    def plot_bands(self):
+        """The main figures of all models, band by band."""
+        shown, perfect = self._panels()
+        return plots.by_band(self["statistics"], shown, self.bands, lines=perfect)
+
+    def plot_bins(self, by=None, band=None):
+        """
+        The main figures of all models in bins; None if nothing was binned.
+
+        Parameters
+        ----------
+        by : str, optional
+            What was binned; the first by default.
+        band : str, optional
+            The middle one by default.
+        """
         if "bins" not in self.tables:
             return None
-        by, band = by or str(self["bins"]["by"][0]), band or self._middle
-        return plots.over_bins(self.rows("bins", by=by, band=band), shown, by, lines=perfect, title=band, **options)
+        by, band, (shown, perfect) = by or str(self["bins"]["by"][0]), band or self._middle, self._panels()
+        return plots.over_bins(self.rows("bins", by=by, band=band), shown, by, lines=perfect, title=band)
 
 
 class PairedStatistics(PairedResult):
@@ -191,32 +162,13 @@ class PairedStatistics(PairedResult):
         with np.errstate(divide="ignore", invalid="ignore"):
             return APART[pair](column(quantity), None if pair == "itself" else column(f"{quantity}_target"))
 
-    def _panels(self, quantities):
-        """Labels of panels to what they show, and to its value for a perfect translation."""
-        pairs = {name: pair for name, pair in self._pairs.items() if name in quantities}
+    def _panels(self):
+        pairs = {name: pair for name, pair in self._pairs.items() if name in self.shown}
         panels = {
             f"{self.shown[name]}, {statistic}": {"quantity": name, "statistic": statistic}
             for name in self.shown if name in pairs for statistic in ("bias", "scatter")
         }  # fmt: skip
         return panels, {f"{self.shown[name]}, bias": float(pair == "ratio") for name, pair in pairs.items()}
-
-    def plot_bands(self):
-        """Bias and scatter of the main quantities of all models, band by band."""
-        shown, perfect = self._panels([name for name in self.shown if name != "colour"])
-        return plots.by_band(self["statistics"], shown, self.bands, lines=perfect)
-
-    def plot_bins(self, by=None, band=None):
-        """
-        Bias and scatter of the main quantities of all models in bins; None if nothing was binned.
-
-        Parameters
-        ----------
-        by : str, optional
-            What was binned; the first by default.
-        band : str, optional
-            The middle one by default.
-        """
-        return self._over_bins(*self._panels(self.shown), by, band)
 
     def plot_violins(self, band=None):
         """

@@ -33,7 +33,8 @@ from astro_galtrans.measure.profiles import Rings
 from astro_galtrans.measure.tables import galaxy_table
 
 from ._profile_sums import profile_tables
-from .compare import BOOTSTRAP, by_values, compare, side_by_side
+from ._tables import by_values, side_by_side
+from .compare import BOOTSTRAP, compare
 from .paired import PairedStatistics, checked, measured_alike, settings_of
 
 __all__ = ["PhotometryFidelity", "photometry_fidelity"]
@@ -73,22 +74,9 @@ class PhotometryFidelity(PairedStatistics):
         """Bias and scatter of the colours of all models; None of a single band."""
         if len(self.bands) < 2:
             return None
-        shown, perfect = self._panels(["colour"])
         colours = [" - ".join(pair) for pair in pairwise(self.bands)]
+        shown, perfect = self._panels()
         return plots.by_band(self["statistics"], shown, colours, lines=perfect)
-
-    def plot_bins(self, by=None, band=None):
-        """
-        Bias and scatter of the main quantities of all models in bins; None if nothing was binned.
-
-        Parameters
-        ----------
-        by : str, optional
-            What was binned; the flux by default.
-        band : str, optional
-            The middle one by default.
-        """
-        return self._over_bins(*self._panels(self.shown), by, band, logarithmic=by in {None, "flux"})
 
     def plot_profiles(self):
         """Light profiles of translations over those of the real images, and curves of growth."""
@@ -148,6 +136,7 @@ def photometry_fidelity(
     every["galaxies"].remove_column("shift_target")
     if len(target.bands) > 1:
         real, ours = colours[0], dict(zip(ours, colours[1:], strict=True))
+        settings["by"]["flux"] = settings["by"]["flux"][:, :-1]  # colours are binned by the flux of their first band
         found.append(compare(real, ours, {"colour": "difference"}, **settings))
         every["colours"] = side_by_side(ours, real)
     tables = {name: vstack([part[name] for part in found]) for name in found[0]}

@@ -19,7 +19,7 @@ def galaxy_table(bands, columns):
     """
     shape = np.shape(next(iter(columns.values())))
     row, band = np.indices(shape).reshape(2, -1)
-    table = QTable({"row": row, "band": np.array(bands)[band]})
+    table = QTable({"row": row, "band": np.array(list(bands))[band]})
     for name, values in columns.items():
         table[name] = np.ravel(values)
     return table

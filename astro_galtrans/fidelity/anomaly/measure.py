@@ -29,6 +29,7 @@ from scipy.stats import false_discovery_control
 
 from astro_galtrans.domain import sky_rms as measured_noise
 from astro_galtrans.fidelity._sides import sides
+from astro_galtrans.statistics import sigma_mad
 from astro_galtrans.statistics.logprob import log_any, log_chi2_sf, score
 
 from .blanksky import blank_sky, log_peak_probability
@@ -312,10 +313,9 @@ def _statistics(table, bands):
             ratio, error = table[f"chi2_{band}"] / np.maximum(table[f"dof_{band}"], 1), table[f"flux_error_{band}"]
         middle, low, high = np.nanpercentile(ratio, [50, 16, 84])
         error = error[np.isfinite(error)] if np.isfinite(error).any() else np.array([np.nan])
-        bias = np.median(error)
         figures = {
             ("chi2_dof", "median"): middle, ("chi2_dof", "percentile_16"): low, ("chi2_dof", "percentile_84"): high,
-            ("flux_error", "bias"): bias, ("flux_error", "scatter"): 1.4826 * np.median(np.abs(error - bias)),
+            ("flux_error", "bias"): np.median(error), ("flux_error", "scatter"): sigma_mad(error),
         }  # fmt: skip
         if band == "all":
             for kind in ("score", "score_chi2", "score_peak", "score_flux"):

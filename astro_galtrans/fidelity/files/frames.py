@@ -160,9 +160,8 @@ def _stamp(frames, place, header):
     grid = place.grid._replace(scale=header.scale)
     stamp = np.full((len(header.target_bands), *grid.shape), np.nan, np.float32)
     for plane, band in zip(stamp, header.target_bands, strict=True):
-        inside = [(frame.edge_distance(*place.corners).min(), frame) for frame in place.tile.nearby(frames, band)]
-        distance, frame = max(inside, key=lambda pair: pair[0], default=(0, None))
-        if frame is None or distance <= 0:
+        frame = place.frame_in(frames, band)
+        if frame is None:
             continue
         found = cut(frames.pixels(frame), LocalMap(grid, frame.wcs), grid.shape)
         plane[:] = flux_factor(frame.zeropoint, header.target.zeropoint) * found.data

@@ -3,12 +3,13 @@
 import numpy as np
 import torch
 
+from astro_galtrans.measure.residuals import REGIONS, SUMS, pixel_sums, source_pixels
+
 from .power import power_spectra
-from .sums import REGIONS, SUMS, pixel_sums, source_pixels
 
 __all__ = ["SUMMED", "Block"]
 
-LEAST = 0.5  # share of a stamp's pixels that must be good for the galaxy to count
+LEAST = 0.5  # share of a stamp's pixels that must be good for the galaxy to count: below, its middle may be missing
 FEWEST_SKY = 100  # pixels of blank sky to measure noise in: its rms is then good to 7 %
 SUMMED = [(region, name) for region in REGIONS for name in SUMS] + [("all", "ssim")]
 SUMMED += [("sky", name) for name in ("pixels", "variation", "variation_real")]  #: regions and names of all sums
@@ -63,7 +64,7 @@ class Block:
 
         Returns
         -------
-        adds : dict
+        sums : dict
             `SUMMED` to ``[n, C]``; zero for galaxies that cannot be measured, and absent what needs samples or an
             uncertainty that are not there.
         measurable : `numpy.ndarray`
@@ -79,13 +80,13 @@ class Block:
         ours = torch.where(bad, self._y, images)  # no difference where there is nothing to compare
         samples = None if samples is None else torch.where(bad[:, None], 0, samples)
         std = None if std is None else torch.where(bad, 1, std)
-        adds = pixel_sums(self._y, ours, bad, self._source, self._noise, samples=samples, std=std)
-        adds |= self._similarity(ours, bad) | self._sky_sums(ours, bad)
+        sums = pixel_sums(self._y, ours, bad, self._source, self._noise, samples=samples, std=std)
+        sums |= self._similarity(ours, bad) | self._sky_sums(ours, bad)
         ours = torch.where(bad, 0, ours)
         real = torch.where(bad, 0, self._y) if bool((bad & ~self._bad).any()) else None
         pair = power_spectra(ours), self._spectra if real is None else power_spectra(real)
         spectra = tuple(np.where(measured[..., None], part.numpy(), np.nan) for part in pair)
-        return {key: np.where(measured, part.numpy(), 0) for key, part in adds.items()}, measurable.numpy(), spectra
+        return {key: np.where(measured, part.numpy(), 0) for key, part in sums.items()}, measurable.numpy(), spectra
 
     def _similarity(self, ours, bad):
         # torchmetrics mirrors the borders; its map is needed, as bad pixels do not count

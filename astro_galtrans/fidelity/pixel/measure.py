@@ -26,20 +26,13 @@ import numpy as np
 from astropy import units as u
 from tqdm.auto import tqdm
 
-from astro_galtrans.fidelity.compare import (
-    BOOTSTRAP,
-    by_values,
-    curve_table,
-    excluded,
-    places,
-    side_by_side,
-    to_qtable,
-    with_ends,
-)  # fmt: skip
+from astro_galtrans.fidelity._tables import by_values, curve_table, excluded, places, side_by_side, to_qtable
+from astro_galtrans.fidelity.compare import BOOTSTRAP
 from astro_galtrans.fidelity.paired import PairedResult, checked, readings, settings_of
 from astro_galtrans.fidelity.plots import images as plots
 from astro_galtrans.fidelity.result import FIGURES
 from astro_galtrans.measure.tables import galaxy_table
+from astro_galtrans.statistics.bootstrap import interval
 from astro_galtrans.statistics.resampling import resampled_sums
 
 __all__ = ["PixelFidelity", "data_ranges", "pixel_fidelity"]
@@ -106,22 +99,8 @@ class PixelFidelity(PairedResult):
         """Power spectra of the translations over those of the real images."""
         return plots.power_ratios(self["power"])
 
-    def plot_bands(self):
-        """The main quantities of all models, band by band."""
-        return plots.by_band(self["statistics"], PANELS, self.bands, lines=LINES)
-
-    def plot_bins(self, by=None, band=None):
-        """
-        The main quantities of all models in bins; None if nothing was binned.
-
-        Parameters
-        ----------
-        by : str, optional
-            What was binned; the first by default.
-        band : str, optional
-            The middle one by default.
-        """
-        return self._over_bins(PANELS, LINES, by, band)
+    def _panels(self):
+        return PANELS, LINES
 
 
 def pixel_fidelity(
@@ -169,16 +148,16 @@ def pixel_fidelity(
     softening = SOFTENING * np.median(target.sky_rms, axis=0)
     real, found = _measure(target, translated, take, ends, softening, bootstrap, progress)
     width, everyone = ends[:, 1] - ends[:, 0], np.arange(len(target))
-    groups = [({"by": name} | where, chosen) for name, (column,) in places(by, bins, 1) for where, chosen in column]
+    groups = [({"by": name} | where, chosen) for name, (column,) in places(by, bins) for where, chosen in column]
     rows, binned = [], []
-    for model, (adds, ours, _) in found.items():
-        some = adds, real, ours, width, target.bands, bootstrap
+    for model, (sums, ours, _) in found.items():
+        some = sums, real, ours, width, target.bands, bootstrap
         rows += _rows({"model": model}, everyone, *some)
         for where, chosen in groups:
             binned += _rows(where | {"model": model}, chosen, *some)
     tables = {"statistics": to_qtable(rows)} | ({"bins": to_qtable(binned)} if binned else {})
     tables["power"] = _power(target, {model: power for model, (*_, power) in found.items()}, bootstrap.level)
-    galaxies = {model: _galaxies(adds, width, target.bands) for model, (adds, *_) in found.items()}
+    galaxies = {model: _galaxies(sums, width, target.bands) for model, (sums, *_) in found.items()}
     tables["galaxies"] = side_by_side(galaxies)
     meta = {
         "data_range": {band: list(map(float, pair)) for band, pair in zip(target.bands, ends, strict=True)},
@@ -284,8 +263,8 @@ def _measure(target, translated, take, ends, softening, bootstrap, progress):
             for name, stamps in translated.items():
                 for label, *reading in _read(stamps, rows, labels[name]):
                     sums, measurable, power = found[label]
-                    adds, measurable[rows], spectra = block.measure(*reading)
-                    for key, values in adds.items():
+                    found_here, measurable[rows], spectra = block.measure(*reading)
+                    for key, values in found_here.items():
                         sums[key][rows] = values
                     power.add(*spectra)
     return real, found
@@ -330,25 +309,25 @@ def quantities(sums, data_range):
     return found
 
 
-def _rows(head, chosen, adds, real, ours, data_range, bands, bootstrap):
+def _rows(head, chosen, sums, real, ours, data_range, bands, bootstrap):
     """Yield a row for each quantity of each band, of some galaxies."""
-    adds = {key: part[chosen] for key, part in adds.items()}
-    columns = np.stack(list(adds.values()), axis=-1)
+    sums = {key: part[chosen] for key, part in sums.items()}
+    columns = np.stack(list(sums.values()), axis=-1)
 
-    def named(sums):
-        return quantities({key: sums[..., k] for k, key in enumerate(adds)}, data_range)
+    def named(totals):
+        return quantities({key: totals[..., k] for k, key in enumerate(sums)}, data_range)
 
     total = columns.sum(axis=0, dtype=float)
     asked = named(np.where(np.isnan(total), np.nan, 1.0))  # NaN: there are no samples, or no uncertainty
     value = named(total)
     draws = named(resampled_sums(columns, bootstrap.resamples, bootstrap.seed)) if bootstrap.resamples else {}
-    value = {key: with_ends(part, draws.get(key, ()), bootstrap.level) for key, part in value.items()}
+    value = {key: interval(part, draws.get(key, ()), len(columns), bootstrap.level)[:3] for key, part in value.items()}
     for region, quantity in value:
         for c in np.flatnonzero(~np.isnan(asked[region, quantity])):
             labels = {"band": bands[c], "region": region, "quantity": quantity}
             figures = {end: part[c] for end, part in zip(FIGURES, value[region, quantity], strict=True)}
             numbers = excluded(real[chosen, c], ours[chosen, c])
-            measured = int(np.count_nonzero(adds[region, "pixels"][:, c] > 0))
+            measured = int(np.count_nonzero(sums[region, "pixels"][:, c] > 0))
             numbers |= {"n": measured, "none_in_region": numbers["n"] - measured, "unit": UNITS.get(quantity, "")}
             yield head | labels | figures | numbers
 
@@ -359,16 +338,16 @@ def _power(target, power, level):
 
     curves = []
     for name, ratio in power.items():
-        columns = dict(zip(FIGURES, with_ends(*ratio.result(), level), strict=True))
+        columns = dict(zip(FIGURES, interval(*ratio.result(), 0, level)[:3], strict=True))
         for c, band in enumerate(target.bands):
             head = {"model": name, "band": band, "frequency": frequencies(target.shape, target.pixel_scale)}
             curves.append(head | {key: part[c] for key, part in columns.items()} | {"n": int(ratio.number[c])})
     return curve_table(curves, {"frequency": 1 / u.arcsec})
 
 
-def _galaxies(adds, data_range, bands):
+def _galaxies(sums, data_range, bands):
     """A row for each galaxy and band."""
-    columns = {name: adds[region, "pixels"].astype(int) for region, name in PIXELS.items()}
-    for (region, name), part in quantities(adds, data_range).items():
+    columns = {name: sums[region, "pixels"].astype(int) for region, name in PIXELS.items()}
+    for (region, name), part in quantities(sums, data_range).items():
         columns[f"{name}_source" if region == "source" else name] = part
     return galaxy_table(bands, columns)

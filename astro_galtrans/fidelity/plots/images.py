@@ -26,7 +26,7 @@ def by_band(table, shown, bands, *, lines=None, title=None):
     shown : dict of str to dict
         Label of a panel to the labels of the rows that it shows: column to entry. Panels without a row are left out.
     bands : sequence of str
-        Names of the bands.
+        Names of the bands that are shown.
     lines : dict of str to float, optional
         Label of a panel to the value of a perfect translation.
     title : str, optional
@@ -43,10 +43,10 @@ def by_band(table, shown, bands, *, lines=None, title=None):
         place.set_xticks(range(len(bands)), bands)
         place.set_xlim(-0.6, len(bands) - 0.4)
 
-    return _statistics(table, shown, draw, lines or {}, title)
+    return _statistics(table[np.isin(table["band"], bands)], shown, draw, lines or {}, title)
 
 
-def over_bins(table, shown, xlabel, *, lines=None, logarithmic=False, title=None):
+def over_bins(table, shown, xlabel, *, lines=None, title=None):
     """
     Statistics of several models over the middles of bins.
 
@@ -57,9 +57,7 @@ def over_bins(table, shown, xlabel, *, lines=None, logarithmic=False, title=None
     shown, lines, title
         As for `by_band`.
     xlabel : str
-        What is binned.
-    logarithmic : bool, optional
-        Is the abscissa?
+        What is binned; a flux on a logarithmic axis.
 
     Returns
     -------
@@ -68,7 +66,7 @@ def over_bins(table, shown, xlabel, *, lines=None, logarithmic=False, title=None
 
     def draw(place, rows, k, model, _):
         _points(place, _plain(rows["middle"]), rows, k, model, line=True)
-        place.set(xlabel=xlabel, xscale="log" if logarithmic else "linear")
+        place.set(xlabel=xlabel, xscale="log" if xlabel == "flux" else "linear")
 
     return _statistics(table, shown, draw, lines or {}, title)
 

@@ -19,18 +19,19 @@ consistency*, goes to 1. All are measured on the same held-out galaxies, which i
 """
 
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import product
 
 import numpy as np
 from astropy.table import QTable
 
 from astro_galtrans.fidelity._sides import sides
-from astro_galtrans.fidelity.compare import BOOTSTRAP, by_values
+from astro_galtrans.fidelity._tables import by_values, places
+from astro_galtrans.fidelity.compare import BOOTSTRAP
 from astro_galtrans.photoz.metrics import pdf_metrics, point_metrics
-from astro_galtrans.photoz.scores import information, pit, scaled_residual
+from astro_galtrans.photoz.scores import information, scaled_residual
 from astro_galtrans.stamps.stamps import same_galaxies
-from astro_galtrans.statistics.bootstrap import Interval, bin_edges, in_bins
-from astro_galtrans.statistics.bootstrap import bootstrap as resampled
+from astro_galtrans.statistics import bootstrap as resampled
+from astro_galtrans.statistics import sigma_mad
 
 from .judges import Judges, imaging
 from .result import RATIOS, RedshiftFidelity, column
@@ -120,14 +121,15 @@ def redshift_fidelity(
     options = {"seed": bootstrap.seed} | options | {"grid": grid}
     judges = Judges(estimator, z_spec, train, ebv=given.pop("ebv", None), directory=directory, options=options)
     known = {"z_spec": z_spec[test]} | {name: values[test] for name, values in given.items()}
+    intervals = {"n": bootstrap.resamples, "seed": bootstrap.seed, "level": bootstrap.level}
     settings = {"floor": floor} | vars(bootstrap)
     measured = [_measure(*found, known["z_spec"], settings) for found in _readings(judges, compared, test, progress)]
     whole = [reading for reading in measured if reading.name != "fewer"]
     counts |= {"training": len(train), "test": len(test)}
-    rows = [row for reading in measured for row in reading.rows] + _ratios(whole, settings)
+    rows = [row for reading in measured for row in reading.rows] + _ratios(whole, intervals)
     tables = {
         "statistics": _table(rows, LABELS | FIGURES),
-        "bins": _table(_binned(whole, known, bins, settings), PLACES | LABELS | FIGURES),
+        "bins": _table(_binned(whole, known, bins, intervals), PLACES | LABELS | FIGURES),
         "galaxies": _galaxies(whole, test, known),
         "stacks": QTable({"z": whole[0].grid} | {column("stack", r.name, r.model): r.stack for r in whole}),
         "counts": QTable({"galaxies": list(counts), "n": list(counts.values())}),
@@ -185,10 +187,10 @@ def _measure(name, model, samples, pdfs, prior, z_spec, settings):
         for row in table
     ]
     dz = scaled_residual(z_phot, z_spec)
-    return _Reading(name, model, samples, rows, z_phot, dz, gain, pit(pdfs, z_spec), pdfs.z, pdfs.stack())
+    return _Reading(name, model, samples, rows, z_phot, dz, gain, pdfs.cdf(z_spec), pdfs.z, pdfs.stack())
 
 
-def _ratios(readings, settings):
+def _ratios(readings, intervals):
     """Rows of every ratio of every model, the galaxies resampled together above and below the line."""
     by_name, rows = {(reading.name, reading.model): reading for reading in readings}, []
     for model in dict.fromkeys(reading.model for reading in readings if reading.model):
@@ -196,60 +198,35 @@ def _ratios(readings, settings):
             above, below = by_name.get((name, "" if name == "target" else model)), by_name.get(("source", ""))
             if above is None or below is None:
                 continue
-            function = {"information": np.mean, "sigma_mad": _sigma_mad}[metric]
+            function = {"information": np.mean, "sigma_mad": sigma_mad}[metric]
             columns = [reading.information if metric == "information" else reading.dz for reading in (above, below)]
 
             def quotient(part, whole, function=function):
                 whole = function(whole)
                 return function(part) / whole if whole > 0 else np.nan  # a share of nothing, or of less, means nothing
 
-            found = _resampled(quotient, columns, settings)
+            found = resampled(quotient, *columns, **intervals)
             rows.append((model, name, quantity, "value", above.samples, *found))
     return rows
 
 
-def _resampled(statistic, columns, settings):
-    """A statistic with its interval; without one if no resamples are asked for."""
-    if settings["resamples"]:
-        return resampled(statistic, *columns, n=settings["resamples"], seed=settings["seed"], level=settings["level"])
-    value = statistic(*columns)
-    return Interval(value, value + np.nan, value + np.nan, len(columns[0]))
-
-
-def _sigma_mad(values):
-    return 1.4826 * np.median(np.abs(values - np.median(values)))
-
-
-def _binned(readings, known, bins, settings):
-    """Rows of `IN_BINS` of every reading in bins of all that is known of the galaxies."""
-    rows = []
-    for by, values in known.items():
-        edges = bin_edges(values, bins.get(by, 5) if isinstance(bins, dict) else bins)
-        index = in_bins(values, edges)
-        for k, (low, high) in enumerate(pairwise(edges)):
-            inside = index == k
-            middle = np.median(values[inside]) if inside.any() else (low + high) / 2
-            for reading in readings:
-                labels = by, low, high, middle, reading.model, reading.name
-                rows += [
-                    (*labels, quantity, "value", reading.samples, *figures)
-                    for quantity, *figures in _of_bin(reading, inside, settings)
-                ]
+def _binned(readings, known, bins, intervals):
+    """Rows of `IN_BINS` of every reading in bins of all that is known of the galaxies; NaN where they are too few."""
+    rows, unknown = [], np.full((3, len(IN_BINS)), np.nan)
+    for by, (binned,) in places(known, bins):
+        for (edges, inside), reading in product(binned, readings):
+            found = unknown
+            if len(inside) >= FEWEST:
+                found = resampled(_summary, reading.dz[inside], reading.information[inside], **intervals)[:3]
+            labels = by, *edges.values(), reading.model, reading.name
+            for k, quantity in enumerate(IN_BINS):
+                rows.append((*labels, quantity, "value", reading.samples, *(part[k] for part in found), len(inside)))
     return rows
-
-
-def _of_bin(reading, inside, settings):
-    """Name, value, low, high and number of each of `IN_BINS` of some galaxies; NaN where they are too few."""
-    n = int(inside.sum())
-    if n < FEWEST:
-        return [(quantity, np.nan, np.nan, np.nan, n) for quantity in IN_BINS]
-    found = _resampled(_summary, (reading.dz[inside], reading.information[inside]), settings)
-    return [(quantity, *(part[k] for part in found[:3]), n) for k, quantity in enumerate(IN_BINS)]
 
 
 def _summary(dz, gain):
     """The metrics `IN_BINS`."""
-    return np.array([_sigma_mad(dz), np.median(dz), np.mean(np.abs(dz) > OUTLIER), np.mean(gain)])
+    return np.array([sigma_mad(dz), np.median(dz), np.mean(np.abs(dz) > OUTLIER), np.mean(gain)])
 
 
 def _table(rows, columns):

@@ -18,7 +18,8 @@ from astro_galtrans.fidelity.plots import redshift as plots
 from astro_galtrans.fidelity.result import Result
 from astro_galtrans.photoz.scores import information
 from astro_galtrans.stamps.stamps import same_galaxies
-from astro_galtrans.statistics.bootstrap import bootstrap as resampled
+from astro_galtrans.statistics import bootstrap as resampled
+from astro_galtrans.statistics import sigma_mad
 
 from .judges import imaging
 from .selection import redshift_grid
@@ -203,5 +204,4 @@ def _magnitudes_and_colours(difference, error, bands):
 
 
 def _bias_and_scatter(values):
-    bias = np.median(values)
-    return np.array([bias, 1.4826 * np.median(np.abs(values - bias))])
+    return np.array([np.median(values), sigma_mad(values)])

@@ -36,7 +36,7 @@ def morphology(stamps, *, sersic=True, progress=True, **options):
     progress : bool, optional
         Show a progress bar on a terminal.
     **options
-        Other options of `~astro_galtrans.measure.morphology.measure_morphology`: ``engine``, ``device``, ``threads``
+        Other options of `~astro_galtrans.measure.morphology.measure_morphology`: ``engine``, ``threads``
         and so on.
 
     Returns
