@@ -94,7 +94,7 @@ class MorphologyFidelity(PairedStatistics):
 
 def morphology_fidelity(
     target, translated, *, bands, pixel_scale, sky_rms, mask=None, variance=None, gain=None, psf=None, zeropoint=0.0,
-    by=None, bins=5, take="first", sersic=True, engine="batched", device="cpu", resamples=1000, seed=0, level=0.68,
+    by=None, bins=5, take="first", sersic=True, engine="batched", resamples=1000, seed=0, level=0.68,
     progress=True, **settings,
 ):  # fmt: skip
     """
@@ -135,8 +135,6 @@ def morphology_fidelity(
         Fit Sersic models?
     engine : {"batched", "statmorph"}, optional
         Who measures.
-    device : str, optional
-        Where the batched engine computes.
     resamples, seed, level : int, int, float, optional
         Of the bootstrap over galaxies: number, seed, probability of the intervals; no intervals for 0 resamples.
     progress : bool, optional
@@ -158,7 +156,7 @@ def morphology_fidelity(
         take=take,
     )  # fmt: skip
     by = by_values(by, len(stamps))
-    settings |= {"sersic": sersic, "engine": engine, "device": device, "progress": False}
+    settings |= {"sersic": sersic, "engine": engine, "progress": False}
     given = {"gain": _gain(gain, stamps.bands), "psf": _psf(psf, stamps), "settings": settings}
     real, ours = _measure(stamps, given, progress)
     bootstrap = {"n": resamples, "seed": seed, "level": level}
