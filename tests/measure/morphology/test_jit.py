@@ -50,6 +50,34 @@ def test_without_numba_it_says_what_to_install_before_any_work():
     assert run(WITHOUT_NUMBA) == ["True", "True", "False"]
 
 
+WITHOUT_SERSIC = """
+import sys
+import numpy as np
+from astro_galtrans.measure.morphology import measure_morphology
+y, x = np.mgrid[:48, :48] - 23.5
+table = measure_morphology(50 * np.exp(-np.hypot(x, y) / 3)[None], sky_rms=1.0, sersic=False)
+print(table["flag_sersic"][0], any("sersic" in name for name in sys.modules if "astro_galtrans" in name))
+"""
+
+
+def test_loops_of_what_is_not_asked_for_are_not_even_imported():
+    assert run(WITHOUT_SERSIC) == ["4", "False"]
+
+
+def test_a_bar_counts_the_loops_that_are_compiled(monkeypatch):
+    """Only these: not those of numba."""
+    monkeypatch.setattr(_jit, "LOOPS", [])
+    monkeypatch.setattr(_jit, "FOLDER", None)  # what is found on disk is not compiled
+    loop = _jit.compile_loop(lambda x: np.zeros(3).sum() + 2 * x)
+    with _jit.compiling(progress=False) as progress:
+        assert loop(21.0) == 42
+        assert loop(np.float32(1)) == 2
+    assert progress.number == 2
+    with _jit.compiling(progress=False) as progress:
+        assert loop(1.0) == 2
+    assert progress.number == 0
+
+
 def test_a_loop_is_compiled_for_one_set_of_types(drawn):
     how = {"segmap": drawn.segmaps, "progress": False, "threads": 1}
     for more in ({"gain": drawn.gain}, {"sky_rms": 0.3, "psf": np.ones((3, 3))}, {"variance": drawn.images**2 + 1}):
