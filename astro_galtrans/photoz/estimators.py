@@ -9,6 +9,7 @@ sample, a `~astro_galtrans.photoz.pdfs.GridPDF` with one row) and ``predict(imag
 import numpy as np
 import torch
 
+from astro_galtrans._cards import CardFile
 from astro_galtrans._columns import name_rows, same_length
 from astro_galtrans.exceptions import CheckpointError
 from astro_galtrans.photoz.pdfs import GridPDF
@@ -16,11 +17,13 @@ from astro_galtrans.photoz.pdfs import GridPDF
 from .data import checked_images, measured, read, scaled, with_extra
 from .density import blend, log_density
 from .features import Photometry, magnitude_features
-from .files import read_file, write_file
 from .network import DenseNetwork, InceptionNetwork
 from .task import dihedral
 
 __all__ = ["ImageEstimator", "MagnitudeEstimator", "NetworkEstimator", "PhotometricEstimator", "checked_ebv", "load"]
+
+
+FILE = CardFile("astro_galtrans_photoz", "redshift estimator", version=1)
 
 
 class NetworkEstimator:
@@ -32,7 +35,8 @@ class NetworkEstimator:
     networks : list of `torch.nn.Module`
         One, or the members of an ensemble, whose PDFs are averaged.
     card : dict
-        What they are: see `~astro_galtrans.photoz.files`.
+        What JSON can hold: bands, pixel scale, redshift grid, prior, settings of the networks, their calibration, and
+        what they were trained on.
     """
 
     kind = ""  #: what a card says of the class
@@ -73,7 +77,7 @@ class NetworkEstimator:
             The file; replaced if it exists.
         """
         tensors = {f"{k}.{name}": t for k, each in enumerate(self.networks) for name, t in each.state_dict().items()}
-        self.card = write_file(path, tensors, self.card)
+        self.card = FILE.write(path, tensors, self.card)
 
     @classmethod
     def from_parts(cls, tensors, card):
@@ -295,7 +299,7 @@ def load(path):
     ~astro_galtrans.exceptions.CheckpointError
         If it is damaged, was edited, or is no file of an estimator.
     """
-    tensors, card = read_file(path)
+    tensors, card, _ = FILE.read(path)
     try:
         return KINDS[card["kind"]].from_parts(tensors, card)
     except (KeyError, TypeError, RuntimeError) as err:
