@@ -63,11 +63,6 @@ class Training:
         return self._earlier + time.monotonic() - self._started
 
     @property
-    def seconds_since_checkpoint(self):
-        """Time since the last checkpoint, or since the start of this sitting."""
-        return time.monotonic() - self.saved
-
-    @property
     def progress(self):
         """Share of the training done, 0 to 1, the same on all processes."""
         seconds = self.seconds
