@@ -26,7 +26,7 @@ class Training:
 
     Parameters
     ----------
-    devices : `~astro_galtrans.loop.devices.OneDevice` or `lightning_fabric.Fabric`
+    devices : `~astro_galtrans.loop.OneDevice` or `lightning_fabric.Fabric`
         Already launched.
     make_task : callable
         As for `~astro_galtrans.loop.train`.
