@@ -138,6 +138,12 @@ def test_it_stops_when_two_validations_brought_nothing_better(name, scores, step
     assert torch.equal(training.result().weights, to_the_best)
 
 
+def test_it_ends_when_its_hours_are_over():
+    settings = replace(SETTINGS, hours=1e-12, validation_steps=10)
+    training = train(settings, make=lambda *args: Slope(*args, scores=[1.0]))
+    assert training.step < 40 and training.progress == 1
+
+
 def test_each_optimizer_minimises_its_own_loss():
     class Game(Slope):
         def prepare(self):
