@@ -279,7 +279,7 @@ class _PrintFields(argparse.Action):
 def _train(options):
     from astro_galtrans.pairs.store import PairStore
     from astro_galtrans.training import load_recipe, train
-    from astro_galtrans.training.simulated import simulate_for
+    from astro_galtrans.training.train import simulate_for
 
     wanted = _given(options, "source", "target", "source_bands", "target_bands", "number")
     recipe = load_recipe(options.recipe, pairs=wanted, **_given(options, "hours", "steps"))

@@ -30,7 +30,7 @@ from astro_galtrans.fidelity.files import LEVELS, fidelity_from_files
 from astro_galtrans.fidelity.files.inputs import from_store
 from astro_galtrans.fidelity.plots.redshift import style
 from astro_galtrans.pairs.store import PairStore
-from astro_galtrans.stamps.lazy import View
+from astro_galtrans.stamps._old_lazy import View
 
 SHARE, ERROR = 0.05, 0.1  # of the flux: companion and arm; flux error
 DISTANCE = 3.0  # arcsec

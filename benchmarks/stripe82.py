@@ -22,6 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
+from astro_galtrans.statistics import sigma_mad
+
 APERTURES = {"3": 3.0, "6": 6.0}  # diameter, arcsec
 BRIGHT = 19.0
 SAMPLES = 1  # of a translator that samples: one sample is what a real frame of the target survey would look like
@@ -118,7 +120,7 @@ def compare(folder, path):
         ratio = after[key] / to_megacam(before[key])
         bias = np.nanmedian(ratio[:, bright], axis=1)
         found[f"bias_{key}"] = (bias - 1).tolist()
-        found[f"scatter_{key}"] = (1.4826 * np.nanmedian(np.abs(ratio[:, bright] - bias[:, None]), axis=1)).tolist()
+        found[f"scatter_{key}"] = sigma_mad(ratio[:, bright], axis=1, ignore_nan=True).tolist()
     return {k: np.round(v, 4).tolist() for k, v in found.items()}
 
 

@@ -10,7 +10,18 @@ from astropy.modeling.models import Gaussian2D, Sersic2D
 from astropy.nddata import CCDData, StdDevUncertainty
 from astropy.wcs import WCS
 
-__all__ = ["BANDS", "MAGNITUDES", "SKY_RMS", "galaxy", "make_bands", "make_ccd", "make_cube", "make_wcs", "shared_data"]
+__all__ = [
+    "BANDS",
+    "MAGNITUDES",
+    "SKY_RMS",
+    "galaxy",
+    "make_bands",
+    "make_ccd",
+    "make_cube",
+    "make_survey",
+    "make_wcs",
+    "shared_data",
+]
 
 BANDS = ("u", "g", "r", "i", "z")
 MAGNITUDES = {"u": 18.9, "g": 17.4, "r": 16.8, "i": 16.4, "z": 16.2}  # AB, an Sbc galaxy at z = 0.05
@@ -124,3 +135,11 @@ def make_cube(shape=(40, 48), bands=BANDS, **kwargs):
         sigma = StdDevUncertainty(np.stack([plane.uncertainty.array for plane in planes]))
     data = np.stack([plane.data for plane in planes])
     return CCDData(data, unit=planes[0].unit, wcs=planes[0].wcs, uncertainty=sigma, meta={"TELESCOP": "test"})
+
+
+def make_survey(bands="gri", pixel_scale=0.396, sky_rms=1.0, *, fwhm=1.2, zeropoint=30.0, electrons=np.nan):
+    """Return a survey in counts; noise, seeing and electrons per count are one number, or one per band."""
+    from astro_galtrans.surveys import Band, Survey
+
+    columns = (np.broadcast_to(values, len(bands)) for values in (fwhm, sky_rms, electrons))
+    return Survey("mine", "", pixel_scale, "adu", zeropoint, [Band(*row) for row in zip(bands, *columns, strict=True)])

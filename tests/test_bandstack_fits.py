@@ -73,7 +73,7 @@ def test_units_in_files(stack, unit, tmp_path):
     assert_allclose(again.data, stack.data, rtol=1e-6)
 
 
-def test_paths_in_hdulist_out(stack, tmp_path):
+def test_paths_in_hdulist_out(tmp_path):
     paths = {}
     for band, ccd in make_bands(SHAPE).items():
         paths[band] = tmp_path / f"{band}.fits"

@@ -11,11 +11,10 @@ from functools import reduce
 import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
-from astropy.wcs import WCS, DistortionLookupTable, NoConvergence
-from astropy.wcs.utils import pixel_to_pixel
+from astropy.wcs import WCS, DistortionLookupTable
 from astropy.wcs.wcsapi import SlicedLowLevelWCS
 
-__all__ = ["celestial_wcs", "is_wcs_card", "same_grid", "wcs_from_header", "wcs_to_header"]
+__all__ = ["celestial_wcs", "is_wcs_card", "wcs_from_header", "wcs_to_header"]
 
 _WCS_CARD = re.compile(
     r"""(
@@ -112,33 +111,6 @@ def celestial_wcs(wcs, ndim):
         return _checked(SlicedLowLevelWCS(wcs, (0,) * (ndim - 2) + (slice(None), slice(None))))
     msg = f"the WCS has {wcs.pixel_n_dim} pixel axes and the image {ndim}; expected two, or as many as the image"
     raise ValueError(msg)
-
-
-def same_grid(wcs_a, wcs_b, shape, tolerance=1e-3):
-    """
-    Whether two WCS agree across an image.
-
-    Parameters
-    ----------
-    wcs_a, wcs_b : `~astropy.wcs.WCS` or APE 14 WCS
-    shape : tuple of int
-        Rows and columns of the image.
-    tolerance : float, optional
-        Largest distance in pixels.
-
-    Returns
-    -------
-    bool
-    """
-    if wcs_a is wcs_b:
-        return True
-    # distortions of a survey image are smooth: a grid of 7 by 7 points, edges included, sees them
-    y, x = np.meshgrid(*(np.linspace(-0.5, n - 0.5, 7) for n in shape), indexing="ij")
-    try:
-        there = pixel_to_pixel(wcs_a, wcs_b, x, y)
-    except NoConvergence:
-        return False
-    return bool(np.max(np.hypot(there[0] - x, there[1] - y)) < tolerance)  # False too where a point has no image (NaN)
 
 
 def wcs_to_header(wcs, ndim=2):

@@ -81,9 +81,9 @@ class ProfileSums:
             total, draws = sums.total[0], sums.draws[:, 0]
             with np.errstate(divide="ignore", invalid="ignore"):
                 real, ours = total[:2] / total[2] / self._rings.area
-                ratio = _with_ends(*(part[..., 1, :, :] / part[..., 0, :, :] for part in (total, draws)), self._level)
+                ratio = interval(*(part[..., 1, :, :] / part[..., 0, :, :] for part in (total, draws)), 0, self._level)
                 grown = (np.cumsum(part[..., :2, :, :], axis=-1) for part in (total, draws))
-                growth = _with_ends(*(part[..., 1, :, :] / part[..., 0, :, :] for part in grown), self._level)
+                growth = interval(*(part[..., 1, :, :] / part[..., 0, :, :] for part in grown), 0, self._level)
             columns = {"target": real, "translated": ours} | _named("ratio", ratio) | _named("growth", growth)
             rows += self._rows(name, self._stamps.bands, columns, total[2, :, 0])
         table = to_qtable(rows)
@@ -101,7 +101,7 @@ class ProfileSums:
         rows = []
         for name, sums in self._sums.items():
             (real, ours), (real_draws, our_draws) = (_colours(part) for part in (sums.total[1], sums.draws[:, 1]))
-            apart = _with_ends(ours - real, our_draws - real_draws, self._level)
+            apart = interval(ours - real, our_draws - real_draws, 0, self._level)
             columns = {"target": real, "translated": ours} | _named("difference", apart)
             number = sums.total[1, 2, :, 0]
             rows += self._rows(name, pairs, columns, np.minimum(number[1:], number[:-1]))
@@ -129,11 +129,5 @@ def _colours(sums):
     return colour[..., 0, :, :], colour[..., 1, :, :]
 
 
-def _with_ends(value, draws, level):
-    if not len(draws):
-        return value, np.full_like(value, np.nan), np.full_like(value, np.nan)
-    return interval(value, draws, 0, level)[:3]
-
-
 def _named(name, parts):
-    return dict(zip((name, f"{name}_low", f"{name}_high"), parts, strict=True))
+    return dict(zip((name, f"{name}_low", f"{name}_high"), parts[:3], strict=True))

@@ -6,15 +6,14 @@ that JSON can hold) lies in the header, so that reading it needs neither torch n
 tensors and of the card, tell a file that was damaged or edited from one that was saved by `save`.
 """
 
-import hashlib
 import json
-import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import prod
 from operator import index
 from pathlib import Path
 
+from astro_galtrans._files import fingerprint, whole_file
 from astro_galtrans._release import __version__
 from astro_galtrans.exceptions import CheckpointError
 
@@ -69,11 +68,13 @@ def save(path, model, card):
     from safetensors.torch import save as to_bytes
 
     path = Path(path)
-    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in _shipped(model).items()}
+    state = model.inference_state_dict()
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
     bare = to_bytes(tensors)
     card = _completed(card, model) | {"tensors_sha256": _tensors_sha256(bare, _header(bare, path))}
     card["card_sha256"] = _card_sha256(card)
-    _write_atomically(path, to_bytes(tensors, metadata={KEY: _canonical(card)}))
+    with whole_file(path) as file:
+        file.write_bytes(to_bytes(tensors, metadata={KEY: _canonical(card)}))
     return card
 
 
@@ -113,7 +114,7 @@ def load(path, device="cpu"):
     model = _build(card["network"], path)
     _fill(model, from_bytes(content), path)
     # float32 whatever the file holds: a network may have been stored in half precision to save room
-    return Checkpoint(model.float().to(device).eval(), frozen(card), hashlib.sha256(content).hexdigest())
+    return Checkpoint(model.float().to(device).eval(), frozen(card), fingerprint(content))
 
 
 def read_card(path):
@@ -220,12 +221,6 @@ def _versions():
     return {"astro_galtrans": __version__, "torch": torch.__version__}
 
 
-def _shipped(model):
-    """Return the tensors worth keeping: all but the parts that only training needs (an adversary)."""
-    unused = tuple(getattr(model, "training_only", ()))
-    return {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(unused)}
-
-
 def _check_size(network, header, path):
     """Raise unless a network is as large as its weights: it is built without memory first, and only as far as that."""
     import torch
@@ -265,7 +260,7 @@ def _build(network, path):
 
 
 def _fill(model, tensors, path):
-    expected = _shipped(model)
+    expected = model.inference_state_dict()
     missing, surplus = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
     if missing or surplus:
         msg = f"{path} does not fit its network: missing tensors {missing}, surplus tensors {surplus}"
@@ -291,27 +286,16 @@ def _plain(value):
 
 def _card_sha256(card):
     rest = {key: value for key, value in card.items() if key != "card_sha256"}
-    return hashlib.sha256(_canonical(rest).encode()).hexdigest()
+    return fingerprint(_canonical(rest))
 
 
 def _tensors_sha256(content, header):
     """Hash name, dtype, shape and bytes of each tensor, by name: the order in the file does not matter."""
     start = 8 + int.from_bytes(content[:8], "little")
     content = memoryview(content)
-    digest = hashlib.sha256()
+    parts = []
     for name in sorted(header.keys() - {"__metadata__"}):
         entry = header[name]
-        digest.update(_canonical([name, entry["dtype"], entry["shape"]]).encode())
         first, stop = entry["data_offsets"]
-        digest.update(content[start + first : start + stop])
-    return digest.hexdigest()
-
-
-def _write_atomically(path, content):
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+        parts += [_canonical([name, entry["dtype"], entry["shape"]]), content[start + first : start + stop]]
+    return fingerprint(*parts)

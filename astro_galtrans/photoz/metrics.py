@@ -3,17 +3,15 @@ Metrics of photometric redshifts against spectroscopic ones, with bootstrap inte
 
 Every table has the columns ``metric``, ``value``, ``low``, ``high`` (bootstrap interval over galaxies), ``n`` (galaxies
 measured) and ``n_excluded``; its meta data say under ``counts`` why galaxies were excluded, and name all settings.
+Samples that do not fit in memory go to an `Accumulator`.
 """
 
 import numpy as np
 
-from astro_galtrans._columns import because, plain, redshifts, same_length, sort_out
-from astro_galtrans.statistics import weighted as counted
-from astro_galtrans.statistics.bootstrap import bin_edges, in_bins
+from astro_galtrans._columns import plain, same_length
+from astro_galtrans.statistics.bootstrap import bin_edges
 
-from . import scores
 from .streaming import Accumulator, BinnedAccumulator
-from .tables import PIT_METRICS, POINT_METRICS, pit_statistics, point_statistics, stack_bins, summarise, to_table
 
 __all__ = [
     "Accumulator",
@@ -25,7 +23,7 @@ __all__ = [
 ]
 
 
-def point_metrics(z_phot, z_spec, *, z_range=None, resamples=1000, seed=0, level=0.68):
+def point_metrics(z_phot, z_spec, *, z_range=None, **bootstrap):
     """
     Return bias, scatter and outlier rates of point estimates.
 
@@ -40,8 +38,8 @@ def point_metrics(z_phot, z_spec, *, z_range=None, resamples=1000, seed=0, level
         of -1 or less, are missing too.
     z_range : tuple of float, optional
         Lowest and highest redshift that the estimator can give; galaxies outside are excluded and counted.
-    resamples, seed, level : int, int, float, optional
-        Of the bootstrap; 0 resamples for no intervals.
+    **bootstrap
+        ``resamples`` (1000; 0 for no intervals), ``seed`` (0) and ``level`` (0.68) of the intervals.
 
     Returns
     -------
@@ -53,29 +51,25 @@ def point_metrics(z_phot, z_spec, *, z_range=None, resamples=1000, seed=0, level
     ValueError
         If lengths differ, or fewer than two galaxies can be measured.
     """
-    dz, _, counts = _residuals(z_phot, z_spec, z_range)
-    settings = dict(resamples=resamples, seed=seed, level=level)
-    return to_table(_point(dz, because(counts), settings), counts, settings)
+    sample = Accumulator(z_range=z_range, exact=True)
+    sample.add(None, z_spec, z_phot=z_phot)
+    return sample.table(**bootstrap)
 
 
-def point_metrics_in_bins(z_phot, z_spec, by, bins=5, *, name="bin", z_range=None, resamples=1000, seed=0, level=0.68):
+def point_metrics_in_bins(z_phot, z_spec, by, bins=5, *, name="bin", z_range=None, **bootstrap):
     """
     Return the metrics of `point_metrics` in bins of any quantity, such as magnitude, redshift or signal-to-noise.
 
     Parameters
     ----------
-    z_phot, z_spec : array-like
-        ``[N]``: estimated and spectroscopic redshifts.
+    z_phot, z_spec, z_range, **bootstrap
+        As for `point_metrics`.
     by : array-like or `~astropy.units.Quantity`
         ``[N]``: the quantity.
     bins : int or array-like, optional
         Edges, or the number of bins with equally many galaxies. A bin holds its lower edge; the last its upper one too.
     name : str, optional
         The quantity's name in the table.
-    z_range : tuple of float, optional
-        Lowest and highest redshift that the estimator can give.
-    resamples, seed, level : int, int, float, optional
-        Of the bootstrap.
 
     Returns
     -------
@@ -89,18 +83,12 @@ def point_metrics_in_bins(z_phot, z_spec, by, bins=5, *, name="bin", z_range=Non
         If lengths differ, or edges do not increase.
     """
     same_length(z_phot=z_phot, z_spec=z_spec, by=by)
-    dz, usable, counts = _residuals(z_phot, z_spec, z_range)
-    settings = dict(resamples=resamples, seed=seed, level=level)
-    whole = np.full(len(usable), np.nan)
-    whole[usable] = dz
-
-    def measure(rows):
-        return _point(np.sort(whole[rows & usable]), None, settings)
-
-    return _in_bins(measure, by, bins, name, counts, settings)
+    sample = BinnedAccumulator(_edges(by, bins), name=name, z_range=z_range, exact=True)
+    sample.add(None, z_spec, by, z_phot=z_phot)
+    return sample.table(**bootstrap)
 
 
-def pdf_metrics(pdfs, z_spec, *, prior=None, floor=0.0, convention="exact", resamples=1000, seed=0, level=0.68):
+def pdf_metrics(pdfs, z_spec, *, prior=None, floor=0.0, **bootstrap):
     """
     Return the metrics of redshift PDFs.
 
@@ -130,10 +118,8 @@ def pdf_metrics(pdfs, z_spec, *, prior=None, floor=0.0, convention="exact", resa
     floor : float, optional
         Weight of the prior mixed into each PDF for the information, as
         `~astro_galtrans.photoz.scores.information` explains.
-    convention : str, optional
-        ``"exact"``, or ``"qp"`` to follow that package's quadrature: see `~astro_galtrans.photoz.scores`.
-    resamples, seed, level : int, int, float, optional
-        Of the bootstrap; 0 resamples for no intervals.
+    **bootstrap
+        As for `point_metrics`.
 
     Returns
     -------
@@ -145,26 +131,12 @@ def pdf_metrics(pdfs, z_spec, *, prior=None, floor=0.0, convention="exact", resa
     ValueError
         If lengths differ, a setting is out of range, or fewer than two galaxies can be measured.
     """
-    table, counts = _scores(pdfs, z_spec, prior, floor, convention)
-    settings = dict(resamples=resamples, seed=seed, level=level)
-    metrics = _pdf(table, because(counts), settings)
-    return to_table(metrics, counts, settings | dict(convention=convention, floor=floor))
+    sample = Accumulator(floor=floor, points=False, exact=True)
+    sample.add(pdfs, z_spec, prior=prior)
+    return sample.table(**bootstrap)
 
 
-def pdf_metrics_in_bins(
-    pdfs,
-    z_spec,
-    by,
-    bins=5,
-    *,
-    name="bin",
-    prior=None,
-    floor=0.0,
-    convention="exact",
-    resamples=1000,
-    seed=0,
-    level=0.68,
-):
+def pdf_metrics_in_bins(pdfs, z_spec, by, bins=5, *, name="bin", prior=None, floor=0.0, **bootstrap):
     """
     Return the metrics of `pdf_metrics` in bins of any quantity, such as magnitude, redshift or signal-to-noise.
 
@@ -173,26 +145,15 @@ def pdf_metrics_in_bins(
 
     Parameters
     ----------
-    pdfs : GridPDF
-        N galaxies.
-    z_spec : array-like
-        ``[N]``: spectroscopic redshifts.
-    by : array-like or `~astropy.units.Quantity`
-        ``[N]``: the quantity.
-    bins : int or array-like, optional
-        Edges, or the number of bins with equally many galaxies. A bin holds its lower edge; the last its upper one too.
-    name : str, optional
-        The quantity's name in the table.
-    prior, floor, convention
+    pdfs, z_spec, prior, floor, **bootstrap
         As for `pdf_metrics`.
-    resamples, seed, level : int, int, float, optional
-        Of the bootstrap.
+    by, bins, name
+        As for `point_metrics_in_bins`.
 
     Returns
     -------
     `~astropy.table.QTable`
-        As that of `pdf_metrics`, for each bin, with the bin's edges in ``<name>_low`` and ``<name>_high``. Bins with
-        fewer than two galaxies have NaN. ``outside_bins`` in the meta data counts galaxies in no bin.
+        As that of `point_metrics_in_bins`, with the metrics of `pdf_metrics`.
 
     Raises
     ------
@@ -200,75 +161,13 @@ def pdf_metrics_in_bins(
         If lengths differ, a setting is out of range, or edges do not increase.
     """
     same_length(pdfs=pdfs, z_spec=z_spec, by=by)
-    table, counts = _scores(pdfs, z_spec, prior, floor, convention)
-    settings = dict(resamples=resamples, seed=seed, level=level)
-
-    def measure(rows):
-        return _pdf({score: values[rows] for score, values in table.items()}, None, settings)
-
-    return _in_bins(measure, by, bins, name, counts, settings | dict(convention=convention, floor=floor))
+    sample = BinnedAccumulator(_edges(by, bins), name=name, floor=floor, points=False, exact=True)
+    sample.add(pdfs, z_spec, by, prior=prior)
+    return sample.table(**bootstrap)
 
 
-def _residuals(z_phot, z_spec, z_range):
-    """The dz of the galaxies that can be measured, which those are, and counts."""
-    same_length(z_phot=z_phot, z_spec=z_spec)
-    z_phot, z_spec = redshifts(z_phot), redshifts(z_spec)
-    usable, counts = sort_out(z_spec, z_phot, z_range)
-    return scores.scaled_residual(z_phot[usable], z_spec[usable]), usable, counts
-
-
-def _scores(pdfs, z_spec, prior, floor, convention):
-    """Every score of every galaxy, NaN where it cannot be had, and counts."""
-    same_length(pdfs=pdfs, z_spec=z_spec)
-    z_spec = redshifts(z_spec)
-    usable, counts = sort_out(z_spec, z_range=(pdfs.z[0], pdfs.z[-1]))
-    if not usable.all():
-        prior = prior[usable] if prior is not None and len(prior) > 1 else prior
-        pdfs = pdfs[usable]
-    measured = scores.every_score(pdfs, z_spec[usable], prior, floor, convention)
-    if "information" in measured:
-        counts["prior_zero"] = int(np.isnan(measured["information"]).sum())
-    table = {name: np.full(len(z_spec), np.nan) for name in measured}
-    for name, values in measured.items():
-        table[name][usable] = values
-    return table, counts
-
-
-def _point(dz, where, settings):
-    dz = np.sort(dz)
-    everyone = np.ones(len(dz), dtype=int)
-    return summarise(POINT_METRICS, lambda counts: point_statistics(dz, counts), everyone, where=where, **settings)
-
-
-def _pdf(table, where, settings):
-    """The metrics of a table of scores: those that all galaxies have, and the information."""
-    measured = np.flatnonzero(~np.isnan(table["pit"]))
-    order = measured[np.argsort(table["pit"][measured])]
-    pit, crps, cde_loss, zero = (table[name][order] for name in ("pit", "crps", "cde_loss", "zero_density"))
-
-    def statistic(counts):
-        means = [counted.mean(values, counts) for values in (crps, cde_loss, zero)]
-        return [*pit_statistics(pit, counts), *means]
-
-    names = *PIT_METRICS, "crps", "cde_loss", "zero_density"
-    metrics = summarise(names, statistic, np.ones(len(pit), dtype=int), where=where, **settings)
-    if "information" in table:
-        nats = table["information"][~np.isnan(table["information"])]
-        everyone = np.ones(len(nats), dtype=int)
-        metrics |= summarise(
-            ("information",), lambda counts: [counted.mean(nats, counts)], everyone, where=where, **settings
-        )
-    return metrics
-
-
-def _in_bins(measure, by, bins, name, counts, meta):
-    """The tables of all bins; ``measure`` takes the rows of a bin."""
+def _edges(by, bins):
+    """Edges of the bins, in the unit of what is binned."""
     unit = getattr(by, "unit", None)
-    values = plain(by, unit)
-    edges = bin_edges(values, plain(bins, unit) if np.ndim(bins) else bins)
-    index = in_bins(values, edges)
-    each = [index == i for i in range(len(edges) - 1)]
-    tables = [to_table(measure(rows), {"galaxies": int(rows.sum())}, {}) for rows in each]
-    stacked = stack_bins(tables, edges, name, unit)
-    stacked.meta = meta | {"counts": counts | {"outside_bins": int((index < 0).sum())}}
-    return stacked
+    edges = bin_edges(plain(by, unit), plain(bins, unit) if np.ndim(bins) else bins)
+    return edges if unit is None else edges * unit

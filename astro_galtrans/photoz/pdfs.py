@@ -1,4 +1,4 @@
-"""Redshift PDFs on a common grid: piecewise linear densities, and what can be had from them in closed form."""
+"""Redshift PDFs on a common grid: piecewise linear densities, whose statistics have closed forms."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,9 +10,9 @@ from astropy.table import QTable
 
 from astro_galtrans._columns import name_rows
 
-__all__ = ["GridPDF"]
+__all__ = ["GridPDF", "segment"]
 
-TOLERANCE = 1e-3  #: by how much an integral may miss 1 and be called rounding
+TOLERANCE = 1e-3  # an integral this far from 1 is rounding, of densities in text files for instance
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,10 +49,7 @@ class GridPDF:
                 "GridPDF.normalised(z, density) divides by the integral"
             )
             raise ValueError(msg)
-        self._keep(z, density / norm[:, None])
-
-    def _keep(self, z, density):
-        for name, array in (("z", z), ("density", density)):
+        for name, array in (("z", z), ("density", density / norm[:, None])):
             array.flags.writeable = False
             object.__setattr__(self, name, array)
 
@@ -63,15 +60,8 @@ class GridPDF:
 
         Parameters
         ----------
-        z : array-like
-            ``[K]``: redshifts of the grid, strictly increasing.
-        density : array-like
-            ``[N, K]`` or ``[K]``, not negative; each row has a positive integral.
-
-        Raises
-        ------
-        ValueError
-            As for the class, and if the integral of a row is zero.
+        z, density : array-like
+            As for the class, but that the integral of each row only has to be positive.
         """
         z, density = _checked(z, density)
         norm = np.trapezoid(density, z, axis=1)
@@ -88,12 +78,7 @@ class GridPDF:
         Parameters
         ----------
         pdfs : sequence of GridPDF
-            Sets on the same grid.
-
-        Raises
-        ------
-        ValueError
-            If there is none, or grids differ.
+            One or more sets; it is a `ValueError` if their grids differ.
         """
         pdfs = _same_grid(pdfs)
         return cls(pdfs[0].z, np.concatenate([each.density for each in pdfs]))
@@ -106,12 +91,8 @@ class GridPDF:
         Parameters
         ----------
         pdfs : iterable of GridPDF
-            Sets of the same galaxies on the same grid; a generator is read one set at a time.
-
-        Raises
-        ------
-        ValueError
-            If there is none, or grids or numbers of galaxies differ.
+            Sets of the same galaxies; a generator is read one set at a time. It is a `ValueError` if there is none, or
+            if grids or numbers of galaxies differ.
         """
         pdfs = iter(pdfs)
         if (first := next(pdfs, None)) is None:
@@ -164,7 +145,7 @@ class GridPDF:
             If there are not as many redshifts as PDFs.
         """
         row, z = self._paired(z_true)
-        k = self._segment(z)
+        k = segment(self.z, z)
         share = (z - self.z[k]) / (self.z[k + 1] - self.z[k])
         density = self.density[row, k] * (1 - share) + self.density[row, k + 1] * share
         return np.where((z < self.z[0]) | (z > self.z[-1]), 0.0, density)
@@ -176,21 +157,16 @@ class GridPDF:
         Parameters
         ----------
         z_true : float or array-like
-            One redshift, or one per galaxy; a set of a single PDF takes any number.
+            As for `pdf`.
 
         Returns
         -------
         `numpy.ndarray`
             ``[N]``, from 0 to 1; NaN where the redshift is NaN.
-
-        Raises
-        ------
-        ValueError
-            If there are not as many redshifts as PDFs.
         """
         row, z = self._paired(z_true)
         z = np.clip(z, self.z[0], self.z[-1])
-        k = self._segment(z)
+        k = segment(self.z, z)
         step, width = z - self.z[k], self.z[k + 1] - self.z[k]
         low, high = self.density[row, k], self.density[row, k + 1]
         return np.clip(self.cumulative[row, k] + step * (low + (high - low) * step / (2 * width)), 0, 1)
@@ -202,17 +178,12 @@ class GridPDF:
         Parameters
         ----------
         q : float or array-like
-            One probability, or one per galaxy.
+            One probability from 0 to 1 for all, or one per galaxy; a set of a single PDF takes any number.
 
         Returns
         -------
         `numpy.ndarray`
             ``[N]``.
-
-        Raises
-        ------
-        ValueError
-            If q is not from 0 to 1, or there are not as many as PDFs.
         """
         row, q = self._paired(q, "probabilities")
         if not ((q >= 0) & (q <= 1)).all():
@@ -247,42 +218,19 @@ class GridPDF:
         return self.density.mean(axis=0)
 
     def to_table(self):
-        """
-        Return point estimates and the central 68 % range of each galaxy.
-
-        Returns
-        -------
-        `~astropy.table.QTable`
-            Columns ``z_mean``, ``z_median``, ``z_mode``, ``z_low``, ``z_high``.
-        """
+        """Table of ``z_mean``, ``z_median``, ``z_mode``, and the ends of the central 68 %, ``z_low``, ``z_high``."""
         columns = self.mean(), self.median(), self.mode(), self.quantile(0.16), self.quantile(0.84)
         return QTable(columns, names=["z_mean", "z_median", "z_mode", "z_low", "z_high"])
 
     def write(self, path, *, overwrite=False):
-        """
-        Write a FITS file with two tables: ``GRID`` (column ``z``) and ``PDF`` (column ``density``, vectors).
-
-        Parameters
-        ----------
-        path : path-like
-            The file.
-        overwrite : bool, optional
-            Replace an existing file.
-        """
+        """Write a FITS file with two tables: ``GRID`` (column ``z``) and ``PDF`` (column ``density``, vectors)."""
         grid, pdf = QTable({"z": self.z}), QTable({"density": self.density})
         tables = [fits.table_to_hdu(grid, name="GRID"), fits.table_to_hdu(pdf, name="PDF")]
         fits.HDUList([fits.PrimaryHDU(), *tables]).writeto(Path(path), overwrite=overwrite)
 
     @classmethod
     def read(cls, path):
-        """
-        Return the PDFs in a file of `write`.
-
-        Parameters
-        ----------
-        path : path-like
-            The file.
-        """
+        """Return the PDFs in a file that `write` wrote."""
         with fits.open(Path(path)) as hdus:
             return cls(hdus["GRID"].data["z"], hdus["PDF"].data["density"])
 
@@ -294,9 +242,10 @@ class GridPDF:
             raise ValueError(msg)
         return np.broadcast_arrays(np.arange(len(self)), values)
 
-    def _segment(self, z):
-        """Index of the grid's interval that holds each redshift, first or last for what is outside."""
-        return np.clip(np.searchsorted(self.z, z, side="right") - 1, 0, len(self.z) - 2)
+
+def segment(grid, values):
+    """Return the index of the interval of a rising grid that holds each value; first or last for values outside."""
+    return np.clip(np.searchsorted(grid, values, side="right") - 1, 0, len(grid) - 2)
 
 
 def _checked(z, density):

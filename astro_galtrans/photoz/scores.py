@@ -1,25 +1,19 @@
-r"""
-Scores of redshift PDFs, one number per galaxy: CRPS, PIT, CDE loss and information.
+"""
+Scores of redshift PDFs, one number per galaxy: CRPS, CDE loss, information, and the PIT value.
 
 The densities are piecewise linear (`~astro_galtrans.photoz.pdfs.GridPDF`), and every integral is exact for them.
-With ``convention="qp"`` PIT and CDE loss follow the package qp (qp-prob 1.1) instead, whose ``interp`` ensembles
-
-- interpolate the cumulative distribution linearly between grid points, so that it is not the integral of the density;
-- start that cumulative at :math:`f_0 (z_1 - z_0) / 2` instead of zero, which matters in the first interval of the grid
-  where a density is not zero at its lower end;
-- take, in the CDE loss, the integral of :math:`f^2` by the trapezoidal rule and :math:`f(z_\mathrm{spec})` at the
-  nearest point of the grid.
-
-The two conventions meet where the grid resolves the PDFs well.
 """
 
 import numpy as np
 
-__all__ = ["cde_loss", "crps", "every_score", "information", "pit", "scaled_residual"]
+from .pdfs import segment
 
-NEAREST = 1e-12  #: how near to 0 and 1 a PIT value may come in a statistic: nearer to 1, it is the rounding of a sum
+__all__ = ["cde_loss", "crps", "every_score", "information", "scaled_residual"]
 
-CHUNK = 2048  #: rows of an [N, K] calculation at a time: temporaries stay in cache, and small
+#: A PIT value is kept so far from 0 and 1, where its logarithm in the Anderson-Darling statistic would be infinite;
+#: nearer to 1, it would be the rounding of a sum.
+NEAREST = 1e-12
+CHUNK = 2048  # galaxies at a time, so that the [N, K] temporaries of the CRPS stay in the processor's cache
 
 
 def scaled_residual(z_phot, z_spec):
@@ -63,40 +57,7 @@ def crps(pdfs, z_spec):
     return np.concatenate([np.zeros(0), *parts]) + np.abs(z_spec - inside)
 
 
-def pit(pdfs, z_spec, convention="exact"):
-    """
-    Return the probability integral transform: the probability that a PDF gives to redshifts below the true one.
-
-    Parameters
-    ----------
-    pdfs : GridPDF
-        N galaxies.
-    z_spec : array-like
-        ``[N]``: their redshifts.
-    convention : str, optional
-        ``"exact"``, or ``"qp"`` for that package's cumulative distribution.
-
-    Returns
-    -------
-    `numpy.ndarray`
-        ``[N]``, from 0 to 1.
-
-    Raises
-    ------
-    ValueError
-        If the convention is unknown.
-    """
-    if not _is_qp(convention):
-        return pdfs.cdf(z_spec)
-    z = np.clip(z_spec, pdfs.z[0], pdfs.z[-1])
-    row, k = np.arange(len(pdfs)), np.clip(np.searchsorted(pdfs.z, z, side="right") - 1, 0, len(pdfs.z) - 2)
-    share = (z - pdfs.z[k]) / (pdfs.z[k + 1] - pdfs.z[k])
-    start = np.where(k == 0, pdfs.density[:, 0] * (pdfs.z[1] - pdfs.z[0]) / 2, pdfs.cumulative[row, k])
-    linear = start * (1 - share) + pdfs.cumulative[row, k + 1] * share
-    return np.where(np.asarray(z_spec) < pdfs.z[0], 0.0, linear)
-
-
-def cde_loss(pdfs, z_spec, convention="exact"):
+def cde_loss(pdfs, z_spec):
     r"""
     Return the terms of the conditional density estimation loss (Izbicki & Lee 2017, eq. 6), in inverse redshift.
 
@@ -110,28 +71,15 @@ def cde_loss(pdfs, z_spec, convention="exact"):
         N galaxies.
     z_spec : array-like
         ``[N]``: their redshifts.
-    convention : str, optional
-        ``"exact"``, or ``"qp"`` for that package's quadrature.
 
     Returns
     -------
     `numpy.ndarray`
         ``[N]``.
-
-    Raises
-    ------
-    ValueError
-        If the convention is unknown.
     """
-    weight = np.zeros(len(pdfs.z))
-    weight[:-1] += np.diff(pdfs.z)
-    weight[1:] += np.diff(pdfs.z)
-    if _is_qp(convention):
-        nearest = _nearest(pdfs.z, np.asarray(z_spec, dtype=float))
-        square = np.einsum("nk,nk,k->n", pdfs.density, pdfs.density, weight / 2)
-        return square - 2 * pdfs.density[np.arange(len(pdfs)), nearest]
-    square = np.einsum("nk,nk,k->n", pdfs.density, pdfs.density, weight / 3)
-    square += np.einsum("nk,nk,k->n", pdfs.density[:, :-1], pdfs.density[:, 1:], np.diff(pdfs.z) / 3)
+    low, high, third = pdfs.density[:, :-1], pdfs.density[:, 1:], np.diff(pdfs.z) / 3
+    # the integral of the square of a line from a to b is (a^2 + a b + b^2) / 3 of its length
+    square = sum(np.einsum("nk,nk,k->n", *pair, third) for pair in ((low, low), (low, high), (high, high)))
     return square - 2 * pdfs.pdf(z_spec)
 
 
@@ -145,10 +93,10 @@ def information(pdfs, z_spec, prior, floor=0.0):
     The mean over galaxies is a lower bound on the mutual information of redshift and image if galaxies follow the
     prior: it falls short of it by the mean Kullback-Leibler divergence of the PDFs from the true posterior.
 
-    One PDF that excludes the truth makes the mean -inf, and that is the right score of a PDF meant literally. The floor
-    :math:`w` hedges it, as would a user who gives a share :math:`w` to the chance that the estimator failed and the
-    galaxy is any one of the prior: then no galaxy scores below :math:`\ln w`, and a perfect PDF loses at most
-    :math:`-\ln(1 - w)`. Any :math:`w` gives a lower bound on the mutual information, as the mixture is a density too.
+    One PDF that excludes the truth makes the mean -inf, which is the right score of a PDF taken literally. The floor
+    :math:`w` allows for a chance :math:`w` that the estimator failed and the galaxy is any one of the prior: then no
+    galaxy scores below :math:`\ln w`, and a perfect PDF loses at most :math:`-\ln(1 - w)`. The mixture is a density
+    too, so any :math:`w` gives a lower bound on the mutual information.
 
     Parameters
     ----------
@@ -184,31 +132,18 @@ def information(pdfs, z_spec, prior, floor=0.0):
         return np.log((1 - floor) * ratio + floor)
 
 
-def every_score(pdfs, z_spec, prior=None, floor=0.0, convention="exact"):
+def every_score(pdfs, z_spec, prior=None, floor=0.0):
     """
-    Return all scores of redshifts inside the grid.
+    Return all scores of N galaxies whose redshifts are inside the grid, ``[N]`` each, by name.
 
-    Parameters
-    ----------
-    pdfs : GridPDF
-        N galaxies.
-    z_spec : `numpy.ndarray`
-        ``[N]``: their redshifts.
-    prior, floor : GridPDF, float
-        As for `information`, which is left out without a prior.
-    convention : str, optional
-        ``"exact"`` or ``"qp"``.
-
-    Returns
-    -------
-    dict
-        ``[N]`` each: ``pit`` (kept `NEAREST` from 0 and 1), ``crps``, ``cde_loss``, ``zero_density`` (1 where a PDF is
-        zero at the redshift, else 0) and ``information`` (NaN where the prior is zero).
+    ``pit`` is the PIT value, the PDF's probability of redshifts below the true one (`GridPDF.cdf`), kept `NEAREST` from
+    0 and 1; ``zero_density`` is 1 where a PDF is zero at the redshift, else 0; ``crps``, ``cde_loss`` and, with a
+    prior, ``information`` are those of the functions.
     """
     table = {
-        "pit": np.clip(pit(pdfs, z_spec, convention), NEAREST, 1 - NEAREST),
+        "pit": np.clip(pdfs.cdf(z_spec), NEAREST, 1 - NEAREST),
         "crps": crps(pdfs, z_spec),
-        "cde_loss": cde_loss(pdfs, z_spec, convention),
+        "cde_loss": cde_loss(pdfs, z_spec),
         "zero_density": (pdfs.pdf(z_spec) == 0).astype(float),
     }
     if prior is not None:
@@ -229,22 +164,9 @@ def _crps(z, density, cumulative, z_spec):
     square = left * (left - h * (low + rise / 3)) + h**2 * (low * (low / 3 + rise / 4) + rise**2 / 20)
     total = square @ h
 
-    k = np.clip(np.searchsorted(z, z_spec, side="right") - 1, 0, len(z) - 2)
+    k = segment(z, z_spec)
     areas = np.zeros_like(density)  # integral of F up to each grid point
     np.cumsum(h * (cumulative[:, :-1] + h * (low / 2 + rise / 6)), axis=1, out=areas[:, 1:])
     row, t = np.arange(len(z_spec)), (z_spec - z[k]) / h[k]
     partial = h[k] * t * (cumulative[row, k] + h[k] * t * (low[row, k] / 2 + rise[row, k] * t / 6))
     return total + 2 * (areas[row, k] + partial) - (z_spec - z[0])
-
-
-def _is_qp(convention):
-    if convention not in {"exact", "qp"}:
-        msg = f"convention must be 'exact' or 'qp', got {convention!r}"
-        raise ValueError(msg)
-    return convention == "qp"
-
-
-def _nearest(grid, values):
-    """Index of the nearest grid point, the lower one of two equally near ones."""
-    k = np.clip(np.searchsorted(grid, values), 1, len(grid) - 1)
-    return k - (values - grid[k - 1] <= grid[k] - values)

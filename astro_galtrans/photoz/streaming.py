@@ -1,5 +1,5 @@
 r"""
-Metrics of more galaxies than fit in memory, from histograms of fine cells.
+Metrics of galaxies batch by batch, in memory that does not grow: histograms of fine cells.
 
 Each score of each galaxy goes to a histogram of fixed size, which keeps the number of galaxies in a cell and the sum of
 their scores. Two accumulators are merged by adding them, so batches may be spread over processes. What comes out:
@@ -12,75 +12,47 @@ their scores. Two accumulators are merged by adding them, so batches may be spre
 
 Intervals need no weights per galaxy. The number of times that a bootstrap draws the galaxies of a cell is multinomial
 whatever happens inside the cell, so resampling the cells gives the same intervals as resampling galaxies, to the
-accuracy above. (The Poisson bootstrap, one Poisson weight per galaxy and resample, is the usual way in streams. Its
-weights in a cell add up to one Poisson number: the same shortcut, for a total that varies.) The cost is that of the
-occupied cells, some 10 ms per resample, once at the end.
+accuracy above. The cost is that of the occupied cells, some 10 ms per resample, once at the end.
+
+With ``exact=True`` the scores themselves are kept instead, which is how `~astro_galtrans.photoz.metrics` measures
+samples in memory.
 """
 
-from functools import partial
-
 import numpy as np
+from astropy.table import vstack
 
 from astro_galtrans._columns import because, plain, redshifts, same_length, sort_out
-from astro_galtrans.statistics import weighted as counted
 from astro_galtrans.statistics.bootstrap import bin_edges, in_bins
 
-from . import scores
-from .tables import PIT_METRICS, POINT_METRICS, pit_statistics, point_statistics, stack_bins, summarise, to_table
+from .pdfs import segment
+from .scores import NEAREST, every_score, scaled_residual
+from .tables import summarise, to_table
 
-__all__ = ["Accumulator", "BinnedAccumulator", "Cells"]
+__all__ = ["Accumulator", "BinnedAccumulator"]
+
+SCORES = "dz", "pit", "crps", "cde_loss", "zero_density", "information"
 
 
-class Cells:
-    """
-    A histogram that also keeps the sum of the values in each cell.
-
-    Parameters
-    ----------
-    edges : `numpy.ndarray`
-        ``[M + 1]``, strictly increasing. Values beyond go to the first or last cell; their sum is kept all the same.
-    """
+class _Cells:
+    """A histogram that also keeps the sum of the values in each cell; the outermost cells take what lies beyond."""
 
     def __init__(self, edges):
         self.edges = edges
-        self.counts = np.zeros(len(edges) - 1, dtype=np.int64)
-        self.sums = np.zeros(len(edges) - 1)
+        self.counts, self.sums = np.zeros(len(edges) - 1, dtype=np.int64), np.zeros(len(edges) - 1)
 
     def add(self, values):
-        """
-        Take in values.
-
-        Parameters
-        ----------
-        values : `numpy.ndarray`
-            ``[n]``; -inf is allowed, NaN is not.
-        """
-        cells = len(self.counts)
-        index = np.clip(np.searchsorted(self.edges, values, side="right") - 1, 0, cells - 1)
+        """Take in values ``[n]``: -inf is allowed, NaN is not."""
+        index, cells = segment(self.edges, values), len(self.counts)
         self.counts += np.bincount(index, minlength=cells)
         self.sums += np.bincount(index, weights=values, minlength=cells)
 
     def merge(self, other):
-        """
-        Take in all values of another histogram with the same edges.
-
-        Parameters
-        ----------
-        other : Cells
-            The other one.
-        """
+        """Take in all values of another histogram with the same edges."""
         self.counts += other.counts
         self.sums += other.sums
 
-    def occupied(self):
-        """
-        Return the means of the occupied cells, in order, and their counts.
-
-        Returns
-        -------
-        values, counts : `numpy.ndarray`
-            ``[m]``.
-        """
+    def ordered(self):
+        """Means of the occupied cells, in order, and their counts, ``[m]`` each."""
         filled = np.flatnonzero(self.counts)
         values = self.sums[filled] / self.counts[filled]
         # the mean of equal values may round to beyond the edge: a galaxy must stay on its side of an outlier's cut
@@ -88,6 +60,23 @@ class Cells:
         lowest[filled == 0] = -np.inf
         highest[filled == len(self.counts) - 1] = np.inf
         return np.clip(values, lowest, highest), self.counts[filled]
+
+
+class _Kept:
+    """The values themselves, with the methods of `_Cells`."""
+
+    def __init__(self):
+        self.parts = []
+
+    def add(self, values):
+        self.parts.append(values)
+
+    def merge(self, other):
+        self.parts += other.parts
+
+    def ordered(self):
+        values = np.sort(np.concatenate([np.zeros(0), *self.parts]))
+        return values, np.ones(len(values), dtype=int)
 
 
 class Accumulator:
@@ -100,21 +89,19 @@ class Accumulator:
         Redshift distribution that the estimator was trained on (one row), for the information.
     floor : float, optional
         Weight of the prior mixed into each PDF for the information.
-    convention : str, optional
-        ``"exact"`` or ``"qp"``: see `~astro_galtrans.photoz.scores`.
     z_range : tuple of float, optional
         Redshifts that the estimator can give, where points come without PDFs; with PDFs it is their grid.
+    points : bool, optional
+        Whether to measure points at all.
+    exact : bool, optional
+        Keep every score instead of histograms: nothing is rounded, but memory grows with the number of galaxies.
     """
 
-    def __init__(self, *, prior=None, floor=0.0, convention="exact", z_range=None):
-        self.prior, self.floor, self.convention, self.z_range = prior, floor, convention, z_range
-        self.counts = {}
-        self.cells = {"dz": Cells(_residual_edges()), "pit": Cells(_pit_edges())}
-        self.cells |= {name: Cells(_signed_log(1e6, 4096)) for name in ("crps", "cde_loss", "zero_density")}
-        if prior is not None:
-            self.cells["information"] = Cells(_signed_log(1e6, 4096))
+    def __init__(self, *, prior=None, floor=0.0, z_range=None, points=True, exact=False):
+        self.prior, self.floor, self.z_range, self.points, self.exact = prior, floor, z_range, points, exact
+        self.counts, self.scores = {"galaxies": 0}, {}
 
-    def add(self, pdfs, z_spec, *, z_phot=None):
+    def add(self, pdfs, z_spec, *, z_phot=None, prior=None):
         """
         Take in a batch of galaxies.
 
@@ -126,6 +113,8 @@ class Accumulator:
             Spectroscopic redshifts; missing, negative ones and those outside the grid are excluded and counted.
         z_phot : array-like, optional
             Point estimates; the medians of the PDFs if not given.
+        prior : GridPDF, optional
+            In place of the accumulator's own: one row, or one per galaxy.
 
         Raises
         ------
@@ -135,22 +124,26 @@ class Accumulator:
         if pdfs is None and z_phot is None:
             msg = "a batch needs PDFs or point estimates (z_phot)"
             raise ValueError(msg)
-        same_length(pdfs=pdfs, z_spec=z_spec, z_phot=z_phot)
+        same_length(pdfs=pdfs, z_phot=z_phot, z_spec=z_spec)
         z_spec, z_range = redshifts(z_spec), self.z_range if pdfs is None else (pdfs.z[0], pdfs.z[-1])
-        z_phot = pdfs.median() if z_phot is None else redshifts(z_phot)
-        usable, counts = sort_out(z_spec, z_phot, z_range)
-        measured = {"dz": scores.scaled_residual(z_phot[usable], z_spec[usable])}
+        counts, found = {}, {}
+        if self.points:
+            z_phot = pdfs.median() if z_phot is None else redshifts(z_phot)
+            usable, counts = sort_out(z_spec, z_phot, z_range)
+            found["dz"] = scaled_residual(z_phot[usable], z_spec[usable])
         if pdfs is not None:
-            within, _ = sort_out(z_spec, None, z_range)
-            each = pdfs if within.all() else pdfs[within]
-            measured |= scores.every_score(each, z_spec[within], self.prior, self.floor, self.convention)
-        if "information" in measured:
-            nats = measured["information"]
-            counts["prior_zero"] = int(np.isnan(nats).sum())
-            measured["information"] = nats[~np.isnan(nats)]
-        self._count(counts)
-        for name, values in measured.items():
-            self.cells[name].add(values)
+            usable, others = sort_out(z_spec, None, z_range)  # a missing point does not cost the PDF
+            prior = _own_rows(self.prior if prior is None else prior, usable)
+            pdfs = pdfs if usable.all() else pdfs[usable]
+            found |= every_score(pdfs, z_spec[usable], prior, self.floor)
+            counts = others | counts
+        if "information" in found:
+            outside = np.isnan(found["information"])
+            counts["prior_zero"] = int(outside.sum())
+            found["information"] = found["information"][~outside]
+        _count(self.counts, counts)
+        for name, values in found.items():
+            self._kept(name).add(values)
 
     def merge(self, other):
         """
@@ -159,22 +152,21 @@ class Accumulator:
         Parameters
         ----------
         other : Accumulator
-            One with the same settings.
-
-        Raises
-        ------
-        ValueError
-            If prior, floor or convention differ.
+            One with the same settings; it is a `ValueError` if they differ.
         """
-        if not self._alike(other):
-            msg = "accumulators to merge must have the same prior, floor and convention"
+        for name in ("floor", "z_range", "points", "exact"):
+            if (mine := getattr(self, name)) != (its := getattr(other, name)):
+                msg = f"accumulators to merge must have the same {name}, got {mine} and {its}"
+                raise ValueError(msg)
+        if not _same_pdfs(self.prior, other.prior):
+            msg = f"accumulators to merge must have the same prior, got {self.prior} and {other.prior}"
             raise ValueError(msg)
-        self._count(other.counts)
-        for name, cells in self.cells.items():
-            cells.merge(other.cells[name])
+        _count(self.counts, other.counts)
+        for name, kept in other.scores.items():
+            self._kept(name).merge(kept)
         return self
 
-    def table(self, *, resamples=1000, seed=0, level=0.68, strict=True):
+    def table(self, *, resamples=1000, seed=0, level=0.68):
         """
         Return the metrics of all galaxies so far.
 
@@ -182,8 +174,6 @@ class Accumulator:
         ----------
         resamples, seed, level : int, int, float, optional
             Of the bootstrap; 0 resamples for no intervals.
-        strict : bool, optional
-            Is it an error if fewer than two galaxies were measured, or are the metrics NaN?
 
         Returns
         -------
@@ -194,53 +184,38 @@ class Accumulator:
         Raises
         ------
         ValueError
-            If fewer than two galaxies were measured, and strict.
+            If fewer than two galaxies were measured.
         """
-        settings, metrics = dict(resamples=resamples, seed=seed, level=level), {}
-        where = because(self.counts) if strict else None
-        for names, score, statistic in self._groups():
-            values, counts = self.cells[score].occupied()
-            # partial and not a closure: the loop moves on
-            metrics |= summarise(names, partial(statistic, values), counts, where=where, **settings)
-        counts = {"galaxies": 0} | self.counts
-        return to_table(metrics, counts, settings | dict(convention=self.convention, floor=self.floor))
+        settings = dict(resamples=resamples, seed=seed, level=level)
+        return self._table(self.scores or {"dz"}, settings, because(self.counts))
 
     def pit_histogram(self, bins=20):
         """
-        Return how many PIT values fall in bins of equal width.
+        Return how many PIT values fall in bins of equal width, ``[bins]``.
 
         Parameters
         ----------
         bins : int, optional
-            Number of bins.
-
-        Returns
-        -------
-        `numpy.ndarray`
-            ``[bins]``, int; right to the galaxies in the cells of the edges, exact if bins is a power of two.
+            Number of bins; if it is a power of two, no cell is cut by an edge, and the numbers are exact.
         """
-        values, counts = self.cells["pit"].occupied()
-        index = np.minimum((values * bins).astype(int), bins - 1)
-        return np.bincount(index, weights=counts, minlength=bins).astype(int)
+        values, counts = self._ordered("pit")
+        return np.histogram(values, bins, (0, 1), weights=counts)[0].astype(int)
 
-    def _groups(self):
-        """Metrics, the histogram they are of, and the function that gives them; those of PDFs if there were any."""
-        yield POINT_METRICS, "dz", point_statistics
-        if self.cells["pit"].counts.any():
-            yield PIT_METRICS, "pit", pit_statistics
-            yield from (((name,), name, _mean) for name in self.cells if name not in {"dz", "pit"})
+    def _kept(self, name):
+        if name not in self.scores:
+            self.scores[name] = _Kept() if self.exact else _Cells(_edges(name))
+        return self.scores[name]
 
-    def _count(self, counts):
-        for reason, number in counts.items():
-            self.counts[reason] = self.counts.get(reason, 0) + number
+    def _ordered(self, name):
+        """Scores in order, and their counts."""
+        return self.scores[name].ordered() if name in self.scores else (np.zeros(0), np.zeros(0, dtype=int))
 
-    def _alike(self, other):
-        if (self.floor, self.convention, self.prior is None) != (other.floor, other.convention, other.prior is None):
-            return False
-        if self.prior is None or self.prior is other.prior:
-            return True
-        same_grid = np.array_equal(self.prior.z, other.prior.z)
-        return same_grid and np.array_equal(self.prior.density, other.prior.density)
+    def _table(self, scores, settings, where=None):
+        """The metrics of some scores; NaN for too few galaxies unless ``where`` asks for an error."""
+        metrics = {}
+        for name in (name for name in SCORES if name in scores):
+            metrics |= summarise(name, *self._ordered(name), where=where, **settings)
+        return to_table(metrics, self.counts, settings | ({"floor": self.floor} if "pit" in scores else {}))
 
 
 class BinnedAccumulator:
@@ -267,30 +242,25 @@ class BinnedAccumulator:
         self.edges = bin_edges([], np.asarray(edges))
         self.bins = [Accumulator(**settings) for _ in self.edges[1:]]
 
-    def add(self, pdfs, z_spec, by, *, z_phot=None):
+    def add(self, pdfs, z_spec, by, *, z_phot=None, prior=None):
         """
         Take in a batch of galaxies.
 
         Parameters
         ----------
-        pdfs, z_spec, z_phot
+        pdfs, z_spec, z_phot, prior
             As for `Accumulator.add`.
         by : array-like or `~astropy.units.Quantity`
             The quantity that is binned; galaxies outside all bins are counted.
-
-        Raises
-        ------
-        ValueError
-            If lengths differ.
         """
-        same_length(pdfs=pdfs, z_spec=z_spec, by=by, z_phot=z_phot)
+        same_length(pdfs=pdfs, z_phot=z_phot, z_spec=z_spec, by=by)
         index = in_bins(plain(by, self.unit), self.edges)
         z_spec, z_phot = redshifts(z_spec), None if z_phot is None else redshifts(z_phot)
         self.outside += int((index < 0).sum())
-        for i in np.unique(index[index >= 0]):
-            rows = index == i
-            each, points = (None if column is None else column[rows] for column in (pdfs, z_phot))
-            self.bins[i].add(each, z_spec[rows], z_phot=points)
+        for k, each in enumerate(self.bins):  # empty ones too, whose metrics are NaN
+            rows = index == k
+            part = None if z_phot is None else z_phot[rows]
+            each.add(None if pdfs is None else pdfs[rows], z_spec[rows], z_phot=part, prior=_own_rows(prior, rows))
 
     def merge(self, other):
         """
@@ -299,12 +269,7 @@ class BinnedAccumulator:
         Parameters
         ----------
         other : BinnedAccumulator
-            One with the same bins and settings.
-
-        Raises
-        ------
-        ValueError
-            If they differ.
+            One with the same bins and settings; it is a `ValueError` if they differ.
         """
         if self.unit != other.unit or not np.array_equal(self.edges, other.edges):
             msg = f"accumulators to merge must have the same bins, got {self.edges} and {other.edges}"
@@ -320,41 +285,56 @@ class BinnedAccumulator:
 
         Parameters
         ----------
-        resamples, seed, level : int, int, float, optional
-            Of the bootstrap; 0 resamples for no intervals.
+        resamples, seed, level
+            As for `Accumulator.table`.
 
         Returns
         -------
         `~astropy.table.QTable`
-            As that of `Accumulator.table`, with the bin's edges in ``<name>_low`` and ``<name>_high``.
+            As that of `Accumulator.table`, with the bin's edges in ``<name>_low`` and ``<name>_high``. ``outside_bins``
+            in the meta data counts galaxies in no bin, which no other count includes.
         """
-        tables = [each.table(resamples=resamples, seed=seed, level=level, strict=False) for each in self.bins]
-        counts = {"outside_bins": self.outside}
-        for each in self.bins:
-            counts |= {reason: counts.get(reason, 0) + number for reason, number in each.counts.items()}
-        meta = {key: value for key, value in tables[0].meta.items() if key != "counts"}
-        stacked = stack_bins(tables, self.edges, self.name, self.unit)
-        stacked.meta = meta | {"counts": counts}
+        settings, tables, counts = dict(resamples=resamples, seed=seed, level=level), [], {}
+        scores = {name for each in self.bins for name in each.scores} or {"dz"}
+        for each, *ends in zip(self.bins, self.edges[:-1], self.edges[1:], strict=True):
+            table = each._table(scores, settings)
+            columns = [np.full(len(table), end) * (1 if self.unit is None else self.unit) for end in ends]
+            table.add_columns(columns, names=[f"{self.name}_low", f"{self.name}_high"], indexes=[0, 0])
+            tables.append(table)
+            _count(counts, each.counts)
+        stacked = vstack(tables, metadata_conflicts="silent")
+        stacked.meta = tables[0].meta | {"counts": counts | {"outside_bins": self.outside}}
         return stacked
 
 
-def _mean(values, counts):
-    return [counted.mean(values, counts)]
+def _own_rows(prior, rows):
+    """The priors of some galaxies; a prior that all galaxies share as it is."""
+    return prior if prior is None or len(prior) == 1 else prior[rows]
+
+
+def _same_pdfs(one, other):
+    if one is None or other is None:
+        return one is other
+    return np.array_equal(one.z, other.z) and np.array_equal(one.density, other.density)
+
+
+def _count(counts, more):
+    for reason, number in more.items():
+        counts[reason] = counts.get(reason, 0) + number
+
+
+def _edges(score):
+    """Edges of the cells of a score's histogram."""
+    if score == "dz":  # the outliers' cuts are among them: abs(dz) > 0.05 is a union of cells
+        cuts = [side for cut in (0.05, 0.15) for side in (-cut, np.nextafter(cut, 1))]
+        return np.union1d(_signed_log(100, 65536), cuts)
+    if score == "pit":  # 16,384 equal cells, and towards 0 and 1, where Anderson-Darling looks, cells of at most 5 %
+        tail = np.geomspace(NEAREST, 2**-8, 640)
+        return np.union1d(np.linspace(0, 1, 2**14 + 1), np.concatenate([tail, 1 - tail]))
+    return _signed_log(1e6, 4096)
 
 
 def _signed_log(largest, cells, smallest=1e-3):
     """Edges from -largest to largest: linear below ``smallest`` and logarithmic above."""
     end = np.arcsinh(largest / smallest)
     return smallest * np.sinh(np.linspace(-end, end, cells + 1))
-
-
-def _residual_edges():
-    """Edges for dz, with the outliers' cuts among them: abs(dz) > 0.05 is a union of cells."""
-    cuts = [side for cut in (0.05, 0.15) for side in (-cut, np.nextafter(cut, 1))]
-    return np.union1d(_signed_log(100, 65536), cuts)
-
-
-def _pit_edges():
-    """Edges for PIT values: 16,384 equal cells, and towards 0 and 1 cells of at most 5 % for the tails' sake."""
-    tail = np.geomspace(scores.NEAREST, 2**-8, 640)
-    return np.union1d(np.linspace(0, 1, 2**14 + 1), np.concatenate([tail, 1 - tail]))

@@ -11,6 +11,9 @@ from astropy.coordinates import SkyCoord, search_around_sky
 from astropy.table import QTable
 from tqdm.auto import tqdm
 
+from astro_galtrans._columns import name_rows
+from astro_galtrans._files import whole_file
+from astro_galtrans._positions import sky_positions
 from astro_galtrans.exceptions import GaltransWarning
 
 from .measure import redshift
@@ -19,16 +22,16 @@ from .result import Flag
 
 __all__ = ["catalogue", "find_spectra", "match"]
 
-#: Ends of names of files that are taken from a folder.
+#: File names that are taken from a folder end like this.
 SUFFIXES = tuple(f".{kind}{packed}" for kind in ("fits", "fit") for packed in ("", ".gz", ".fz", ".bz2"))
-#: Seconds between two writings of an unfinished catalogue.
+#: Seconds between two writings of an unfinished catalogue: an interruption loses no more than that.
 PATIENCE = 30.0
 COLUMNS = {
     "file": ("U1", None, "file of the spectrum"),
     "object": ("U1", None, "name or row in the file; empty if it is alone"),
     "ra": (float, u.deg, "position from the file; NaN if it has none"),
     "dec": (float, u.deg, "position from the file; NaN if it has none"),
-    "z_spec": (float, None, "redshift, where nothing speaks against it; NaN elsewhere"),
+    "z_spec": (float, None, "redshift if it has no flag, else NaN"),
     "z_err": (float, None, "its uncertainty, 1 sigma"),
     "z": (float, None, "best redshift, whatever its quality"),
     "flag": (int, None, "sum of: " + ", ".join(f"{flag.value} {flag.name}" for flag in Flag)),
@@ -131,7 +134,7 @@ def _measure_all(rows, paths, output, settings, file_format, progress):
 
 
 def _measure_file(path, settings, file_format):
-    """Rows of one file; they are added together, so that a file is never half done."""
+    """Rows of one file, which are added to the catalogue together: an interrupted run has whole files only."""
     try:
         targets = read(path, file_format)
     except ValueError as err:
@@ -173,11 +176,8 @@ def _table(rows, settings):
 
 
 def _write(table, output):
-    """Write beside, and rename: the file is whole at every moment."""
-    output = Path(output)
-    beside = output.with_name(f".{output.name}.part")
-    table.write(beside, format="ascii.ecsv", overwrite=True)
-    beside.replace(output)
+    with whole_file(output) as file:
+        table.write(file, format="ascii.ecsv")
 
 
 def _earlier(output, settings):
@@ -212,7 +212,8 @@ def match(table, spectra, radius=1.0 * u.arcsec, *, ra="ra", dec="dec"):
     Parameters
     ----------
     table : `~astropy.table.Table`
-        With columns of right ascension and declination (degrees if they have no unit).
+        With columns of right ascension and declination: degrees if they have no unit, or sexagesimal text of hours and
+        degrees. A row without a position has no spectrum, and a warning names it.
     spectra : `~astropy.table.QTable`
         What `catalogue` returns.
     radius : `~astropy.units.Quantity`, optional
@@ -228,11 +229,16 @@ def match(table, spectra, radius=1.0 * u.arcsec, *, ra="ra", dec="dec"):
     """
     result = table.copy()
     best = np.full(len(table), -1)
-    positions = SkyCoord(u.Quantity(table[ra], u.deg), u.Quantity(table[dec], u.deg))
     known = np.flatnonzero(np.isfinite(spectra["ra"]) & np.isfinite(spectra["dec"]) & np.isfinite(spectra["z"]))
     if len(known) and len(table):
+        places = np.stack(sky_positions(table, ra, dec))
+        lost = np.isnan(places[0])
+        if lost.any():
+            msg = f"without a position, and so without a spectrum: {name_rows(lost)} of the table"
+            warnings.warn(msg, GaltransWarning, stacklevel=2)
         there = SkyCoord(spectra["ra"][known], spectra["dec"][known])
-        ours, theirs, _distance, _ = search_around_sky(positions, there, radius)
+        ours, theirs, _distance, _ = search_around_sky(SkyCoord(*places[:, ~lost], unit="deg"), there, radius)
+        ours = np.flatnonzero(~lost)[ours]
         order = np.lexsort((spectra["z_err"][known[theirs]], spectra["flag"][known[theirs]]))[::-1]
         best[ours[order]] = known[theirs[order]]  # the last one written is the best one
     seen = best >= 0

@@ -2,14 +2,14 @@
 Weighted cross-correlation of a spectrum with templates, at all redshifts at once.
 
 On a grid in log wavelength a redshift is a shift (Tonry & Davis 1979, AJ 84, 1511). The spectrum is modelled as a sum
-of templates whose amplitudes are not negative, and of a smooth continuum (cubic B-splines) that is free: it takes the
-place of the usual filter, and, unlike a filter, is exact beside masked pixels and ends. At every shift s the normal
-equations
+of templates whose amplitudes are not negative, and of a smooth continuum (cubic B-splines) with free amplitudes. The
+continuum replaces the usual high-pass filter and, unlike a filter, is exact beside masked pixels and at the ends. At
+every shift s the normal equations
 
     A_ij(s) = sum_x w(x) T_i(x - s) T_j(x - s),    b_i(s) = sum_x w(x) d(x) T_i(x - s),    w = 1 / variance
 
-are cross-correlations, done with FFTs; the continuum is projected out of them. What the best amplitudes a take off
-chi-squared, a.b, is the square of the correlation coefficient, in units of noise.
+are cross-correlations, computed with FFTs; the continuum is projected out of them. The best amplitudes a lower
+chi-squared by a.b, the square of the correlation coefficient in units of the noise.
 """
 
 from dataclasses import dataclass
@@ -22,11 +22,12 @@ __all__ = ["STEP", "Basis", "chi2_gain", "correlate", "non_negative", "smooth_ba
 
 #: Step of the grid in log10(wavelength): a pixel of SDSS, 69 km/s.
 STEP = 1e-4
-#: Distance between the continuum's knots in log10(wavelength): what is narrower than a tenth of the wavelength stays.
+#: Distance between the continuum's knots in log10(wavelength): it follows what is wider than a tenth of the wavelength,
+#: and leaves lines and breaks to the templates.
 KNOT_DISTANCE = 0.04
-#: Coordinate descent: sweeps in a round, and rounds at most.
+#: Coordinate descent: sweeps over the templates between two checks of convergence, and checks at most.
 SWEEPS, ROUNDS = 10, 40
-#: Share of a template's own power, after the continuum is projected out, under which nothing is left of it.
+#: A template of which the continuum leaves less than this share of its power is not fitted: the rest is rounding.
 LEAST_POWER = 1e-9
 
 
@@ -38,7 +39,7 @@ class Basis:
     weights: np.ndarray  #: inverse variances [pixel]
 
     def project(self, values):
-        """Components of ``values`` [..., pixel] along the functions."""
+        """Return the components of ``values`` [..., pixel] along the functions."""
         return (values * self.weights) @ self.functions.T
 
 
@@ -96,7 +97,7 @@ def correlate(weights, flux, templates, basis, lags):
         product = np.conj(fft.rfft(data, length))[..., None, :] * kernels
         return fft.irfft(product, length)[..., :lags]
 
-    residual = flux - basis.functions.T @ basis.project(flux)  # so that large continua do not cancel later
+    residual = flux - basis.functions.T @ basis.project(flux)  # a large continuum would cancel badly later
     vector = cross(weights * residual, transform)  # [template, lag]
     along = cross(weights * basis.functions, transform)  # [function, template, lag]
     rows, columns = np.tril_indices(len(templates))
@@ -116,8 +117,8 @@ def non_negative(matrix, vector, power, tolerance=1e-4):
     matrix, vector : `~numpy.ndarray`
         [problem, template, template] and [problem, template].
     power : `~numpy.ndarray`
-        Power of each template before the continuum was projected out [problem, template]; templates of which next to
-        nothing is left get amplitude 0.
+        Power of each template before the continuum was projected out [problem, template]; templates with less than
+        `LEAST_POWER` of it left get amplitude 0.
     tolerance : float, optional
         A problem is solved when a sweep over its templates changes chi-squared by less.
 
@@ -127,7 +128,8 @@ def non_negative(matrix, vector, power, tolerance=1e-4):
         Amplitudes [problem, template].
     """
     diagonal = np.einsum("lkk->lk", matrix)
-    usable = diagonal > LEAST_POWER * (power + 0.1 * power.max(axis=0))  # where power is 0, FFTs leave rounding
+    # FFTs leave rounding where a template has no power
+    usable = diagonal > LEAST_POWER * (power + 0.1 * power.max(axis=0))
     inverse = np.where(usable, 1 / np.where(usable, diagonal, 1), 0)
     amplitudes, open_ = np.zeros_like(vector), np.arange(len(vector))
     for _ in range(ROUNDS):
@@ -139,7 +141,7 @@ def non_negative(matrix, vector, power, tolerance=1e-4):
 
 
 def _sweeps(matrix, vector, inverse, amplitudes):
-    """Some sweeps over the templates, and what the last one changed, in units of chi-squared."""
+    """Some sweeps over the templates, and by how much the last one lowered chi-squared."""
     gradient = vector - np.einsum("lkj,lj->lk", matrix, amplitudes)
     for _ in range(SWEEPS):
         moved = np.zeros(len(vector))

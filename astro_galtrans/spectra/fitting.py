@@ -1,4 +1,4 @@
-"""The two halves of a fit: a scan of all redshifts on a coarse grid, and exact chi-squared near one redshift."""
+"""The two steps of a fit: a scan of all redshifts on a coarse grid, and exact chi-squared near one redshift."""
 
 import numpy as np
 from scipy import fft
@@ -8,17 +8,18 @@ from .correlation import STEP, chi2_gain, correlate, non_negative, smooth_basis
 
 __all__ = ["ExactFit", "Scan", "separate_peaks"]
 
-#: Two peaks nearer to each other than this in log10(1 + z) are one: 1000 km/s.
+#: Peaks nearer to each other than this in log10(1 + z), 1000 km/s, belong to one redshift: a broad peak has ripples.
 PEAK_DISTANCE = 1.45e-3
-#: Where to fit again, in steps of the scan from the best so far: round by round.
+#: Redshifts of the exact fits, in steps of the scan from the best redshift so far: two rounds, each finer.
 REFINEMENT = (-1.8, -1.2, -0.6, 0.0, 0.6, 1.2, 1.8), (-0.3, -0.15, 0.0, 0.15, 0.3)
-#: A template that takes less than this off chi-squared may be following the noise (3 sigma).
+#: A template that lowers chi-squared by less than 3 sigma squared may only follow the noise, and is left out.
 SIGNIFICANT = 9.0
-#: Where the width of a peak is read, in units of the width that its curvature gives.
+#: The width of a peak is read at this many times the width that the curvature at its very top gives: there, the steps
+#: of the templates' tables, and templates of almost no amplitude, bend the parabola.
 READ_WIDTH_AT = 2.0
-#: But no nearer than this, in steps of the scan: tables of templates have a grain of their own.
+#: But no nearer than this, in steps of the scan: the templates' tables have steps of their own.
 NEAREST_READING = 0.3
-#: How far from its middle (log10) the correlation is read for Tonry & Davis' ratio: 34,000 km/s to either side.
+#: Distance in log10(1 + z) to either side of the peak, 34,000 km/s, over which Tonry & Davis' ratio takes its noise.
 RATIO_REACH = 0.05
 
 
@@ -26,8 +27,8 @@ class Scan:
     """
     Chi-squared as a function of redshift, on the grid of `correlation`.
 
-    Every pixel is counted in the grid's cell it falls into, so that nothing is resampled and the noise of the cells is
-    that of the pixels; the templates are half a cell off at most.
+    Each pixel is added, with its weight, to the cell of the grid that it falls into. Nothing is interpolated, so that
+    the noise of cells is as independent as that of pixels; a pixel is half a cell, 35 km/s, from its place at most.
 
     Parameters
     ----------
@@ -106,7 +107,7 @@ def separate_peaks(scan, number):
     list of float
         Redshifts.
     """
-    padded = np.concatenate([[-np.inf], scan.gain, [-np.inf]])  # the ends of the range may be peaks too
+    padded = np.concatenate([[-np.inf], scan.gain, [-np.inf]])  # so that the ends of the range may be peaks too
     peaks = find_peaks(padded, distance=round(PEAK_DISTANCE / STEP))[0] - 1
     order = np.argsort(scan.gain[peaks])[::-1][:number]
     return [float(z) for z in scan.redshifts[peaks[order]]]

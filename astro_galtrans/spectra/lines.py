@@ -36,7 +36,7 @@ LINES = {
     "SIII_9533": 9533.2,
 }
 
-# Case B with H-alpha / H-beta = 2.86 (Osterbrock & Ferland 2006), reddened by what is usual for each kind.
+# Case B, H-alpha / H-beta = 2.86 (Osterbrock & Ferland 2006); H-alpha below is raised by the dust usual for each kind.
 _BALMER = {"Hbeta": 1.0, "Hgamma": 0.45, "Hdelta": 0.24, "Hepsilon": 0.14, "H8": 0.09}
 
 #: Flux of each line relative to H-beta, for the corners of the diagram of Baldwin, Phillips & Terlevich (1981) as SDSS

@@ -13,13 +13,13 @@ from .templates import Mixture, default_mixture
 
 __all__ = ["redshift"]
 
-#: Standard deviations of emission lines to try (km/s); the first is used for the scan.
+#: Standard deviations of emission lines to try (km/s): narrow, usual and broad ones; the first is used for the scan.
 DISPERSIONS = (120.0, 70.0, 220.0)
-#: Peaks that are refined.
+#: Number of peaks of the scan that are fitted exactly.
 PEAKS = 4
-#: A peak takes less than this off chi-squared: noise alone may do it.
+#: A peak that lowers chi-squared by less may be noise, whose highest peak does so by 11 to 25 in typical spectra.
 LEAST_GAIN = 30.0
-#: The best of two peaks is not told from the other by less than this.
+#: The second peak may be the right one if its gain is within this of the first: 3.5 sigma.
 LEAST_MARGIN = 12.0
 
 
@@ -41,7 +41,7 @@ def redshift(spectrum, *, z_range=(-0.01, 1.2), templates=None, medium="auto"):
     templates : sequence of `Template`, optional
         Mixed with amplitudes that are not negative; `default_templates` by default.
     medium : str, optional
-        What wavelengths refer to: ``"vacuum"``, ``"air"``, or ``"auto"``, by the header (vacuum if that does not say).
+        Medium of the wavelengths: ``"vacuum"``, ``"air"``, or ``"auto"``, from the header (vacuum if that has no card).
 
     Returns
     -------
@@ -80,7 +80,7 @@ def _mixtures(templates):
 
 
 def _usable(data, templates, z_range):
-    """Leave out what a template does not reach at some redshift of the range: all fits must have the same pixels."""
+    """The pixels that all templates cover at all redshifts of the range: fits of other pixels would not compare."""
     low, high = templates.coverage[0] * (1 + z_range[1]), templates.coverage[1] * (1 + z_range[0])
     if not np.ptp(data.flux) > 0:
         msg = f"the flux is the same ({data.flux[0]:g}) in all {len(data.flux)} usable pixels"
@@ -99,7 +99,7 @@ def _usable(data, templates, z_range):
 
 
 def _refined_peaks(scan, exact, mixtures):
-    """The mixture that fits the best peak best, and the peaks under it: rows of z, width, gain, best first."""
+    """The mixture that fits the best peak best, and the peaks fitted with it: rows of z, width, gain, best first."""
     peaks = _refined(exact, mixtures[0], separate_peaks(scan, PEAKS))
     mixture = max(mixtures, key=lambda mixture: exact(mixture, peaks[:1, 0])[0][0])
     return mixture, peaks if mixture is mixtures[0] else _refined(exact, mixture, peaks[:, 0])
@@ -111,7 +111,7 @@ def _refined(exact, mixture, redshifts):
 
 
 def _result(data, scan, exact, mixture, peaks, z_range):
-    mixture = exact.significant(mixture, peaks[0, 0])  # others move the peak and sharpen it, but only as noise does
+    mixture = exact.significant(mixture, peaks[0, 0])  # noise fitted by others would move and sharpen the peak
     peaks[0, :2] = exact.refine(mixture, peaks[0, 0])[:2]
     z, width, gain = peaks[0]
     gains, amplitudes = exact(mixture, [z])
@@ -144,7 +144,7 @@ def _result(data, scan, exact, mixture, peaks, z_range):
 
 
 def _gain_shares(exact, mixture, amplitudes, z):
-    """Share of each template in the gain: amplitude times correlation (they add up to a.b)."""
+    """Share of each template in the gain: its amplitude times its correlation; the shares add up to the gain a.b."""
     return amplitudes * (mixture(exact.log_wavelength - np.log10(1 + z)) @ (exact.data.ivar * exact.residual))
 
 

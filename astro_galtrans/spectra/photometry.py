@@ -5,9 +5,8 @@ The AB magnitude of f(wavelength) through a filter that detects a share R of the
 
     m = -2.5 log10( int f R lambda dlambda / int (3631 Jy) c R / lambda dlambda ) .
 
-The flux is linear between pixels. Flux that was not measured is not made up: a filter of which the spectrum covers less
-than a given share has no magnitude, unless padding is asked for. The share is counted in photons of a source of
-constant f_nu.
+The flux is linear between pixels. A filter that the spectrum covers by less than a given share has no magnitude, unless
+padding is asked for. The share is that of the photons of a source of constant f_nu.
 """
 
 from itertools import pairwise
@@ -25,9 +24,9 @@ from .samples import FLUX, samples
 __all__ = ["colour_check", "synthetic_photometry"]
 
 AB_FLUX = (3631 * u.Jy * const.c).to_value(FLUX * u.AA**2)  # f_lambda of 0 mag, times wavelength squared
-#: Between pixels further apart than this, relative to the wavelength, the flux is unknown; else it is interpolated.
+#: Longest distance between pixels, relative to the wavelength, over which the flux is interpolated.
 LONGEST_GAP = 0.01
-#: Pixels at an end whose median the padding continues.
+#: Number of pixels at either end whose median is the flux of the padding.
 END_PIXELS = 50
 SIGMA_MAG = 2.5 / np.log(10)
 PADDINGS = None, "zero", "edge"
@@ -48,8 +47,8 @@ def synthetic_photometry(spectrum, survey, *, bands=None, coverage=0.99, padding
     coverage : float, optional
         Least share of a filter that the spectrum has to cover.
     padding : str, optional
-        What to put where it does not: ``"zero"`` (magnitudes are then upper limits), or ``"edge"``: the median flux per
-        wavelength of the nearest 50 pixels. By default nothing, and the magnitude is NaN.
+        Flux where there is no spectrum: ``"zero"`` (magnitudes are then upper limits), or ``"edge"``: the median flux
+        per wavelength of the nearest 50 pixels. By default it is unknown, and the magnitude is NaN.
     medium : str, optional
         As for `redshift`.
 
@@ -111,7 +110,7 @@ def _steps(grid):
 
 
 def _place(wavelength, grid):
-    """Which points of a grid the spectrum knows, the pixel to the right of each, and that pixel's share in it."""
+    """Which points of a grid the spectrum covers, the pixel to the right of each, and that pixel's weight there."""
     right = np.clip(np.searchsorted(wavelength, grid), 1, len(wavelength) - 1)
     step = wavelength[right] - wavelength[right - 1]
     inside = (grid >= wavelength[0]) & (grid <= wavelength[-1])
@@ -147,7 +146,7 @@ def colour_check(spectrum, survey, magnitudes, uncertainties=None, *, calibratio
     """
     Compare an image's colours with those of its galaxy's spectrum.
 
-    A fibre sees less of a galaxy than an aperture does, but the colours of neighbouring bands can be compared.
+    A fibre sees less of a galaxy than an aperture does, which colours do not depend on if the galaxy has no gradient.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Pictures of redshifts from spectra."""
+"""Figures of redshifts from spectra."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from .lines import LINES
 
 __all__ = ["plot_redshift"]
 
-#: Features to name: those of gas above the spectrum, those of stars below.
+#: Rest wavelengths (Angstrom) of features to label: lines of gas above the spectrum, lines of stars below.
 GAS = {"[OII]": 3728.5, "[OIII]": LINES["OIII_5008"], "H$\\alpha$": LINES["Halpha"], "[SII]": 6725.0}
 STARS = {"K": 3934.8, "H": 3969.6, "G": 4305.6, "Mg": 5176.6, "Na": 5895.6}
 

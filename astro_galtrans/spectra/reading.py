@@ -1,22 +1,33 @@
-"""Files of spectra, one or many to a file, through the readers of specutils."""
+"""
+Files of spectra, one or many to a file.
+
+The readers of specutils do the work, but for SDSS' images of spectra (spSpec and spPlate): specutils 2 places their
+wavelengths a pixel too far to the red, refuses those of four rows, and masks half of some good spectra.
+"""
 
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import astropy.units as u
 import numpy as np
 from astropy.io import fits
 from astropy.io.registry import IORegistryError
+from astropy.nddata import InverseVariance, StdDevUncertainty
 from astropy.utils.exceptions import AstropyWarning
+
+from .samples import FLUX
 
 __all__ = ["Target", "read"]
 
 #: What the readers raise at files that are not what they expect.
 READER_ERRORS = (ValueError, TypeError, LookupError, OSError, ArithmeticError, AttributeError, IORegistryError)
-#: Header cards with the position of the target; in SDSS files RA and DEC are those of the plate.
-POSITION_CARDS = (("PLUG_RA", "PLUG_DEC"), ("RA_TARG", "DEC_TARG"), ("RA_OBJ", "DEC_OBJ"), ("RA", "DEC"))
-#: Bits of SDSS' ``and_mask`` that condemn a pixel: FULLREJECT, NOSKY, BRIGHTSKY, NODATA, BADFLUXFACTOR, BADSKYCHI.
-#: Others speak of the fibre as a whole, or of what the error accounts for.
+SDSS = "SDSS 2.5-M"  # what TELESCOP says
+#: Header cards with the position of the target. In SDSS files RA and DEC are those of the plate's centre, up to 1.5
+#: degrees away, and are not taken.
+POSITION_CARDS = (("RAOBJ", "DECOBJ"), ("PLUG_RA", "PLUG_DEC"), ("RA_TARG", "DEC_TARG"), ("RA_OBJ", "DEC_OBJ"))
+#: Bits of SDSS' masks (that of all exposures together, "and") that make a pixel unusable: FULLREJECT, NOSKY, BRIGHTSKY,
+#: NODATA, BADFLUXFACTOR, BADSKYCHI. The others are about the fibre as a whole, or the pixel's error accounts for them.
 SDSS_BAD = sum(1 << bit for bit in (18, 22, 23, 24, 26, 27))
 
 
@@ -38,7 +49,8 @@ def read(path, file_format=None):
     Parameters
     ----------
     path : path-like
-        SDSS ``spec-*.fits``, DESI ``coadd-*.fits`` or ``spectra-*.fits``, or whatever specutils reads.
+        SDSS ``spec-*.fits``, ``spSpec-*.fit`` or ``spPlate-*.fits``, DESI ``coadd-*.fits`` or ``spectra-*.fits``, or
+        whatever specutils reads.
     file_format : str, optional
         Name of the reader, as ``Spectrum.read.list_formats()`` has them; by default the file's content decides.
 
@@ -61,6 +73,8 @@ def read(path, file_format=None):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AstropyWarning)  # every reader in turn says how the file is not its own
             _check_whole(path)
+            if (file_format is None or file_format.startswith("SDSS")) and (found := _sdss_image(path)):
+                return found
             return _targets(path, _open(path, file_format))
     except READER_ERRORS as err:
         reason = (str(err).strip() or "no reason given").splitlines()[0]
@@ -79,6 +93,40 @@ def _check_whole(path):
     if end > size:
         msg = f"the file is cut short: {size} of {end} bytes"
         raise OSError(msg)
+
+
+def _sdss_image(path):
+    """Targets of an spSpec or spPlate file as https://classic.sdss.org/dr7/dm defines them; None of any other file."""
+    try:
+        hdus = fits.open(path)
+    except OSError:
+        return None  # not FITS
+    with hdus:
+        header, image = hdus[0].header, hdus[0].data
+        if not _is_sdss(header) or "COEFF0" not in header or np.ndim(image) != 2:
+            return None
+        header["VACUUM"] = True  # by definition; some releases leave the card out
+        wavelength = 10 ** (header["COEFF0"] + header["COEFF1"] * np.arange(image.shape[1]))  # from the first pixel
+        if header.get("FIBERID", 0) > 0:  # spSpec: flux, flux without continuum, error, mask, and in some a fifth row
+            arm = _arm(wavelength, image[0], StdDevUncertainty(image[2]), image[3].astype(np.int64), {"header": header})
+            return [Target(str(path), "", *_position(arm.meta), (arm,))]
+        ivar, mask, plugs, meta = hdus[1].data, hdus[2].data, hdus[5].data, {"header": {"VACUUM": True}}
+        arms = [_arm(wavelength, image[k], InverseVariance(ivar[k]), mask[k], meta) for k in range(len(image))]
+        names = [str(fibre) for fibre in plugs["FIBERID"]]
+        rows = zip(names, map(float, plugs["RA"]), map(float, plugs["DEC"]), arms, strict=True)
+        return [Target(str(path), *place, (arm,)) for *place, arm in rows]
+
+
+def _arm(wavelength, flux, uncertainty, mask, meta):
+    from specutils import Spectrum
+
+    bad = (mask & SDSS_BAD) != 0
+    axis = wavelength * u.AA
+    return Spectrum(flux=flux * FLUX, spectral_axis=axis, uncertainty=uncertainty, mask=bad, meta=meta)
+
+
+def _is_sdss(header):
+    return str(header.get("TELESCOP", "")).strip() == SDSS
 
 
 def _open(path, file_format):
@@ -138,7 +186,7 @@ def _row(arm, i):
 
 def _position(meta):
     header = meta.get("header") or {}
-    for cards in POSITION_CARDS:
+    for cards in POSITION_CARDS + (() if _is_sdss(header) else (("RA", "DEC"),)):
         try:
             return tuple(float(header[card]) for card in cards)
         except (KeyError, ValueError, TypeError):
@@ -148,8 +196,7 @@ def _position(meta):
 
 def _sdss_mask(path, spectrum):
     """Specutils masks every pixel with any bit of SDSS' mask set, at times half a good spectrum."""
-    header = spectrum.meta.get("header") or {}
-    if spectrum.mask is None or str(header.get("TELESCOP", "")).strip() != "SDSS 2.5-M":
+    if spectrum.mask is None or not _is_sdss(spectrum.meta.get("header") or {}):
         return spectrum
     with fits.open(path) as hdus:
         columns = getattr(hdus[1], "columns", None)

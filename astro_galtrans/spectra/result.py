@@ -1,4 +1,4 @@
-"""What a redshift comes with: uncertainty, goodness, flags, the peaks that competed, the fit itself."""
+"""A redshift with its uncertainty, goodness of fit, flags, competing peaks, and the fitted model."""
 
 from dataclasses import dataclass, field
 from enum import IntFlag
@@ -13,10 +13,10 @@ class Flag(IntFlag):
     """Reasons to distrust a redshift; 0 is none."""
 
     COMPETING = 1  #: another peak is nearly as good
-    WEAK = 2  #: the best peak is no better than noise makes
+    WEAK = 2  #: the best peak is no higher than noise alone can make one
     EDGE = 4  #: the best peak is at an end of the range of redshifts
-    NO_CURVATURE = 8  #: the best peak has no maximum of its own, and its uncertainty is unknown
-    UNREADABLE = 16  #: there is no redshift: the file could not be read, or holds too little
+    NO_CURVATURE = 8  #: chi-squared has no minimum near the best redshift, whose uncertainty is then unknown
+    UNREADABLE = 16  #: there is no redshift: the file could not be read, or has too few usable pixels
 
 
 @dataclass(frozen=True)
@@ -24,22 +24,22 @@ class RedshiftResult:
     """
     The redshift of a spectrum.
 
-    ``delta_chi2`` and ``margin`` are in units of the reduced chi-squared of the best fit (if that is above 1), so that
-    they mean the same where errors are underestimated or templates do not quite match.
+    ``delta_chi2`` and ``margin`` are divided by the reduced chi-squared of the best fit (if that is above 1), so that
+    they are no larger where uncertainties are underestimated or the templates do not match.
     """
 
     z: float  #: redshift, in the frame of the spectrum's wavelengths (heliocentric for SDSS)
     uncertainty: float  #: 1 sigma, from the change of chi-squared
     template: str  #: the templates with the largest shares, joined by " + "
     kind: str  #: "absorption", "emission", or "both"
-    flag: Flag  #: 0 if there is nothing to say against it
-    delta_chi2: float  #: what the templates take off chi-squared, against a smooth continuum
+    flag: Flag  #: 0 for a redshift without a warning
+    delta_chi2: float  #: by how much the templates lower chi-squared below that of a smooth continuum
     margin: float  #: delta_chi2 of the best peak less that of the second
-    r: float  #: Tonry & Davis' ratio of the peak to the correlation's noise
+    r: float  #: ratio of the correlation's peak to its noise (Tonry & Davis 1979)
     reduced_chi2: float  #: of the best fit
     signal_to_noise: float  #: median per pixel
-    pixels: int  #: how many were used
-    medium: str  #: what the wavelengths were: "vacuum", "air" (converted), "vacuum (assumed)"
+    pixels: int  #: number of pixels fitted
+    medium: str  #: of the wavelengths as given: "vacuum", "air" (converted), "vacuum (assumed)"
     noise: str  #: "given", or "estimated" from the spectrum
     amplitudes: dict = field(repr=False)  #: of the templates
     peaks: QTable = field(repr=False)  #: the highest peaks: z, uncertainty, delta_chi2
@@ -75,7 +75,7 @@ class RedshiftResult:
 
 def shares(templates, amplitudes, gains):
     """
-    Name a mixture by what it is made of.
+    Name a mixture by the templates with the largest shares in the gain of chi-squared.
 
     Parameters
     ----------

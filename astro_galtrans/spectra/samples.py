@@ -1,4 +1,4 @@
-"""A spectrum as arrays: wavelengths in vacuum, flux per wavelength, inverse variances; what is unusable is left out."""
+"""A spectrum as arrays of its usable pixels: wavelengths in vacuum, flux per wavelength, inverse variances."""
 
 from dataclasses import dataclass
 
@@ -9,10 +9,10 @@ __all__ = ["Samples", "air_to_vacuum", "samples"]
 
 #: Unit to which calibrated flux is brought.
 FLUX = u.Unit("1e-17 erg / (s cm2 Angstrom)")
-#: Fewer usable pixels, or a shorter range in ln(wavelength), say nothing about a redshift.
+#: With fewer usable pixels, or a shorter range in ln(wavelength), there is no telling a line from the continuum.
 FEWEST_PIXELS = 50
 SHORTEST_RANGE = 0.02
-#: Power of the flux that each kind of uncertainty is.
+#: The power of the flux that each of astropy's kinds of uncertainty stands for.
 POWERS = {"std": 1, "var": 2, "ivar": -2}
 AIR_LIMIT = 2000.0  # Angstrom: shorter wavelengths are in vacuum by convention
 
@@ -27,7 +27,7 @@ class Samples:
     unit: u.Unit  #: of the flux
     medium: str  #: "vacuum", "air" (converted) or "vacuum (assumed)"
     noise: str  #: "given", or "estimated" from the scatter between pixels
-    pixels: int  #: how many there were, usable or not
+    pixels: int  #: number of pixels of the spectrum, usable or not
 
     @property
     def signal_to_noise(self):
@@ -44,7 +44,7 @@ def samples(spectrum, medium="auto"):
     spectrum : `~specutils.Spectrum` or sequence of them
         One-dimensional; several are arms (or exposures) of one object, in one flux unit.
     medium : str, optional
-        ``"vacuum"`` or ``"air"``: what the wavelengths refer to. ``"auto"`` looks for the header cards ``VACUUM``,
+        Medium of the wavelengths: ``"vacuum"`` or ``"air"``. ``"auto"`` looks for the header cards ``VACUUM``,
         ``AIRORVAC`` and ``CTYPE1``, and takes vacuum if there are none.
 
     Returns
@@ -54,10 +54,10 @@ def samples(spectrum, medium="auto"):
     Raises
     ------
     TypeError
-        If it is no `~specutils.Spectrum`.
+        If it is not a `~specutils.Spectrum`.
     ValueError
-        If it is not one-dimensional, its axis is not one of wavelength, frequency or energy, or too little of it is
-        usable.
+        If it is not one-dimensional, its axis is not one of wavelength, frequency or energy, or it has too few usable
+        pixels.
     """
     arms = list(spectrum) if isinstance(spectrum, list | tuple) else [spectrum]
     if not arms:
@@ -121,7 +121,7 @@ def _turns(step):
 
 
 def _flux(spectrum, wavelength):
-    """Flux per wavelength if the unit can be brought to that, else as it is: counts serve for a redshift too."""
+    """Flux per wavelength if the unit can be converted, else as it is: counts do for a redshift too."""
     try:
         return spectrum.flux.to_value(FLUX, u.spectral_density(wavelength * u.AA)).astype(float), FLUX
     except u.UnitConversionError:
@@ -137,7 +137,7 @@ def _inverse_variance(spectrum, flux, wavelength, unit, good):
         raise ValueError(msg)
     native, given = spectrum.flux.unit, spectrum.uncertainty.unit
     ratio = 1.0 if given is None else given.to(native ** POWERS[kind])
-    with np.errstate(divide="ignore", invalid="ignore"):  # no uncertainty makes a pixel unusable
+    with np.errstate(divide="ignore", invalid="ignore"):  # 0 and NaN become infinite and NaN, which are left out
         ivar = (np.asarray(spectrum.uncertainty.array, dtype=float) * ratio) ** (-2 / POWERS[kind])
     if unit != native:
         ivar = ivar / (1 * native).to_value(unit, u.spectral_density(wavelength * u.AA)) ** 2
@@ -145,7 +145,11 @@ def _inverse_variance(spectrum, flux, wavelength, unit, good):
 
 
 def _scatter(flux):
-    """Noise from second differences of every other pixel (Stoehr et al. 2008, ADASS XVII, 505); never nothing."""
+    """
+    Noise from second differences of every other pixel (DER_SNR; Stoehr et al. 2008, ADASS XVII, 505).
+
+    Of noiseless spectra they may all be zero; a weight needs more than that, and the rms of the flux gives a scale.
+    """
     return max(0.6052697 * np.median(np.abs(2 * flux[2:-2] - flux[:-4] - flux[4:])), 1e-6 * np.std(flux)) or 1.0
 
 
@@ -181,7 +185,7 @@ def _checked(arrays):
 
 def air_to_vacuum(wavelength):
     """
-    Wavelengths in vacuum of wavelengths in air.
+    Wavelengths in vacuum of wavelengths in air, by VALD's inverse of Ciddor (1996, Applied Optics 35, 1566).
 
     Parameters
     ----------
@@ -191,10 +195,10 @@ def air_to_vacuum(wavelength):
     Returns
     -------
     `~numpy.ndarray`
-        In vacuum (Angstrom): Ciddor (1996, Applied Optics 35, 1566), with the inverse that VALD gives (N. Piskunov).
-        Wavelengths under 2000 Angstrom are in vacuum by convention, and are left as they are.
+        In vacuum (Angstrom). Those under 2000 Angstrom are in vacuum by convention, and are left as they are.
     """
+    from specutils.utils.wcs_utils import air_to_vac
+
     wavelength = np.asarray(wavelength, dtype=float)
-    s = (1e4 / np.maximum(wavelength, AIR_LIMIT)) ** 2
-    index = 1 + 8.336624212083e-5 + 2.408926869968e-2 / (130.1065924522 - s) + 1.599740894897e-4 / (38.92568793293 - s)
-    return np.where(wavelength < AIR_LIMIT, wavelength, wavelength * index)
+    in_air = np.maximum(wavelength, AIR_LIMIT) * u.AA  # the formula has poles in the far ultraviolet
+    return np.where(wavelength < AIR_LIMIT, wavelength, air_to_vac(in_air, scheme="piskunov").value)

@@ -19,7 +19,7 @@ from .lines import LINE_RATIOS, line_spectrum
 __all__ = ["Mixture", "Template", "default_templates"]
 
 STELLAR = ("lrg", "intermediate")
-#: Step in log10(wavelength) at which mixtures are tabulated, 7 km/s: a line of 70 km/s is good to 0.1 % between points.
+#: Step in log10(wavelength) of the tables of mixtures, 7 km/s: interpolated lines of 70 km/s are good to 0.1 %.
 FINE_STEP = 1e-5
 #: Rest wavelengths to which tables are limited (Angstrom).
 TABLE_RANGE = (912.0, 25000.0)
@@ -30,7 +30,7 @@ class Template:
     """
     The spectrum of a galaxy, or of one of its components, at rest.
 
-    Called with a rest wavelength in vacuum (Angstrom), it returns the flux per wavelength, and NaN where it is unknown.
+    Called with a rest wavelength in vacuum (Angstrom), it returns the flux per wavelength; NaN outside its coverage.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Template:
         Parameters
         ----------
         name : str
-            What a result calls it.
+            Its name in results.
         wavelength : array_like
             Rest wavelength in vacuum (Angstrom), increasing.
         flux : array_like
@@ -151,7 +151,7 @@ def default_templates(dispersion=120.0):
 
 @cache
 def _stellar_templates():
-    from astropy.table import Table  # only here: the reader of tables costs more to import than the rest
+    from astropy.table import Table  # not at the top: importing the readers of tables takes longer than all else here
 
     text = files("astro_galtrans").joinpath("data/stellar_templates.ecsv").read_text(encoding="utf8")
     table = Table.read(text, format="ascii.ecsv")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .lazy import named, sample_count
+from ._old_lazy import named, sample_count
 
 __all__ = ["TAKES", "Compared", "Model", "compared"]
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .lazy import View, checked_images, named, sample_count
+from ._old_lazy import View, checked_images, named, sample_count
 
 __all__ = ["Side", "sides"]
 

@@ -1,126 +1,165 @@
-"""Stamps in files, of whatever kind, as lazy arrays."""
+"""Stamps in files and objects of whatever kind, as lazy arrays."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
 
 from astro_galtrans.geometry import fill_masked
+from astro_galtrans.units import flux_factor, flux_zeropoint
 
-__all__ = ["SETTINGS_FILE", "PairImages", "TranslatedStamps", "chunk_file", "open_stamps"]
+from .lazy import as_array, joined, middle, rows_of
+from .translated import SETTINGS_FILE, open_translated
 
-SETTINGS_FILE = "translation.json"
+__all__ = ["from_cutouts", "from_pairs", "open_stamps", "opened"]
+
+KINDS = {".npy", ".fits", ".fz"}
 
 
-class PairImages:
+def from_pairs(store, side, crop=None):
     """
-    The source or target stamps of a store as a lazy array ``[N, C, H, W]``, bad pixels filled from their surroundings.
+    Return the arguments of `Stamps` for one side of a store of pairs.
 
     Parameters
     ----------
     store : `~astro_galtrans.pairs.store.PairStore`
-    plane : str
-        ``"source"`` or ``"target"``.
+    side : {"source", "target"}
     crop : int, optional
-        Side of the middle part to take (source pixels); all by default.
-
-    Raises
-    ------
-    ValueError
-        If the part is larger than the stamps, or not in their middle to the pixel.
+        Side of the middle part, in source pixels.
     """
+    header = store.header
+    size, factor = header.size, 1 if side == "source" else header.scale
+    if crop is not None and not (0 < crop <= size and (size - crop) % 2 == 0):
+        msg = f"crop must be {size} (the source stamps' pixels) or less by an even number, got {crop}"
+        raise ValueError(msg)
+    survey, scale = getattr(header, side), header.source.pixel_scale if side == "source" else header.target_pixel_scale
+    shape = (len(survey.bands), factor * size, factor * size)
+    read, read_mask = getattr(store, side), getattr(store, f"{side}_mask")
 
-    def __init__(self, store, plane, crop=None):
-        size = store.header.size
-        if crop is not None and not (0 < crop <= size and (size - crop) % 2 == 0):
-            msg = f"crop must be {size} (the source stamps' pixels) or less by an even number, got {crop}"
-            raise ValueError(msg)
-        self._read, self._mask = getattr(store, plane), getattr(store, f"{plane}_mask")
-        scale = 1 if plane == "source" else store.header.scale
-        side, whole = scale * (crop or size), scale * size
-        self._cut = slice((whole - side) // 2, (whole + side) // 2)
-        bands = store.header.source_bands if plane == "source" else store.header.target_bands
-        self.shape, self.dtype, self.ndim = (len(store), len(bands), side, side), np.dtype(np.float32), 4
-
-    def __len__(self):
-        return self.shape[0]
-
-    def __getitem__(self, rows):
-        if isinstance(rows, int | np.integer):
-            return self._stamp(rows)
-        rows = np.arange(len(self))[rows]
-        stamps = np.empty((len(rows), *self.shape[1:]), np.float32)
-        for stamp, row in zip(stamps, rows, strict=True):
-            stamp[:] = self._stamp(row)
-        return stamps
-
-    def _stamp(self, row):
-        stamp, mask = self._read(row), self._mask(row)
+    def image(row):
+        stamp, mask = read(row), read_mask(row)
         bad = ~np.isfinite(stamp) if mask is None else mask | ~np.isfinite(stamp)
-        return (fill_masked(stamp, bad) if bad.any() else stamp)[:, self._cut, self._cut]
+        return fill_masked(stamp, bad) if bad.any() else stamp
+
+    found = {"images": rows_of(image, len(store), shape)}
+    for what in ("mask", "variance"):
+        plane = getattr(store, f"{side}_{what}")
+        first = plane(0) if len(store) else None
+        found[what] = None if first is None else rows_of(plane, len(store), first.shape, first.dtype)
+    cut = factor * (crop or size)
+    found = {name: None if plane is None else middle(plane, cut) for name, plane in found.items()}
+    return found | {"survey": survey, "pixel_scale": scale, "psf": _psf(store, side), "name": side}
 
 
-class TranslatedStamps:
+def _psf(store, side):
+    """PSFs of one side: images where the store has them, FWHMs of its table, typical ones where a row has none."""
+    k, prefix = (0, "fwhm_") if side == "source" else (1, "target_fwhm_")
+    stored = store.psf(0) if len(store) else None
+    if stored is not None:
+        return rows_of(lambda row: store.psf(row)[k], len(store), stored[k].shape, stored[k].dtype)
+    survey, table = getattr(store.header, side), store.table
+    columns = [f"{prefix}{band}" for band in survey.band_names]
+    if not set(columns) <= set(table.colnames):
+        return None
+    values = np.array([np.ma.filled(np.ma.asarray(table[column], float), np.nan) for column in columns]).T
+    return np.where(np.isfinite(values), values, [band.fwhm for band in survey.bands])
+
+
+def from_cutouts(cutouts, survey, column=None):
     """
-    Stamps that `translate_pairs` wrote, as a lazy array ``[N, S, C, H, W]``.
+    Return images, mask and variance of cutouts, in the flux unit of a survey.
 
     Parameters
     ----------
-    directory : path-like
-        Their folder.
-
-    Raises
-    ------
-    FileNotFoundError
-        If it is no such folder, or not all stamps are there yet.
+    cutouts : sequence or `~astropy.table.Table`
+        See `Stamps.from_cutouts`.
+    survey : `~astro_galtrans.surveys.Survey`
+    column : str, optional
+        Of the table.
     """
-
-    def __init__(self, directory):
-        directory = Path(directory)
-        if not (directory / SETTINGS_FILE).exists():
-            msg = f"{directory} holds no translated stamps (no {SETTINGS_FILE})"
-            raise FileNotFoundError(msg)
-        settings = json.loads((directory / SETTINGS_FILE).read_text(encoding="utf8"))
-        self.chunk, number = settings["chunk"], settings["number"]
-        self._files = [chunk_file(directory, k) for k in range(-(-number // self.chunk))]
-        missing = [file.name for file in self._files if not file.exists()]
-        if missing:
-            msg = (
-                f"{directory} is not complete: {len(missing)} of {len(self._files)} files are missing; translate again"
-            )
-            raise FileNotFoundError(msg)
-        first = np.load(self._files[0], mmap_mode="r")
-        self.shape, self.dtype, self.ndim = (number, *first.shape[1:]), first.dtype, first.ndim
-
-    def __len__(self):
-        return self.shape[0]
-
-    def __getitem__(self, rows):
-        if isinstance(rows, int | np.integer):
-            return self[[rows]][0]
-        rows = np.arange(len(self))[rows]
-        stamps = np.empty((len(rows), *self.shape[1:]), self.dtype)
-        chunk = rows // self.chunk
-        for k in np.unique(chunk):
-            stamps[chunk == k] = np.load(self._files[k], mmap_mode="r")[rows[chunk == k] % self.chunk]
-        return stamps
+    parts = [_cutout(cutout, survey) for cutout in _column(cutouts, column)]
+    if not parts:
+        msg = "there are no cutouts"
+        raise ValueError(msg)
+    shapes = {images.shape for images, *_ in parts}
+    if len(shapes) > 1:
+        msg = f"cutouts have different shapes: {', '.join(map(str, sorted(shapes)))}; cut all to one size"
+        raise ValueError(msg)
+    images, mask, variance = zip(*parts, strict=True)
+    return {
+        "images": np.stack(images),
+        "mask": None if all(plane is None for plane in mask) else _stacked(mask, images, fill=False),
+        "variance": None if all(plane is None for plane in variance) else _stacked(variance, images, fill=np.nan),
+    }
 
 
-def chunk_file(folder, k):
-    """File of a folder of translated stamps with the k-th chunk of them."""
-    return folder / f"{k:05d}.npy"
+def _stacked(planes, images, fill):
+    """Planes of all cutouts; those that a cutout lacks are of one value."""
+    return np.stack([np.full(i.shape, fill) if p is None else p for p, i in zip(planes, images, strict=True)])
+
+
+def _column(cutouts, column):
+    """The column of a table that holds images, or the cutouts themselves."""
+    if not hasattr(cutouts, "colnames"):
+        return list(cutouts)
+    found = [
+        name for name in cutouts.colnames if getattr(cutouts[name], "ndim", 1) > 2 or cutouts[name].dtype == object
+    ]
+    if column is None and len(found) != 1:
+        msg = f"say which column holds the cutouts: {', '.join(found) or 'none holds images'}"
+        raise ValueError(msg)
+    column = column or found[0]
+    if column not in cutouts.colnames:
+        msg = f"the table has no column {column!r}; there are {', '.join(cutouts.colnames)}"
+        raise ValueError(msg)
+    return list(cutouts[column])
+
+
+def _cutout(cutout, survey):
+    """Image, mask and variance ``[C, H, W]`` of one cutout."""
+    data = np.asarray(getattr(cutout, "value", getattr(cutout, "data", cutout)), dtype=np.float32)
+    unit, mask = getattr(cutout, "unit", None), getattr(cutout, "mask", None)
+    factor = 1.0
+    if unit is not None and str(unit):
+        meta = getattr(cutout, "meta", None)
+        known = survey.zeropoint if str(unit) == survey.flux_unit else flux_zeropoint(unit, meta)
+        factor = flux_factor(known, survey.zeropoint)
+    uncertainty = getattr(cutout, "uncertainty", None)
+    variance = None if uncertainty is None else factor**2 * _variance(uncertainty)
+    planes = [np.float32(factor) * data, None if mask is None else np.broadcast_to(mask, data.shape), variance]
+    return [plane if plane is None or plane.ndim == 3 else plane[None] for plane in planes]
+
+
+def _variance(uncertainty):
+    from astropy.nddata import VarianceUncertainty
+
+    return np.asarray(uncertainty.represent_as(VarianceUncertainty).array, dtype=np.float32)
+
+
+def opened(paths):
+    """
+    Open stamps: a path, several that follow one another, or an array, which is returned as it is.
+
+    Parameters
+    ----------
+    paths : path-like, list of path-like, or array-like
+    """
+    if hasattr(paths, "shape"):
+        return as_array(paths)
+    paths = [paths] if isinstance(paths, str | Path) else list(paths)
+    return joined([open_stamps(path) for path in paths])
 
 
 def open_stamps(path):
     """
-    Open stamps that are already translated, in whatever they are kept.
+    Open stamps in whatever they are kept.
 
     Parameters
     ----------
     path : path-like
-        A ``.npy`` file or a FITS image ``[N, C, H, W]`` or ``[N, S, C, H, W]``; a folder of `translate_pairs`; or a
-        folder of one FITS or ``.npy`` file per galaxy, ``[C, H, W]`` or ``[S, C, H, W]``, in the order of their names.
+        A ``.npy`` file or a FITS image ``[N, C, H, W]`` or ``[N, S, C, H, W]``; a folder of stamps that were translated
+        by `Stamps.from_translator`; or a folder of one FITS or ``.npy`` file per galaxy, ``[C, H, W]`` or
+        ``[S, C, H, W]``, in the order of their names.
 
     Returns
     -------
@@ -135,39 +174,29 @@ def open_stamps(path):
     """
     path = Path(path)
     if path.is_dir():
-        return TranslatedStamps(path) if (path / SETTINGS_FILE).exists() else _FileStamps(path)
+        return open_translated(path) if (path / SETTINGS_FILE).exists() else _open_files(path)
     if not path.exists():
-        msg = f"there are no translated stamps {path}"
+        msg = f"there are no stamps {path}"
         raise FileNotFoundError(msg)
-    return _read_array(path)
+    return as_array(_read_array(path))
 
 
-class _FileStamps:
+def _open_files(folder):
     """One file per galaxy as a lazy array."""
+    files = sorted(path for path in folder.iterdir() if path.suffix in KINDS and path.name[0] != ".")
+    if not files:
+        msg = f"{folder} holds no stamps (.npy or .fits)"
+        raise FileNotFoundError(msg)
+    first = _read_array(files[0])
 
-    def __init__(self, folder):
-        self._files = sorted(p for p in folder.iterdir() if p.suffix in {".npy", ".fits", ".fz"} and p.name[0] != ".")
-        if not self._files:
-            msg = f"{folder} holds no stamps (.npy or .fits)"
-            raise FileNotFoundError(msg)
-        first = _read_array(self._files[0])
-        self.shape, self.dtype, self.ndim = (len(self._files), *first.shape), first.dtype, first.ndim + 1
-
-    def __len__(self):
-        return len(self._files)
-
-    def __getitem__(self, rows):
-        if isinstance(rows, int | np.integer):
-            return _read_array(self._files[rows])
-        files = [self._files[row] for row in np.arange(len(self))[rows]]
-        if not files:
-            return np.empty((0, *self.shape[1:]), self.dtype)
-        stamps = [_read_array(file) for file in files]
-        other = [file.name for file, stamp in zip(files, stamps, strict=True) if stamp.shape != self.shape[1:]]
-        if other:
-            msg = f"stamps of different shapes: {other[0]} is not {self.shape[1:]} as {self._files[0].name}"
+    def read(row):
+        stamp = _read_array(files[row])
+        if stamp.shape != first.shape:
+            msg = f"stamps of different shapes: {files[row].name} is not {first.shape} as {files[0].name}"
             raise ValueError(msg)
-        return np.array(stamps)
+        return stamp
+
+    return rows_of(read, len(files), first.shape, first.dtype)
 
 
 def _read_array(path):

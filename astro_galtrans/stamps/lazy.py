@@ -1,96 +1,114 @@
-"""Lazy looks at sets of stamps, so that no more of them is in memory than is looked at."""
-
-from collections.abc import Mapping
+"""Arrays that are read when they are sliced: numpy arrays as they are, everything else as a `dask.array.Array`."""
 
 import numpy as np
 
-__all__ = ["Joined", "Middle", "View", "batches", "checked_images", "named", "sample_count"]
+__all__ = ["as_array", "joined", "middle", "rows_of"]
 
-BATCH = 256
+CHUNK = 64  #: stamps read at a time: 5 bands of 64 x 64 pixels are 5 MiB
 
 
-class View:
+class _Rows:
+    """What dask slices: a function that reads one stamp, seen as an array ``[N, ...]``."""
+
+    def __init__(self, read, number, shape, dtype):
+        self._read, self.shape, self.dtype = read, (number, *shape), np.dtype(dtype)
+        self.ndim = len(self.shape)
+
+    def __getitem__(self, key):
+        rows, *rest = key if isinstance(key, tuple) else (key,)
+        rows = np.atleast_1d(np.arange(self.shape[0])[rows])
+        stamps = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        for stamp, row in zip(stamps, rows, strict=True):
+            stamp[:] = self._read(int(row))
+        return stamps[(slice(None), *rest)]
+
+
+def rows_of(read, number, shape, dtype=np.float32):
     """
-    Some rows of a set of stamps, and one sample or the mean of all where there are several.
+    Return the stamps that a function reads one by one as a lazy array.
+
+    Parameters
+    ----------
+    read : callable
+        Row to array of this shape.
+    number : int
+        Of stamps.
+    shape : tuple of int
+        Of a stamp.
+    dtype : dtype, optional
+        Of its pixels.
+
+    Returns
+    -------
+    `dask.array.Array`
+        ``[number, *shape]``.
+    """
+    return _lazy(_Rows(read, number, shape, dtype))
+
+
+def as_array(images):
+    """
+    Return stamps as something that can be sliced, joined and averaged, without reading them.
 
     Parameters
     ----------
     images : array-like
-        ``[N, C, H, W]`` or ``[N, S, C, H, W]``: an array, or anything with a length that gives arrays for slices and
-        arrays of indices.
-    rows : array-like of int, optional
-        Which, and in which order; all by default.
-    sample : int or "mean", optional
-        Which sample of the five-dimensional; the first by default.
+        A numpy or dask array, which are returned as they are; a list of arrays of one shape; or anything with a
+        ``shape``, a ``dtype`` and slices, such as an HDF5 data set, a zarr array or a memory map of numpy.
+
+    Returns
+    -------
+    `numpy.ndarray` or `dask.array.Array`
     """
-
-    def __init__(self, images, rows=None, sample=0):
-        self._images, self._sample = images, sample
-        self._rows = np.arange(len(images)) if rows is None else np.asarray(rows)
-        probe = self[:1]
-        self.shape, self.dtype, self.ndim = (len(self), *probe.shape[1:]), probe.dtype, probe.ndim
-
-    def __len__(self):
-        return len(self._rows)
-
-    def __getitem__(self, rows):
-        if isinstance(rows, int | np.integer):
-            return self[[rows]][0]
-        chosen = self._rows[rows]
-        start, stop = (int(chosen[0]), int(chosen[-1]) + 1) if len(chosen) else (0, 0)
-        consecutive = stop - start == len(chosen) and (np.diff(chosen) == 1).all()
-        images = np.asarray(self._images[slice(start, stop) if consecutive else chosen])
-        if images.ndim != 5:
-            return images
-        return images.mean(axis=1) if self._sample == "mean" else images[:, self._sample]
-
-    def __array__(self, dtype=None, copy=None):
-        whole = np.concatenate(list(batches(self))) if len(self) else self[:0]
-        return whole if dtype is None else whole.astype(dtype)
+    if type(images) is np.ndarray or hasattr(images, "dask"):
+        return images
+    if isinstance(images, np.memmap) or (hasattr(images, "dtype") and hasattr(images, "shape")):
+        return _lazy(images)
+    return np.asarray(images)
 
 
-class Joined:
+def _lazy(images):
+    from dask import array
+
+    # Without a name dask hashes the pixels: all of them would be read.
+    chunks = (CHUNK, *images.shape[1:])
+    return array.from_array(
+        images, chunks=chunks, name=False, asarray=True, fancy=isinstance(images, np.ndarray | _Rows)
+    )
+
+
+def joined(parts):
     """
-    Several sets of stamps after one another, such as those of training and of test.
+    Return several sets of stamps after one another, such as those of training and of test.
 
     Parameters
     ----------
     parts : sequence of array-like
-        Each ``[N_k, C, H, W]`` or ``[N_k, S_k, C, H, W]``. Where numbers of samples differ, what is missing is NaN:
-        of galaxies that only train an estimator no more than the first sample is looked at.
+        Each ``[N_k, ...]``. Where there are samples, ``[N_k, S_k, C, H, W]``, and their numbers differ, those that are
+        missing are NaN.
     """
+    from dask import array
 
-    def __init__(self, parts):
-        self._parts = list(parts)
-        self._starts = np.cumsum([0, *map(len, self._parts)])
-        probes = [np.asarray(part[:1]) for part in self._parts]
-        self._samples = max(probe.shape[1] for probe in probes) if probes[0].ndim == 5 else None
-        self.dtype, self.ndim = probes[0].dtype, probes[0].ndim
-        tail = probes[0].shape[1:] if self._samples is None else (self._samples, *probes[0].shape[2:])
-        self.shape = len(self), *tail
-
-    def __len__(self):
-        return int(self._starts[-1])
-
-    def __getitem__(self, rows):
-        if isinstance(rows, int | np.integer):
-            return self[[rows]][0]
-        rows = np.arange(len(self))[rows]
-        images = np.full((len(rows), *self.shape[1:]), np.nan, self.dtype)
-        part = np.searchsorted(self._starts, rows, side="right") - 1
-        for k in np.unique(part):
-            here = part == k
-            found = np.asarray(self._parts[k][rows[here] - self._starts[k]])
-            if self._samples is None:
-                images[here] = found
-            else:
-                images[here, : found.shape[1]] = found
-        return images
+    parts = [as_array(part) for part in parts]
+    if len(parts) == 1:
+        return parts[0]
+    if parts[0].ndim == 5:
+        samples = max(part.shape[1] for part in parts)
+        parts = [_padded(array.asarray(part), samples - part.shape[1]) for part in parts]
+    return array.concatenate(parts)
 
 
-class Middle:
+def _padded(stamps, missing):
+    """Stamps ``[N, S, C, H, W]`` with so many samples more, all NaN."""
+    from dask import array
+
+    widths = [(0, missing if axis == 1 else 0) for axis in range(5)]
+    return array.pad(stamps, widths, constant_values=np.nan) if missing else stamps
+
+
+def middle(images, side):
     """
-    The middle of stamps.
+    Return the middle of stamps.
 
     Parameters
     ----------
@@ -104,85 +122,10 @@ class Middle:
     ValueError
         If the stamps are smaller, or the part is not in their middle to the pixel.
     """
-
-    def __init__(self, images, side):
-        shape = np.shape(images[:1])
-        if any(n < side or (n - side) % 2 for n in shape[-2:]):
-            msg = f"the middle {side} x {side} pixels of stamps of {shape[-2]} x {shape[-1]} pixels cannot be taken"
-            raise ValueError(msg)
-        self._images, y, x = images, *((n - side) // 2 for n in shape[-2:])
-        self._cut = ..., slice(y, y + side), slice(x, x + side)
-        self.shape, self.ndim = (len(images), *shape[1:-2], side, side), len(shape)
-        self.dtype = np.asarray(images[:1]).dtype
-
-    def __len__(self):
-        return self.shape[0]
-
-    def __getitem__(self, rows):
-        return np.asarray(self._images[rows])[self._cut]
-
-
-def batches(images, size=BATCH):
-    """
-    Yield a set of stamps as arrays.
-
-    Parameters
-    ----------
-    images : array-like
-        The stamps.
-    size : int, optional
-        How many at most in an array.
-    """
-    for start in range(0, len(images), size):
-        yield np.asarray(images[start : start + size])
-
-
-def named(translated):
-    """Return translations as a dict of name to stamps."""
-    if isinstance(translated, Mapping):
-        if not translated:
-            msg = "translated is an empty dict; give at least one set of translated images"
-            raise ValueError(msg)
-        return {str(name): images for name, images in translated.items()}
-    return {"translated": translated}
-
-
-def sample_count(images):
-    """Return the number of samples of a set of stamps, or None for stamps without that axis."""
-    shape = np.shape(images[:1])
-    return shape[1] if len(shape) == 5 else None
-
-
-def checked_images(name, images, number, bands, *, samples=False):
-    """
-    Check length and shape of a set of stamps.
-
-    Parameters
-    ----------
-    name : str
-        What to call it.
-    images : array-like
-        The stamps.
-    number : int
-        Of galaxies.
-    bands : sequence of str
-        Names of the bands.
-    samples : bool, optional
-        May there be an axis of samples?
-
-    Raises
-    ------
-    ValueError
-        If there are not as many as galaxies, or the shape is not that of stamps in these bands.
-    """
-    if len(images) != number:
-        msg = f"{name} has {len(images)} images for {number} redshifts; they must be of the same galaxies, in order"
+    images = as_array(images)
+    shape = images.shape[-2:]
+    if any(n < side or (n - side) % 2 for n in shape):
+        msg = f"the middle {side} x {side} pixels of stamps of {shape[0]} x {shape[1]} pixels cannot be taken"
         raise ValueError(msg)
-    shape = np.shape(images[:1])
-    wanted = "[N, C, H, W] or [N, S, C, H, W] (S samples)" if samples else "[N, C, H, W]"
-    if len(shape) not in ({4, 5} if samples else {4}) or 0 in shape[1:]:
-        msg = f"{name} must be {wanted}, got ({len(images)}, {', '.join(map(str, shape[1:]))})"
-        raise ValueError(msg)
-    if shape[-3] != len(bands):
-        msg = f"{name} has {shape[-3]} bands where {len(bands)} are named: {', '.join(bands)}"
-        raise ValueError(msg)
+    y, x = ((n - side) // 2 for n in shape)
+    return images[..., y : y + side, x : x + side]

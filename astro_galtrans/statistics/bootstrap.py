@@ -1,73 +1,63 @@
-"""Bootstrap intervals over galaxies, and bins of galaxies."""
+"""
+Bootstrap intervals over galaxies, and bins of galaxies.
 
+All intervals are percentiles of a statistic over resamples (Efron & Tibshirani 1993, ch. 13). `draws` is the only place
+that draws galaxies with replacement. `scipy.stats.bootstrap` does not serve here: it interpolates between resamples,
+which makes NaN of an end beside -inf, and it has no counts for cells of a histogram.
+"""
+
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from astro_galtrans._columns import same_length
 
-__all__ = ["Interval", "bin_edges", "bootstrap", "in_bins", "interval", "resample_counts"]
+__all__ = ["Bootstrap", "Interval", "bin_edges", "bootstrap", "draws", "in_bins", "interval", "named_intervals"]
+__all__ += ["resample_counts"]
+
+CHUNK = 2**18  # galaxies drawn at once: 2 MB of integers, which stay in the processor's cache
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """How intervals are made: percentiles of resamples over galaxies."""
+
+    resamples: int = 1000  #: 0 for no intervals
+    seed: int = 0
+    level: float = 0.68  #: probability of the interval
 
 
 class Interval(NamedTuple):
+    """A statistic with its bootstrap interval."""
+
+    value: float | np.ndarray  #: the statistic of the sample itself
+    low: float | np.ndarray  #: lower end of the central interval of the resamples; NaN if there are none
+    high: float | np.ndarray  #: upper end
+    n: int  #: number of galaxies
+
+
+def draws(number, n=1000, seed=0):
     """
-    A statistic with its bootstrap interval.
-
-    Attributes
-    ----------
-    value : float or `numpy.ndarray`
-        The statistic of the sample itself.
-    low, high : float or `numpy.ndarray`
-        Ends of the central interval of the resamples.
-    n : int
-        Number of galaxies.
-    """
-
-    value: float | np.ndarray
-    low: float | np.ndarray
-    high: float | np.ndarray
-    n: int
-
-
-def bootstrap(statistic, *values, n=1000, seed=0, level=0.68):
-    """
-    Return a statistic and its percentile interval over resamples of the galaxies (Efron & Tibshirani 1993, ch. 13).
-
-    Galaxies are drawn with replacement, all columns of a galaxy together, so that a ratio or difference of two
-    readings of the same galaxies gets the interval of paired data.
+    Yield resamples of galaxies, drawn with replacement, in chunks of b resamples.
 
     Parameters
     ----------
-    statistic : callable
-        Takes the columns, each resampled alike, and returns a number or a 1-D array of numbers.
-    *values : array-like
-        One or more columns with one entry per galaxy along the first axis.
-    n : int, optional
-        Number of resamples.
-    seed : int, optional
-        Seed of the resamples.
-    level : float, optional
-        Probability of the interval.
+    number : int
+        Number of galaxies, N.
+    n, seed : int, optional
+        Number of resamples, and their seed: with the same number of galaxies, the same resamples.
 
-    Returns
-    -------
-    Interval
-        The statistic, the interval's ends (of the same shape) and the number of galaxies.
-
-    Raises
+    Yields
     ------
-    ValueError
-        If columns differ in length or have no galaxy, or n or level are out of range.
+    rows, counts : `numpy.ndarray`
+        ``[b, N]``, int: the galaxies of each resample, and how often each galaxy occurs in it.
     """
-    values = [np.asarray(column) for column in values]
-    number = same_length(**{f"column {i}": column for i, column in enumerate(values)})
-    if number == 0:
-        msg = "a bootstrap needs at least one galaxy, got none"
-        raise ValueError(msg)
-    everyone = np.arange(number)
-    draws = (np.repeat(everyone, counts) for counts in resample_counts(np.ones(number, dtype=int), n, seed))
-    resamples = np.array([statistic(*(column[rows] for column in values)) for rows in draws])
-    return interval(statistic(*values), resamples, number, level)
+    rng, step = np.random.default_rng(seed), max(1, CHUNK // max(number, 1))
+    for start in range(0, n, step):
+        rows = rng.integers(0, number, (min(step, n - start), number))
+        offset = number * np.arange(len(rows))[:, None]
+        yield rows, np.bincount((rows + offset).ravel(), minlength=rows.size).reshape(rows.shape)
 
 
 def resample_counts(counts, n=1000, seed=0):
@@ -81,24 +71,57 @@ def resample_counts(counts, n=1000, seed=0):
     ----------
     counts : array-like
         ``[M]``, int: galaxies in each cell; ones for galaxies themselves.
-    n : int, optional
-        Number of resamples.
-    seed : int, optional
-        Seed of the resamples.
+    n, seed : int, optional
+        Number of resamples, and their seed.
 
     Yields
     ------
     `numpy.ndarray`
         ``[M]``, int, of the same sum as ``counts``.
     """
-    rng, counts = np.random.default_rng(seed), np.asarray(counts)
-    cells, number = len(counts), int(counts.sum())
-    single = bool((counts == 1).all())
-    for _ in range(n):
-        if single:  # the quicker way to the same distribution
-            yield np.bincount(rng.integers(0, cells, cells), minlength=cells)
-        else:
+    counts = np.asarray(counts)
+    if (counts == 1).all():  # the same distribution as below, drawn several times quicker
+        for _, some in draws(len(counts), n, seed):
+            yield from some
+    else:
+        rng, number = np.random.default_rng(seed), int(counts.sum())
+        for _ in range(n):
             yield rng.multinomial(number, counts / number)
+
+
+def bootstrap(statistic, *values, n=1000, seed=0, level=0.68):
+    """
+    Return a statistic and its percentile interval over resamples of the galaxies.
+
+    All columns of a galaxy are drawn together, so that a ratio or difference of two measurements of the same galaxies
+    gets the interval of paired data.
+
+    Parameters
+    ----------
+    statistic : callable
+        Takes the columns, each resampled alike, and returns a number or a 1-D array of numbers.
+    *values : array-like
+        One or more columns with one entry per galaxy along the first axis.
+    n, seed, level : int, int, float, optional
+        Number of resamples (the ends are NaN for 0), their seed, and the probability of the interval.
+
+    Returns
+    -------
+    Interval
+        The statistic, the interval's ends (of the same shape) and the number of galaxies.
+
+    Raises
+    ------
+    ValueError
+        If columns differ in length or have no galaxy, or the level is out of range.
+    """
+    values = [np.asarray(column) for column in values]
+    number = same_length(**{f"column {i}": column for i, column in enumerate(values)})
+    if number == 0:
+        msg = "a bootstrap needs at least one galaxy, got none"
+        raise ValueError(msg)
+    every = [statistic(*(column[row] for column in values)) for rows, _ in draws(number, n, seed) for row in rows]
+    return interval(statistic(*values), np.array(every), number, level)
 
 
 def interval(value, resamples, n, level=0.68):
@@ -119,19 +142,58 @@ def interval(value, resamples, n, level=0.68):
     Returns
     -------
     Interval
-        NaN for both ends where a resample is NaN.
+        NaN for both ends where a resample is NaN, or if there is no resample.
 
     Raises
     ------
     ValueError
-        If there is no resample, or the level is not between 0 and 1.
+        If the level is not between 0 and 1.
     """
-    if len(resamples) == 0 or not 0 < level < 1:
-        msg = f"an interval needs resamples and a level between 0 and 1, got {len(resamples)} and {level}"
+    if not 0 < level < 1:
+        msg = f"an interval needs a level between 0 and 1, got {level}"
         raise ValueError(msg)
+    if len(resamples) == 0:
+        unknown = np.full(np.shape(value), np.nan)[()]
+        return Interval(value, unknown, unknown, n)
     # order statistics themselves, not interpolated: a mean information of -inf must not make NaN of its neighbour
     ends = np.quantile(resamples, [0.5 - level / 2, 0.5 + level / 2], axis=0, method="inverted_cdf")
     return Interval(value, ends[0], ends[1], n)
+
+
+def named_intervals(names, value, resamples, n, level=0.68, *, distances=()):
+    """
+    Return the intervals of several statistics that were resampled together.
+
+    A resample scatters about the sample as the sample does about the truth, which lengthens any distance of two
+    distributions. The resamples of distances are therefore moved so that their median is the sample's value.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Names of K statistics.
+    value : array-like
+        ``[K]``: the statistics of the sample itself.
+    resamples : array-like
+        ``[B, K]``; the ends are NaN without any.
+    n : int
+        Number of galaxies.
+    level : float, optional
+        Probability of the intervals.
+    distances : sequence of str, optional
+        Names of those that are distances, which are never below 0.
+
+    Returns
+    -------
+    dict
+        `Interval` by name.
+    """
+    value, resamples = np.asarray(value, dtype=float), np.array(resamples, dtype=float)
+    far = np.isin(names, distances)
+    if len(resamples) and far.any():
+        centre = np.median(resamples[:, far], axis=0)
+        resamples[:, far] = np.maximum(resamples[:, far] - centre + value[far], 0)
+    ends = np.array(interval(value, resamples, n, level)[:3]).T
+    return {name: Interval(*map(float, each), n) for name, each in zip(names, ends, strict=True)}
 
 
 def bin_edges(values, bins):
@@ -141,7 +203,7 @@ def bin_edges(values, bins):
     Parameters
     ----------
     values : array-like
-        ``[N]``: what is binned; not finite ones are passed over.
+        ``[N]``: the binned quantity; galaxies where it is not finite are passed over.
     bins : int or array-like
         Number of bins with equally many galaxies (quantiles of the values), or the edges themselves.
 
@@ -180,7 +242,7 @@ def in_bins(values, edges):
     Parameters
     ----------
     values : array-like
-        ``[N]``: what is binned.
+        ``[N]``: the binned quantity.
     edges : array-like
         ``[M + 1]``, strictly increasing. A bin holds its lower edge; the last one its upper edge too.
 

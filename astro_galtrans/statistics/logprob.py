@@ -5,37 +5,30 @@ from scipy import special
 
 __all__ = ["log_any", "log_chi2_sf", "log_complement", "score"]
 
-TERMS = 80  # of the continued fraction
-UNDERFLOW = 1e-280
+UNDERFLOW = 1e-280  # `scipy.special.gammaincc` is not relied on so near to the smallest double, 2e-308
+SMALL = -20  # ln p below which ln(1 - p) = -p, and so on, hold to rounding: terms of order p^2 are 2e-9 of p
 
 
 def log_chi2_sf(q, dof):
-    """
+    r"""
     Logarithm of the probability that chi-squared exceeds a value.
+
+    Where the probability underflows, the incomplete gamma function is taken by the confluent hypergeometric one,
+    :math:`\Gamma(a, x) = e^{-x} x^a U(1, 1 + a, x)` (DLMF 8.5.3), whose logarithm does not.
 
     Parameters
     ----------
     q, dof : array-like
         Value and degrees of freedom, which need not be a whole number; where it is zero the probability is 1.
     """
-    shape = np.broadcast_shapes(np.shape(q), np.shape(dof))
-    q, dof = (np.broadcast_to(np.asarray(each, dtype=float), shape).ravel() for each in (q, dof))
+    q, dof = np.broadcast_arrays(np.asarray(q, dtype=float), np.asarray(dof, dtype=float))
     a, x = np.maximum(dof, 1e-3) / 2, np.maximum(q, 0) / 2
     direct = special.gammaincc(a, x)
-    with np.errstate(divide="ignore"):
-        result = np.log(direct)
     tail = direct < UNDERFLOW
-    if tail.any():
-        result[tail] = _log_tail(a[tail], x[tail])
-    return np.where(dof > 0, result, 0.0).reshape(shape)
-
-
-def _log_tail(a, x):
-    """Legendre's continued fraction of the incomplete gamma function (Press et al. 2007, eq. 6.2.7), for x > a."""
-    fraction = x + 2 * TERMS + 1 - a
-    for k in range(TERMS, 0, -1):
-        fraction = x + 2 * k - 1 - a - k * (k - a) / fraction
-    return -x + a * np.log(x) - special.gammaln(a) - np.log(fraction)
+    result = np.asarray(np.log(np.where(tail, 1.0, direct)))
+    a, x = a[tail], x[tail]
+    result[tail] = -x + special.xlogy(a, x) + np.log(special.hyperu(1, 1 + a, x)) - special.gammaln(a)
+    return np.where(dof > 0, result, 0.0)
 
 
 def log_complement(log_expected):
@@ -48,8 +41,8 @@ def log_complement(log_expected):
     """
     log_expected = np.asarray(log_expected, dtype=float)
     with np.errstate(divide="ignore"):
-        exact = np.log(-np.expm1(-np.exp(np.minimum(log_expected, 50))))
-    return np.where(log_expected < -20, log_expected, exact)
+        exact = np.log(-np.expm1(-np.exp(np.minimum(log_expected, 50))))  # 1 to rounding above, and no overflow
+    return np.where(log_expected < SMALL, log_expected, exact)
 
 
 def log_any(log_p, number, axis=None):
@@ -61,7 +54,7 @@ def log_any(log_p, number, axis=None):
     log_p : array-like
         Logarithms of p-values.
     number : int
-        How many there are.
+        Number of tests.
     axis : int, optional
         Take the least along this axis first.
     """
@@ -70,7 +63,7 @@ def log_any(log_p, number, axis=None):
         log_p = log_p.min(axis=axis)
     with np.errstate(divide="ignore"):
         exact = np.log(-np.expm1(number * np.log1p(-np.exp(log_p))))
-    return np.where(log_p < -20, log_p + np.log(number), exact)
+    return np.where(log_p < SMALL, log_p + np.log(number), exact)
 
 
 def score(log_p):

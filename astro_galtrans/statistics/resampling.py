@@ -1,42 +1,36 @@
 """
 Bootstrap of many statistics at once.
 
-`~astro_galtrans.statistics.bootstrap.bootstrap` resamples one statistic, any, at a time. Fidelity has hundreds,
-one per model, band and quantity, of a few kinds: these are resampled as matrices, a chunk of resamples at a time. All
-intervals are percentiles of resamples over galaxies (Efron & Tibshirani 1993, ch. 13).
+`~astro_galtrans.statistics.bootstrap.bootstrap` resamples one statistic, any, at a time. Fidelity has hundreds, one per
+model, band and quantity, of a few kinds: these are computed as matrices, a chunk of resamples at a time.
 """
 
 import numpy as np
 from scipy import stats
 
-from .bootstrap import Interval, interval
+from .bootstrap import draws, named_intervals
+from .weighted import MAD_TO_SIGMA
 
-__all__ = ["LARGEST", "PAIRED", "ROBUST", "centre_and_scatter", "paired_statistics", "resampled_sums"]
-__all__ += ["StreamedSums"]
+__all__ = ["LARGEST", "PAIRED", "ROBUST", "StreamedSums", "centre_and_scatter", "paired_statistics", "resampled_sums"]
 
 LARGEST = 4096  #: galaxies drawn at most for a resample of order statistics, see `paired_statistics`
-CHUNK = 2**18  # numbers worked on at once, so that they stay in the processor's cache
-MAD_TO_SIGMA = 1.4826
 PAIRED = "bias", "scatter", "spearman", "ks", "wasserstein"  #: what `paired_statistics` returns
 ROBUST = "bias", "scatter"  #: what `centre_and_scatter` returns
-DISTANCES = "ks", "wasserstein"  # which resampling lengthens
+DISTANCES = "ks", "wasserstein"
 
 
 def resampled_sums(columns, n=1000, seed=0):
     """
     Return the sums of columns over each resample of the galaxies.
 
-    More than `LARGEST` galaxies are weighted as they come, by Poisson numbers instead of multinomial ones (Chamandy et
-    al. 2012): resamples then differ in their number of galaxies, which drops out of means and ratios of sums.
+    Of more than `LARGEST` galaxies the resamples are those of `StreamedSums`.
 
     Parameters
     ----------
     columns : array-like
         ``[N, ...]``: what each galaxy adds to the sums.
-    n : int, optional
-        Number of resamples.
-    seed : int, optional
-        Their seed: with the same number of galaxies, the same resamples.
+    n, seed : int, optional
+        Number of resamples, at least one, and their seed.
 
     Returns
     -------
@@ -44,21 +38,23 @@ def resampled_sums(columns, n=1000, seed=0):
         ``[n, ...]``, float64.
     """
     columns = np.asarray(columns)
-    flat = columns.reshape(len(columns), -1)
-    if len(flat) <= LARGEST:
-        flat = flat.astype(float)
-        sums = np.concatenate([counts.astype(float) @ flat for _, counts in _draws(len(flat), n, seed)])
-    else:
-        rng, sums = np.random.default_rng(seed), np.zeros((n, flat.shape[1]))
-        for start in range(0, len(flat), LARGEST):
-            part = flat[start : start + LARGEST].astype(float)
-            sums += rng.poisson(1, (n, len(part))).astype(float) @ part
-    return sums.reshape(n, *columns.shape[1:])
+    if len(columns) <= LARGEST:
+        flat = columns.reshape(len(columns), -1).astype(float)
+        sums = np.concatenate([counts.astype(float) @ flat for _, counts in draws(len(flat), n, seed)])
+        return sums.reshape(n, *columns.shape[1:])
+    streamed = StreamedSums(columns.shape[1:], n, seed)
+    for start in range(0, len(columns), LARGEST):
+        streamed.add(columns[start : start + LARGEST])
+    return streamed.draws
 
 
 class StreamedSums:
     """
-    Sums over galaxies that come block by block, and over resamples of them with Poisson weights; none is kept.
+    Sums over galaxies that come block by block, and over resamples of them; no galaxy is kept.
+
+    Each galaxy enters each resample as often as a Poisson number of mean 1 says, which needs no knowledge of how many
+    galaxies there will be (Chamandy et al. 2012). Resamples then differ in their number of galaxies, which drops out of
+    means and ratios of sums.
 
     Parameters
     ----------
@@ -88,15 +84,6 @@ class StreamedSums:
         self.draws += np.tensordot(weights, columns.astype(float), axes=1)
 
 
-def _draws(number, n, seed):
-    """Yield the galaxies of resamples, ``[b, number]``, and how often each occurs, ``[b, number]``, in chunks."""
-    rng, step = np.random.default_rng(seed), max(1, CHUNK // number)
-    for start in range(0, n, step):
-        rows = rng.integers(0, number, (min(step, n - start), number))
-        offset = number * np.arange(len(rows))[:, None]
-        yield rows, np.bincount((rows + offset).ravel(), minlength=rows.size).reshape(rows.shape)
-
-
 def centre_and_scatter(values, n=1000, seed=0, level=0.68):
     """
     Return the median of values, and 1.4826 times the median absolute deviation from it, with intervals.
@@ -117,7 +104,7 @@ def centre_and_scatter(values, n=1000, seed=0, level=0.68):
 
     def draw(part):
         quick = values[part].astype(np.float32)
-        return np.concatenate([_robust(quick[rows]) for rows, _ in _draws(len(part), n, seed)], axis=1)
+        return [_robust(quick[rows]) for rows, _ in draws(len(part), n, seed)]
 
     return _with_intervals(ROBUST, lambda part: _robust(values[part][None])[:, 0], draw, len(values), n, seed, level)
 
@@ -130,10 +117,8 @@ def paired_statistics(real, translated, n=1000, seed=0, level=0.68, *, ratio=Fal
     deviation from it; ``spearman`` the rank correlation; ``ks`` the largest distance of the two cumulative
     distributions and ``wasserstein`` the area between them, in the unit of the quantity.
 
-    A resample scatters about the sample as that does about the truth, which lengthens any distance: for ``ks`` and
-    ``wasserstein`` the resamples are moved so that their median is the sample's value. Of more than `LARGEST` galaxies
-    so many are taken at random to be resampled, and the interval shortened by :math:`\sqrt{m / N}`, as that of
-    :math:`N` galaxies is (Bickel, Goetze & van Zwet 1997, Statistica Sinica 7, 1).
+    Of more than `LARGEST` galaxies so many are taken at random to be resampled, and the interval is shortened by
+    :math:`\sqrt{m / N}`, to that of :math:`N` galaxies (Bickel, Goetze & van Zwet 1997, Statistica Sinica 7, 1).
 
     Parameters
     ----------
@@ -168,32 +153,30 @@ def paired_statistics(real, translated, n=1000, seed=0, level=0.68, *, ratio=Fal
 def _with_intervals(names, exact, draw, number, n, seed, level):
     """Statistics of all galaxies, and intervals from resamples of at most `LARGEST` of them."""
     if number < 2:
-        return {name: Interval(np.nan, np.nan, np.nan, number) for name in names}
-    everyone, part = np.arange(number), np.arange(number)
+        return named_intervals(names, np.full(len(names), np.nan), [], number, level)
+    value, part = exact(np.arange(number)), np.arange(number)
+    if not n:
+        return named_intervals(names, value, [], number, level)
+    centre = value
     if number > LARGEST:
         part = np.sort(np.random.default_rng(seed).choice(number, LARGEST, replace=False))
-    value = exact(everyone)
-    if not n:
-        return {name: Interval(float(one), np.nan, np.nan, number) for name, one in zip(names, value, strict=True)}
-    middle, found = value if number <= LARGEST else exact(part), {}
-    for name, one, centre, many in zip(names, value, middle, draw(part), strict=True):
-        moved = (many - (np.median(many) if name in DISTANCES else centre)) * np.sqrt(len(part) / number) + one
-        ends = interval(one, np.maximum(moved, 0) if name in DISTANCES else moved, number, level)
-        found[name] = Interval(float(one), float(ends.low), float(ends.high), number)
-    return found
+        centre = exact(part)
+    many = np.concatenate(draw(part), axis=1).T
+    many = (many - centre) * np.sqrt(len(part) / number) + value
+    return named_intervals(names, value, many, number, level, distances=DISTANCES)
 
 
 def _resampled(real, translated, pairs, n, seed):
-    """All of `PAIRED`, ``[5, n]``, of resamples: in single precision and integers, which is enough for intervals."""
+    """All of `PAIRED` for chunks of resamples, ``[5, b]``: single precision and small integers do for intervals."""
     order = np.argsort(real, kind="stable")
     real, translated, pairs = real[order], translated[order], pairs[order].astype(np.float32)
     ranks, distances = (_Ranks(real), _Ranks(translated)), _Distances(real, translated)
     chunks = []
-    for rows, counts in _draws(len(real), n, seed):
-        across = np.ascontiguousarray(counts.T, dtype=np.int16)  # at most `LARGEST`
-        chunks.append([*_robust(pairs[rows]), _weighted_correlation(across, *(r(across) for r in ranks)),
-                       *distances(across)])  # fmt: skip
-    return np.concatenate(chunks, axis=1)
+    for rows, counts in draws(len(real), n, seed):
+        across = np.ascontiguousarray(counts.T, dtype=np.int16)  # their sums, too, are at most `LARGEST`
+        correlation = _weighted_correlation(across, *(rank(across) for rank in ranks))
+        chunks.append([*_robust(pairs[rows]), correlation, *distances(across)])
+    return chunks
 
 
 def _robust(values):
@@ -203,7 +186,7 @@ def _robust(values):
 
 
 def _medians(values):
-    """Median of each row, which are sorted in part; some times quicker than numpy's, which looks for NaN."""
+    """Median of each row, which are partly sorted in place: several times quicker than numpy's, which looks for NaN."""
     half = values.shape[1] // 2
     if values.shape[1] % 2:
         values.partition(half, axis=1)
@@ -213,7 +196,7 @@ def _medians(values):
 
 
 def _correlation(real, translated):
-    """Spearman's rank correlation; NaN where a quantity has one value only."""
+    """Spearman's rank correlation; NaN where a quantity has one value only, about which scipy would warn."""
     if np.ptp(real) == 0 or np.ptp(translated) == 0:
         return np.nan
     return stats.spearmanr(real, translated).statistic
@@ -226,10 +209,10 @@ class _Ranks:
         self._order = np.argsort(values, kind="stable")
         ordered = values[self._order]
         self._last = np.append(np.flatnonzero(np.diff(ordered)), len(values) - 1)  # of each run of equal values
-        self._run = np.cumsum(np.append(False, np.diff(ordered) != 0))  # in which each value is
+        self._run = np.cumsum(np.append(False, np.diff(ordered) != 0))  # the run that each value belongs to
 
     def __call__(self, counts):
-        """Ranks ``[N, b]`` of galaxies that occur so often, ``[N, b]``, about their mean."""
+        """Ranks ``[N, b]``, less their mean, of galaxies that occur as often as ``[N, b]`` says."""
         ordered = counts[self._order]
         total = np.cumsum(ordered, axis=0, dtype=np.int16)
         if len(self._last) < len(counts):
@@ -257,14 +240,12 @@ class _Distances:
         pooled = np.concatenate([real, translated])
         self._order = np.argsort(pooled, kind="stable")
         self._steps = np.diff(pooled[self._order])
-        self._apart = np.flatnonzero(self._steps > 0)  # between equal values there is nothing
+        self._apart = np.flatnonzero(self._steps > 0)  # the distributions are not compared within a run of equal values
 
     def __call__(self, counts):
-        """Both, ``[b]`` each, of galaxies that occur so often, ``[N, b]``."""
+        """Both distances, ``[b]`` each, of galaxies that occur as often as ``[N, b]`` says."""
         signed = np.concatenate([counts, -counts])[self._order]
-        between = np.abs(np.cumsum(signed, axis=0, dtype=np.int16)[:-1])
-        if len(self._apart) < len(between):
-            between = between[self._apart]
+        between = np.abs(np.cumsum(signed, axis=0, dtype=np.int16)[:-1])[self._apart]
         if not len(between):
             return np.zeros(counts.shape[1]), np.zeros(counts.shape[1])
         area = self._steps[self._apart].astype(np.float32) @ between.astype(np.float32)

@@ -83,6 +83,43 @@ def test_statistics_are_those_of_scipy(result, quantity):
     assert row["bias_low"] <= row["bias"] <= row["bias_high"]
 
 
+@pytest.fixture(scope="module")
+def borderline():
+    """Faint galaxies to both sides of a signal of 2.5, blends (suspect, flag 1), and sky left in (bad, flag 2)."""
+    rng = np.random.default_rng(5)
+    faint, blended, raised = np.geomspace(0.045, 0.12, 24), np.ones(24), np.ones(6)
+    flux = np.concatenate([faint, blended, raised])
+    image = gaussians(np.full(54, 3.0), rng.uniform(1, 1.6, 54))[:, :1] * flux[:, None, None, None]
+    for k in range(24, 48):
+        y, x = rng.uniform(6, 20), rng.uniform(3, 10)
+        image[k, 0] += rng.uniform(0.3, 1.5) * np.roll(image[k, 0], (int(y), int(x)), (0, 1))
+    image[48:] += 3.0
+    pair = [(image + rng.normal(0, 1, image.shape)).astype(np.float32) for _ in range(2)]
+    return morphology_fidelity(pair[0], pair[1], bins=1, **IMAGING | {"bands": "r", "sky_rms": [1.0]})
+
+
+def test_galaxies_at_the_cuts(borderline):
+    """Flags up to 1 and a signal of 2.5 or more in both images, as statmorph's documentation advises."""
+    flag, flag_real, signal, signal_real = (
+        borderline.of_galaxies(name, *borderline.models)
+        for name in ("flag", "flag_target", "sn_per_pixel", "sn_per_pixel_target")
+    )
+    worst, least = np.maximum(flag, flag_real), np.minimum(signal, signal_real)
+    enters = (worst <= 1) & (least >= 2.5)
+    # any other cut would let in, or leave out, some of these
+    assert (worst[least > 4] == 1).sum() > 3 and (worst[least > 4] == 2).sum() > 3
+    for low, high in ((2.1, 2.5), (2.5, 3.0)):
+        assert ((least > low) & (least < high) & (worst <= 1)).sum() > 2
+    for quantity in ("gini", "asymmetry", "rhalf_circ"):
+        ours, real = (borderline.of_galaxies(f"{quantity}{end}", *borderline.models) for end in ("", "_target"))
+        row = borderline.rows("statistics", quantity=quantity)[0]
+        assert row["n"] == (enters & np.isfinite(ours) & np.isfinite(real)).sum()
+        np.testing.assert_allclose(row["bias"], np.nanmedian((ours - real)[enters]), rtol=1e-9)
+    rows = {row["reason"]: row for row in borderline.rows("counts")}
+    assert rows["sn_per_pixel"]["not_in_both"] == ((signal < 2.5) & (signal_real < 2.5)).sum()
+    assert rows["flag"]["not_in_both"] == ((flag == 2) & (flag_real == 2)).sum()
+
+
 def test_known_changes(result):
     """A wider Gaussian has its half-light radius wider in the same ratio, and as much concentration as before."""
     rows = result.rows("galaxies", model="wider", band="r")

@@ -37,7 +37,7 @@ def test_crps_of_gaussians(gaussians):
 
 def test_pit_of_gaussians(gaussians):
     pdfs, z_spec, x, _ = gaussians
-    np.testing.assert_allclose(scores.pit(pdfs, z_spec), stats.norm.cdf(x), atol=3e-6)
+    np.testing.assert_allclose(pdfs.cdf(z_spec), stats.norm.cdf(x), atol=3e-6)
 
 
 def test_cde_loss_of_gaussians(gaussians):
@@ -108,8 +108,6 @@ def test_settings_that_are_none(rough):
         scores.information(pdfs, z_spec, pdfs, floor=1)
     with pytest.raises(ValueError, match=r"one per galaxy \(12\), got 3"):
         scores.information(pdfs, z_spec, pdfs[:3])
-    with pytest.raises(ValueError, match="'exact' or 'qp', got 'QP'"):
-        scores.pit(pdfs, z_spec, convention="QP")
 
 
 @pytest.fixture(params=["gaussians", "rough"])
@@ -126,15 +124,22 @@ def ensemble(request, rng):
     return qp, pdfs, z_spec, qp.Ensemble(qp.interp, data=dict(xvals=pdfs.z, yvals=pdfs.density))
 
 
-def test_qp_convention_is_that_of_qp(ensemble):
+def test_qp_quadrature_is_coarser_and_otherwise_agrees(ensemble):
+    """qp interpolates the cumulative linearly and takes f at the nearest grid point; the rest has to be the same."""
     qp, pdfs, z_spec, theirs = ensemble
+    k = np.clip(np.searchsorted(pdfs.z, z_spec, side="right") - 1, 0, len(pdfs.z) - 2)
+    low, high = (pdfs.cdf(pdfs.z[index]) for index in (k, k + 1))
+    # qp starts its cumulative at half of the first interval instead of zero
+    low = np.where(k == 0, pdfs.density[:, 0] * (pdfs.z[1] - pdfs.z[0]) / 2, low)
+    share = (z_spec - pdfs.z[k]) / (pdfs.z[k + 1] - pdfs.z[k])
     pit = qp.metrics.pit.PIT(theirs, z_spec).pit_samps
-    np.testing.assert_allclose(scores.pit(pdfs, z_spec, convention="qp"), pit, rtol=1e-10)
-    loss = qp.metrics.CDELossMetric(pdfs.z).evaluate(theirs, z_spec)
-    np.testing.assert_allclose(scores.cde_loss(pdfs, z_spec, convention="qp").mean(), loss, rtol=1e-10)
+    np.testing.assert_allclose(low + (high - low) * share, pit, rtol=1e-10)
+    nearest = pdfs.z[np.abs(pdfs.z - z_spec[:, None]).argmin(axis=1)]
+    loss = np.trapezoid(pdfs.density**2, pdfs.z, axis=1) - 2 * pdfs.pdf(nearest)
+    np.testing.assert_allclose(loss.mean(), qp.metrics.CDELossMetric(pdfs.z).evaluate(theirs, z_spec), rtol=1e-10)
 
 
-def test_conventions_meet_on_a_fine_grid(ensemble):
+def test_scores_are_those_of_qp_on_a_fine_grid(ensemble):
     qp, pdfs, z_spec, _ = ensemble
     pdfs, z_spec = pdfs[:20], z_spec[:20]
     fine = np.union1d(np.linspace(0.0, 1, 20001), np.r_[pdfs.z, z_spec])
@@ -142,6 +147,6 @@ def test_conventions_meet_on_a_fine_grid(ensemble):
     density = np.array([np.interp(fine, pdfs.z, row) for row in pdfs.density])
     theirs = qp.Ensemble(qp.interp, data=dict(xvals=fine, yvals=density))
     pit = qp.metrics.pit.PIT(theirs, z_spec).pit_samps
-    np.testing.assert_allclose(scores.pit(pdfs, z_spec), pit, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(pdfs.cdf(z_spec), pit, rtol=1e-6, atol=1e-9)
     exact = scores.cde_loss(pdfs, z_spec).mean()
     np.testing.assert_allclose(exact, qp.metrics.CDELossMetric(fine).evaluate(theirs, z_spec), rtol=1e-4)

@@ -184,8 +184,11 @@ def test_misuse(sample):
         Accumulator().add(pdfs, z_spec[:10])
     with pytest.raises(ValueError, match="got 0"):
         Accumulator().table()
-    for other in (Accumulator(), Accumulator(prior=prior, floor=0.1), Accumulator(prior=pdfs[0])):
-        with pytest.raises(ValueError, match="same prior, floor and convention"):
-            Accumulator(prior=prior).merge(other)
+    others = {"prior": [Accumulator(), Accumulator(prior=pdfs[0])], "floor": [Accumulator(prior=prior, floor=0.1)]}
+    others |= {"exact": [Accumulator(prior=prior, exact=True)], "z_range": [Accumulator(prior=prior, z_range=(0, 1))]}
+    for name, several in others.items():
+        for other in several:
+            with pytest.raises(ValueError, match=f"must have the same {name}, got"):
+                Accumulator(prior=prior).merge(other)
     with pytest.raises(ValueError, match="same bins"):
         BinnedAccumulator([0, 1]).merge(BinnedAccumulator([0, 2]))

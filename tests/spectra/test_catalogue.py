@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.nddata import StdDevUncertainty
-from astropy.table import QTable, Table
+from astropy.table import MaskedColumn, QTable, Table
 from astropy.utils.exceptions import AstropyWarning
 
 from helpers import shared_data
@@ -141,6 +141,66 @@ def test_sdss_masks_only_what_is_bad():
     assert target.arms[0].mask.mean() < 0.01
 
 
+def test_sdss_wavelengths_are_those_of_the_table():
+    path = shared_data("sdss_spectra", "spec-2515-54180-0377.fits")
+    with fits.open(path) as hdus:
+        wavelength, first = 10.0 ** hdus[1].data["loglam"], 10 ** hdus[0].header["COEFF0"]
+    np.testing.assert_allclose(spectra.read(path)[0].arms[0].spectral_axis.to_value(u.AA), wavelength, rtol=1e-7)
+    assert wavelength[0] / first > 1.001  # the header's start is that of the plate, whose empty pixels were left out
+
+
+SDSS_CARDS = {"TELESCOP": "SDSS 2.5-M", "RA": 261.30167, "DEC": 60.926492, "COEFF0": 3.58, "COEFF1": 1e-4, "DC-FLAG": 1}
+SDSS_CARDS |= {"CRVAL1": 3.58, "CD1_1": 1e-4, "CRPIX1": 1, "BUNIT": "1.0E-17 erg/cm/s/Ang", "MJD": 52000, "PLATEID": 1}
+SDSS_WAVELENGTH = 10 ** (3.58 + 1e-4 * np.arange(3850))  # read_spSpec: pixels are counted from zero
+
+
+def write_spspec(path, flux, rows, **cards):
+    """A spectrum as SDSS-I and -II distributed it (classic.sdss.org, "Reading individual spectrum files")."""
+    image = np.zeros((rows, len(flux)), "f4")
+    image[0], image[2] = flux, 1
+    image[2, 50] = 0  # pixels without data
+    image[3, 60:80] = 1 << 23  # BRIGHTSKY
+    image[3, 100:2000] = 1 << 16  # NEARBADPIXEL
+    tables = [fits.BinTableHDU.from_columns([fits.Column("a", "E", array=[0.0])]) for _ in range(6)]
+    header = fits.Header(SDSS_CARDS | {"FIBERID": 1} | cards)
+    fits.HDUList([fits.PrimaryHDU(image, header), *tables]).writeto(path)
+
+
+@pytest.mark.parametrize("rows", [4, 5])
+def test_spectra_of_sdss_i_and_ii(tmp_path, rows):
+    path = tmp_path / "spSpec-52000-0001-001.fit"
+    write_spspec(path, flux_at(0.15, wavelength=SDSS_WAVELENGTH), rows, RAOBJ=260.1234, DECOBJ=60.5)
+    target = spectra.read(path)[0]
+    np.testing.assert_allclose(target.arms[0].spectral_axis.to_value(u.AA), SDSS_WAVELENGTH, rtol=1e-12)
+    np.testing.assert_array_equal(np.flatnonzero(target.arms[0].mask), np.arange(60, 80))
+    row = spectra.catalogue(path, progress=False)[0]
+    assert abs(row["z_spec"] - 0.15) < 4 * row["z_err"] and row["z_err"] < 5e-5  # a pixel is 2.6e-4
+    assert (row["ra"].to_value(u.deg), row["dec"].to_value(u.deg)) == (260.1234, 60.5)
+    assert row["medium"] == "vacuum"
+
+
+def test_the_plates_position_is_not_the_objects(tmp_path):
+    path = tmp_path / "spSpec-52000-0001-001.fit"
+    write_spspec(path, flux_at(0.15, wavelength=SDSS_WAVELENGTH), 5)
+    assert np.isnan([spectra.read(path)[0].ra, spectra.read(path)[0].dec]).all()
+
+
+def test_a_plate_of_sdss_has_a_target_per_fibre(tmp_path):
+    flux = np.stack([flux_at(z, seed=k, wavelength=SDSS_WAVELENGTH) for k, z in enumerate((0.12, 0.31))] * 3)
+    mask = np.zeros(flux.shape, "i4")
+    mask[1, :200] = 1 << 24  # NODATA
+    plugs = Table({"FIBERID": np.arange(1, 7), "RA": 10 + np.arange(6) / 10, "DEC": np.full(6, 3.0)})
+    hdus = [fits.PrimaryHDU(flux.astype("f4"), fits.Header(SDSS_CARDS)), fits.ImageHDU(np.ones(flux.shape, "f4"))]
+    hdus += [fits.ImageHDU(mask) for _ in range(3)] + [fits.BinTableHDU(plugs)]
+    fits.HDUList(hdus).writeto(tmp_path / "spPlate-0001-52000.fits")
+    targets = spectra.read(tmp_path / "spPlate-0001-52000.fits")
+    assert [(t.name, t.ra, t.dec) for t in targets] == [(str(k + 1), 10 + k / 10, 3.0) for k in range(6)]
+    assert [int(t.arms[0].mask.sum()) for t in targets] == [0, 200, 0, 0, 0, 0]
+    for target, z in zip(targets[:2], (0.12, 0.31), strict=True):
+        found = spectra.redshift(target.arms[0])
+        assert abs(found.z - z) < 4 * found.uncertainty and found.medium == "vacuum"
+
+
 def test_reading_does_not_warn_about_units(recwarn):
     spectra.read(shared_data("sdss_spectra", "spec-2515-54180-0377.fits"))
     assert not [w for w in recwarn if issubclass(w.category, AstropyWarning)]
@@ -163,3 +223,14 @@ def test_command_line(folder, capsys):
     assert main(["zspec", str(folder), "-o", str(folder / "z.ecsv"), "--z-max", "0.5"]) == 0
     assert "3 of 3 spectra" in capsys.readouterr().out
     assert len(QTable.read(folder / "z.ecsv")) == 3
+
+
+def test_rows_without_a_position_match_no_spectrum():
+    """A masked entry is not the zero beneath its mask, where a spectrum may be."""
+    known = QTable({"file": ["a", "b"], "ra": [150.0, 0.0] * u.deg, "dec": [2.0, 0.0] * u.deg, "flag": [0, 0]})
+    known["z"], known["z_spec"], known["z_err"] = [0.3, 0.9], [0.3, 0.9], [1e-4, 1e-4]
+    ra, dec = (MaskedColumn([value, 0.0, 0.0], mask=[False, True, False]) for value in (150.0, 2.0))
+    galaxies = Table({"ra": ra, "dec": dec})
+    with pytest.warns(GaltransWarning, match="without a spectrum: row 1 of 3"):
+        found = spectra.match(galaxies, known)
+    np.testing.assert_array_equal(found["z_spec"], [0.3, np.nan, 0.9])

@@ -86,7 +86,7 @@ def test_a_hole_is_not_covered():
     assert np.isnan(found["magnitude"].value).tolist() == [False, True]
 
 
-def test_negative_flux_has_no_magnitude(rng):
+def test_negative_flux_has_no_magnitude():
     found = spectra.synthetic_photometry(make(-power_law(0), 1.0), "sdss", bands="r")
     assert np.isnan(found["magnitude"].value[0])
     assert found["flux"].value[0] < 0

@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from astro_galtrans.statistics import resampling
+from astro_galtrans.statistics.bootstrap import draws
 from astro_galtrans.statistics.resampling import PAIRED, centre_and_scatter, paired_statistics, resampled_sums
 
 
@@ -37,10 +38,10 @@ def test_values_are_those_of_scipy(pairs):
 def test_resamples_are_those_of_scipy(pairs, decimals):
     """Each resample written out; with one decimal there are ties within and between the columns."""
     real, ours = (np.round(values, decimals) for values in pairs)
-    found = resampling._resampled(real, ours, ours - real, 12, 5)
+    found = np.concatenate(resampling._resampled(real, ours, ours - real, 12, 5), axis=1)
     order = np.argsort(real, kind="stable")
-    draws = np.concatenate([rows for rows, _ in resampling._draws(len(real), 12, 5)])
-    for column, rows in zip(found.T, draws, strict=True):
+    drawn = np.concatenate([rows for rows, _ in draws(len(real), 12, 5)])
+    for column, rows in zip(found.T, drawn, strict=True):
         np.testing.assert_allclose(column, expected(real[order][rows], ours[order][rows]), rtol=2e-5, atol=1e-6)
 
 

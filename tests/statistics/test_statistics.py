@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from astro_galtrans.statistics import weighted as counted
+from astro_galtrans.statistics import sigma_mad
 from astro_galtrans.statistics.bootstrap import bin_edges, bootstrap, in_bins, interval, resample_counts
+from astro_galtrans.statistics.weighted import Weighted
 
 
 def test_interval_of_a_mean_is_that_of_the_normal_distribution(rng):
@@ -62,8 +63,14 @@ def test_bootstrap_needs_galaxies_of_one_number():
         bootstrap(np.mean, np.ones(3), np.ones(4))
     with pytest.raises(ValueError, match="at least one galaxy"):
         bootstrap(np.mean, [])
-    with pytest.raises(ValueError, match="level between 0 and 1"):
+    with pytest.raises(ValueError, match="level between 0 and 1, got 68"):
         bootstrap(np.mean, [1.0, 2.0], level=68)
+
+
+def test_no_resamples_leave_the_value_and_no_interval():
+    assert bootstrap(np.mean, [1.0, 2.0], n=0)[::3] == (1.5, 2)
+    assert np.isnan(bootstrap(np.mean, [1.0, 2.0], n=0)[1:3]).all()
+    assert interval(np.ones((2, 3)), [], 5).low.shape == (2, 3)
 
 
 def test_bins_are_those_of_numpy(rng):
@@ -104,27 +111,37 @@ def sample(request, rng):
 
 def test_quantiles_with_counts(sample):
     values, counts, full = sample
-    np.testing.assert_allclose(counted.mean(values, counts), full.mean(), rtol=1e-13)
-    np.testing.assert_allclose(counted.median(values, counts), np.median(full), rtol=1e-13)
-    for q in (0, 0.3, 1):
-        np.testing.assert_allclose(counted.quantile(values, counts, q), np.quantile(full, q), rtol=1e-13)
-    np.testing.assert_allclose(counted.sigma_iqr(values, counts), stats.iqr(full) / 1.349, rtol=1e-13)
-    mad = stats.median_abs_deviation(full)
-    np.testing.assert_allclose(counted.sigma_mad(values, counts), 1.4826 * mad, rtol=1e-13)
+    counted = Weighted(values, counts)
+    np.testing.assert_allclose(counted.mean(), full.mean(), rtol=1e-13)
+    for q in (0, 0.3, 0.5, 1):
+        np.testing.assert_allclose(counted.quantile(q), np.quantile(full, q), rtol=1e-13)
+    np.testing.assert_allclose(counted.sigma_iqr(), stats.iqr(full) / 1.349, rtol=1e-13)
+    np.testing.assert_allclose(counted.sigma_mad(), 1.4826 * stats.median_abs_deviation(full), rtol=1e-13)
 
 
 def test_distances_with_counts(sample):
     values, counts, full = sample
+    counted = Weighted(values, counts)
     ks, cvm = stats.kstest(full, "uniform").statistic, stats.cramervonmises(full, "uniform").statistic
-    np.testing.assert_allclose(counted.kolmogorov_smirnov(values, counts), ks, rtol=1e-12)
-    np.testing.assert_allclose(counted.cramer_von_mises(values, counts), cvm, rtol=1e-12)
+    np.testing.assert_allclose(counted.kolmogorov_smirnov(), ks, rtol=1e-12)
+    np.testing.assert_allclose(counted.cramer_von_mises(), cvm, rtol=1e-12)
     statistic = stats.goodness_of_fit(
         stats.uniform, full, known_params=dict(loc=0, scale=1), statistic="ad", n_mc_samples=1, rng=0
     ).statistic
-    np.testing.assert_allclose(counted.anderson_darling(values, counts), statistic, rtol=1e-11)
+    np.testing.assert_allclose(counted.anderson_darling(), statistic, rtol=1e-11)
 
 
 def test_mean_with_minus_infinity():
     values = np.array([-np.inf, 1, 2])
-    assert counted.mean(values, np.array([1, 1, 1])) == -np.inf
-    assert counted.mean(values, np.array([0, 1, 1])) == 1.5
+    assert Weighted(values, np.array([1, 1, 1])).mean() == -np.inf
+    assert Weighted(values, np.array([0, 1, 1])).mean() == 1.5
+
+
+def test_sigma_mad_is_that_of_scipy(rng):
+    values = rng.normal(2, 3, (5, 40, 41))
+    expected = 1.4826 * stats.median_abs_deviation(values.reshape(5, -1), axis=1)
+    np.testing.assert_allclose(sigma_mad(values, axis=(1, 2)), expected, rtol=1e-13)
+    holed = np.concatenate([values, np.full((5, 2, 41), np.nan)], axis=1)
+    np.testing.assert_allclose(sigma_mad(holed, axis=(1, 2), ignore_nan=True), expected, rtol=1e-13)
+    assert np.isnan(sigma_mad(holed, axis=(1, 2))).all()
+    assert abs(sigma_mad(rng.normal(0, 3, 100_000)) - 3) < 0.04  # 4 standard errors

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from astropy.table import QTable
 
-from astro_galtrans.stamps.lazy import View
+from astro_galtrans.stamps._old_lazy import View
 
 __all__ = ["ColourTerms", "fit_colour_terms", "measure_fluxes"]
 

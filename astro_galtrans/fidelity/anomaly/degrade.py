@@ -20,7 +20,7 @@ import numpy as np
 from scipy import fft
 
 from astro_galtrans.measure.psf import Frequencies, as_psf, equivalent_fwhm
-from astro_galtrans.stamps.lazy import View, batches
+from astro_galtrans.stamps._old_lazy import View, batches
 from astro_galtrans.surveys import MOFFAT_BETA
 from astro_galtrans.units import flux_factor
 

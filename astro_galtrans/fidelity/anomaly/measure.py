@@ -27,7 +27,8 @@ import numpy as np
 from astropy.table import QTable, vstack
 
 from astro_galtrans.domain import sky_rms as measured_noise
-from astro_galtrans.stamps.lazy import View, checked_images, named
+from astro_galtrans.stamps._old_lazy import View, checked_images, named
+from astro_galtrans.statistics import sigma_mad
 from astro_galtrans.statistics.logprob import log_any, log_chi2_sf, score
 from astro_galtrans.surveys import MOFFAT_BETA
 from astro_galtrans.units import flux_factor
@@ -392,7 +393,7 @@ def _summary(table, bands):
             ratio, error = table[f"chi2_{band}"] / np.maximum(table[f"dof_{band}"], 1), table[f"flux_error_{band}"]
         low, middle, high = np.nanpercentile(ratio, [16, 50, 84])
         bias = np.nanmedian(error) if np.isfinite(error).any() else np.nan
-        spread = 1.4826 * np.nanmedian(np.abs(error - bias)) if np.isfinite(error).any() else np.nan
+        spread = sigma_mad(error, ignore_nan=True) if np.isfinite(error).any() else np.nan
         rows.append((str(table["model"][0]), band, len(table), middle, low, high, bias, spread))
     names = ["model", "band", "n", "chi2_dof", "chi2_dof_16", "chi2_dof_84", "flux_bias", "flux_scatter"]
     found = QTable(rows=rows, names=names)

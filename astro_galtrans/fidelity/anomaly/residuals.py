@@ -21,7 +21,9 @@ import numpy as np
 from scipy import fft
 from scipy.ndimage import gaussian_filter, minimum_filter
 
-from astro_galtrans.measure.psf import SIGMA_TO_FWHM, moffat_transform
+from astro_galtrans.measure.psf import moffat_transform
+from astro_galtrans.moments import SIGMA_TO_FWHM
+from astro_galtrans.statistics.weighted import MAD_TO_SIGMA
 
 from .blanksky import both_halves, roughness
 
@@ -126,7 +128,7 @@ def measure_own_factor(parts):
     degraded, own = (np.concatenate([getattr(part, name) for part in parts]) for name in ("degraded", "own"))
     inside = np.isfinite(np.concatenate([part.residual for part in parts]))
     below = np.where(inside & (degraded < 0), degraded, np.nan)
-    return 1.4826 * np.nanmedian(-below, axis=(0, 2, 3)) / np.sqrt(np.median(own, axis=0))
+    return MAD_TO_SIGMA * np.nanmedian(-below, axis=(0, 2, 3)) / np.sqrt(np.median(own, axis=0))
 
 
 def measure_correlation(parts):
@@ -142,7 +144,7 @@ def measure_correlation(parts):
     `Correlation`
     """
     residual, maps = (np.concatenate([getattr(p, name) for p in parts]) for name in ("residual", "significance"))
-    sizes = [1.4826 * np.nanmedian(np.abs(each), axis=(0, 2, 3)) for each in (residual, maps)]
+    sizes = [MAD_TO_SIGMA * np.nanmedian(np.abs(each), axis=(0, 2, 3)) for each in (residual, maps)]
     sky = np.where(np.abs(residual) < CLIPPED * sizes[0][:, None, None], residual, np.nan)
     lags = range(-LAG, LAG + 1)
     correlations = np.array([_correlation(sky, y, x) for y in lags for x in lags])

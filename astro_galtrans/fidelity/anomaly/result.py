@@ -7,6 +7,7 @@ from astropy.table import QTable
 
 from astro_galtrans.fidelity.plots import redshift as plots
 from astro_galtrans.fidelity.result import Result
+from astro_galtrans.statistics import sigma_mad
 
 __all__ = ["AnomalyResult"]
 
@@ -165,7 +166,7 @@ def _draw_galaxy(axes, maps, galaxy, bands, pixel_scale):
     half = 0.5 * maps["source"].shape[-1] * pixel_scale, 0.5 * maps["source"].shape[-2] * pixel_scale
     place = dict(origin="lower", extent=(-half[0], half[0], -half[1], half[1]), interpolation="nearest")
     spread = np.nanstd(maps["source"][k]) + 1e-30
-    noise = 1.4826 * np.nanmedian(np.abs(maps["source"][k] - np.nanmedian(maps["source"][k]))) or spread
+    noise = sigma_mad(maps["source"][k], ignore_nan=True) or spread
     top = np.arcsinh(np.nanmax(maps["degraded"][k]) / noise)
     for axis, name in zip(axes[:2], ("source", "degraded"), strict=True):
         axis.imshow(np.arcsinh(maps[name][k] / noise), cmap="gray_r", vmin=-1.5, vmax=max(top, 3), **place)

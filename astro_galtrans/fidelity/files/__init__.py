@@ -9,7 +9,7 @@ from astro_galtrans.fidelity.files.comparing import fidelity_from_files, is_stor
 from astro_galtrans.fidelity.files.levels import LEVELS
 from astro_galtrans.fidelity.files.redshift import redshift_from_files
 from astro_galtrans.fidelity.files.translating import translate_pairs
-from astro_galtrans.stamps.files import PairImages, TranslatedStamps, open_stamps
+from astro_galtrans.stamps._old_files import PairImages, TranslatedStamps, open_stamps
 
 __all__ = [
     "LEVELS",

@@ -7,8 +7,8 @@ import numpy as np
 
 from astro_galtrans.fidelity.anomaly.residuals import Tolerance
 from astro_galtrans.pairs.store import PairStore
-from astro_galtrans.stamps.files import PairImages, open_stamps
-from astro_galtrans.stamps.lazy import Joined, Middle, View
+from astro_galtrans.stamps._old_files import PairImages, open_stamps
+from astro_galtrans.stamps._old_lazy import Joined, Middle, View
 from astro_galtrans.surveys import Survey, get_survey
 from astro_galtrans.translate import Translator, load_translator
 

@@ -7,8 +7,8 @@ import numpy as np
 from astro_galtrans.fidelity.redshift.measure import redshift_fidelity
 from astro_galtrans.fidelity.redshift.peaks import peak_fidelity, signal_to_noise
 from astro_galtrans.pairs.store import PairStore
-from astro_galtrans.stamps.files import PairImages
-from astro_galtrans.stamps.lazy import Joined, Middle
+from astro_galtrans.stamps._old_files import PairImages
+from astro_galtrans.stamps._old_lazy import Joined, Middle
 from astro_galtrans.translate import Translator, load_translator
 
 from .inputs import opened

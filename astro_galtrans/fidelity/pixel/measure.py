@@ -438,7 +438,7 @@ def _power(stamps, power, level):
     rows, places = [], frequencies(stamps.shape, stamps.pixel_scale)
     for name, ratio in power.items():
         value, draws = ratio.result()
-        low, high = interval(value, draws, 0, level)[1:3] if len(draws) else (np.full_like(value, np.nan),) * 2
+        low, high = interval(value, draws, 0, level)[1:3]
         for c, band in enumerate(stamps.bands):
             columns = {"frequency": places, "value": value[c], "low": low[c], "high": high[c]}
             fixed = {"model": name, "band": band, "n": int(ratio.number[c])}

@@ -7,7 +7,7 @@ colour composite follows Lupton et al. (2004, PASP 116, 133): the three bands sh
 
 import numpy as np
 
-from astro_galtrans.stamps.lazy import View
+from astro_galtrans.stamps._old_lazy import View
 
 from .redshift import _grid, style
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from astro_galtrans._optional import require
+from astro_galtrans.statistics import sigma_mad
 
 __all__ = [
     "COLOURS", "LABELS", "information_bars", "magnitude_scatter", "metric_over_bins", "pit_histograms",
@@ -85,9 +86,8 @@ def _redshifts(axes, z_spec, z, label, limit, outlier):
     for sign in (-1, 1):
         axes.plot(line, line + sign * outlier * (1 + line), color="0.2", lw=0.6, ls=":")
     dz = _residual(z, z_spec)
-    scatter = 1.4826 * np.median(np.abs(dz - np.median(dz)))
     text = (
-        f"n = {len(z):,}\n$\\sigma_\\mathrm{{MAD}}$ = {scatter:.4f}\nbias = {np.median(dz):+.4f}\n"
+        f"n = {len(z):,}\n$\\sigma_\\mathrm{{MAD}}$ = {sigma_mad(dz):.4f}\nbias = {np.median(dz):+.4f}\n"
         f"|dz| > {outlier:g}: {100 * np.mean(np.abs(dz) > outlier):.1f} %"
     )
     axes.text(0.04, 0.96, text, transform=axes.transAxes, va="top", fontsize=6.5, linespacing=1.35)

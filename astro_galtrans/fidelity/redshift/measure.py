@@ -28,9 +28,10 @@ from astro_galtrans.fidelity.plots import redshift as plots
 from astro_galtrans.fidelity.result import Result
 from astro_galtrans.photoz.metrics import pdf_metrics, point_metrics
 from astro_galtrans.photoz.pdfs import GridPDF
-from astro_galtrans.photoz.scores import information, pit, scaled_residual
+from astro_galtrans.photoz.scores import information, scaled_residual
 from astro_galtrans.stamps._sides import RESERVED, sides
-from astro_galtrans.statistics.bootstrap import Interval, bin_edges, bootstrap, in_bins
+from astro_galtrans.statistics import bootstrap, sigma_mad
+from astro_galtrans.statistics.bootstrap import bin_edges, in_bins
 
 from .judges import Judges
 from .selection import FEWEST, columns, redshift_grid, split, usable_redshifts
@@ -363,7 +364,7 @@ def _averages(judges, trusting, side, test):
 def _measure(name, model, samples, pdfs, prior, z_spec, settings):
     z_phot, gain = pdfs.median(), information(pdfs, z_spec, prior, settings["floor"])
     metrics = _metrics(pdfs, z_phot, prior, z_spec, settings) if name else None
-    return _Reading(name, model, samples, metrics, z_phot, gain, pit(pdfs, z_spec), pdfs.z, pdfs.stack())
+    return _Reading(name, model, samples, metrics, z_phot, gain, pdfs.cdf(z_spec), pdfs.z, pdfs.stack())
 
 
 def _metrics(pdfs, z_phot, prior, z_spec, settings):
@@ -409,7 +410,7 @@ def _ratios(readings, models, z_spec, settings):
 
 
 def _ratio(statistic, above, below, z_spec, settings):
-    function = {"information": np.mean, "sigma_mad": _sigma_mad}[statistic]
+    function = {"information": np.mean, "sigma_mad": sigma_mad}[statistic]
     columns = [
         reading.information if statistic == "information" else scaled_residual(reading.z_phot, z_spec)
         for reading in (above, below)
@@ -419,19 +420,7 @@ def _ratio(statistic, above, below, z_spec, settings):
         part, whole = function(a), function(b)
         return part / whole if whole > 0 else np.nan  # a share of nothing, or of less, means nothing
 
-    return _resampled(quotient, columns, settings)
-
-
-def _resampled(statistic, columns, settings):
-    """A statistic with its interval; without one if no resamples are asked for."""
-    if settings["resamples"]:
-        return bootstrap(statistic, *columns, n=settings["resamples"], seed=settings["seed"])
-    value = statistic(*columns)
-    return Interval(value, value + np.nan, value + np.nan, len(columns[0]))
-
-
-def _sigma_mad(values):
-    return 1.4826 * np.median(np.abs(values - np.median(values)))
+    return bootstrap(quotient, *columns, n=settings["resamples"], seed=settings["seed"])
 
 
 def _binned_metrics(readings, known, bins, settings):
@@ -456,13 +445,13 @@ def _metrics_of(reading, inside, z_spec, settings):
     if n < FEWEST:
         return [(metric, np.nan, np.nan, np.nan, n) for metric in IN_BINS]
     columns = scaled_residual(reading.z_phot[inside], z_spec[inside]), reading.information[inside]
-    found = _resampled(_summary, columns, settings)
+    found = bootstrap(_summary, *columns, n=settings["resamples"], seed=settings["seed"])
     return [(metric, *(float(part[k]) for part in found[:3]), n) for k, metric in enumerate(IN_BINS)]
 
 
 def _summary(dz, gain):
     """The metrics `IN_BINS`."""
-    return np.array([_sigma_mad(dz), np.median(dz), np.mean(np.abs(dz) > OUTLIER), np.mean(gain)])
+    return np.array([sigma_mad(dz), np.median(dz), np.mean(np.abs(dz) > OUTLIER), np.mean(gain)])
 
 
 def _galaxies(readings, test, known):

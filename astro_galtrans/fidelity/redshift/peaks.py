@@ -16,9 +16,9 @@ from astro_galtrans import photoz
 from astro_galtrans.fidelity.plots import redshift as plots
 from astro_galtrans.fidelity.result import Result
 from astro_galtrans.photoz.scores import information
+from astro_galtrans.stamps._old_lazy import batches
 from astro_galtrans.stamps._sides import sides
-from astro_galtrans.stamps.lazy import batches
-from astro_galtrans.statistics.bootstrap import bootstrap
+from astro_galtrans.statistics import bootstrap, sigma_mad
 
 from .selection import redshift_grid
 
@@ -214,5 +214,4 @@ def _quantities(difference, error, bands):
 
 
 def _bias_and_scatter(values):
-    bias = np.median(values)
-    return np.array([bias, 1.4826 * np.median(np.abs(values - bias))])
+    return np.array([np.median(values), sigma_mad(values)])

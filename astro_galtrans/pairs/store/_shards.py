@@ -1,8 +1,8 @@
 """
 The shards of a store: written whole, and read in parts.
 
-Datasets are contiguous, so that a few rows of a stamp are a few reads at known places of the file. That costs
-microseconds, needs no lock, and holds across forks, none of which is true of HDF5's own reading.
+Datasets are contiguous, so that a few rows of a stamp are a few reads at known places of the file. Such reads take
+microseconds, need no lock, and work across forks, none of which is true of HDF5's own reading.
 """
 
 import os
@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from astro_galtrans._files import whole_file
 from astro_galtrans._optional import require
 from astro_galtrans.exceptions import GaltransWarning
 
@@ -20,7 +21,7 @@ __all__ = ["BITS", "FLOATS", "Shards", "shard_path", "write_shard"]
 
 FLOATS = "source", "target", "source_variance", "target_variance", "source_psf", "target_psf"
 BITS = "source_mask", "target_mask", "signal"
-OPEN_FILES = 128
+OPEN_FILES = 128  # kept open at once: well below 256, the least limit of files that systems set for a process
 MOST_RATIO = 100  # bytes of a table per byte of its file: HDF5 stores no bytes for values that were never written
 PATTERN = "shard-*.h5"
 
@@ -52,17 +53,12 @@ def write_shard(path, planes, rows):
     rows : list of dict
         One row of the table per pair.
     """
-    h5py, path = require("h5py", extra="train"), Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with h5py.File(temporary, "w") as file:
-            for name in FLOATS + BITS:
-                if planes.get(name) is not None:
-                    file.create_dataset(name, data=_stored(name, planes[name]))
-            file.create_dataset("table", data=_structured(rows))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    h5py = require("h5py", extra="train")
+    with whole_file(path) as place, h5py.File(place, "w") as file:
+        for name in FLOATS + BITS:
+            if planes.get(name) is not None:
+                file.create_dataset(name, data=_stored(name, planes[name]))
+        file.create_dataset("table", data=_structured(rows))
 
 
 def _stored(name, values):
@@ -143,10 +139,6 @@ class Shards:
 
     def __len__(self):
         return int(self.starts[-1])
-
-    def has(self, name, index):
-        """Whether the shard of a pair has a dataset."""
-        return name in self._layouts[self._shard(index)]
 
     def _shard(self, index):
         return int(np.searchsorted(self.starts, index, side="right")) - 1

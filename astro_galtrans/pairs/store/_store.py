@@ -6,13 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._header import read_header
+from ._header import SPLITS, read_header
 from ._shards import Shards
 
 __all__ = ["Crop", "Images", "PairStore"]
 
-SPLITS = "train", "validation", "test"
-ARCSEC = "x", "y", "dx", "dy", "half_light_radius"
+ARCSEC = "x", "y", "dx", "dy", "half_light_radius"  # columns of the table in arcsec
 
 
 class Crop(NamedTuple):

@@ -4,6 +4,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from astro_galtrans._locks import locked
+from astro_galtrans._optional import require
 
 from ._header import claim
 from ._shards import FLOATS, PATTERN, Shards, shard_path, write_shard
@@ -35,6 +36,8 @@ class PairWriter:
 
     Raises
     ------
+    ImportError
+        If the package h5py is not installed.
     ValueError
         If the folder holds pairs of other surveys or settings, or of another version of the format.
     OSError
@@ -42,6 +45,7 @@ class PairWriter:
     """
 
     def __init__(self, directory, header, shard=64):
+        require("h5py", extra="train")  # before anything is written, so that nothing is left behind without it
         self.directory, self.header, self.shard = Path(directory), header, shard
         self.directory.mkdir(parents=True, exist_ok=True)
         self._lock = ExitStack()

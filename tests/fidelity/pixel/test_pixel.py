@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
+from scipy.signal import windows
 from scipy.stats import norm
 
 from astro_galtrans.exceptions import GaltransWarning
 from astro_galtrans.fidelity.pixel.measure import PixelFidelity, pixel_fidelity
+from astro_galtrans.fidelity.pixel.power import power_spectra
 
 BANDS = "g", "r"
 SIZE, SCALE, NUMBER = 40, 0.25, 60
@@ -123,6 +126,25 @@ def test_power_of_a_blurred_image_is_that_of_the_kernel():
     expected = [power[2.5][ring == k].sum() / power[2.0][ring == k].sum() for k in range(1, 9)]
     np.testing.assert_allclose(rows["value"], expected, rtol=1e-3)
     assert np.isnan(result["statistics"]["low"]).all()
+
+
+def test_power_spectra_are_those_of_tapered_stamps(rng):
+    """Against numpy, and scipy's Tukey window, a quarter of whose length falls to zero, at the middles of pixels."""
+    stamp = rng.normal(0, 1, (SIZE, SIZE + 6)).astype(np.float32)
+    window = np.multiply.outer(*(windows.tukey(2 * n + 1, 0.25)[1::2] for n in stamp.shape))
+    modes = np.hypot(*np.meshgrid(*map(np.fft.fftfreq, stamp.shape), indexing="ij"))
+    power, ring = np.abs(np.fft.fft2(stamp * window)) ** 2, np.round(modes * SIZE)
+    expected = [power[ring == k].mean() for k in range(1, SIZE // 2 + 1)]
+    np.testing.assert_allclose(power_spectra(torch.from_numpy(stamp)[None, None])[0, 0], expected, rtol=1e-4)
+
+
+def test_a_gradient_does_not_leak_into_high_frequencies(rng):
+    """White noise on a steep plane, whose jump at the edges would be 8 to 30 times the noise at these frequencies."""
+    y, x = np.mgrid[:SIZE, :SIZE] / SIZE
+    stamps = (50 * x + 20 * y + rng.normal(0, 1, (200, 1, SIZE, SIZE))).astype(np.float32)
+    power = power_spectra(torch.from_numpy(stamps)).numpy().mean(axis=(0, 1))
+    white = (windows.tukey(2 * SIZE + 1, 0.25)[1::2] ** 2).sum() ** 2
+    np.testing.assert_allclose(power[11:] / white, 1, atol=0.25)
 
 
 def test_bad_pixels_do_not_count(stamps):

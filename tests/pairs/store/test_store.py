@@ -157,7 +157,7 @@ def test_it_can_be_pickled_and_copied(store):
     check(pickle.loads(pickle.dumps(store.split("test"))), 1, 3)
 
 
-def test_few_files_are_open_however_many_shards(store, monkeypatch, tmp_path):
+def test_few_files_are_open_however_many_shards(monkeypatch, tmp_path):
     monkeypatch.setattr("astro_galtrans.pairs.store._shards.OPEN_FILES", 2)
     write(tmp_path, range(9), shard=1)
     many = PairStore(tmp_path)

@@ -1,0 +1,158 @@
+"""Stamps through a translator, kept in a folder and found again, so that a run that was interrupted goes on."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from astro_galtrans.surveys import Band, Survey
+from astro_galtrans.units import flux_factor
+
+from .lazy import joined
+
+__all__ = ["SETTINGS_FILE", "open_translated", "translated"]
+
+SETTINGS_FILE = "translation.json"
+CHUNK = 64  # stamps translated, and written, at once
+
+
+def translated(translator, stamps, like=None, *, n_samples=None, seed=0, directory=None, progress=True):
+    """
+    Translate stamps, samples apart: what `Stamps.from_translator` does.
+
+    Parameters
+    ----------
+    translator : `~astro_galtrans.Translator`
+    stamps : `Stamps`
+    like, n_samples, seed, directory, progress : optional
+        As there.
+
+    Returns
+    -------
+    `Stamps`
+    """
+    like = _imaging(translator, stamps) if like is None else (like.survey, like.pixel_scale, like.sky_rms)
+    convert = _Conversion(translator, stamps, *like[:2])
+    settings = {
+        "translator": translator.name, "weights": translator.checkpoint.sha256, "seed": seed, "chunk": CHUNK,
+        "n_samples": n_samples if translator.spec.stochastic else 1, "number": len(stamps),
+        "bands": like[0].band_names, "zeropoint": like[0].zeropoint, "stamps": _fingerprint(stamps, progress),
+    }  # fmt: skip
+    chunks = range(0, len(stamps), CHUNK)
+
+    def translate(k):
+        images = convert.source(stamps.read(slice(chunks[k], chunks[k] + CHUNK)))
+        return convert.target(translator.stamps(images, n_samples=settings["n_samples"], seed=seed + k))
+
+    folder = None if directory is None else _folder(Path(directory), translator.name, settings)
+    parts = []
+    with tqdm(total=len(stamps), desc=translator.name, unit="stamp", disable=None if progress else True) as bar:
+        for k, start in enumerate(chunks):
+            if folder is None:
+                parts.append(translate(k))
+            elif not _chunk(folder, k).exists():
+                _write(_chunk(folder, k), lambda file, k=k: np.save(file, translate(k)))
+            bar.update(min(CHUNK, len(stamps) - start))
+    return type(stamps)(open_translated(folder) if folder else np.concatenate(parts), *like, name=translator.name)
+
+
+def open_translated(folder):
+    """
+    Open a folder of translated stamps as a lazy array ``[N, S, C, H, W]``.
+
+    Parameters
+    ----------
+    folder : path-like
+
+    Raises
+    ------
+    FileNotFoundError
+        If it is no such folder, or not all stamps are there yet.
+    """
+    folder = Path(folder)
+    if not (folder / SETTINGS_FILE).exists():
+        msg = f"{folder} holds no translated stamps (no {SETTINGS_FILE})"
+        raise FileNotFoundError(msg)
+    settings = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf8"))
+    files = [_chunk(folder, k) for k in range(-(-settings["number"] // settings["chunk"]))]
+    missing = [file.name for file in files if not file.exists()]
+    if missing:
+        msg = f"{folder} is not complete: {len(missing)} of {len(files)} files are missing; translate again"
+        raise FileNotFoundError(msg)
+    return joined([np.load(file, mmap_mode="r") for file in files])
+
+
+def _imaging(translator, stamps):
+    """Survey and pixel scale of translations as the card has them, noise unknown."""
+    target, native = translator.target, translator.target["native_pixel_scale"]
+    bands = [Band(name, fwhm, np.nan) for name, fwhm in zip(translator.bands_out, target["fwhm"], strict=True)]
+    survey = Survey(target["survey"], "", native, target["unit"], target["zeropoint"], bands)
+    return survey, stamps.pixel_scale / translator.spec.scale, None
+
+
+class _Conversion:
+    """Bands and zero points of stamps to those of a translator, and back."""
+
+    def __init__(self, translator, stamps, survey, pixel_scale):
+        name, scale = translator.name, translator.source["pixel_scale"]
+        self._bands_in = _chosen(translator.bands_in, stamps.bands, f"{name} needs", stamps.name)
+        self._bands_out = _chosen(survey.band_names, translator.bands_out, f"{survey.name} has", name)
+        fine = np.isclose(pixel_scale * translator.spec.scale, stamps.pixel_scale, rtol=0.01)
+        if not (fine and np.isclose(scale, stamps.pixel_scale, rtol=0.01)):
+            got = f'{stamps.pixel_scale:.4g}" and {pixel_scale:.4g}"'
+            msg = (
+                f'{name} is for pixels of {scale:.4g}" and makes {translator.spec.scale} of each, the pairs have {got}'
+            )
+            raise ValueError(msg)
+        self._factor_in = np.float32(flux_factor(stamps.survey.zeropoint, translator.source["zeropoint"]))
+        self._factor_out = np.float32(flux_factor(translator.target["zeropoint"], survey.zeropoint))
+
+    def source(self, images):
+        return self._factor_in * images[:, self._bands_in]
+
+    def target(self, images):
+        return self._factor_out * images[:, :, self._bands_out]
+
+
+def _chosen(wanted, available, who, whose):
+    missing = [band for band in wanted if band not in available]
+    if missing:
+        msg = f"{who} {', '.join(wanted)}, but {whose} has {', '.join(available)}: {', '.join(missing)} missing"
+        raise ValueError(msg)
+    return [available.index(band) for band in wanted]
+
+
+def _fingerprint(stamps, progress):
+    """What tells one set of stamps from another: survey, and every pixel."""
+    digest = hashlib.sha256(json.dumps(stamps.survey.to_dict(), sort_keys=True, default=str).encode())
+    bar = tqdm(list(stamps.blocks()), desc=f"reading {stamps.name}", disable=None if progress else True)
+    for rows in bar:
+        digest.update(stamps.read(rows).tobytes())
+    return digest.hexdigest()
+
+
+def _folder(directory, name, settings):
+    """A folder of its own for these stamps, this translator and these settings."""
+    text = json.dumps(settings, indent=1)
+    folder = directory / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / SETTINGS_FILE, lambda file: file.write(text.encode()))
+    return folder
+
+
+def _chunk(folder, k):
+    return folder / f"{k:05d}.npy"
+
+
+def _write(path, write):
+    """Write a file beside its place and rename it."""
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        with temporary.open("wb") as file:
+            write(file)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,188 @@
+"""Stamps: checked once, read lazily, taken from arrays, files, cutouts, pairs and translators."""
+
+import numpy as np
+import pytest
+from astropy import units as u
+from astropy.io import fits
+from astropy.nddata import CCDData, Cutout2D, NDData, StdDevUncertainty, VarianceUncertainty
+from astropy.table import Table
+
+from astro_galtrans import load_translator
+from astro_galtrans.stamps import Stamps, open_stamps
+from astro_galtrans.stamps.lazy import joined, middle, rows_of
+from astro_galtrans.stamps.stamps import translations
+from astro_galtrans.surveys import get_survey
+from helpers import make_survey
+
+
+@pytest.fixture
+def stamps(rng):
+    planes = {"mask": rng.random((7, 3, 12, 10)) < 0.1, "variance": rng.random((7, 3, 12, 10))}
+    psf = rng.uniform(1, 2, (7, 3))
+    return Stamps(rng.normal(size=(7, 3, 12, 10)), make_survey("gri", 0.2, [1, 2, 3]), psf=psf, **planes)
+
+
+def test_what_is_not_said_is_the_surveys():
+    found = Stamps(np.zeros((2, 5, 8, 8)), "sdss", pixel_scale=0.198)
+    survey = get_survey("sdss")
+    np.testing.assert_allclose(found.sky_rms, [survey.sky_rms(0.198)])
+    np.testing.assert_allclose(found.psf, [band.fwhm for band in survey.bands])
+    assert found.bands == tuple("ugriz") and found.pixel_scale == 0.198 and len(found) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"images": np.zeros((7, 12, 10))}, r"\[N, C, H, W\]"),
+        ({"images": np.zeros((7, 2, 12, 10))}, "has 2 bands, the survey mine has 3: g, r, i"),
+        ({"pixel_scale": -1}, "pixel_scale of mine must be a positive number of arcsec, got -1"),
+        ({"sky_rms": [1, 2]}, r"sky_rms of mine must be one positive number per band \(g, r, i\)"),
+        ({"sky_rms": [1, 2, 0]}, "sky_rms"),
+        ({"mask": np.zeros((7, 10, 12))}, "mask of mine must have the shape of its images"),
+        ({"variance": np.zeros((7, 12, 10))}, "variance of mine must have the shape of its images"),
+    ],
+)
+def test_what_does_not_fit_is_named(change, message):
+    given = {"images": np.zeros((7, 3, 12, 10)), "survey": make_survey("gri"), "name": "mine"}
+    with pytest.raises(ValueError, match=message):
+        Stamps(**given | change)
+
+
+def test_rows_take_everything_along(stamps):
+    rows = [4, 1]
+    found = stamps[rows]
+    for name in ("images", "mask", "variance", "psf"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(stamps, name)[rows])
+    np.testing.assert_array_equal(stamps[np.arange(7) > 4].read(), stamps.read(slice(5, 7)))
+    np.testing.assert_allclose(found.noise(), np.sqrt(stamps.variance[rows]), rtol=1e-6)
+
+
+def test_the_middle_is_cut_from_everything(stamps):
+    found = stamps.middle(6)
+    np.testing.assert_array_equal(found.images, stamps.images[..., 3:9, 2:8])
+    np.testing.assert_array_equal(found.mask, stamps.mask[..., 3:9, 2:8])
+    with pytest.raises(ValueError, match="cannot be taken"):
+        stamps.middle(7)
+
+
+def test_samples_are_chosen_or_averaged(rng):
+    images = rng.normal(size=(3, 4, 3, 5, 5))
+    found = Stamps(images, make_survey("gri"))
+    assert found.n_samples == 4 and found.sample().n_samples is None
+    np.testing.assert_array_equal(found.sample(2).images, images[:, 2])
+    np.testing.assert_allclose(found.sample("mean").images, images.mean(axis=1))
+
+
+def test_stamps_are_read_when_they_are_asked_for():
+    asked = []
+    images = rows_of(lambda row: asked.append(row) or np.full((3, 8, 8), row), 200, (3, 8, 8))
+    found = Stamps(images, make_survey("gri"))[150:160].middle(4)
+    assert not asked
+    np.testing.assert_array_equal(found.read()[:, 0, 0, 0], np.arange(150, 160))
+    assert len(asked) <= 64
+    assert sum(rows.stop - rows.start for rows in Stamps(images, make_survey("gri")).blocks(30)) == 200
+
+
+def test_parts_follow_one_another_and_missing_samples_are_nan(rng):
+    few, many = rng.normal(size=(2, 1, 3, 4, 4)), rng.normal(size=(3, 4, 3, 4, 4))
+    found = np.asarray(joined([few, many]))
+    np.testing.assert_array_equal(found[:2, :1], few)
+    np.testing.assert_array_equal(found[2:], many)
+    assert np.isnan(found[:2, 1:]).all()
+    assert middle(found, 2).shape == (5, 4, 3, 2, 2)
+
+
+@pytest.mark.parametrize("kind", [NDData, CCDData])
+def test_cutouts_keep_unit_mask_and_uncertainty(rng, kind):
+    survey, data = get_survey("sdss").select("r"), rng.normal(size=(4, 9, 9))
+    mask, noise = rng.random((4, 9, 9)) < 0.2, 1 + rng.random((4, 9, 9))
+    cutouts = [
+        kind(d, unit=u.nJy, mask=m, uncertainty=StdDevUncertainty(s)) for d, m, s in zip(data, mask, noise, strict=True)
+    ]
+    found = Stamps.from_cutouts(cutouts, survey)
+    nanomaggy = (1 * u.nJy).to_value(u.nmgy, u.zero_point_flux(1 * u.AB))
+    np.testing.assert_allclose(found.images[:, 0], nanomaggy * data, rtol=1e-4)
+    np.testing.assert_allclose(found.variance[:, 0], (nanomaggy * noise) ** 2, rtol=1e-4)
+    np.testing.assert_array_equal(found.mask[:, 0], mask)
+
+
+def test_cutouts_in_a_table(rng):
+    survey, data = make_survey("r"), rng.normal(size=(4, 9, 9))
+    table = Table({"id": range(4), "cutout": data})
+    np.testing.assert_allclose(Stamps.from_cutouts(table, survey).images[:, 0], data, rtol=1e-6)
+    parts = [Cutout2D(plane, (4, 4), 5) for plane in data]
+    np.testing.assert_allclose(Stamps.from_cutouts(parts, survey).images[:, 0], data[:, 2:7, 2:7], rtol=1e-6)
+    with pytest.raises(ValueError, match="no column 'image'; there are id, cutout"):
+        Stamps.from_cutouts(table, survey, column="image")
+    with pytest.raises(ValueError, match="different shapes"):
+        Stamps.from_cutouts([data[0], data[1, 1:]], survey)
+
+
+def test_variance_of_some_cutouts_only(rng):
+    data = rng.normal(size=(2, 9, 9))
+    known = NDData(data[0], unit="adu", uncertainty=VarianceUncertainty(np.full((9, 9), 4.0)))
+    found = Stamps.from_cutouts([known, NDData(data[1], unit="adu")], make_survey("r"))
+    assert (found.variance[0] == 4).all() and np.isnan(found.variance[1]).all()
+
+
+@pytest.mark.parametrize("ending", ["npy", "fits"])
+def test_stamps_in_files(tmp_path, rng, ending):
+    data = rng.normal(size=(6, 3, 8, 8)).astype(np.float32)
+
+    def write(path, array):
+        return np.save(path, array) if ending == "npy" else fits.writeto(path, array)
+
+    write(tmp_path / f"all.{ending}", data)
+    folder = tmp_path / "each"
+    folder.mkdir()
+    for k, stamp in enumerate(data):
+        write(folder / f"{k}.{ending}", stamp)
+    for path in (tmp_path / f"all.{ending}", folder):
+        found = Stamps.from_files(path, make_survey("gri"))
+        np.testing.assert_array_equal(found.read(), data)
+        np.testing.assert_array_equal(found[[5, 2]].read(), data[[5, 2]])
+    both = Stamps.from_files([folder, tmp_path / f"all.{ending}"], make_survey("gri"))
+    np.testing.assert_array_equal(both.read(), np.concatenate([data, data]))
+    write(folder / f"x.{ending}", data[0, :, 1:])
+    with pytest.raises(ValueError, match="stamps of different shapes"):
+        Stamps.from_files(folder, make_survey("gri")).read()
+    with pytest.raises(FileNotFoundError, match="there are no stamps"):
+        open_stamps(tmp_path / "nothing.npy")
+
+
+def test_translations_are_converted_kept_and_found_again(tmp_path, rng):
+    sdss, cfhtls = get_survey("sdss"), get_survey("cfhtls-wide")
+    translator = load_translator("srgan-sdss-cfhtls")
+    source = Stamps(rng.normal(size=(3, 5, 16, 16)), sdss, name="source")
+    real = Stamps(np.zeros((3, 2, 32, 32)), cfhtls.select("gi"), 0.198)
+    found = Stamps.from_translator(translator, source, real)
+    direct = translator.stamps(source.read(), seed=0)
+    np.testing.assert_allclose(found.read(), direct[:, :, [1, 3]], rtol=1e-5)
+    assert found.bands == ("g", "i") and found.shape == (32, 32)
+
+    kept = Stamps.from_translator(translator, source, directory=tmp_path)
+    np.testing.assert_allclose(kept.read(), direct, rtol=1e-5)
+    files = sorted(tmp_path.rglob("*.npy"))
+    Stamps.from_translator(translator, source, directory=tmp_path)
+    assert sorted(tmp_path.rglob("*.npy")) == files
+    # One pixel that differs makes other stamps: they must not be taken for these.
+    other = source.read()
+    other[1, 2, 3, 4] += 1
+    Stamps.from_translator(translator, Stamps(other, sdss), directory=tmp_path)
+    assert len(sorted(tmp_path.rglob("*.npy"))) == len(files) + 1
+    with pytest.raises(ValueError, match="needs u, g, r, i, z, but few has g, r, i: u, z missing"):
+        Stamps.from_translator(translator, Stamps(np.zeros((1, 3, 8, 8)), sdss.select("gri"), name="few"))
+
+
+def test_translations_must_show_the_targets_galaxies():
+    real = Stamps(np.zeros((3, 3, 8, 8)), make_survey("gri"))
+    assert list(translations(real, np.zeros((3, 3, 8, 8)))) == ["translated"]
+    for wrong, message in (
+        ({}, "empty dict"),
+        ({"target": real.images}, "cannot be called 'target'"),
+        (np.zeros((2, 3, 8, 8)), "translated has 2 rows, target 3"),
+        (np.zeros((3, 3, 9, 8)), "have 9 x 8 pixels, those of the target 8 x 8"),
+        (Stamps(np.zeros((3, 3, 8, 8)), make_survey("grz")), "is in bands g, r, z, the target in g, r, i"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            translations(real, wrong)
