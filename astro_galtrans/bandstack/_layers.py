@@ -6,14 +6,17 @@ from typing import NamedTuple
 
 import numpy as np
 from astropy import units as u
-from astropy.nddata import VarianceUncertainty
+from astropy.nddata import InverseVariance, StdDevUncertainty, VarianceUncertainty
 
 from astro_galtrans.bands import band_from_header, bands_from_header, parse_band, parse_bands
-from astro_galtrans.units import flux_zeropoint, parse_unit
+from astro_galtrans.units import find_zeropoint, parse_unit
 
-from ._opening import UNCERTAINTIES, take_apart
+from ._opening import take_apart
+from ._pixels import blank, implied_unit, linear, pixel_area
 
 __all__ = ["Layer", "load", "narrowed"]
+
+UNCERTAINTIES = (StdDevUncertainty, VarianceUncertainty, InverseVariance)
 
 
 class Layer(NamedTuple):
@@ -27,6 +30,7 @@ class Layer(NamedTuple):
     unit: u.UnitBase
     zeropoint: float
     meta: object
+    notes: dict  # see BandStack.notes
 
 
 class _Arrays(NamedTuple):
@@ -37,15 +41,16 @@ class _Arrays(NamedTuple):
     mask: np.ndarray | None
     wcs: object
     unit: u.UnitBase
+    notes: dict
 
 
-def load(image, bands=None, *, unit=None, zeropoint=None):
+def load(image, bands=None, *, unit=None, zeropoint=None, bad_planes=None):
     """
     Make one `Layer` per band of an object of any accepted kind.
 
     Parameters
     ----------
-    image, bands, unit, zeropoint
+    image, bands, unit, zeropoint, bad_planes
         See `astro_galtrans.bandstack.read`.
 
     Returns
@@ -56,7 +61,7 @@ def load(image, bands=None, *, unit=None, zeropoint=None):
     bands = None if bands is None else parse_bands(bands)
     if isinstance(zeropoint, Mapping):
         zeropoint = {parse_band(band): value for band, value in zeropoint.items()}
-    images, origin = take_apart(image, bands or ())
+    images, origin = take_apart(image, bands or (), bad_planes)
     slots = _named(images, bands)
     arrays = {id(image): _checked_arrays(image, unit) for image, _, _ in slots}
     return [_layer(image, arrays[id(image)], plane, band, zeropoint) for image, plane, band in slots], origin
@@ -151,19 +156,32 @@ def _layer(image, arrays, plane, band, zeropoint):
     with _blaming(f"{image.label} (band {band})"):
         _check_usable(data, mask)
         given = zeropoint.get(band) if isinstance(zeropoint, Mapping) else zeropoint
-        zeropoint = flux_zeropoint(arrays.unit, image.meta, given)
-    return Layer(band, data, variance, mask, arrays.wcs, arrays.unit, zeropoint, image.meta)
+        found = find_zeropoint(arrays.unit, image.meta, given)
+    notes = arrays.notes | ({"zeropoint": found.source} if found.source else {})
+    return Layer(band, data, variance, mask, arrays.wcs, arrays.unit, found.magnitude, image.meta, notes)
 
 
 def _checked_arrays(image, unit):
     """Own arrays of all planes of an image."""
     with _blaming(image.label):
-        data = _native(image.data)
+        data = _native(blank(image.data, image.meta))
         # an uncertainty is in the unit that the image claims to have, whatever the caller knows better
-        claimed = _unit(unit if image.unit is None else image.unit)
-        unit = _unit(image.unit if unit is None else unit)
+        own = implied_unit(image.meta) if _no_unit(image.unit) else image.unit
+        claimed = _unit(unit if _no_unit(own) else own)
+        unit = _unit(own if unit is None else unit)
         variance, useless = _variance(image.uncertainty, data, claimed)
-        return _Arrays(data, variance, _mask(image.mask, useless, data.shape), image.wcs(), unit)
+        mask = _mask(image.mask, useless, data.shape)
+        wcs, notes = image.wcs(), dict(image.notes)
+        data, variance = linear(data, variance, image.meta, notes)
+        unit, area = pixel_area(unit, image.meta, wcs, data.shape[-2:], notes)
+        if area != 1:
+            data *= data.dtype.type(area)
+            variance = None if variance is None else narrowed(variance.astype(np.float64) * area**2, data.dtype)
+        return _Arrays(data, variance, mask, wcs, unit, notes)
+
+
+def _no_unit(unit):
+    return unit is None or (isinstance(unit, str) and not unit.strip())
 
 
 def _native(data):
@@ -181,7 +199,7 @@ def _native(data):
 
 
 def _unit(unit):
-    if unit is None or (isinstance(unit, str) and not unit.strip()):
+    if _no_unit(unit):
         msg = "no unit; pass unit=, e.g. unit='nanomaggy', or unit='adu' with zeropoint="
         raise ValueError(msg)
     return parse_unit(unit)
