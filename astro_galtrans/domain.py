@@ -1,8 +1,8 @@
 """
 Is an image like those a translator was trained on? What can be read off it, compared with the translator's card.
 
-Measured are the pixel scale, and per band the level and the noise of the sky, the seeing and the brightest pixel; `check` compares them with
-a ``validity`` range such as::
+Measured are the pixel scale, and per band the level and the noise of the sky, the seeing and the brightest pixel;
+`check` compares them with a ``validity`` range such as::
 
     {"pixel_scale": [0.38, 0.41], "fwhm": {"r": [0.9, 1.6]}, "sky_rms": {"r": [0.02, 0.04]}, "peak": {"r": 90.0}}
 
@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from astropy.stats import sigma_clipped_stats
 
 from .exceptions import DomainError, DomainWarning
 
@@ -33,13 +32,15 @@ QUANTITIES = {
     "sky_rms": ("sky rms", "flux units", "faint detail is taken for noise", "noise is taken for detail"),
     "peak": ("brightest pixel", "flux units", "", "fluxes of bright cores are extrapolated"),
     "sky_level": (
-        "level of the sky", "times its noise", "too much was subtracted", "sky was left in; pass subtract_background=True"
+        "level of the sky", "flux units", "too much sky was subtracted; subtract_background=True does it anew",
+        "sky was left in; subtract_background=True takes it out",
     ),
 }  # fmt: skip
 
-# Limits of what a card does not name. Networks are trained on images without sky; half a sigma of it in every pixel
-# changes aperture magnitudes by 0.1 to 0.2, while wings of a galaxy that fills a stamp lift its mode by up to 0.3.
-DEFAULT_LIMITS = {"sky_level": [-0.35, 0.35]}
+# Largest level of the sky, in units of its noise, where a card does not say. Networks are trained on images without
+# sky: half a sigma of it in every pixel changes aperture magnitudes by 0.1 to 0.2. It cannot be much lower, since
+# `sky_level` finds 0.27 in real stamps that a galaxy fills.
+SKY_LEVEL = 0.3
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,8 @@ def check(measured, validity, strict=False, stacklevel=2):
         From `measure`; None is not compared.
     validity : dict
         Of the translator's card: ``pixel_scale`` is ``[low, high]``; ``fwhm``, ``sky_rms`` and ``peak`` hold such a
-        pair, or only the highest value, per band. Bands and quantities it does not name are not limited, but for the
-        level of the sky, which must be near zero (``DEFAULT_LIMITS``).
+        pair, or only the highest value, per band. Bands and quantities it does not name are not limited, but for
+        ``sky_level``, which has to be zero to ``SKY_LEVEL`` times the noise.
     strict : bool, optional
         Raise instead of warning.
     stacklevel : int, optional
@@ -97,11 +98,11 @@ def check(measured, validity, strict=False, stacklevel=2):
 
 def _violations(measured, validity):
     for quantity in QUANTITIES:
-        values, limits = measured.get(quantity), validity.get(quantity, DEFAULT_LIMITS.get(quantity))
+        values, limits = measured.get(quantity), validity.get(quantity)
+        if quantity == "sky_level" and values and limits is None:
+            limits = {band: _sky_limits(band, measured, validity) for band in values}
         if not isinstance(values, Mapping):
             values, limits = {None: values}, {None: limits}
-        elif isinstance(limits, list):
-            limits = dict.fromkeys(values, limits)
         for band, value in values.items():
             limit = (limits or {}).get(band)
             if value is None or limit is None:
@@ -109,6 +110,14 @@ def _violations(measured, validity):
             low, high = limit if np.iterable(limit) else (-np.inf, limit)
             if not low <= value <= high:
                 yield Violation(quantity, band, value, low, high)
+
+
+def _sky_limits(band, measured, validity):
+    """Levels of the sky that are near enough to zero, for the noise of the image or of the training."""
+    trained = (validity.get("sky_rms") or {}).get(band) or 0
+    # half the highest noise of the training: an image without noise is compared with that of its survey
+    noise = max(measured.get("sky_rms", {}).get(band) or 0, np.max(trained) / 2)
+    return [-SKY_LEVEL * noise, SKY_LEVEL * noise] if noise else None
 
 
 def measure(data, mask, bands, pixel_scale, meta=None):
@@ -133,8 +142,8 @@ def measure(data, mask, bands, pixel_scale, meta=None):
     Returns
     -------
     dict
-        ``pixel_scale`` and, by band, ``fwhm`` (arcsec, see `gaussian_fwhm`), ``sky_rms`` and ``peak`` (flux unit) and
-        ``sky_level`` (see `sky_level`): floats, or None where the image does not tell.
+        ``pixel_scale`` and, by band, ``fwhm`` (arcsec, see `gaussian_fwhm`), ``sky_rms``, ``peak`` and
+        ``sky_level`` (flux unit): floats, or None where the image does not tell.
     """
     masks = [None] * len(bands) if mask is None else mask
     result = {"pixel_scale": float(pixel_scale), "fwhm": {}, "sky_rms": {}, "peak": {}, "sky_level": {}}
@@ -145,36 +154,40 @@ def measure(data, mask, bands, pixel_scale, meta=None):
         result["fwhm"][band] = seeing_from_stars(plane, good, noise, pixel_scale) if fwhm is None else fwhm
         result["sky_rms"][band] = noise
         result["peak"][band] = float(np.max(plane, where=good, initial=-np.inf)) if good.any() else None
-        result["sky_level"][band] = sky_level(plane, good)
+        result["sky_level"][band] = sky_level(plane, good, noise)
     return result
 
 
-def sky_level(plane, good, n_pixels=300_000):
+def sky_level(plane, good, noise):
     """
-    Return the level of the sky, in units of the scatter of its pixels.
+    Return the level of the sky, from the darkest parts of an image.
 
-    It is the mode as SExtractor estimates it, ``3 median - 2 mean`` of pixels clipped at three sigma (Bertin & Arnouts
-    1996, A&AS 117, 393): sources lift the median of a crowded stamp by more.
+    It is the mean of the lowest quarter of medians of blocks, less what noise alone makes that differ from the level.
+    A galaxy that fills a stamp lifts the median of all pixels by half a sigma and more, but not that of the corners.
 
     Parameters
     ----------
     plane, good : `numpy.ndarray`
         Image and usable pixels, ``[H, W]``.
-    n_pixels : int, optional
-        About how many pixels to use.
+    noise : float or None
+        Sky rms.
 
     Returns
     -------
     float or None
-        None with too few usable pixels to tell, or without scatter.
+        In the unit of the image; None with too few usable pixels to tell.
     """
-    step = max(1, int(np.sqrt(plane.size / n_pixels)))
-    sample, usable = plane[::step, ::step], good[::step, ::step]
-    values = sample[usable & (sample != 0)].astype(float)  # images are padded with zeros, often unmasked
-    if values.size < 2 * MIN_STARS**2:
+    side = max(8, min(plane.shape) // 8)
+    rows, columns = (n // side for n in plane.shape)
+    usable = good & (plane != 0)  # images are padded with zeros, often unmasked
+    blocks = np.where(usable, plane, np.nan)[: rows * side, : columns * side].astype(float)
+    blocks = blocks.reshape(rows, side, columns, side).swapaxes(1, 2).reshape(-1, side * side)
+    blocks = blocks[np.isfinite(blocks).mean(axis=1) > 0.5]
+    if len(blocks) < 16 or noise is None:  # of fewer blocks the quarter scatters by more than what it shall tell
         return None
-    mean, median, scatter = sigma_clipped_stats(values, sigma=3.0)
-    return float((3 * median - 2 * mean) / scatter) if scatter > 0 else None
+    medians = np.sort(np.nanmedian(blocks, axis=1))[: len(blocks) // 4]
+    # the mean of the lowest quarter of a Gaussian is 1.271 sigma below its centre; a median scatters by 1.253 / sqrt(n)
+    return float(medians.mean() + 1.271 * 1.253 * noise / side)
 
 
 def sky_rms(plane, good, n_pairs=150_000):

@@ -31,7 +31,7 @@ from .units import flux_factor, parse_unit
 
 __all__ = ["Translator", "list_translators", "load_translator", "translate"]
 
-LOST_SHARE = 0.05  # of an image: more than the edge of a stamp that bands a pixel apart do not share
+LOST_SHARE = 0.1  # of an image: more than the edge of a stamp that bands some pixels apart do not share
 ROWS = 128  # output rows converted at once: a step that needs temporary arrays keeps them small
 
 
@@ -418,8 +418,8 @@ def _warn_of_lost_sky(stack, mask, reference):
     if lost > LOST_SHARE:
         where = f"the grid of band {stack.bands[reference]}"
         msg = (
-            f"{100 * lost:.0f} % of the image is masked, since the bands lie on different grids and not all of them cover "
-            f"{where}; cut all bands by sky position, with a margin: astro_galtrans.cutout(images, position, size)"
+            f"{100 * lost:.0f} % of the image is masked, since the bands lie on different grids and not all of them "
+            f"cover {where}; cut all bands by sky position: astro_galtrans.cutout(images, position, size)"
         )
         warnings.warn(msg, GaltransWarning, stacklevel=4)
 

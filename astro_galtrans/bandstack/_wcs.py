@@ -16,6 +16,9 @@ from astropy.wcs import WCS, DistortionLookupTable, FITSFixedWarning, NoConverge
 from astropy.wcs.utils import pixel_to_pixel
 from astropy.wcs.wcsapi import SlicedLowLevelWCS
 
+from astro_galtrans.geometry import check_celestial
+from astro_galtrans.units import card_number
+
 __all__ = ["celestial_wcs", "is_wcs_card", "same_grid", "wcs_from_header", "wcs_to_header"]
 
 _WCS_CARD = re.compile(
@@ -31,6 +34,11 @@ _WCS_CARD = re.compile(
     | LT[MV]\d(_\d)? | AT[MV]\d(_\d)? | WAT\d_\d+ | WAXMAP\d+
     )""",
     re.VERBOSE,
+)
+# cards whose values are numbers; EPOCH and EQUINOX may be texts such as J2000
+_NUMBER_CARD = re.compile(
+    r"(CRVAL|CRPIX|CDELT|CROTA)\d+[A-Z]?|(PC|CD|PV)\d+_\d+[A-Z]?|(PC|CD)\d{6}|(LON|LAT)POLE[A-Z]?"
+    r"|(A|B|AP|BP)_(ORDER|\d+_\d+)"
 )
 # cards that speak of a third or later axis
 _EXTRA_AXIS_CARD = re.compile(
@@ -66,7 +74,7 @@ def wcs_from_header(header, hdulist=None):
     ValueError
         If there is no celestial WCS on these axes, or it cannot be read.
     """
-    header = _first_two_axes(header)
+    header = _with_numbers(_first_two_axes(header))
     try:
         with warnings.catch_warnings():
             # repairs of old spellings (RADECSYS, dates): they leave the pixel to sky transformation as it is
@@ -101,7 +109,9 @@ def celestial_wcs(wcs, ndim):
     ValueError
         If the image axes are not on the sky.
     """
-    wcs = wcs.low_level_wcs
+    wcs = getattr(wcs, "low_level_wcs", wcs)  # a SlicedLowLevelWCS has no such attribute
+    if isinstance(wcs, SlicedLowLevelWCS) and wcs.pixel_n_dim == 2:
+        return _checked(check_celestial(wcs))  # slicing an NDData wraps its WCS: a FITS WCS is one again
     if wcs.pixel_n_dim == 2:
         return _checked(wcs)
     if isinstance(wcs, WCS):
@@ -195,12 +205,24 @@ def _first_two_axes(header):
     return plane
 
 
+def _with_numbers(plane):
+    """Turn text into numbers where a card of the WCS must hold one: wcslib would take it for zero, in silence."""
+    for key in [key for key in plane if _NUMBER_CARD.fullmatch(key)]:
+        if isinstance(plane[key], str | bool):
+            number = card_number(plane, key)
+            if number is None:
+                plane.remove(key)
+            else:
+                plane[key] = number
+    return plane
+
+
 def _checked(wcs):
     """Return the WCS if its first two axes are on the sky."""
     if isinstance(wcs, WCS):
         celestial = wcs.has_celestial and sorted((wcs.wcs.lng, wcs.wcs.lat)) == [0, 1]
     else:
-        frames = [kind for kind, *_ in wcs.world_axis_object_classes.values()]
+        frames = [kind for kind, *_ in getattr(wcs, "low_level_wcs", wcs).world_axis_object_classes.values()]
         celestial = any(isinstance(kind, type) and issubclass(kind, SkyCoord) for kind in frames)
     if celestial:
         return wcs
