@@ -18,7 +18,10 @@ import numpy as np
 
 from .exceptions import DomainError, DomainWarning
 
-__all__ = ["Violation", "check", "find_stars", "gaussian_fwhm", "measure", "seeing_from_stars", "sky_level", "sky_rms"]
+__all__ = [
+    "SKY_LEVEL", "Violation", "check", "find_stars", "gaussian_fwhm", "measure", "seeing_from_stars", "sky_level",
+    "sky_rms",
+]  # fmt: skip
 
 SEEING_CARDS = ("SEEING", "PSF_FWHM", "FWHM", "IQIMAGE", "IQFINAL")  # the last two are those of CFHT
 SIGMA_TO_FWHM = np.sqrt(8 * np.log(2))

@@ -198,10 +198,7 @@ def card_number(header, key):
     value = header.get(key)
     if not _given(value):
         return None
-    try:
-        number = np.nan if isinstance(value, bool | np.bool_) else float(value)
-    except (TypeError, ValueError):
-        number = np.nan
+    number = _float(value)
     if not np.isfinite(number):
         msg = f"the header card {key} must hold a number, got {value!r}"
         raise ValueError(msg)
@@ -338,11 +335,18 @@ def _given(value):
     return value is not None and str(value).strip() != "" and type(value).__name__ != "Undefined"
 
 
-def _finite(value, name):
+def _float(value):
+    """Number that a value is, or its text in FITS's way; NaN for anything else, logical values among it."""
+    if isinstance(value, str):
+        value = re.sub(r"(?<=[\d.])[dD](?=[+-]?\d)", "E", value)  # Fortran's double precision exponent
     try:
-        number = np.nan if isinstance(value, bool | np.bool_) else float(value)
+        return np.nan if isinstance(value, bool | np.bool_) else float(value)
     except (TypeError, ValueError):
-        number = np.nan
+        return np.nan
+
+
+def _finite(value, name):
+    number = _float(value)
     if not np.isfinite(number):
         msg = f"{name} must be a finite AB magnitude, got {value!r}; pass zeropoint="
         raise ValueError(msg)

@@ -247,8 +247,10 @@ def _sip_as_tpv(wcs):
     TPV applies the matrix first. With (u, v) = CD^-1 (x, y) one turns into the other exactly, up to TPV's degree 7
     (Shupe et al. 2012, Proc. SPIE 8451, 84511M).
     """
+    wcs = _longitude_first(wcs)  # wcslib's TPV takes the first axis for the longitude
     degree = max(wcs.sip.a_order, wcs.sip.b_order)
-    tan = list(wcs.wcs.ctype) == ["RA---TAN-SIP", "DEC--TAN-SIP"]  # wcslib's TPV takes the first axis for the longitude
+    # SIP cards beside a plain TAN are used by astropy, and by the programs that write them so (Spitzer, astrometry.net)
+    tan = [ctype.removesuffix("-SIP") for ctype in wcs.wcs.ctype] == ["RA---TAN", "DEC--TAN"]
     if degree >= len(_TPV_FIRST_TERM) or not tan:
         return wcs  # no such form: the header keeps SIP, which this package reads from a cube though astropy does not
     matrix = wcs.pixel_scale_matrix  # [x; y] = matrix [u; v]
@@ -265,10 +267,25 @@ def _sip_as_tpv(wcs):
         pv += [(i + 1, _TPV_FIRST_TERM[n] + k, value) for i, row in enumerate(rows) for k, value in enumerate(row)]
     tpv = wcs.deepcopy()
     tpv.sip = None
-    tpv.wcs.ctype = [ctype.replace("TAN-SIP", "TPV") for ctype in wcs.wcs.ctype]
+    tpv.wcs.ctype = ["RA---TPV", "DEC--TPV"]
     tpv.wcs.set_pv([*wcs.wcs.get_pv(), *pv])
     tpv.wcs.set()
     return tpv
+
+
+def _longitude_first(wcs):
+    """Return a WCS of the same sky whose first world axis is the longitude: the order of world axes is free."""
+    if wcs.wcs.lng == 0:
+        return wcs
+    matrix, swapped = wcs.pixel_scale_matrix, wcs.deepcopy()
+    swapped.wcs.ctype, swapped.wcs.crval = list(wcs.wcs.ctype)[::-1], wcs.wcs.crval[::-1]
+    swapped.wcs.cunit = list(wcs.wcs.cunit)[::-1]
+    if wcs.wcs.has_cd():
+        swapped.wcs.cd = matrix[::-1]
+    else:
+        swapped.wcs.cdelt, swapped.wcs.pc = (1, 1), matrix[::-1]
+    swapped.wcs.set()
+    return swapped
 
 
 def _powers(inverse, degree):
