@@ -179,6 +179,8 @@ def states_good(header):
     bool or None
         None if it does not say.
     """
+    if header.get("HDUCLAS3") == "MASKONE":
+        return False
     for key, good in _VALUE_CARDS.items():
         value = str(header.get(key, "")).strip().upper()
         if value in {"0", "1", "T", "F", "TRUE", "FALSE"}:

@@ -5,9 +5,9 @@ import re
 import numpy as np
 from astropy.io import fits
 
-from ._conventions import NUMBERED_PLANE_CARD, PLANE_CARD, UNNAMED_PLANES, harmless, states_good
+from ._conventions import KNOWN_PLANES, NUMBERED_PLANE_CARD, PLANE_CARD, UNNAMED_PLANES, harmless, states_good
 
-__all__ = ["bad_pixels", "plane_names"]
+__all__ = ["bad_pixels", "plane_names", "planes_of_table"]
 
 _MOSTLY = 0.9  # share of pixels that no usable image has masked while they hold structure
 
@@ -188,7 +188,7 @@ def _wanted(bad_planes):
 
 def _known(name, planes):
     """Whether a mask with named planes may lack this one: no exposure of the band set it."""
-    return bool(planes) and harmless(name) is not None
+    return bool(planes) and name in KNOWN_PLANES
 
 
 def _has_structure(image, bad):
