@@ -47,17 +47,21 @@ def sky_background(data, mask=None, box_size=BOX):
     if bad.all():
         msg = "there is no usable pixel to measure the sky in"
         raise ValueError(msg)
-    covered = bad | _sources(data, bad)
     estimator, clip = SExtractorBackground(), SigmaClip(sigma=3.0)
     if min(data.shape) < 2 * box_size:
-        sky = data[~covered] if np.count_nonzero(~covered) >= 100 else data[~bad]
+        free = ~(bad | _sources(data, bad))
+        sky = data[free] if np.count_nonzero(free) >= 100 else data[~bad]
         return np.full(data.shape, estimator(clip(sky, masked=False)), data.dtype)
-    filled = np.where(bad, 0, data).astype(float)
-    # boxes that a large galaxy covers take their level from those around them
-    found = Background2D(
-        filled, box_size, mask=covered, sigma_clip=clip, bkg_estimator=estimator, exclude_percentile=90.0
-    )
-    return found.background.astype(data.dtype, copy=False)
+    filled, sky = np.where(bad, 0, data).astype(float), 0.0
+    covered = bad
+    for _ in range(2):  # sources are found in an image that is flat already: a gradient is none
+        # boxes that a large galaxy covers take their level from those around them
+        found = Background2D(
+            filled, box_size, mask=covered, sigma_clip=clip, bkg_estimator=estimator, exclude_percentile=90.0
+        )
+        sky = found.background
+        covered = bad | _sources(data - sky, bad)
+    return sky.astype(data.dtype, copy=False)
 
 
 def _sources(data, bad, n_iter=3):

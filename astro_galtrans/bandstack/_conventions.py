@@ -10,12 +10,10 @@ from typing import NamedTuple
 
 __all__ = [
     "CARD_ROLES", "CHIP_CARDS", "EXTENSION_ROLES", "IMAGE_WORDS", "IMPLIED_UNITS", "KEPT_CARDS", "KNOWN_PLANES",
-    "NUMBERED_PLANE_CARD", "PLANE_CARD", "ROLES", "harmless", "states_good",
+    "NUMBERED_PLANE_CARD", "PLANE_CARD", "UNNAMED_PLANES", "harmless", "states_good",
 ]  # fmt: skip
 
-#: What an extension beside an image can be: three kinds of noise, three of quality, and what is not needed.
-ROLES = ("std", "variance", "ivar", "flags", "good", "weight", "other")
-
+# What an extension beside an image can be: three kinds of noise, three of quality, and what is not needed
 _WORDS = {
     "std": "uncert err error errors errdata sigma sig std stddev stdev rms noise unc uncertainty",
     "variance": "var variance vari",
