@@ -65,7 +65,7 @@ def sky_background(data, mask=None, box_size=BOX):
 
 
 def _sources(data, bad, n_iter=3):
-    """Pixels of sources: above 1.5 sigma in a smoothed image, and what is around them."""
+    """Pixels of sources: above three sigma in a smoothed image, and what is around them."""
     from astropy.stats import sigma_clipped_stats
     from scipy.ndimage import binary_dilation, gaussian_filter
 
@@ -77,7 +77,8 @@ def _sources(data, bad, n_iter=3):
         if np.count_nonzero(free) < 100:
             break
         _, level, scatter = sigma_clipped_stats(smooth[free], sigma=3.0)
-        sources = binary_dilation(smooth > level + 1.5 * scatter, iterations=3)
+        # lower, peaks of the noise would be left out, and the level come out too low
+        sources = binary_dilation(smooth > level + 3 * scatter, iterations=5)
     return sources
 
 
