@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .exceptions import DomainError, DomainWarning
+from .units import card_number
 
 __all__ = [
     "SKY_LEVEL", "Violation", "check", "find_stars", "gaussian_fwhm", "measure", "seeing_from_stars", "sky_level",
@@ -253,10 +254,13 @@ def _seeing_card(header, pixel_scale):
     """Return the seeing (arcsec) a header states, or None."""
     comments = getattr(header, "comments", {})
     for card in SEEING_CARDS:
-        value = header.get(card)
-        if not isinstance(value, (int, float, np.number)):
+        try:
+            value = card_number(header, card)  # be it as text
+        except ValueError:  # a word that says there is none
+            value = None
+        if value is None:
             continue
-        fwhm = float(value) * (pixel_scale if "pix" in str(comments[card] if comments else "").lower() else 1.0)
+        fwhm = value * (pixel_scale if "pix" in str(comments[card] if comments else "").lower() else 1.0)
         if 0 < fwhm < 60:  # surveys write 0, -1 or 99 for "not measured"
             return fwhm
     return None

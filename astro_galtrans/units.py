@@ -243,7 +243,7 @@ def _check_counts(unit):
             "it is a surface brightness, and the area of a pixel is not known (no PIXAR_SR or PIXAR_A2 card): multiply "
             "the image by the area of its pixels first"
         )
-    elif isinstance(unit, u.function.FunctionUnitBase) or unit.is_equivalent(u.mag):
+    elif isinstance(unit, u.function.FunctionUnitBase) or unit.is_equivalent(u.mag) or unit.is_equivalent(u.mag / u.sr):
         hint = "magnitudes cannot hold the negative pixels of the sky: convert the image to flux first"
     else:
         hint = "expected nanomaggies, Jy with any prefix, or counts (adu, DN, count, electron) with a zero point"

@@ -156,7 +156,7 @@ def test_one_means_bad(cards):
 
 def test_a_mask_that_may_mean_the_opposite_is_refused():
     hdulist = file_of(fits.ImageHDU(spotless(), name="MASK"))
-    with pytest.raises(ValueError, match=r"2 MASK\]: it calls 99 % of the pixels bad.*bad_planes='zero'.*'nonzero'"):
+    with pytest.raises(ValueError, match=r"2 MASK\]: it calls 99.44 % of the pixels bad.*bad_planes='zero'.*'nonzero'"):
         read(hdulist)
     assert_array_equal(read(hdulist, bad_planes="zero").mask[0], spotless() == 0)
     assert_array_equal(read(hdulist, bad_planes="nonzero").mask[0], spotless() == 1)
@@ -196,7 +196,9 @@ def test_masks_of_bits_in_objects():
         ("VARIANCE", {}, 4.0), ("VAR", {"BUNIT": "nmgy2"}, 4.0), ("UNCERT", {"UTYPE": "VarianceUncertainty"}, 4.0),
         ("IVAR", {}, 0.25), ("INVVAR", {"BUNIT": "1/nmgy^2"}, 0.25), ("WGT", {"DES_EXT": "WEIGHT"}, 0.25),
         ("NOISE_1", {"HDUCLAS2": "ERROR", "HDUCLAS3": "MSE"}, 4.0), ("STAT", {"HDUCLAS3": "RMSE"}, 2.0),
-        ("ERR", {"BUNIT": "mgy"}, 2e-9), ("", {"IMAGETYP": "INVVAR"}, 0.25), ("X", {"EXTTYPE": "VARIANCE"}, 4.0),
+        ("ERR", {"BUNIT": "mgy"}, 2e-9),
+        ("ERR", {"BUNIT": "nJy"}, 2 * 3630.78), ("VAR", {"BUNIT": "uJy2"}, 4 * 3.63078**2),
+        ("", {"IMAGETYP": "INVVAR"}, 0.25), ("X", {"EXTTYPE": "VARIANCE"}, 4.0),
     ],
 )  # fmt: skip
 def test_noise(name, cards, stored):
@@ -213,6 +215,18 @@ def test_weight_zero_is_bad(name):
     stack = read(file_of(fits.ImageHDU(weight, name=name)))
     assert_array_equal(stack.mask[0], ~(weight > 0))
     assert (stack.variance is None) == name.startswith("W")  # a weight may be on a scale of its own
+
+
+def test_noise_in_a_unit_that_is_not_the_image_s():
+    error = fits.ImageHDU(np.ones(SHAPE), fits.Header([("BUNIT", "adu")]), name="ERR")
+    with pytest.raises(ValueError, match=r"the uncertainty is in adu and the image in nmgy; convert one, or"):
+        read(file_of(error))
+
+
+def test_all_of_an_unexplained_mask(tmp_path):
+    for mask in (fits.ImageHDU(np.ones(SHAPE, "u1"), name="MASK"), fits.ImageHDU(np.ones(SHAPE, "i2"), name="BPM")):
+        with pytest.raises(ValueError, match=r"(MASK|BPM)\]: it calls all pixels bad"):
+            read(file_of(mask))
 
 
 def test_everything_at_once():
@@ -293,6 +307,12 @@ def test_companions_without_versions(layout, tmp_path):
             stack = read(f"{tmp_path}/mef.fits[{place}]")
             assert_allclose(stack.variance, chip**2)
             assert_array_equal(np.argwhere(stack.mask[0]), [[chip, chip]])
+
+
+def test_chips_that_each_name_the_filter():
+    hdus = [image_hdu(f"CCD{chip}", FILTER="g") for chip in (1, 2)]
+    with pytest.raises(ValueError, match=r"band 'g' comes twice, .*pass one at a time, as 'file.fits\[1\]'"):
+        read(fits.HDUList([fits.PrimaryHDU(), *hdus]))
 
 
 def test_unnamed_images_are_bands_if_the_caller_says_so():

@@ -177,6 +177,7 @@ def test_zeropoint_that_contradicts_the_unit():
         ("MJy/sr", "surface brightness"),
         ("nmgy / arcsec2", "surface brightness"),
         ("mag", "magnitudes"),
+        ("mag / arcsec2", "magnitudes"),
         ("mag(AB)", "magnitudes"),
         ("m", "expected nanomaggies"),
         ("", "dimensionless"),

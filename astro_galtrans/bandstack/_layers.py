@@ -9,7 +9,7 @@ from astropy import units as u
 from astropy.nddata import InverseVariance, StdDevUncertainty, VarianceUncertainty
 
 from astro_galtrans.bands import band_from_header, bands_from_header, parse_band, parse_bands
-from astro_galtrans.units import find_zeropoint, parse_unit
+from astro_galtrans.units import find_zeropoint, flux_factor, flux_zeropoint, parse_unit
 
 from ._opening import take_apart
 from ._pixels import blank, implied_unit, linear, pixel_area
@@ -132,7 +132,10 @@ def _check_unique(slots):
     seen = {}
     for image, _, band in slots:
         if band in seen:
-            msg = f"band {band!r} comes twice, in {seen[band]} and {image.label}; each band may come once"
+            msg = (
+                f"band {band!r} comes twice, in {seen[band]} and {image.label}; each band may come once: of several "
+                "detectors pass one at a time, as 'file.fits[1]'"
+            )
             raise ValueError(msg)
         seen[band] = image.label
 
@@ -218,10 +221,22 @@ def _variance(uncertainty, data, unit):
     )  # float32 squares leave its range
     with np.errstate(divide="ignore"):
         wide = type(uncertainty)(array, unit=uncertainty.unit).represent_as(VarianceUncertainty)
-    variance = wide.array if wide.unit is None else wide.array * wide.unit.to(unit**2)
+    variance = wide.array if wide.unit is None else wide.array * _square_factor(wide.unit, unit)
     useless = ~(variance >= 0) | np.isinf(variance)  # an inverse variance of zero marks a bad pixel
     variance[useless] = 0  # masked from here on; an infinity or NaN would spread when bands are resampled
     return narrowed(variance, data.dtype), (useless if useless.any() else None)
+
+
+def _square_factor(own, unit):
+    """Factor from the unit of a variance to the square of the image's; maggies and janskys go by their zero points."""
+    try:
+        return own.to(unit**2)
+    except u.UnitConversionError as err:
+        try:
+            return flux_factor(flux_zeropoint(own**0.5), flux_zeropoint(unit)) ** 2
+        except ValueError:
+            msg = f"the uncertainty is in {own**0.5} and the image in {unit}; convert one, or remove its unit if wrong"
+            raise ValueError(msg) from err
 
 
 def narrowed(variance, dtype):

@@ -55,9 +55,9 @@ def bad_pixels(flags, header, bad_planes=None, *, named=None, guess=True, image=
     good = states_good(header)
     bad = flags == 0 if good else flags != 0  # NaN differs from zero
     if guess and good is None and bad.mean() > _MOSTLY and _has_structure(image, bad):
-        share = f"{100 * bad.mean():.0f} %"
+        share = "all" if bad.all() else f"{100 * bad.mean():.4g} % of the"
         msg = (
-            f"it calls {share} of the pixels bad, though they hold an image; if nonzero means good in it, pass "
+            f"it calls {share} pixels bad, though they hold an image; if nonzero means good in it, pass "
             "bad_planes='zero'; if they are bad, bad_planes='nonzero'"
         )
         raise ValueError(msg)

@@ -119,7 +119,7 @@ def celestial_wcs(wcs, ndim):
         # by way of a header: WCS.celestial cannot take a TPV distortion along (wcslib's wcssub, astropy 8.0)
         return wcs_from_header(wcs.to_header(relax=True))
     if wcs.pixel_n_dim == ndim:
-        return _checked(SlicedLowLevelWCS(wcs, (0,) * (ndim - 2) + (slice(None), slice(None))))
+        return check_celestial(_checked(SlicedLowLevelWCS(wcs, (0,) * (ndim - 2) + (slice(None), slice(None)))))
     msg = f"the WCS has {wcs.pixel_n_dim} pixel axes and the image {ndim}; expected two, or as many as the image"
     raise ValueError(msg)
 
