@@ -152,6 +152,22 @@ def _survey(options):
 # -- translate
 
 
+def _add_reading(parser):
+    """Add what is said of images that are read: their masks and their sky."""
+    parser.add_argument(
+        "--bad-planes", type=_planes, metavar="PLANE[,PLANE]",
+        help="planes of masks that mark bad pixels, by name or bit number; or nonzero, zero, none",
+    )  # fmt: skip
+    parser.add_argument(
+        "--subtract-background", type=int, nargs="?", const=True, default=False, metavar="PIXELS",
+        help="subtract the sky, measured in boxes of this side (64)",
+    )  # fmt: skip
+
+
+def _planes(text):
+    return tuple(part.strip() for part in text.split(","))
+
+
 def _add_translate(commands):
     parser = _command(commands, "translate", _translate, "Translate FITS images of one survey into another's.")
     parser.add_argument(
@@ -170,6 +186,7 @@ def _add_translate(commands):
     )
     parser.add_argument("--unit", help="unit of the pixels, if headers do not say")
     parser.add_argument("--zeropoint", type=float, metavar="MAG", help="AB magnitude of one count")
+    _add_reading(parser)
     parser.add_argument("--n-samples", type=int, metavar="N", help="samples averaged, for a translator that samples")
     parser.add_argument("--seed", type=int, help="seed of the samples")
     parser.add_argument("--output-grid", choices=["target"], help="resample to the target survey's own pixels")
@@ -187,7 +204,8 @@ def _translate(options):
     settings = {
         "bands": options.bands, "unit": options.unit, "zeropoint": options.zeropoint, "n_samples": options.n_samples,
         "seed": options.seed, "output_grid": options.output_grid, "align": not options.no_align,
-        "strict": options.strict, "tile": tile, "device": options.device,
+        "strict": options.strict, "tile": tile, "device": options.device, "bad_planes": options.bad_planes,
+        "subtract_background": options.subtract_background,
     }  # fmt: skip
     if not is_folder(options.output):
         translate_file(options.images, options.model, options.output, overwrite=options.overwrite, **settings)
@@ -489,6 +507,7 @@ def _add_pairs(commands):
         parser.add_argument(f"--{side}-bands", metavar="BANDS", help="some of its bands, e.g. g,r,i; by default all")
         parser.add_argument(f"--{side}-unit", metavar="UNIT", help="unit of the pixels, if headers do not say")
         parser.add_argument(f"--{side}-zeropoint", type=float, metavar="MAG", help="AB magnitude of one count")
+    _add_reading(parser)
     parser.add_argument("--catalogue", metavar="TABLE", help="objects, with sky coordinates; else they are detected")
     parser.add_argument("--redshift", metavar="COLUMN", help="column of the catalogue")
     parser.add_argument("--scale", type=int, help="target pixels per source pixel; by default the nearest that fits")

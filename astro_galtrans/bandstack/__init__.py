@@ -7,6 +7,7 @@ a file that `astropy.nddata.CCDData.read` reads.
 """
 
 from ._cards import PROVENANCE_CARDS
+from ._cutout import cutout
 from ._opening import Origin
 from ._stack import BandStack, Plane, read, select, to_unit, write_fits, write_like
 from ._writers import check_writable
@@ -17,6 +18,7 @@ __all__ = [
     "Origin",
     "Plane",
     "check_writable",
+    "cutout",
     "read",
     "select",
     "to_unit",
