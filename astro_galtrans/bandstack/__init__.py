@@ -10,6 +10,7 @@ from ._cards import PROVENANCE_CARDS
 from ._cutout import cutout
 from ._opening import Origin
 from ._stack import BandStack, Plane, read, select, to_unit, write_fits, write_like
+from ._trust import check_layout, open_fits
 from ._writers import check_writable
 
 __all__ = [
@@ -17,8 +18,10 @@ __all__ = [
     "BandStack",
     "Origin",
     "Plane",
+    "check_layout",
     "check_writable",
     "cutout",
+    "open_fits",
     "read",
     "select",
     "to_unit",

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 import numpy as np
-from astropy.io import fits
 
+from astro_galtrans.bandstack import open_fits
 from astro_galtrans.geometry import fill_masked
 
 __all__ = ["SETTINGS_FILE", "PairImages", "TranslatedStamps", "chunk_file", "open_stamps"]
@@ -173,8 +173,7 @@ class _FileStamps:
 def _read_array(path):
     if path.suffix == ".npy":
         return np.load(path, mmap_mode="r")
-    with fits.open(path) as hdus:
-        data = next((hdu.data for hdu in hdus if hdu.is_image and hdu.header["NAXIS"] >= 3), None)
+    data = next((hdu.data for hdu in open_fits(path) if hdu.is_image and hdu.header["NAXIS"] >= 3), None)
     if data is None:
         msg = f"{path} holds no image of three or more axes"
         raise ValueError(msg)

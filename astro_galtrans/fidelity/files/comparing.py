@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import numpy as np
-from astropy.io import fits
 
+from astro_galtrans.bandstack import open_fits
 from astro_galtrans.fidelity.anomaly.residuals import Tolerance
 from astro_galtrans.pairs.store import HEADER_FILE, PairStore
 
@@ -163,8 +163,7 @@ def _are_frames(source):
     paths = [source] if isinstance(source, str | Path) else source if isinstance(source, list | tuple) else []
     if not paths or Path(paths[0]).suffix in {".npy", ""} or not Path(paths[0]).is_file():
         return False
-    with fits.open(paths[0]) as hdus:
-        headers = [hdu.header for hdu in hdus if hdu.is_image and hdu.header.get("NAXIS", 0) >= 2]
+    headers = [hdu.header for hdu in open_fits(Path(paths[0])) if hdu.is_image and hdu.header.get("NAXIS", 0) >= 2]
     return any(header["NAXIS"] < 4 and "CTYPE1" in header for header in headers)
 
 
