@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from astro_galtrans._plain import printable
+from astro_galtrans.exceptions import GaltransError
 
 __all__ = ["main"]
 
@@ -79,7 +80,7 @@ def _parser():
     parser.add_argument("--version", action="version", version=f"astro_galtrans {__version__}")
     parser.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    ways_in = _add_list, _add_info, _add_survey, _add_demo
+    ways_in = _add_list, _add_info, _add_survey, _add_demo, _add_check
     judging = _add_fidelity, _add_redshift, _add_zspec
     for add in (*ways_in, _add_translate, _add_simulate, _add_pairs, _add_train, _add_calibrate, *judging):
         add(commands)
@@ -149,7 +150,39 @@ def _survey(options):
         print(f"{name:18} {' '.join(survey.band_names):24} {survey.pixel_scale:5.3f} arcsec  {survey.title}")
 
 
-# -- translate
+# -- check, translate
+
+
+def _add_check(commands):
+    text = "Say what is understood of FITS images, and which translators take them, without translating."
+    parser = _command(commands, "check", _check, text)
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="FITS files or folders, as for translate")
+    parser.add_argument("-m", "--models", nargs="+", metavar="NAME", help="translators; by default the shipped ones")
+    parser.add_argument("--bands", nargs="+", metavar="BAND", help="bands of the files, if headers do not say")
+    parser.add_argument("--unit", help="unit of the pixels, if headers do not say")
+    parser.add_argument("--zeropoint", type=float, metavar="MAG", help="AB magnitude of one count")
+    parser.add_argument(
+        "--bad-planes", type=_planes, metavar="PLANE[,PLANE]", help="planes of masks that mark bad pixels"
+    )
+
+
+def _check(options):
+    from astro_galtrans.batch import find_images
+    from astro_galtrans.check import describe_image
+
+    failed = False
+    for name, files in find_images(options.images).items():
+        image = files[0] if len(files) == 1 else files
+        try:
+            text = describe_image(
+                image, options.bands, translators=options.models, unit=options.unit, zeropoint=options.zeropoint,
+                bad_planes=options.bad_planes,
+            )  # fmt: skip
+        except (ValueError, TypeError, OSError, GaltransError) as err:
+            failed = True
+            text = f"cannot be read: {err}"
+        print(printable(f"{name} ({', '.join(map(str, files))})\n  " + text.replace("\n", "\n  ")))
+    return 1 if failed else 0
 
 
 def _add_reading(parser):

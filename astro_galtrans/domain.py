@@ -19,7 +19,17 @@ import numpy as np
 from .exceptions import DomainError, DomainWarning
 from .moments import SIGMA_TO_FWHM, Ellipse, round_moments
 
-__all__ = ["SKY_LEVEL", "Violation", "check", "find_stars", "measure", "seeing_from_stars", "sky_level", "sky_rms"]
+__all__ = [
+    "SKY_LEVEL",
+    "Violation",
+    "check",
+    "find_stars",
+    "measure",
+    "seeing_from_stars",
+    "sky_level",
+    "sky_rms",
+    "violations",
+]
 
 MAD_PER_SIGMA = 0.67449  # median absolute deviation of a Gaussian of sigma 1
 RMS_WITHIN_3_SIGMA = 0.98658  # rms of a Gaussian of sigma 1 that is cut at 3 sigma
@@ -88,16 +98,28 @@ def check(measured, validity, strict=False, stacklevel=2):
     DomainError
         With ``strict``, if there is a violation; the message gives them all.
     """
-    violations = list(_violations(measured, validity))
-    if strict and violations:
-        msg = "the image is outside the translator's range: " + "; ".join(map(str, violations))
+    found = list(violations(measured, validity))
+    if strict and found:
+        msg = "the image is outside the translator's range: " + "; ".join(map(str, found))
         raise DomainError(msg)
-    for violation in violations:
+    for violation in found:
         warnings.warn(str(violation), DomainWarning, stacklevel=stacklevel)
-    return violations
+    return found
 
 
-def _violations(measured, validity):
+def violations(measured, validity):
+    """
+    Yield what lies outside a translator's range.
+
+    Parameters
+    ----------
+    measured, validity : dict
+        As for `check`.
+
+    Yields
+    ------
+    `Violation`
+    """
     for quantity in QUANTITIES:
         values, limits = measured.get(quantity), validity.get(quantity)
         if quantity == "sky_level" and values and limits is None:
