@@ -420,7 +420,7 @@ def _add_fidelity(commands):
         "--degrade-source", action="store_true", help="look for anomalies at the target's PSF, if it is broader"
     )
     parser.add_argument("--seed", type=int, default=0, help="of samples, bootstrap and blank sky (%(default)s)")
-    parser.add_argument("--format", default="ecsv", choices=["ecsv", "fits", "parquet"], help="of tables (%(default)s)")
+    parser.add_argument("--format", default="ecsv", choices=["ecsv", "fits"], help="of tables (%(default)s)")
 
 
 def _fidelity(options):
@@ -498,7 +498,7 @@ def _add_redshift(commands):
     parser.add_argument("--floor", type=float, default=0.0, metavar="W", help="share of the prior in every PDF")
     parser.add_argument("--no-peaks", action="store_true", help="leave peak fluxes out")
     parser.add_argument("--seed", type=int, default=0, help="of samples, estimators and bootstrap (%(default)s)")
-    parser.add_argument("--format", default="ecsv", choices=["ecsv", "fits", "parquet"], help="of tables (%(default)s)")
+    parser.add_argument("--format", default="ecsv", choices=["ecsv", "fits"], help="of tables (%(default)s)")
 
 
 def _redshift(options):

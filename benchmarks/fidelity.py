@@ -128,29 +128,17 @@ def morphology_rows(result):
 
 def paired_rows(result, quantities, bands):
     """Bias and scatter of quantities, one row per quantity and band, one column per translator."""
-    table = result["statistics"]
-    statistic = (
-        next(name for name in ("statistic", "metric") if name in table.colnames)
-        if "bias" not in table.colnames
-        else None
-    )
     rows = [("quantity", "band", *result.models, "galaxies")]
     for quantity, digits in quantities.items():
-        for band in bands:
-            chosen = table[(table["quantity"] == quantity) & (table["band"] == band)]
-            if not len(chosen):
-                continue
-            cells, counts = [], []
-            for model in result.models:
-                of_model = chosen[chosen["model"] == model]
-                if statistic is None:
-                    bias, scatter = (float(np.asarray(of_model[name])[0]) for name in ("bias", "scatter"))
-                else:
-                    bias, scatter = (
-                        float(of_model["value"][of_model[statistic] == name][0]) for name in ("bias", "scatter")
-                    )
-                cells.append(f"{bias:+.{digits}f}, {scatter:.{digits}f}")
-                counts.append(int(of_model["n"][0]))
+        table = result.rows("statistics", quantity=quantity)
+        for band in (band for band in bands if band in table["band"]):
+            where = {"quantity": quantity, "band": band}
+            figures = [
+                [result.value(statistic=name, model=model, **where)[0] for name in ("bias", "scatter")]
+                for model in result.models
+            ]
+            counts = [int(result.rows("statistics", model=model, **where)["n"][0]) for model in result.models]
+            cells = [f"{bias:+.{digits}f}, {scatter:.{digits}f}" for bias, scatter in figures]
             rows.append((quantity, band, *cells, span(counts)))
     return list_table(rows)
 
@@ -184,7 +172,7 @@ def anomaly_rows(result):
 
 
 def value(result, quantity, model, band, digits, **where):
-    middle, low, high = result.value(quantity, model, band, **where)
+    middle, low, high = result.value(quantity, model=model, band=band, **where)
     return f"{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 

@@ -1,25 +1,29 @@
-"""Mean light and colour profiles of real and translated galaxies, summed block by block."""
+"""Mean light and colour profiles of real and translated galaxies; only their sums are kept."""
 
 from itertools import pairwise
 
 import numpy as np
 from astropy import units as u
+from tqdm.auto import tqdm
 
-from astro_galtrans.measure.profiles import Rings
 from astro_galtrans.statistics.bootstrap import interval
 from astro_galtrans.statistics.resampling import StreamedSums
 
-from .paired import to_qtable
+from ._tables import curve_table
 
-__all__ = ["ProfileSums"]
+__all__ = ["profile_tables"]
+
+PIXELS = 2**20  # of a block of stamps
+RADII = {"radius": u.arcsec, "outer_radius": u.arcsec}
+COLOURS = dict.fromkeys(("target", "translated", "difference", "difference_low", "difference_high"), u.mag)
 
 WITHIN = 3.0  # diameter of the circle whose real flux profiles are divided by (arcsec)
 LEAST_SNR = 3.0  # of that flux
 
 
-class ProfileSums:
+def profile_tables(target, images, rings, bootstrap, *, progress=True):
     """
-    Sums of the profiles of all galaxies, for each reading.
+    Return mean light and colour profiles of real and translated galaxies.
 
     Light profiles are divided by the galaxy's real flux in the same band, so that all galaxies count alike; those that
     colours are made of by that in the middle band. A galaxy counts if this flux is above 3 sigma of the sky noise, and
@@ -27,39 +31,49 @@ class ProfileSums:
 
     Parameters
     ----------
-    stamps : `~astro_galtrans.stamps._compared.Compared`
-        What is compared.
-    edges : array-like or None
-        Of the rings (arcsec).
-    settings : dict
-        ``n``, ``seed`` and ``level`` of the bootstrap.
-    """
+    target : `~astro_galtrans.stamps.Stamps`
+        Real images.
+    images : dict of str to `~astro_galtrans.stamps.Stamps`
+        Translations, without samples.
+    rings : `~astro_galtrans.measure.profiles.Rings`
+        On which profiles are measured.
+    bootstrap : `~astro_galtrans.statistics.Bootstrap`
+        How intervals are made.
+    progress : bool, optional
+        Show a progress bar on a terminal.
 
-    def __init__(self, stamps, edges, settings):
-        self._stamps, self._level = stamps, settings["level"]
-        self._rings = Rings(stamps.shape, stamps.pixel_scale, edges)
-        inner = self._rings.edges[1:] <= max(WITHIN / 2, self._rings.edges[1])
-        self._inner, self._noise = inner, np.sqrt((self._rings.weights[inner].sum(0) ** 2).sum())
-        shape = 2, 3, len(stamps.bands), len(inner)  # for light and for colours: real, translated, how many
-        self._sums = {name: StreamedSums(shape, settings["n"], settings["seed"]) for name in stamps.names}
+    Returns
+    -------
+    dict of str to `~astropy.table.QTable`
+        ``profiles``, a row for each model, band and ring; and of several bands ``colour_profiles``,
+        a row for each model, colour and ring.
+    """
+    sums = _ProfileSums(target.bands, images, rings, bootstrap)
+    blocks = list(target.blocks(max(1, PIXELS // int(np.prod(target.images.shape[1:])))))
+    for rows in tqdm(blocks, desc="profiles", unit="block", disable=None if progress else True):
+        bad = target.bad(rows)
+        real, *ours = (np.where(bad, 0, stamps.read(rows)) for stamps in (target, *images.values()))
+        sums.add(real, dict(zip(images, ours, strict=True)), target.sky(rows)[..., 0, 0])
+    tables = {"profiles": sums.light()}
+    return tables | ({"colour_profiles": sums.colours()} if len(target.bands) > 1 else {})
+
+
+class _ProfileSums:
+    """Sums of the profiles of all galaxies, real and translated, of each translation; block by block."""
+
+    def __init__(self, bands, names, rings, bootstrap):
+        self._bands, self._rings, self._level = bands, rings, bootstrap.level
+        inner = rings.edges[1:] <= max(WITHIN / 2, rings.edges[1])
+        self._inner, self._noise = inner, np.sqrt((rings.weights[inner].sum(0) ** 2).sum())
+        shape = 2, 3, len(bands), len(inner)  # for light and for colours: real, translated, how many
+        self._sums = {name: StreamedSums(shape, bootstrap.resamples, bootstrap.seed) for name in names}
 
     def add(self, real, images, noise):
-        """
-        Take in galaxies.
-
-        Parameters
-        ----------
-        real : `numpy.ndarray`
-            ``[n, C, H, W]``.
-        images : dict of str to `numpy.ndarray`
-            Those of each reading.
-        noise : `numpy.ndarray`
-            ``[n, C]``: of a pixel of the sky.
-        """
+        """Take in galaxies ``[n, C, H, W]``, with the noise ``[n or 1, C]`` of a pixel of their sky."""
         profile, whole = self._profile(real)
         flux = profile[..., self._inner].sum(-1)
         bright = whole & (flux > LEAST_SNR * self._noise * noise)
-        middle = len(self._stamps.bands) // 2
+        middle = len(self._bands) // 2
         scales = (flux, bright), (flux[:, middle, None], bright & bright[:, middle, None])
         for name, stack in images.items():
             ours, finite = self._profile(stack)
@@ -75,49 +89,39 @@ class ProfileSums:
         return self._rings.sums(np.where(whole[..., None, None], stack, 0)), whole
 
     def light(self):
-        """Return the table ``profiles``: a row for each reading, band and ring."""
-        rows = []
+        """Return the table ``profiles``."""
+        curves = []
         for name, sums in self._sums.items():
             total, draws = sums.total[0], sums.draws[:, 0]
             with np.errstate(divide="ignore", invalid="ignore"):
                 real, ours = total[:2] / total[2] / self._rings.area
-                ratio = interval(*(part[..., 1, :, :] / part[..., 0, :, :] for part in (total, draws)), 0, self._level)
-                grown = (np.cumsum(part[..., :2, :, :], axis=-1) for part in (total, draws))
-                growth = interval(*(part[..., 1, :, :] / part[..., 0, :, :] for part in grown), 0, self._level)
-            columns = {"target": real, "translated": ours} | _named("ratio", ratio) | _named("growth", growth)
-            rows += self._rows(name, self._stamps.bands, columns, total[2, :, 0])
-        table = to_qtable(rows)
-        for column in ("radius", "outer_radius"):
-            table[column].unit = u.arcsec
-        for column in ("target", "translated"):
-            table[column].unit = u.arcsec**-2
-        return table
+                ratio = [part[..., 1, :, :] / part[..., 0, :, :] for part in (total, draws)]
+                growth = [np.cumsum(part[..., :2, :, :], axis=-1) for part in (total, draws)]
+                growth = [part[..., 1, :, :] / part[..., 0, :, :] for part in growth]
+            columns = {"target": real, "translated": ours, "ratio": ratio, "growth": growth}
+            curves += self._curves(name, self._bands, columns, total[2, :, 0])
+        return curve_table(curves, {"target": u.arcsec**-2, "translated": u.arcsec**-2} | RADII)
 
     def colours(self):
-        """Return the table ``colour_profiles``: a row for each reading, colour and ring; None of a single band."""
-        pairs = [" - ".join(pair) for pair in pairwise(self._stamps.bands)]
-        if not pairs:
-            return None
-        rows = []
+        """Return the table ``colour_profiles``."""
+        pairs, curves = [" - ".join(pair) for pair in pairwise(self._bands)], []
         for name, sums in self._sums.items():
             (real, ours), (real_draws, our_draws) = (_colours(part) for part in (sums.total[1], sums.draws[:, 1]))
-            apart = interval(ours - real, our_draws - real_draws, 0, self._level)
-            columns = {"target": real, "translated": ours} | _named("difference", apart)
+            columns = {"target": real, "translated": ours, "difference": (ours - real, our_draws - real_draws)}
             number = sums.total[1, 2, :, 0]
-            rows += self._rows(name, pairs, columns, np.minimum(number[1:], number[:-1]))
-        table = to_qtable(rows)
-        for column in ("target", "translated", "difference", "difference_low", "difference_high"):
-            table[column].unit = u.mag
-        for column in ("radius", "outer_radius"):
-            table[column].unit = u.arcsec
-        return table
+            curves += self._curves(name, pairs, columns, np.minimum(number[1:], number[:-1]))
+        return curve_table(curves, COLOURS | RADII)
 
-    def _rows(self, name, bands, columns, number):
-        radii = {"radius": self._rings.middles, "outer_radius": self._rings.edges[1:]}
+    def _curves(self, name, bands, columns, number):
+        """Yield labels and columns of each band; of what comes with its resamples, with the ends of its interval."""
+        for what, values in list(columns.items()):
+            if isinstance(values, tuple | list):
+                names = what, f"{what}_low", f"{what}_high"
+                columns |= dict(zip(names, interval(*values, 0, self._level)[:3], strict=True))
         for c, band in enumerate(bands):
-            for k in range(len(radii["radius"])):
-                head = {"model": name, "band": band} | {key: part[k] for key, part in radii.items()}
-                yield head | {key: part[c, k] for key, part in columns.items()} | {"n": int(number[c])}
+            radii = {"radius": self._rings.middles, "outer_radius": self._rings.edges[1:]}
+            head = {"model": name, "band": band} | radii
+            yield head | {what: values[c] for what, values in columns.items()} | {"n": int(number[c])}
 
 
 def _colours(sums):
@@ -127,7 +131,3 @@ def _colours(sums):
         colour = magnitude[..., :-1, :] - magnitude[..., 1:, :]
     colour = np.where(np.isfinite(colour), colour, np.nan)  # a mean profile below zero has no magnitude
     return colour[..., 0, :, :], colour[..., 1, :, :]
-
-
-def _named(name, parts):
-    return dict(zip((name, f"{name}_low", f"{name}_high"), parts[:3], strict=True))

@@ -1,74 +1,66 @@
-"""What the results of pixels, photometry and morphology have in common."""
+"""What the results of pixels, photometry and morphology have in common: figures of each galaxy, and their pictures."""
+
+from dataclasses import asdict, replace
 
 import numpy as np
-from astropy.table import QTable
 
-from astro_galtrans.fidelity.plots import images as fidelity_plots
-from astro_galtrans.statistics.resampling import centre_and_scatter, paired_statistics
+from astro_galtrans.fidelity.plots import images as plots
+from astro_galtrans.stamps.stamps import check_noise, translations
 
+from .compare import APART
 from .result import Result
 
-__all__ = [
-    "EXCLUDED",
-    "PairedResult",
-    "PairedStatistics",
-    "by_values",
-    "excluded",
-    "galaxy_rows",
-    "paired_row",
-    "spread_row",
-    "to_qtable",
-]
+__all__ = ["PairedResult", "PairedStatistics", "checked", "measured_alike", "readings", "settings_of"]
 
-EXCLUDED = "not_in_target", "not_in_translated", "not_in_both"  #: columns that count what could not be measured
+TAKES = {"first": (0,), "mean": ("mean",), "both": (0, "mean")}  # what is looked at of several samples
+
+
+def checked(target, translated, take):
+    """Return translations by name as `Stamps`, once they can be compared with real images."""
+    check_noise(target)
+    if target.n_samples is not None:
+        msg = f"real images have no samples, {target.name} has {target.n_samples}; choose one with sample()"
+        raise ValueError(msg)
+    if take not in TAKES:
+        msg = f"take must be one of {', '.join(TAKES)}, got {take!r}"
+        raise ValueError(msg)
+    return translations(target, translated)
+
+
+def readings(name, stamps, take):
+    """
+    Return the names under which a translation is in tables, with what each of them is of its samples.
+
+    That is 0, the first one, or ``"mean"``, as `~astro_galtrans.stamps.Stamps.sample` takes them.
+    """
+    takes = TAKES[take] if (stamps.n_samples or 1) > 1 else (0,)
+    return {f"{name}, mean" if which == "mean" and len(takes) > 1 else name: which for which in takes}
+
+
+def measured_alike(target, translated, take):
+    """Return each reading as `Stamps` with noise, mask, variance and PSF of the real ones: both are measured alike."""
+    return {
+        label: replace(target, images=stamps.sample(which).images, name=label)
+        for name, stamps in translated.items()
+        for label, which in readings(name, stamps, take).items()
+    }
+
+
+def settings_of(target, translated, bootstrap):
+    """Return what the meta data of a result say of its input."""
+    samples = {name: stamps.n_samples for name, stamps in translated.items() if stamps.n_samples}
+    about = {"galaxies": len(target), "bands": list(target.bands), "pixel_scale": target.pixel_scale}
+    return about | {"samples": samples} | asdict(bootstrap)
 
 
 class PairedResult(Result):
     """
     Comparison of real and translated images of the same galaxies.
 
-    ``statistics`` has a row per model, band and quantity; ``bins`` the same in bins; ``galaxies`` a row per galaxy,
-    model and band. In all of them ``n`` counts the galaxies measured, and ``not_in_target``, ``not_in_translated`` and
-    ``not_in_both`` those that could not be measured in the real image alone, in the translated alone, in either.
+    Besides ``statistics`` and ``bins`` there is ``galaxies``, with a row per model, galaxy and band. ``n`` counts the
+    galaxies measured, and ``not_in_target``, ``not_in_translated`` and ``not_in_both`` those that could not be measured
+    in the real image alone, in the translated alone, in either.
     """
-
-    @property
-    def models(self):
-        """Names of the translations."""
-        return list(dict.fromkeys(map(str, self["statistics"]["model"])))
-
-    @property
-    def bands(self):
-        """Names of the bands."""
-        return list(dict.fromkeys(map(str, self["galaxies"]["band"])))
-
-    def rows(self, name, **where):
-        """
-        Return the rows of a table with these entries.
-
-        Parameters
-        ----------
-        name : str
-            Of the table.
-        **where
-            Column to entry.
-
-        Raises
-        ------
-        KeyError
-            If there is no such row, or no such column.
-        """
-        table = self[name]
-        chosen = np.ones(len(table), dtype=bool)
-        for column, entry in where.items():
-            if column not in table.colnames:
-                msg = f"table {name!r} has no column {column!r}; there are {', '.join(table.colnames)}"
-                raise KeyError(msg)
-            chosen &= np.asarray(table[column]) == entry
-        if not chosen.any():
-            msg = f"table {name!r} has no row with {', '.join(f'{k} = {v!r}' for k, v in where.items())}"
-            raise KeyError(msg)
-        return table[chosen]
 
     def of_galaxies(self, quantity, model=None, band=None):
         """
@@ -81,53 +73,67 @@ class PairedResult(Result):
         model, band : str, optional
             The first model and the middle band by default.
         """
-        rows = self.rows("galaxies", model=model or self.models[0], band=band or self.bands[len(self.bands) // 2])
+        rows = self.rows("galaxies", model=model or self.models[0], band=band or self._middle)
         if quantity not in rows.colnames:
             msg = f"there is no {quantity!r} of each galaxy; there are {', '.join(rows.colnames[3:])}"
             raise KeyError(msg)
         return np.asarray(rows[quantity], dtype=float)
 
-    def scores(self, metric, model=None, band=None):
-        """
-        Return a figure of each galaxy that is larger the worse its translation is, ``[N]``; NaN where it has none.
-
-        Parameters
-        ----------
-        metric : str
-            A quantity of each galaxy.
-        model, band : str, optional
-            The first model and the middle band by default.
-        """
-        raise NotImplementedError
-
-    def gallery(self, metric, target, translated, *, sky_rms, model=None, band=None, **options):
+    def gallery(self, metric, target, translated, *, model=None, band=None, **options):
         """
         Draw the galaxies that are best, as usual and worst by a metric.
 
         Parameters
         ----------
         metric : str
-            A quantity of each galaxy, see `scores`.
-        target, translated : array-like
-            Real stamps, and those of the model: the images that were compared.
-        sky_rms : array-like
-            ``[C]``: sky noise of a pixel.
+            A quantity of each galaxy, see ``scores``.
+        target, translated : `~astro_galtrans.stamps.Stamps`
+            Real stamps, and those of the model: the images that were compared. Translated stamps may be an array.
         model, band : str, optional
             The first model and the middle band by default.
         **options
-            Of `~astro_galtrans.fidelity.plots.gallery.gallery`: ``source``, ``source_factor``, ``show``, ``number``,
-            ``sample``.
+            Of `~astro_galtrans.fidelity.plots.gallery.gallery`: ``source``, ``show``, ``number``, ``sample``.
         """
         from astro_galtrans.fidelity.plots.gallery import gallery
 
-        model, band = model or self.models[0], band or self.bands[len(self.bands) // 2]
-        scores = self.scores(metric, model, band)
+        model, band = model or self.models[0], band or self._middle
         labels = {"label": metric, "title": f"{model}, by {metric} in {band}"}
-        return gallery(scores, target, translated, bands=self.bands, sky_rms=sky_rms, **labels | options)
+        return gallery(self.scores(metric, model, band), target, translated, **labels | options)
+
+    @property
+    def _middle(self):
+        return self.bands[len(self.bands) // 2]
+
+    def _panels(self):
+        """Labels of panels to the labels of the rows they show, and to the value of a perfect translation."""
+        raise NotImplementedError
+
+    def plot_bands(self):
+        """The main figures of all models, band by band."""
+        shown, perfect = self._panels()
+        return plots.by_band(self["statistics"], shown, self.bands, lines=perfect)
+
+    def plot_bins(self, by=None, band=None):
+        """
+        The main figures of all models in bins; None if nothing was binned.
+
+        Parameters
+        ----------
+        by : str, optional
+            What was binned; the first by default.
+        band : str, optional
+            The middle one by default.
+        """
+        if "bins" not in self.tables:
+            return None
+        by, band, (shown, perfect) = by or str(self["bins"]["by"][0]), band or self._middle, self._panels()
+        return plots.over_bins(self.rows("bins", by=by, band=band), shown, by, lines=perfect, title=band)
 
 
 class PairedStatistics(PairedResult):
-    """What the results have in common whose statistics are of quantities measured in both images."""
+    """Result whose statistics are of quantities measured in both images: bias and scatter of ratios or differences."""
+
+    shown = {}  #: quantity to its label in figures
 
     def scores(self, metric, model=None, band=None):
         """
@@ -140,187 +146,50 @@ class PairedStatistics(PairedResult):
         model, band : str, optional
             The first model and the middle band by default.
         """
-        kinds = {str(row["quantity"]): str(row["pair"]) for row in self["statistics"]}
-        ours = self.of_galaxies(metric, model, band)
-        if kinds.get(metric) == "itself":
-            return np.abs(ours)
-        real = self.of_galaxies(f"{metric}_target", model, band)
+        apart = self._apart(metric, lambda name: self.of_galaxies(name, model, band))
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.abs(np.log10(ours / real)) if kinds.get(metric) == "ratio" else np.abs(ours - real)
+            return np.abs(np.log10(apart) if self._pairs.get(metric) == "ratio" else apart)
 
-    def value(self, quantity, statistic="bias", model=None, band=None):
+    @property
+    def _pairs(self):
+        """How each quantity is compared."""
+        table = self["statistics"]
+        return dict(zip(map(str, table["quantity"]), map(str, table["pair"]), strict=True))
+
+    def _apart(self, quantity, column):
+        """Ratio or difference of each galaxy, from a function that gives columns of ``galaxies``."""
+        pair = self._pairs.get(quantity, "difference")
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return APART[pair](column(quantity), None if pair == "itself" else column(f"{quantity}_target"))
+
+    def _panels(self):
+        pairs = {name: pair for name, pair in self._pairs.items() if name in self.shown}
+        panels = {
+            f"{self.shown[name]}, {statistic}": {"quantity": name, "statistic": statistic}
+            for name in self.shown if name in pairs for statistic in ("bias", "scatter")
+        }  # fmt: skip
+        return panels, {f"{self.shown[name]}, bias": float(pair == "ratio") for name, pair in pairs.items()}
+
+    def plot_violins(self, band=None):
         """
-        Return a statistic: value, low, high.
+        Distributions of the paired ratios (minus one) or differences of all models.
 
         Parameters
         ----------
-        quantity, statistic : str
-            Their names.
-        model, band : str, optional
-            The first model, and the middle band (or what the quantity has instead of bands) by default.
+        band : str, optional
+            The middle one by default.
         """
-        rows = self.rows("statistics", model=model or self.models[0], quantity=quantity)
-        bands = list(map(str, rows["band"]))
-        band = band or bands[len(bands) // 2]
-        row = self.rows("statistics", model=model or self.models[0], quantity=quantity, band=band)[0]
-        return tuple(float(row[f"{statistic}{end}"]) for end in ("", "_low", "_high"))
-
-    def _by_band(self, labels, bands):
-        """Bias and scatter of quantities with these labels, band by band."""
-        panels = self._panels(self["statistics"], labels)
-        return fidelity_plots.by_band(panels, bands, lines=self._perfect(labels))
-
-    def _over_bins(self, labels, by, band, **options):
-        """Bias and scatter of quantities with these labels in bins of one band."""
-        if "bins" not in self.tables:
-            return None
-        by, band = by or str(self["bins"]["by"][0]), band or self.bands[len(self.bands) // 2]
-        panels = self._panels(self.rows("bins", by=by, band=band), labels, "middle")
-        return fidelity_plots.over_bins(panels, by, lines=self._perfect(labels), title=band, **options)
-
-    def _panels(self, table, labels, *first):
-        panels = {}
-        for quantity in (name for name in labels if name in table["quantity"]):
-            chosen = table[table["quantity"] == quantity]
-            for statistic in ("bias", "scatter"):
-                columns = *first, statistic, f"{statistic}_low", f"{statistic}_high"
-                panels[f"{labels[quantity]}, {statistic}"] = {
-                    model: tuple(chosen[chosen["model"] == model][name] for name in columns) for model in self.models
+        band, found, labels = band or self._middle, {}, {}
+        for quantity, label in self.shown.items():
+            if quantity in self._pairs and quantity in self["galaxies"].colnames:
+                ratio = self._pairs[quantity] == "ratio"
+                labels[quantity] = f"{label} - 1" if ratio else label
+                found[quantity] = {
+                    model: self._apart(quantity, lambda name, model=model: self._entering(name, model, band)) - ratio
+                    for model in self.models
                 }
-        return panels
+        return plots.violins(found, ylabels=labels, title=band)
 
-    def _perfect(self, labels):
-        """Label of each bias to that of a perfect translation."""
-        table = self["statistics"]
-        pairs = {str(row["quantity"]): str(row["pair"]) for row in table}
-        return {f"{labels[name]}, bias": float(pairs[name] == "ratio") for name in labels if name in pairs}
-
-
-def to_qtable(rows, meta=None):
-    """
-    Return a table of rows.
-
-    Parameters
-    ----------
-    rows : list of dict
-        Columns that a row lacks are NaN there. Without a row there is no table, but None.
-    meta : dict, optional
-        The table's.
-    """
-    if not rows:
-        return None
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    return QTable({name: [row.get(name, np.nan) for row in rows] for name in names}, meta=meta)
-
-
-def paired_row(real, translated, *, ratio=False, **settings):
-    """
-    Return the columns of a paired comparison, those that are NaN in either left out.
-
-    Parameters
-    ----------
-    real, translated : `numpy.ndarray`
-        ``[N]``: a quantity in the real and in the translated images; NaN where it could not be measured.
-    ratio : bool, optional
-        Pair by ratio instead of difference; galaxies whose real value is not positive are then not measurable.
-    **settings
-        ``n``, ``seed`` and ``level`` of the bootstrap.
-
-    Returns
-    -------
-    dict
-        Statistic, and with ``_low`` and ``_high`` the ends of its interval; `excluded`.
-    """
-    in_real = np.isfinite(real) & ((real > 0) if ratio else True)
-    both = in_real & np.isfinite(translated)
-    found = paired_statistics(real[both], translated[both], ratio=ratio, **settings)
-    return _flat(found) | excluded(in_real, np.isfinite(translated))
-
-
-def spread_row(differences, in_real, in_translated, **settings):
-    """
-    Return median and scatter of differences that are already made, those that are NaN left out.
-
-    Parameters
-    ----------
-    differences : `numpy.ndarray`
-        ``[N]``.
-    in_real, in_translated : `numpy.ndarray`
-        ``[N]``, bool: where the quantity could be measured.
-    **settings
-        ``n``, ``seed`` and ``level`` of the bootstrap.
-    """
-    found = centre_and_scatter(differences[in_real & in_translated], **settings)
-    return _flat(found) | excluded(in_real, in_translated)
-
-
-def _flat(intervals):
-    row = {}
-    for name, part in intervals.items():
-        row |= {name: part.value, f"{name}_low": part.low, f"{name}_high": part.high}
-    return row
-
-
-def excluded(real, translated):
-    """
-    Return how many galaxies were measured, and how many could not be where.
-
-    Parameters
-    ----------
-    real, translated : `numpy.ndarray`
-        ``[N]``, bool: which could be measured in the real and in the translated image.
-
-    Returns
-    -------
-    dict
-        ``n`` and `EXCLUDED` to numbers.
-    """
-    parts = real & translated, ~real & translated, real & ~translated, ~real & ~translated
-    return {name: int(np.count_nonzero(part)) for name, part in zip(("n", *EXCLUDED), parts, strict=True)}
-
-
-def galaxy_rows(number, names, bands, columns):
-    """
-    Return a table with a row per galaxy, model and band.
-
-    Parameters
-    ----------
-    number : int
-        Of galaxies.
-    names, bands : sequence of str
-        Of the M models and C bands.
-    columns : dict
-        Column to ``[N, M, C]``.
-    """
-    shape = number, len(names), len(bands)
-    index = np.indices(shape).reshape(3, -1)
-    table = QTable({"row": index[0], "model": np.array(names)[index[1]], "band": np.array(bands)[index[2]]})
-    for name, values in columns.items():
-        table[name] = np.broadcast_to(values, shape).reshape(-1)
-    return table
-
-
-def by_values(by, number):
-    """
-    Return what to bin by as columns of float, NaN where masked.
-
-    Parameters
-    ----------
-    by : dict or None
-        Name to ``[N]``.
-    number : int
-        Of galaxies.
-
-    Raises
-    ------
-    ValueError
-        If a column is not of that length.
-    """
-    found = {}
-    for name, values in (by or {}).items():
-        column = np.ma.filled(np.ma.asarray(getattr(values, "value", values), dtype=float), np.nan)
-        if column.shape != (number,):
-            msg = f"what to bin by, {name!r}, has shape {column.shape}; there are {number} galaxies"
-            raise ValueError(msg)
-        found[str(name)] = column
-    return found
+    def _entering(self, name, model, band):
+        """A column of ``galaxies``, NaN for galaxies that enter no statistic."""
+        return self.of_galaxies(name, model, band)

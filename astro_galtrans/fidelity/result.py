@@ -1,11 +1,12 @@
 """
-What every diagnostic returns: tables that know how to be written, read, drawn and put on a page.
+The result of a comparison: tables that can be written, read, drawn and shown on a page.
 
-A `Result` holds tables and what they were made with, nothing else; pictures are drawn from the tables, so that a result
-read from disk draws the same ones.
+A `Result` holds tables and the settings they were made with, nothing else. Figures are drawn from the tables, so that a
+result that was read from disk draws the same ones.
 """
 
 import json
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +16,22 @@ from astropy.table import QTable
 from astro_galtrans._files import whole_file
 from astro_galtrans._optional import require
 
-__all__ = ["FORMATS", "Result"]
+__all__ = ["FIGURES", "FORMATS", "Result"]
 
-FORMATS = {"ecsv": "ascii.ecsv", "fits": "fits", "parquet": "parquet"}  #: ending of the file to astropy's format
-LONGEST = 60  # rows of a table on the page
+FORMATS = {"ecsv": "ascii.ecsv", "fits": "fits"}  #: ending of the file to astropy's format
+FIGURES = "value", "low", "high"  #: columns of the long tables
+LONGEST = 60  # rows of a table on the page: a table of all galaxies would be megabytes of HTML
 
 
 class Result:
     """
-    Tables of a diagnostic.
+    Tables of a comparison.
+
+    The table ``statistics`` is long: one figure in a row, with the labels that tell it from others (``model``,
+    ``band``, ``region``, ``quantity``, ``statistic`` and so on, as far as they make sense), ``value``, the ends of its
+    interval ``low`` and ``high`` (plain numbers; astropy writes no quantity called "value"), and the number of galaxies
+    ``n``. ``bins`` has the same columns and ``by``,
+    ``bin_low``, ``bin_high`` and ``middle``.
 
     Subclasses name themselves in `title` and have methods ``plot_NAME()`` that return a figure, or None where the
     tables have nothing to draw.
@@ -33,10 +41,10 @@ class Result:
     tables : dict of str to `~astropy.table.QTable`
         The tables by name.
     meta : dict, optional
-        What the result was made with: plain values that JSON can hold.
+        The settings they were made with: plain values that JSON can hold.
     """
 
-    title = "Diagnostics"
+    title = "Comparison"
 
     def __init__(self, tables, meta=None):
         self.tables, self.meta = dict(tables), dict(meta or {})
@@ -50,6 +58,76 @@ class Result:
     def __repr__(self):
         sizes = ", ".join(f"{name} ({len(table)} rows)" for name, table in self.tables.items())
         return f"<{type(self).__name__}: {sizes}>"
+
+    def _repr_html_(self):
+        parts = (f"<h4>{escape(name)}</h4>{table._repr_html_()}" for name, table in self.tables.items())
+        return f"<h3>{escape(self.title)}</h3>{''.join(parts)}"
+
+    @property
+    def models(self):
+        """Names of the translations."""
+        return _different(self["statistics"]["model"])
+
+    @property
+    def bands(self):
+        """Names of the bands."""
+        return list(self.meta["bands"]) if "bands" in self.meta else _different(self["statistics"]["band"])
+
+    def rows(self, name, **where):
+        """
+        Return the rows of a table with these entries.
+
+        Parameters
+        ----------
+        name : str
+            Of the table.
+        **where
+            Column to entry.
+
+        Raises
+        ------
+        KeyError
+            If there is no such column, or no such row; the message lists the labels that there are.
+        """
+        table = self[name]
+        chosen = np.ones(len(table), dtype=bool)
+        for column, entry in where.items():
+            if column not in table.colnames:
+                msg = f"table {name!r} has no column {column!r}; there are {', '.join(table.colnames)}"
+                raise KeyError(msg)
+            chosen &= np.asarray(table[column]) == entry
+        if not chosen.any():
+            known = "; ".join(f"{label}: {', '.join(_different(table[label]))}" for label in _labels(table))
+            msg = f"table {name!r} has no row with {', '.join(f'{k}={v!r}' for k, v in where.items())}; it has {known}"
+            raise KeyError(msg)
+        return table[chosen]
+
+    def value(self, quantity, statistic=None, **where):
+        """
+        Return a figure of the table ``statistics`` with its interval: value, low, high.
+
+        Parameters
+        ----------
+        quantity : str
+            Its name.
+        statistic : str, optional
+            Which statistic of the quantity.
+        **where
+            Other labels, such as ``model="swin"``, ``band="r"`` or ``region="source"``. Of labels that are not given,
+            the first one of those that the quantity has is taken; of bands ``"all"``, or else the middle one.
+
+        Raises
+        ------
+        KeyError
+            If there is no such figure; the message lists the labels that there are.
+        """
+        wanted = {"quantity": quantity} | ({} if statistic is None else {"statistic": statistic}) | where
+        rows = self.rows("statistics", **wanted)
+        for label in (name for name in _labels(rows) if name not in wanted):
+            there = _different(rows[label])
+            usual = there[0] if label != "band" else "all" if "all" in there else there[len(there) // 2]
+            rows = rows[np.asarray(rows[label]) == usual]
+        return tuple(float(rows[name][0]) for name in FIGURES)
 
     def figures(self):
         """Yield the name and `matplotlib.figure.Figure` of everything there is to draw."""
@@ -66,8 +144,8 @@ class Result:
         ----------
         path : path-like
             A folder, made if missing, for one file per table; or a file ending in ``.fits`` for all tables in it.
-        format : {"ecsv", "fits", "parquet"}, optional
-            Kind of the files in a folder; ECSV by default. Parquet needs pyarrow.
+        format : {"ecsv", "fits"}, optional
+            Kind of the files in a folder; ECSV by default.
         overwrite : bool, optional
             Replace what is there; each file is written beside and renamed.
 
@@ -95,8 +173,6 @@ class Result:
                 f"write to a folder with format {', '.join(FORMATS)}, or to a .fits file; got {str(path)!r}, {format!r}"
             )
             raise ValueError(msg)
-        if format == "parquet":
-            require("pyarrow", extra="report")
         files = {path / f"{name}.{format}": table for name, table in self._all_tables().items()}
         _check_free(files, overwrite)
         path.mkdir(parents=True, exist_ok=True)
@@ -123,7 +199,7 @@ class Result:
         path = Path(path)
         tables = _read_hdus(path) if path.is_file() else _read_folder(path)
         if "about" not in tables:
-            msg = f"{path} holds no result of a diagnostic (no table 'about')"
+            msg = f"{path} holds no result of a comparison (no table 'about')"
             raise FileNotFoundError(msg)
         about = tables.pop("about")
         return cls(tables, {str(row["what"]): json.loads(str(row["value"])) for row in about})
@@ -141,7 +217,7 @@ class Result:
         ----------
         directory : path-like
             Where to; made if missing.
-        format : {"ecsv", "fits", "parquet"}, optional
+        format : {"ecsv", "fits"}, optional
             Kind of the tables.
         overwrite : bool, optional
             Replace what is there.
@@ -168,11 +244,22 @@ class Result:
             with whole_file(directory / figures[-1]) as file:
                 figure.savefig(file, format="png")
         template = jinja2.Environment(autoescape=True).from_string(PAGE)
-        tables = {name: _cells(table) for name, table in self.tables.items()}
-        html = template.render(title=self.title, meta=self.meta, tables=tables, figures=figures, format=format)
+        tables = {name: _html(name, table) for name, table in self.tables.items()}
+        about = {"title": self.title, "meta": self.meta, "format": format, "longest": LONGEST}
+        html = template.render(tables=tables, figures=figures, **about)
         with whole_file(page) as file:
             file.write_text(html, encoding="utf8")
         return page
+
+
+def _labels(table):
+    """Names of the columns of text."""
+    return [name for name in table.colnames if table[name].dtype.kind == "U"]
+
+
+def _different(column):
+    """The different entries of a column as text, in order."""
+    return list(dict.fromkeys(map(str, column)))
 
 
 def _check_free(paths, overwrite):
@@ -201,7 +288,7 @@ def _read_folder(path):
 
 
 def _as_text(table):
-    """A table with text where FITS gives bytes and ECSV, for empty text, nothing."""
+    """A table whose text is text: FITS gives bytes, and ECSV masks text that is empty."""
     table.convert_bytestring_to_unicode()
     for name in table.colnames:
         if table[name].dtype.kind == "U" and getattr(table[name], "mask", None) is not None:
@@ -209,17 +296,13 @@ def _as_text(table):
     return table
 
 
-def _cells(table):
-    """Names, rows as text, and number of rows of a table, for the page."""
-    rows = [[_text(value) for value in row] for row in table[:LONGEST].iterrows()]
-    return table.colnames, rows, len(table)
-
-
-def _text(value):
-    number = getattr(value, "value", value)
-    if isinstance(number, float | np.floating):
-        return "" if np.isnan(number) else f"{number:.4g}"
-    return str(number)
+def _html(name, table):
+    """A table as HTML, floats in four digits, and how many rows are left out; none of the statistics."""
+    part = table[: len(table) if name == "statistics" else LONGEST].copy()
+    for column in part.itercols():
+        if column.dtype.kind == "f":
+            column.info.format = ".4g"
+    return "\n".join(part.pformat(max_lines=-1, max_width=-1, html=True, tableid=name)), len(table) - len(part)
 
 
 PAGE = """\
@@ -243,13 +326,10 @@ figure { margin: 1rem 0 } img { max-width: 100% } div { overflow-x: auto } capti
 {% endfor %}</table>
 {% for figure in figures %}<figure><img src="{{ figure }}" alt="{{ figure[:-4] }}"></figure>
 {% endfor %}
-{% for name, (columns, rows, length) in tables.items() %}<h2>{{ name }}</h2>
-<div><table>
-<tr>{% for column in columns %}<th>{{ column }}</th>{% endfor %}</tr>
-{% for row in rows %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
-{% endfor %}</table></div>
-{% if length > rows|length %}
-<p>The first {{ rows|length }} of {{ length }} rows; all are in {{ name }}.{{ format }}.</p>
+{% for name, (html, more) in tables.items() %}<h2>{{ name }}</h2>
+<div>{{ html | safe }}</div>
+{% if more %}
+<p>The first {{ longest }} of {{ longest + more }} rows; all are in {{ name }}.{{ format }}.</p>
 {% endif %}{% endfor %}
 </body>
 </html>

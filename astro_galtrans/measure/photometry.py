@@ -1,24 +1,174 @@
-"""Photometry of a batch of stamps: circles, Kron ellipses, peaks, centroids and widths; torch and matrices."""
+"""
+Photometry of stamps: fluxes in circles and in Kron's ellipse, peaks, sizes, positions and widths.
+
+All stamps have one shape and their galaxy in the middle, so that a circle is one array of weights for all of them and
+its fluxes are a matrix product.
+"""
 
 import numpy as np
 import torch
+from astropy import units as u
+from photutils.aperture import CircularAperture
 from scipy.ndimage import label
+from tqdm.auto import tqdm
 
-from astro_galtrans.measure.smoothing import FWHM_TO_SIGMA, gaussian, smooth
+from astro_galtrans.measure.magnitudes import asinh_magnitudes
+from astro_galtrans.measure.smoothing import FWHM_TO_SIGMA, SMOOTHING, detected
 from astro_galtrans.moments import adaptive_moments
+from astro_galtrans.stamps.stamps import check_noise
+from astro_galtrans.units import parse_unit
 
 from .overlap import ellipse_weights
-from .profiles import aperture_weights
+from .tables import galaxy_table
 
-__all__ = ["Photometer"]
+__all__ = ["DIAMETERS", "Photometer", "aperture_weights", "peak_flux", "photometry"]
 
+DIAMETERS = 1.0, 2.0, 3.0, 6.0  #: of the circular apertures (arcsec)
+MAGNITUDE = 3.0  # diameter of the aperture of the asinh magnitude (arcsec): as wide as spectrographs' fibres
+PIXELS = 2**20  # of a block of stamps: Kron's ellipses need some dozens of planes as large in float64
 PEAK_RADIUS = 2.0  # where the peak is sought, lest it be a neighbour's (arcsec)
-DETECTION, SMOOTHING = 3.0, 1.0  # sigma of the smoothed stamp above which pixels belong to the source; FWHM (arcsec)
 KRON_SCALE, KRON_LEAST, KRON_REACH = 2.5, 1.4, 6.0  # photutils' kron_params, and the ellipse the moment is taken in
 WINDOW = 4.0  # half the side of the part that centroid and width are measured in (arcsec)
 NARROWEST = 0.3  # sigma (pixels) below which a Gaussian falls between pixels and its weighted moments mean nothing
 TOUCHING = np.zeros((3, 3, 3), bool)  # which pixels of a stack of stamps are neighbours: the eight around, of one stamp
 TOUCHING[1] = True
+
+
+def aperture_weights(shape, radii, centre=None):
+    """
+    Return the share of each pixel that lies in circles, exactly, by photutils.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        ``(H, W)`` of a stamp.
+    radii : sequence of float
+        Of the R circles (pixels).
+    centre : tuple of float, optional
+        x and y (pixels); that of the stamp by default.
+
+    Returns
+    -------
+    `numpy.ndarray`
+        ``[R, H, W]``.
+    """
+    centre = ((shape[1] - 1) / 2, (shape[0] - 1) / 2) if centre is None else centre
+    weights = np.zeros((len(radii), *shape))
+    for plane, radius in zip(weights, radii, strict=True):
+        if radius > 0:
+            plane += CircularAperture(centre, radius).to_mask(method="exact").to_image(shape)
+    return weights
+
+
+def peak_flux(stamps, pixel_scale):
+    """
+    Return the highest pixel within 2 arcsec of the centre (or within a pixel, where pixels are larger).
+
+    Parameters
+    ----------
+    stamps : `torch.Tensor`
+        ``[..., H, W]``, finite.
+    pixel_scale : float
+        In arcsec.
+
+    Returns
+    -------
+    `torch.Tensor`
+        ``[...]``.
+    """
+    return stamps[..., _near_centre(stamps.shape[-2:], pixel_scale)].amax(-1)
+
+
+def _near_centre(shape, pixel_scale):
+    y, x = (torch.arange(n) - (n - 1) / 2 for n in shape)
+    return torch.hypot(y[:, None], x) <= max(PEAK_RADIUS / pixel_scale, 1)
+
+
+def photometry(stamps, *, diameters=DIAMETERS, progress=True):
+    """
+    Measure fluxes, sizes, positions and widths of galaxies.
+
+    Parameters
+    ----------
+    stamps : `~astro_galtrans.stamps.Stamps`
+        Without an axis of samples (see `Stamps.sample <astro_galtrans.stamps.Stamps.sample>`). Masked pixels count as
+        zero; where another pixel has no value, nothing is measured in that band.
+    diameters : sequence of float, optional
+        Of the circular apertures (arcsec). Those larger than the stamps are left out.
+    progress : bool, optional
+        Show a progress bar on a terminal.
+
+    Returns
+    -------
+    `~astropy.table.QTable`
+        A row per galaxy and band; NaN where something could not be measured. Fluxes are in the survey's unit.
+
+        - ``row``, ``band``: which galaxy, and in which band;
+        - ``flux_1`` and so on: in a circle of so many arcsec diameter about the stamp's centre, and ``flux_1_err``, its
+          error from the noise of the sky;
+        - ``flux_kron``, ``kron_radius``: in Kron's ellipse (2.5 times the first moment, at least 1.4), and that
+          ellipse's semimajor axis;
+        - ``peak``: the highest pixel within 2 arcsec of the centre;
+        - ``area``: isophotal area of the source, see `Photometer.segments`;
+        - ``fwhm``, ``centroid_x``, ``centroid_y``: of the round Gaussian most like it, by adaptive moments; positions
+          are from the stamp's centre;
+        - ``mag``: asinh magnitude (Lupton, Gunn & Szalay 1999) in 3 arcsec (or the nearest aperture that there is),
+          softened by the sky noise.
+
+    Raises
+    ------
+    ValueError
+        If there is an axis of samples, no aperture fits on the stamps, or the sky noise is not known.
+    """
+    check_noise(stamps)
+    if stamps.n_samples is not None:
+        msg = f"{stamps.name} has {stamps.n_samples} samples; choose one, or their mean, with sample()"
+        raise ValueError(msg)
+    photometer = Photometer(stamps.shape, stamps.pixel_scale, _fitting(diameters, stamps))
+    blocks = list(stamps.blocks(max(1, PIXELS // int(np.prod(stamps.images.shape[1:])))))
+    bar = tqdm(blocks, desc=f"photometry, {stamps.name}", unit="block", disable=None if progress else True)
+    with torch.inference_mode():
+        parts = [_measure(photometer, stamps, rows) for rows in bar]
+    table = galaxy_table(stamps.bands, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+    table["mag"] += stamps.survey.zeropoint
+    for name in table.colnames[2:]:
+        table[name] = u.Quantity(table[name], UNITS.get(name) or parse_unit(stamps.survey.flux_unit), copy=False)
+    return table
+
+
+UNITS = dict.fromkeys(("kron_radius", "fwhm", "centroid_x", "centroid_y"), u.arcsec)
+UNITS |= {"area": u.arcsec**2, "mag": u.mag}
+
+
+def _fitting(diameters, stamps):
+    """Apertures that are not larger than the stamps."""
+    reach = min(stamps.shape) * stamps.pixel_scale
+    fitting = [float(d) for d in diameters if 0 < d <= reach]
+    if not fitting:
+        msg = f"no aperture of {list(diameters)} arcsec diameter fits on stamps of {reach:.3g} arcsec"
+        raise ValueError(msg)
+    return fitting
+
+
+def _measure(photometer, stamps, rows):
+    """Each quantity ``[n, C]`` of a block of stamps."""
+    images = np.where(stamps.bad(rows), 0, stamps.read(rows))
+    whole, scale = np.isfinite(images).all(axis=(-1, -2)), photometer.scale
+    noise = np.broadcast_to(stamps.sky(rows)[..., 0, 0], whole.shape)
+    images, sky = torch.from_numpy(np.where(whole[..., None, None], images, 0)), torch.from_numpy(noise.copy())
+    flux, sky, flat = photometer.apertures(images), sky.flatten(), images.flatten(0, 1)
+    central, others = photometer.segments(flat, sky)
+    kron, axis = photometer.kron(flat, central, others).T
+    x, y, fwhm = photometer.adaptive(flat).T
+    found = {"flux_kron": kron, "kron_radius": scale * axis, "peak": peak_flux(flat, scale), "fwhm": scale * fwhm,
+             "centroid_x": scale * x, "centroid_y": scale * y, "area": scale**2 * central.sum((1, 2))}  # fmt: skip
+    found = {name: values.double().numpy().reshape(whole.shape) for name, values in found.items()}
+    errors = photometer.noise * noise[..., None].astype(float)
+    for k, diameter in enumerate(photometer.diameters):
+        found |= {f"flux_{diameter:g}": flux[..., k].double().numpy(), f"flux_{diameter:g}_err": errors[..., k]}
+    k = int(np.argmin(np.abs(np.array(photometer.diameters) - MAGNITUDE)))
+    found["mag"] = asinh_magnitudes(flux[..., k].double(), torch.from_numpy(errors[..., k])).numpy()
+    return {name: np.where(whole, values, np.nan) for name, values in found.items()}
 
 
 class Photometer:
@@ -36,14 +186,11 @@ class Photometer:
     """
 
     def __init__(self, shape, pixel_scale, diameters):
-        self.shape, self.scale = shape, pixel_scale
+        self.shape, self.scale, self.diameters = shape, pixel_scale, diameters
         weights = aperture_weights(shape, np.array(diameters) / 2 / pixel_scale)
         self._weights = torch.from_numpy(weights).float()
         self.noise = np.sqrt((weights**2).sum(axis=(1, 2)))  #: of each aperture's flux, in units of a pixel's
-        y, x = (torch.arange(n) - (n - 1) / 2 for n in shape)
-        self._near = torch.hypot(y[:, None], x) <= max(PEAK_RADIUS / pixel_scale, 1)
-        sigma = max(FWHM_TO_SIGMA * SMOOTHING / pixel_scale, 0.7)
-        self._kernel = gaussian(sigma, int(3 * sigma + 0.5))
+        self._near = _near_centre(shape, pixel_scale)
 
     def apertures(self, stamps):
         """
@@ -55,17 +202,6 @@ class Photometer:
             ``[..., H, W]``, finite.
         """
         return torch.einsum("...hw,ahw->...a", stamps, self._weights)
-
-    def peak(self, stamps):
-        """
-        Return the highest pixel near the centre, ``[...]``.
-
-        Parameters
-        ----------
-        stamps : `torch.Tensor`
-            ``[..., H, W]``, finite.
-        """
-        return stamps[..., self._near].amax(-1)
 
     def adaptive(self, stamps):
         """
@@ -105,31 +241,29 @@ class Photometer:
         noise : `torch.Tensor`
             ``[N]``: of a pixel of the sky.
         """
-        smoothed = smooth(stamps, self._kernel, mode="zeros")
-        above = smoothed > (DETECTION * noise * (self._kernel**2).sum())[:, None, None]
+        smoothed, above = detected(stamps, noise[:, None, None], self.scale)
         seed = torch.where(self._near, smoothed, -torch.inf).flatten(1).argmax(1)
         labels, _ = label(above.numpy(), TOUCHING)
         own = labels.reshape(len(labels), -1)[np.arange(len(labels)), seed.numpy()]
         central = above & torch.from_numpy(labels == own[:, None, None])  # what is not above is labelled 0
         return central, above & ~central
 
-    def kron(self, stamps, noise):
+    def kron(self, stamps, central, others):
         """
-        Return flux and radius of Kron's ellipse, as photutils' SourceCatalog (others masked) finds it.
+        Return flux and radius of Kron's ellipse, as photutils' SourceCatalog (other sources masked) finds it.
 
         Parameters
         ----------
         stamps : `torch.Tensor`
             ``[N, H, W]``, finite.
-        noise : `torch.Tensor`
-            ``[N]``: of a pixel of the sky.
+        central, others : `torch.Tensor`
+            ``[N, H, W]``, bool: pixels of the source, and of all others, as from `segments`.
 
         Returns
         -------
         `torch.Tensor`
             ``[N, 2]``: flux, and semimajor axis of the aperture (pixels); NaN where there is no source.
         """
-        central, others = self.segments(stamps, noise)
         alone = torch.where(others, 0, stamps).double()
         positive = torch.where(central, alone.clamp(min=0), 0)
         x0, y0, major, minor, theta = _ellipse(positive)

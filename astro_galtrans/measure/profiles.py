@@ -1,5 +1,5 @@
 """
-Light in circles and rings of many stamps at once, about one centre.
+Light in rings of many stamps at once, about one centre.
 
 Each pixel's share in each ring is that of photutils' apertures (``method="exact"``), computed once for all stamps, so
 that a profile is a product with one matrix. It is that of `photutils.profiles.RadialProfile`, and its running sum that
@@ -8,38 +8,12 @@ of `~photutils.profiles.CurveOfGrowth`.
 
 import numpy as np
 
-__all__ = ["Rings", "aperture_weights"]
+from .photometry import aperture_weights
+
+__all__ = ["Rings"]
 
 WIDTH = 0.25  # least width of a ring (arcsec): a third of a sharp ground-based PSF, below which profiles hold no more
 MOST = 24  # rings, as many points as a drawn profile needs
-
-
-def aperture_weights(shape, radii, centre=None):
-    """
-    Return the share of each pixel that lies in circles, by photutils.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        ``(H, W)`` of a stamp.
-    radii : sequence of float
-        Of the R circles (pixels).
-    centre : tuple of float, optional
-        x and y (pixels); that of the stamp by default.
-
-    Returns
-    -------
-    `numpy.ndarray`
-        ``[R, H, W]``.
-    """
-    from photutils.aperture import CircularAperture
-
-    centre = ((shape[1] - 1) / 2, (shape[0] - 1) / 2) if centre is None else centre
-    weights = np.zeros((len(radii), *shape))
-    for plane, radius in zip(weights, radii, strict=True):
-        if radius > 0:
-            plane += CircularAperture(centre, radius).to_mask(method="exact").to_image(shape)
-    return weights
 
 
 class Rings:

@@ -2,9 +2,30 @@
 
 import torch
 
-__all__ = ["FWHM_TO_SIGMA", "gaussian", "smooth"]
+__all__ = ["FWHM_TO_SIGMA", "SMOOTHING", "detected", "gaussian", "smooth"]
 
 FWHM_TO_SIGMA = 0.42466
+DETECTION = 3.0  # sigma of the smoothed stamp above which pixels belong to a source
+SMOOTHING = 1.0  #: FWHM (arcsec): about the seeing, the matched filter of what is faint and small
+
+
+def detected(stamps, noise, pixel_scale):
+    """
+    Return stamps smoothed to 1 arcsec, and which of their pixels are above 3 sigma.
+
+    Parameters
+    ----------
+    stamps : `torch.Tensor`
+        ``[..., H, W]``, finite.
+    noise : `torch.Tensor`
+        White noise of a pixel, of a shape that broadcasts.
+    pixel_scale : float
+        In arcsec.
+    """
+    sigma = max(FWHM_TO_SIGMA * SMOOTHING / pixel_scale, 0.7)  # a narrower kernel would fall between the pixels
+    kernel = gaussian(sigma, int(3 * sigma + 0.5))
+    smoothed = smooth(stamps, kernel, mode="zeros")
+    return smoothed, smoothed > DETECTION * noise * (kernel**2).sum()  # the noise left by smoothing along both axes
 
 
 def gaussian(sigma, radius):

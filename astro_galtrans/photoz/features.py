@@ -14,17 +14,16 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from astro_galtrans._columns import name_rows, same_length
 from astro_galtrans.measure.magnitudes import asinh_magnitudes, colours_and_magnitude
+from astro_galtrans.measure.photometry import aperture_weights, peak_flux
 
 __all__ = ["FEATURES", "Photometry", "magnitude_features"]
 
 GAUSSIANS = 1.0, 2.0, 4.0  #: FWHM of the Gaussian-weighted apertures (arcsec)
 DIAMETERS = 1.5, 3.0, 6.0, 10.0  #: of the circular apertures (arcsec)
 TOTAL = 6.0  #: diameter of the aperture called total (arcsec)
-PEAK_RADIUS = 2.0  #: where the peak is sought, lest it be a neighbour's (arcsec)
 FEATURES = {
     "peaks": "colours of the peak fluxes, and the peak of the middle band",
     "peak_colours": "colours of the peak fluxes",
@@ -63,7 +62,8 @@ class Photometry:
         axis = (torch.arange(self.size) - (self.size - 1) / 2) * self.pixel_scale
         radius = torch.hypot(axis[:, None], axis)
         gaussians = [torch.exp(-0.5 * (2.3548 * radius / fwhm) ** 2) for fwhm in GAUSSIANS]
-        return torch.stack(gaussians + [_circle(axis, diameter / 2, self.pixel_scale) for diameter in DIAMETERS])
+        circles = aperture_weights((self.size, self.size), np.array(DIAMETERS) / 2 / self.pixel_scale)
+        return torch.cat([torch.stack(gaussians), torch.from_numpy(circles).float()])
 
     @cached_property
     def noise(self):
@@ -92,9 +92,7 @@ class Photometry:
             ``[B, A + 1, C]``.
         """
         flux = torch.einsum("bchw,ahw->bac", images, self.apertures)
-        axis = (torch.arange(self.size) - (self.size - 1) / 2) * self.pixel_scale
-        near = torch.hypot(axis[:, None], axis) <= max(PEAK_RADIUS, self.pixel_scale)
-        return torch.cat([flux, images[..., near].amax(dim=-1)[:, None]], dim=1)
+        return torch.cat([flux, peak_flux(images, self.pixel_scale)[:, None]], dim=1)
 
     @cached_property
     def _noise_root(self):
@@ -142,13 +140,6 @@ class Photometry:
         if which not in {"colours", "peak_colours"}:
             return told.flatten(start_dim=1)
         return told[..., :-1].flatten(start_dim=1)
-
-
-def _circle(axis, radius, pixel_scale, parts=10):
-    """Share of each pixel within a circle, from a hundred points per pixel."""
-    fine = (axis[:, None] + pixel_scale * ((torch.arange(parts) + 0.5) / parts - 0.5)).flatten()
-    inside = (torch.hypot(fine[:, None], fine) <= radius).float()
-    return F.avg_pool2d(inside[None], parts)[0]
 
 
 def magnitude_features(magnitudes, errors, bands):

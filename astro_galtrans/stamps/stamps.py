@@ -9,7 +9,7 @@ from astro_galtrans.surveys import Survey, get_survey
 
 from .lazy import as_array, middle
 
-__all__ = ["Stamps", "as_stamps", "same_galaxies", "translations"]
+__all__ = ["Stamps", "as_stamps", "check_noise", "same_galaxies", "translations"]
 
 BUDGET = 2**23  # pixels in memory at once: 32 MiB
 RESERVED = "source", "target"  # names that tables of results use
@@ -357,6 +357,25 @@ def same_galaxies(**sets):
         if len(sets[name]) != number:
             msg = f"{name} has {len(sets[name])} rows, {first} {number}; give both of the same galaxies, in order"
             raise ValueError(msg)
+
+
+def check_noise(stamps):
+    """
+    Check that the sky noise of stamps is known, which a survey need not say.
+
+    Parameters
+    ----------
+    stamps : `Stamps`
+
+    Raises
+    ------
+    ValueError
+        If it is not finite in every band.
+    """
+    unknown = np.array(stamps.bands)[~np.isfinite(stamps.sky_rms).all(axis=0)]
+    if len(unknown):
+        msg = f"the sky noise of {stamps.name} in {', '.join(unknown)} is not known; give sky_rms to Stamps"
+        raise ValueError(msg)
 
 
 def _check_images(stamps):

@@ -4,12 +4,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from astro_galtrans import measure
 from astro_galtrans.fidelity.morphology import MorphologyFidelity, morphology_fidelity
 from astro_galtrans.measure.morphology import measure_morphology
+from astro_galtrans.stamps import Stamps
+from astro_galtrans.statistics import Bootstrap
+from helpers import make_survey
 
-BANDS = "g", "r"
 SIZE, SCALE, NUMBER = 52, 0.2, 24
-IMAGING = dict(bands=BANDS, pixel_scale=SCALE, sky_rms=[1.0, 1.0], sersic=False, progress=False, resamples=40)
+SURVEY = make_survey("gr", SCALE)
+QUICK = dict(sersic=False, progress=False, bootstrap=Bootstrap(40))
 Y, X = np.mgrid[:SIZE, :SIZE] - SIZE // 2
 
 
@@ -37,18 +41,19 @@ def result(stamps):
     translated = {name: stamps[name] for name in ("target", "wider", "turned")}
     translated["same"] = translated.pop("target")
     by = {"redshift": np.linspace(0, 1, NUMBER)}
-    return morphology_fidelity(stamps["target"], translated, zeropoint=30.0, by=by, bins=2, **IMAGING)
+    return morphology_fidelity(Stamps(stamps["target"], SURVEY), translated, by=by, bins=2, **QUICK)
 
 
 def test_an_image_is_itself(result):
     rows = result.rows("statistics", model="same")
     rows = rows[rows["n"] > 0]
+    values = {name: rows["value"][rows["statistic"] == name] for name in dict.fromkeys(rows["statistic"])}
     for name in ("bias", "scatter", "wasserstein"):  # batches of other sizes sum in another order
-        np.testing.assert_allclose(rows[name], 0, atol=1e-9)
-    ranked = rows["spearman"][np.isfinite(rows["spearman"])]  # some are zero for every galaxy that is smooth
+        np.testing.assert_allclose(values[name], 0, atol=1e-9)
+    ranked = values["spearman"][np.isfinite(values["spearman"])]  # some are zero for every galaxy that is smooth
     assert len(ranked) > 30
     np.testing.assert_allclose(ranked, 1, atol=0.01)
-    assert (rows["ks"] < 2 / NUMBER).all()
+    assert (values["ks"] < 2 / NUMBER).all()
 
 
 def test_what_is_measured_is_what_the_engine_measures(stamps, result):
@@ -70,17 +75,18 @@ def test_statistics_are_those_of_scipy(result, quantity):
         for end in ("", "_target")
     ]
     ours, real = (columns[f"{quantity}{end}"][enters[0] & enters[1]] for end in ("", "_target"))
-    row = result.rows("statistics", model="wider", band="r", quantity=quantity)[0]
+    rows = result.rows("statistics", model="wider", band="r", quantity=quantity)
     apart = ours - real
     expected = {
-        "bias": np.median(apart), "scatter": 1.4826 * stats.median_abs_deviation(apart), "n": len(apart),
+        "bias": np.median(apart), "scatter": 1.4826 * stats.median_abs_deviation(apart),
         "spearman": stats.spearmanr(real, ours).statistic, "ks": stats.ks_2samp(real, ours).statistic,
         "wasserstein": stats.wasserstein_distance(real, ours),
     }  # fmt: skip
-    assert len(apart) > 15
+    assert len(apart) > 15 and (rows["n"] == len(apart)).all()
     for name, value in expected.items():
-        np.testing.assert_allclose(row[name], value, rtol=1e-9, err_msg=name)
-    assert row["bias_low"] <= row["bias"] <= row["bias_high"]
+        np.testing.assert_allclose(rows["value"][rows["statistic"] == name], value, rtol=1e-9, err_msg=name)
+    value, low, high = result.value(quantity, "bias", model="wider", band="r")
+    assert low <= value <= high
 
 
 @pytest.fixture(scope="module")
@@ -95,13 +101,13 @@ def borderline():
         image[k, 0] += rng.uniform(0.3, 1.5) * np.roll(image[k, 0], (int(y), int(x)), (0, 1))
     image[48:] += 3.0
     pair = [(image + rng.normal(0, 1, image.shape)).astype(np.float32) for _ in range(2)]
-    return morphology_fidelity(pair[0], pair[1], bins=1, **IMAGING | {"bands": "r", "sky_rms": [1.0]})
+    return morphology_fidelity(Stamps(pair[0], make_survey("r", SCALE)), pair[1], bins=1, **QUICK)
 
 
 def test_galaxies_at_the_cuts(borderline):
     """Flags up to 1 and a signal of 2.5 or more in both images, as statmorph's documentation advises."""
     flag, flag_real, signal, signal_real = (
-        borderline.of_galaxies(name, *borderline.models)
+        borderline.of_galaxies(name, borderline.models[0])
         for name in ("flag", "flag_target", "sn_per_pixel", "sn_per_pixel_target")
     )
     worst, least = np.maximum(flag, flag_real), np.minimum(signal, signal_real)
@@ -111,10 +117,10 @@ def test_galaxies_at_the_cuts(borderline):
     for low, high in ((2.1, 2.5), (2.5, 3.0)):
         assert ((least > low) & (least < high) & (worst <= 1)).sum() > 2
     for quantity in ("gini", "asymmetry", "rhalf_circ"):
-        ours, real = (borderline.of_galaxies(f"{quantity}{end}", *borderline.models) for end in ("", "_target"))
-        row = borderline.rows("statistics", quantity=quantity)[0]
+        ours, real = (borderline.of_galaxies(f"{quantity}{end}", borderline.models[0]) for end in ("", "_target"))
+        row = borderline.rows("statistics", quantity=quantity, statistic="bias")[0]
         assert row["n"] == (enters & np.isfinite(ours) & np.isfinite(real)).sum()
-        np.testing.assert_allclose(row["bias"], np.nanmedian((ours - real)[enters]), rtol=1e-9)
+        np.testing.assert_allclose(row["value"], np.nanmedian((ours - real)[enters]), rtol=1e-9)
     rows = {row["reason"]: row for row in borderline.rows("counts")}
     assert rows["sn_per_pixel"]["not_in_both"] == ((signal < 2.5) & (signal_real < 2.5)).sum()
     assert rows["flag"]["not_in_both"] == ((flag == 2) & (flag_real == 2)).sum()
@@ -142,11 +148,37 @@ def test_what_could_not_be_measured_is_counted(result):
 
 
 def test_bins(result):
-    rows = result.rows("bins", by="redshift", model="wider", band="g", quantity="gini")
+    rows = result.rows("bins", by="redshift", model="wider", band="g", quantity="gini", statistic="bias")
     assert list(rows["bin_low"]) == [0, 0.5] and rows["bin_high"][-1] == 1
     rows = result.rows("bins", by="magnitude", model="same", band="r", quantity="gini")
     expected = 30 - 2.5 * np.log10(9e3)
     assert ((rows["bin_low"] < expected + 0.2) & (rows["bin_high"] > expected - 0.2)).all()
+
+
+def test_a_table_has_a_row_per_galaxy_and_band(stamps):
+    few = Stamps(stamps["target"][5:11], SURVEY)
+    table = measure.morphology(few, sersic=False, progress=False)
+    assert list(table["row"][:3]) == [0, 0, 1] and list(table["band"][:3]) == ["g", "r", "g"]
+    direct = measure_morphology(stamps["target"][5:11, 1], sky_rms=1.0, sersic=False, progress=False)
+    np.testing.assert_array_equal(table["gini"][1::2], direct["gini"])
+    np.testing.assert_allclose(table["rhalf_ellip"][1::2].to_value("arcsec"), SCALE * direct["rhalf_ellip"])
+    with pytest.raises(ValueError, match="has 2 samples; choose one"):
+        measure.morphology(Stamps(few.images[:, None].repeat(2, axis=1), SURVEY))
+
+
+def test_sersic_models_are_convolved_with_the_psf_that_is_known(rng):
+    """A Gaussian is one through a Gaussian PSF: radii add in squares. The survey's own PSF has a Moffat's wings."""
+    sigma, axis = np.linspace(3.8, 4.8, 5), SCALE * (np.arange(25) - 12)
+    images = 10 * gaussians(sigma, np.full(5, 1.2))[:, 1:] + rng.normal(0, 1, (5, 1, SIZE, SIZE))
+    psf = np.exp(-4 * np.log(2) * (axis**2 + axis[:, None] ** 2) / 0.8**2)[None]
+    radii = [
+        measure.morphology(Stamps(images, make_survey("r", SCALE, fwhm=fwhm), psf=psf), progress=False)["sersic_rhalf"]
+        for fwhm, psf in ((np.nan, None), (0.8, psf), (0.8, None))
+    ]
+    blind, gaussian, moffat = (part.to_value("arcsec") for part in radii)
+    np.testing.assert_allclose(blind, SCALE * sigma * np.sqrt(2 * np.log(2)), rtol=0.02)
+    np.testing.assert_allclose(np.hypot(gaussian, 0.8 / 2), blind, rtol=0.01)
+    assert ((moffat < gaussian) & (moffat > 0.9 * gaussian)).all()
 
 
 def test_masks_samples_and_gain(stamps):
@@ -156,11 +188,12 @@ def test_masks_samples_and_gain(stamps):
     mask[:, 2:5, 2:5] = True
     spoilt = few["target"].copy()
     spoilt[:, :, 2:5, 2:5] = 1e4
-    one = IMAGING | {"bands": "r", "sky_rms": [1.0]}
     samples = np.stack([spoilt, few["wider"]], axis=1)
-    result = morphology_fidelity(few["target"], {"m": samples}, mask=mask, gain=[100.0], bins=1, **one)
+    target = Stamps(few["target"], make_survey("r", SCALE, electrons=100.0), mask=mask)
+    result = morphology_fidelity(target, {"m": samples}, bins=1, **QUICK)
     np.testing.assert_array_equal(result.of_galaxies("r50", "m"), result.of_galaxies("r50_target", "m"))
-    signal = morphology_fidelity(few["target"], few["target"], mask=mask, bins=1, **one)
+    target = Stamps(few["target"], SURVEY.select("r"), mask=mask)
+    signal = morphology_fidelity(target, few["target"], bins=1, **QUICK)
     assert (result.of_galaxies("sn_per_pixel", "m") < signal.of_galaxies("sn_per_pixel")).all()  # photon noise is more
 
 
@@ -177,13 +210,13 @@ def test_kept_and_drawn(result, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"translated": {"a": np.zeros((3, 2, SIZE, SIZE))}}, "a has 3 images, the target 24"),
-        ({"bands": "gri"}, "target has 2 bands where 3 are named"),
-        ({"gain": [1.0, 2.0, 3.0]}, "gain must be one number, or one per band .g, r., got an array of shape .3,."),
-        ({"psf": [np.ones((5, 5))]}, "psf must be one for each band .g, r.*got 1 of shape .1, 5, 5."),
+        ({"translated": {"a": np.zeros((3, 2, SIZE, SIZE))}}, "a has 3 rows, target 24"),
+        ({"engine": "none"}, "there is no engine 'none'; choose from batched, statmorph"),
+        ({"psf": np.ones((1, 5, 5)), "sersic": True}, "psf of target is for 1 galaxies and 1 bands"),
     ],
 )
 def test_what_does_not_fit_is_named(stamps, changes, message):
-    arguments = IMAGING | {"translated": stamps["target"]} | changes
+    arguments = QUICK | {"translated": stamps["target"]} | changes
+    target = Stamps(stamps["target"], SURVEY, psf=arguments.pop("psf", None), name="target")
     with pytest.raises(ValueError, match=message):
-        morphology_fidelity(stamps["target"], arguments.pop("translated"), **arguments)
+        morphology_fidelity(target, arguments.pop("translated"), **arguments)

@@ -8,14 +8,19 @@ from photutils.centroids import centroid_2dg
 from photutils.profiles import CurveOfGrowth, RadialProfile
 from photutils.segmentation import SegmentationImage, SourceCatalog
 
+from astro_galtrans import measure
 from astro_galtrans.exceptions import GaltransWarning
 from astro_galtrans.fidelity.photometry import PhotometryFidelity, photometry_fidelity
-from astro_galtrans.measure.photometry import Photometer
+from astro_galtrans.measure.photometry import Photometer, aperture_weights, peak_flux
 from astro_galtrans.measure.profiles import Rings
+from astro_galtrans.stamps import Stamps
+from astro_galtrans.statistics import Bootstrap
+from helpers import make_survey
 
 BANDS = "g", "r"
 SIZE, SCALE, NUMBER, SIGMA = 44, 0.25, 80, 2.5
-IMAGING = dict(bands=BANDS, pixel_scale=SCALE, sky_rms=[1.0, 1.0], progress=False, resamples=60)
+SURVEY = make_survey(BANDS, SCALE)
+QUICK = dict(progress=False, bootstrap=Bootstrap(60))
 Y, X = np.mgrid[:SIZE, :SIZE] - (SIZE - 1) / 2
 
 
@@ -50,7 +55,8 @@ def result(flux, stamps):
         "moved": noisy(gaussian(flux, x=0.6, y=-0.8)),
         "scattered": noisy(gaussian(flux * rng.normal(1, 0.1, flux.shape))),
     }
-    return photometry_fidelity(stamps, translated, redshift=rng.uniform(0, 1, NUMBER), bins=2, **IMAGING)
+    by = {"redshift": rng.uniform(0, 1, NUMBER)}
+    return photometry_fidelity(Stamps(stamps, SURVEY), translated, by=by, bins=2, **QUICK)
 
 
 @pytest.fixture(scope="module")
@@ -66,11 +72,11 @@ def ellipses():
 
 def test_an_image_is_itself(result):
     rows = result.rows("statistics", model="same")
-    ratios = rows["pair"] == "ratio"
-    assert (rows["bias"][ratios] == 1).all() and (rows["bias"][~ratios] == 0).all() and (rows["scatter"] == 0).all()
-    shift = rows["quantity"] == "shift"
-    np.testing.assert_allclose(rows["spearman"][~shift], 1)
-    assert (rows["ks"][~shift] == 0).all() and (rows["wasserstein"][~shift] == 0).all()
+    values = {name: rows[rows["statistic"] == name] for name in ("bias", "scatter", "spearman", "ks", "wasserstein")}
+    np.testing.assert_array_equal(values["bias"]["value"], values["bias"]["pair"] == "ratio")
+    np.testing.assert_allclose(values["spearman"]["value"], 1)
+    for name in ("scatter", "ks", "wasserstein"):
+        assert len(values[name]) > 20 and (values[name]["value"] == 0).all()
     np.testing.assert_allclose(result.rows("profiles", model="same")["growth"], 1)
 
 
@@ -132,8 +138,8 @@ def test_kron_is_that_of_photutils(ellipses):
     photometer, images = Photometer((SIZE, SIZE), SCALE, (3.0,)), torch.from_numpy(ellipses)
     central, others = photometer.segments(images, torch.ones(6))
     assert central.any((1, 2)).all() and others.any((1, 2)).all()
-    for stamp, mine, other, (flux, axis) in zip(ellipses, central, others, photometer.kron(images, torch.ones(6)),
-                                                strict=True):  # fmt: skip
+    found = photometer.kron(images, central, others)
+    for stamp, mine, other, (flux, axis) in zip(ellipses, central, others, found, strict=True):
         labels = SegmentationImage(mine.numpy().astype(int) + 2 * other.numpy())
         catalogue = SourceCatalog(stamp.astype(float), labels, aperture_mask_method="mask")
         np.testing.assert_allclose(flux, catalogue.kron_flux[0], rtol=1e-5)
@@ -167,12 +173,49 @@ def test_profiles_are_those_of_photutils(ellipses):
         np.testing.assert_allclose(np.cumsum(sums[3, k]), growth.profile, rtol=1e-5)
 
 
+def test_apertures_are_those_of_photutils():
+    """At every offset of a circle from its pixels, and for circles that leave the stamp."""
+    for centre, radius in (((10.3, 8.8), 4.2), ((0.0, 1.0), 6.0), ((9.5, 9.5), 0.4)):
+        expected = CircularAperture(centre, radius).to_mask(method="exact").to_image((18, 20))
+        np.testing.assert_allclose(aperture_weights((18, 20), [radius], centre)[0], expected)
+    np.testing.assert_allclose(aperture_weights((40, 40), [9.7]).sum(), np.pi * 9.7**2)
+
+
+def test_a_table_has_a_row_per_galaxy_and_band(stamps, flux):
+    """What is measured of one set: fluxes that a Gaussian has, errors of the sky noise, magnitudes that are AB."""
+    table = measure.photometry(Stamps(stamps, SURVEY), diameters=[3.0, 8.0, 50.0], progress=False)
+    assert len(table) == 2 * NUMBER and list(table["band"][:3]) == ["g", "r", "g"]
+    assert list(table["row"][:3]) == [0, 0, 1] and "flux_50" not in table.colnames
+    assert str(table["flux_8"].unit) == "adu" and str(table["fwhm"].unit) == "arcsec"
+    pulls = (table["flux_8"].value - flux.ravel()) / table["flux_8_err"].value
+    assert abs(pulls.std() - 1) < 0.1 and abs(pulls.mean()) < 0.2
+    np.testing.assert_allclose(table["flux_8_err"].value, np.sqrt(np.pi) * 4 / SCALE, rtol=0.01)
+    within = 1 - np.exp(-0.5 * (1.5 / SCALE / SIGMA) ** 2)
+    np.testing.assert_allclose(table["mag"].value, 30 - 2.5 * np.log10(within * flux.ravel()), atol=0.15)
+    peaks = stamps[:, :, 14:-14, 14:-14].max(axis=(2, 3))
+    np.testing.assert_allclose(table["peak"].value, peaks.ravel())
+    np.testing.assert_allclose(peak_flux(torch.from_numpy(stamps), SCALE), peaks)
+    with pytest.raises(ValueError, match="has 2 samples; choose one"):
+        measure.photometry(Stamps(np.stack([stamps, stamps], axis=1), SURVEY))
+
+
+def test_area_is_that_within_the_isophote():
+    """A Gaussian above a level covers 2 pi sigma^2 ln(peak / level); smoothing and its level are `segments`' own."""
+    image, noise = gaussian(4e4, 4.0)[None, None].astype(np.float32), 0.5
+    table = measure.photometry(Stamps(image, make_survey("r", SCALE, noise)), progress=False)
+    smoothing = 0.42466 / SCALE
+    wide = 4.0**2 + smoothing**2
+    level = 3 * noise / (2 * np.sqrt(np.pi) * smoothing)  # what smoothing leaves of white noise
+    expected = 2 * np.pi * wide * np.log(4e4 / (2 * np.pi * wide) / level) * SCALE**2
+    np.testing.assert_allclose(table["area"][0].value, expected, rtol=0.02)
+
+
 def test_bins(result, flux):
-    rows = result.rows("bins", model="brighter", band="r", quantity="flux_3", by="flux")
+    rows = result.rows("bins", model="brighter", band="r", quantity="flux_3", by="flux", statistic="bias")
     assert list(rows["n"]) == [NUMBER / 2] * 2
-    np.testing.assert_allclose(rows["bias"], 1.3, rtol=5e-3)
+    np.testing.assert_allclose(rows["value"], 1.3, rtol=5e-3)
     assert abs(rows["bin_high"][0] / np.median(flux[:, 1]) - 1) < 0.2
-    assert len(result.rows("bins", by="redshift", model="same", band="g - r")) == 2
+    assert len(result.rows("bins", by="redshift", model="same", band="g - r", statistic="scatter")) == 2
 
 
 def test_galaxies_that_cannot_be_measured_are_counted(stamps):
@@ -180,21 +223,21 @@ def test_galaxies_that_cannot_be_measured_are_counted(stamps):
     real[:3, 1, 5, 5] = np.nan
     ours[2:7, 1, 20, 20] = np.inf
     real[10] = np.random.default_rng(5).normal(0, 1, real[10].shape)  # nothing there
-    result = photometry_fidelity(real, {"ours": ours}, **IMAGING)
-    row = result.rows("statistics", quantity="flux_3", band="r")[0]
+    result = photometry_fidelity(Stamps(real, SURVEY), {"ours": ours}, **QUICK)
+    row = result.rows("statistics", quantity="flux_3", band="r", statistic="bias")[0]
     counts = [row[name] for name in ("n", "not_in_target", "not_in_translated", "not_in_both")]
     assert counts == [NUMBER - 8, 3, 4, 1]
-    assert result.rows("statistics", quantity="flux_3", band="g")["n"] == NUMBER - 1
+    assert (result.rows("statistics", quantity="flux_3", band="g")["n"] == NUMBER - 1).all()
     assert np.isnan(result.of_galaxies("flux_3", band="r")[2:7]).all()
     # the same pixels, said to be bad: no galaxy is lost
     mask = ~np.isfinite(real) | ~np.isfinite(ours)
-    result = photometry_fidelity(real, {"ours": ours}, mask=mask, **IMAGING)
-    assert result.rows("statistics", quantity="flux_3", band="r")["n"] == NUMBER - 1
+    result = photometry_fidelity(Stamps(real, SURVEY, mask=mask), {"ours": ours}, **QUICK)
+    assert (result.rows("statistics", quantity="flux_3", band="r")["n"] == NUMBER - 1).all()
 
 
 def test_samples(stamps):
     samples = np.stack([stamps, 3 * stamps], axis=1)
-    result = photometry_fidelity(stamps, {"m": samples}, take="both", **IMAGING)
+    result = photometry_fidelity(Stamps(stamps, SURVEY), {"m": samples}, take="both", **QUICK)
     assert result.models == ["m", "m, mean"]
     np.testing.assert_allclose([result.value("flux_3", model=name)[0] for name in result.models], [1, 2], rtol=1e-5)
 
@@ -213,14 +256,14 @@ def test_kept_and_drawn(result, tmp_path):
 
 
 def test_a_single_band_has_no_colour(stamps, tmp_path):
-    result = photometry_fidelity(stamps[:, :1], stamps[:, :1], **IMAGING | {"bands": "g", "sky_rms": [1.0]})
+    result = photometry_fidelity(Stamps(stamps[:, :1], SURVEY.select("g")), stamps[:, :1], **QUICK)
     assert "colours" not in result.tables and result.plot_colours() is None and result.plot_colour_profiles() is None
 
 
 def test_one_galaxy(stamps):
     """Statistics of one are NaN, and it cannot be binned, which is said; what was measured is there."""
     with pytest.warns(GaltransWarning, match="flux has too few different values for 5 bins"):
-        result = photometry_fidelity(stamps[:1], stamps[:1], **IMAGING)
+        result = photometry_fidelity(Stamps(stamps[:1], SURVEY), stamps[:1], **QUICK)
     assert "bins" not in result.tables and result.plot_bins() is None
     assert np.isnan(result.value("flux_3")[0]) and np.isfinite(result.of_galaxies("flux_3")).all()
 
@@ -228,17 +271,16 @@ def test_one_galaxy(stamps):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"translated": {"a": np.zeros((3, 2, SIZE, SIZE))}}, "a has 3 images, the target 80"),
-        ({"bands": "gri"}, "target has 2 bands where 3 are named"),
+        ({"translated": {"a": np.zeros((3, 2, SIZE, SIZE))}}, "a has 3 rows, target 80"),
         ({"diameters": [40.0]}, "no aperture of .40.0. arcsec diameter fits on stamps of 11 arcsec"),
-        ({"redshift": [0.1]}, "what to bin by, 'redshift', has shape"),
+        ({"by": {"redshift": [0.1]}}, "what to bin by, 'redshift', has shape"),
         ({"edges": [1.0, 0.5]}, "edges of rings must be two or more increasing radii"),
     ],
 )
 def test_what_does_not_fit_is_named(stamps, changes, message):
-    arguments = IMAGING | {"translated": stamps} | changes
+    arguments = QUICK | {"translated": stamps} | changes
     with pytest.raises(ValueError, match=message):
-        photometry_fidelity(stamps, arguments.pop("translated"), **arguments)
+        photometry_fidelity(Stamps(stamps, SURVEY), arguments.pop("translated"), **arguments)
 
 
 def test_rings_reach_the_edge_of_the_stamp():

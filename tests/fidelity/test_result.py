@@ -32,10 +32,8 @@ def result(rng):
     return Example({"few": few, "many": many}, {"seed": 1, "models": ["a", "b"], "share": 0.25, "of": {"deep": None}})
 
 
-@pytest.mark.parametrize("place", [("folder", None), ("folder", "fits"), ("folder", "parquet"), ("all.fits", None)])
+@pytest.mark.parametrize("place", [("folder", None), ("folder", "fits"), ("all.fits", None)])
 def test_what_is_read_is_what_was_written(result, tmp_path, place):
-    if place[1] == "parquet":
-        pytest.importorskip("pyarrow")
     files = result.write(tmp_path / place[0], format=place[1])
     assert all(file.exists() for file in files)
     assert not [file for file in tmp_path.rglob(".*") if file.is_file()]  # nothing half written is left
@@ -68,7 +66,7 @@ def test_nothing_is_replaced_unasked(result, tmp_path):
     assert len(Example.read(tmp_path)["many"]) == 1
 
 
-@pytest.mark.parametrize(("name", "kind"), [("x", "csv"), ("x.ecsv", None), ("x.parquet", "parquet")])
+@pytest.mark.parametrize(("name", "kind"), [("x", "csv"), ("x.ecsv", None), ("x", "parquet")])
 def test_formats_that_are_not_offered(result, tmp_path, name, kind):
     with pytest.raises(ValueError, match="write to a folder"):
         result.write(tmp_path / name, format=kind)
@@ -83,6 +81,50 @@ def test_a_folder_without_a_result(tmp_path):
 def test_unknown_table_names_the_known_ones(result):
     with pytest.raises(KeyError, match="few, many"):
         result["lots"]
+
+
+@pytest.fixture
+def long():
+    """Three models, of which one has no quantity ``late``; ``early`` is in regions, ``late`` in colours."""
+    rows = [
+        (model, band, region, "early", statistic, "r")
+        for model in "abc" for band in "gri" for region in ("all", "source") for statistic in ("bias", "scatter")
+    ] + [(model, band, "sky", "late", "bias", "d") for model in "bc" for band in ("g - r", "r - i")]  # fmt: skip
+    table = QTable(rows=rows, names=["model", "band", "region", "quantity", "statistic", "pair"])
+    table["value"] = np.arange(len(table), dtype=float)
+    table["low"], table["high"], table["n"] = table["value"] - 1, table["value"] + 2, 7
+    return Result({"statistics": table}, {"bands": ["g", "r", "i"]})
+
+
+@pytest.mark.parametrize(
+    ("asked", "row"),
+    [
+        ({"quantity": "early"}, ("a", "r", "all", "early", "bias")),
+        ({"quantity": "early", "statistic": "scatter", "model": "c"}, ("c", "r", "all", "early", "scatter")),
+        ({"quantity": "early", "region": "source", "band": "i"}, ("a", "i", "source", "early", "bias")),
+        ({"quantity": "late"}, ("b", "r - i", "sky", "late", "bias")),
+    ],
+)
+def test_one_figure_of_the_long_table(long, asked, row, tmp_path):
+    table = long["statistics"]
+    names = ["model", "band", "region", "quantity", "statistic"]
+    (place,) = [k for k in range(len(table)) if tuple(table[name][k] for name in names) == row]
+    assert long.value(**asked) == (place, place - 1, place + 2)
+    long.write(tmp_path)
+    assert Result.read(tmp_path).value(**asked) == long.value(**asked)
+    assert long.models == ["a", "b", "c"] and long.bands == ["g", "r", "i"]
+
+
+def test_a_figure_that_is_not_there(long):
+    with pytest.raises(KeyError, match=r"quantity='eary'.*model: a, b, c;.*quantity: early, late; statistic: bias, sc"):
+        long.value("eary")
+    with pytest.raises(KeyError, match="no column 'rejoin'; there are model, band, region"):
+        long.value("early", rejoin="all")
+
+
+def test_in_a_notebook(result):
+    page = result._repr_html_()
+    assert "Examples &lt;of&gt; results" in page and page.count("<table") == 2 and "b&lt;i&gt;" in page
 
 
 class Cells(HTMLParser):

@@ -1,15 +1,18 @@
-"""A block of real stamps, and what each translation of them adds to the statistics of pixels."""
+"""A block of real stamps, and the sums over its pixels that each translation of them gives."""
 
 import numpy as np
 import torch
 
+from astro_galtrans.measure.residuals import REGIONS, SUMS, pixel_sums, source_pixels
+
 from .power import power_spectra
-from .sums import REGIONS, SUMS, pixel_sums, source_pixels, ssim_map
 
-__all__ = ["Block"]
+__all__ = ["SUMMED", "Block"]
 
-LEAST = 0.5  # share of a stamp's pixels that must be good for the galaxy to count
-FEWEST_SKY = 100  # pixels of blank sky to measure noise in
+LEAST = 0.5  # share of a stamp's pixels that must be good for the galaxy to count: below, its middle may be missing
+FEWEST_SKY = 100  # pixels of blank sky to measure noise in: its rms is then good to 7 %
+SUMMED = [(region, name) for region in REGIONS for name in SUMS] + [("all", "ssim")]
+SUMMED += [("sky", name) for name in ("pixels", "variation", "variation_real")]  #: regions and names of all sums
 
 
 class Block:
@@ -18,36 +21,37 @@ class Block:
 
     Parameters
     ----------
-    y : `numpy.ndarray`
-        ``[n, C, H, W]``: real stamps.
-    bad : `numpy.ndarray`
-        ``[n, C, H, W]``, bool.
-    noise, sky : `numpy.ndarray`
-        Noise of the pixels, and of those in the sky, in shapes that broadcast.
-    pixel_scale : float
-        In arcsec.
+    target : `~astro_galtrans.stamps.Stamps`
+        Real images.
+    rows : slice
+        Which of them.
     ends : `numpy.ndarray`
         ``[C, 2]``: the data range.
     softening : `numpy.ndarray`
         ``[C]``: of asinh-scaled flux.
     """
 
-    def __init__(self, y, bad, noise, sky, pixel_scale, ends, softening):
-        noise = torch.from_numpy(np.broadcast_to(noise, y.shape).copy())
-        self._bad = torch.from_numpy(bad) | ~(torch.isfinite(noise) & (noise > 0))
-        self._y, self._noise = torch.where(self._bad, 0, torch.from_numpy(y)), torch.where(self._bad, 1, noise)
-        self._sky, self._scale = torch.from_numpy(sky), pixel_scale
+    def __init__(self, target, rows, ends, softening):
+        y = torch.from_numpy(target.read(rows))
+        noise = torch.from_numpy(np.broadcast_to(target.noise(rows), y.shape).copy())
+        bad = ~torch.isfinite(y) | torch.from_numpy(target.bad(rows))
+        self._bad = bad | ~(torch.isfinite(noise) & (noise > 0))
+        self._y, self._noise = torch.where(self._bad, 0, y), torch.where(self._bad, 1, noise)
+        self._sky, self._scale = torch.from_numpy(target.sky(rows)), target.pixel_scale
         self._softening = torch.as_tensor(softening, dtype=torch.float32)[:, None, None]
-        scaled = np.arcsinh(ends / np.asarray(softening)[:, None])
-        self._range = torch.as_tensor(scaled[:, 1] - scaled[:, 0], dtype=torch.float32)[:, None, None]
-        self._source = source_pixels(self._y, self._bad, self._sky, pixel_scale)
-        self._scaled = torch.asinh(self._y / self._softening)
-        self._spectra = power_spectra(self._y)
+        width = np.diff(np.arcsinh(ends / np.asarray(softening)[:, None]), axis=1)
+        self._width = torch.as_tensor(width, dtype=torch.float32)[:, :, None]
+        self._source = source_pixels(self._y, self._bad, self._sky, self._scale)
+        self._scaled, self._spectra = self._asinh(self._y), power_spectra(self._y)
         self.measurable = _enough(~self._bad)  #: ``[n, C]``, bool: has the real stamp enough good pixels?
+
+    def _asinh(self, stamps):
+        """Asinh-scaled flux in units of its data range."""
+        return torch.asinh(stamps / self._softening) / self._width
 
     def measure(self, images, samples=None, std=None):
         """
-        Return what a translation adds.
+        Return the sums over the pixels of a translation.
 
         Parameters
         ----------
@@ -60,9 +64,9 @@ class Block:
 
         Returns
         -------
-        adds : dict
-            `SUMS` by region and name, and ``("all", "ssim")``, ``("sky", ...)``, to ``[n, C]``; zero for galaxies that
-            cannot be measured, and absent what needs samples or an uncertainty that are not there.
+        sums : dict
+            `SUMMED` to ``[n, C]``; zero for galaxies that cannot be measured, and absent what needs samples or an
+            uncertainty that are not there.
         measurable : `numpy.ndarray`
             ``[n, C]``, bool: has the translated stamp enough pixels with a value?
         spectra : tuple of `numpy.ndarray`
@@ -77,19 +81,21 @@ class Block:
         samples = None if samples is None else torch.where(bad[:, None], 0, samples)
         std = None if std is None else torch.where(bad, 1, std)
         sums = pixel_sums(self._y, ours, bad, self._source, self._noise, samples=samples, std=std)
-        adds = {(region, name): sums[:, :, r, q] for r, region in enumerate(REGIONS) for q, name in enumerate(SUMS)}
-        adds = {key: values for key, values in adds.items() if not values.isnan().all()}
-        adds |= self._similarity(ours, bad) | self._sky_sums(ours, bad)
+        sums |= self._similarity(ours, bad) | self._sky_sums(ours, bad)
         ours = torch.where(bad, 0, ours)
         real = torch.where(bad, 0, self._y) if bool((bad & ~self._bad).any()) else None
         pair = power_spectra(ours), self._spectra if real is None else power_spectra(real)
         spectra = tuple(np.where(measured[..., None], part.numpy(), np.nan) for part in pair)
-        return {key: np.where(measured, part.numpy(), 0) for key, part in adds.items()}, measurable.numpy(), spectra
+        return {key: np.where(measured, part.numpy(), 0) for key, part in sums.items()}, measurable.numpy(), spectra
 
     def _similarity(self, ours, bad):
-        similarity = ssim_map(torch.asinh(ours / self._softening), self._scaled, self._range)
-        similarity = torch.where(bad, 0, similarity)
-        return {("all", "ssim"): similarity.sum((-1, -2))}
+        # torchmetrics mirrors the borders; its map is needed, as bad pixels do not count
+        from torchmetrics.functional.image import structural_similarity_index_measure
+
+        found = structural_similarity_index_measure(
+            self._asinh(ours), self._scaled, data_range=1.0, reduction="none", return_full_image=True
+        )
+        return {("all", "ssim"): torch.where(bad, 0, found[1]).sum((-1, -2))}
 
     def _sky_sums(self, ours, bad):
         """Squares about the stamp's mean in blank sky, of pixels far from the sources of both stamps."""

@@ -1,20 +1,21 @@
 """
 Galleries: the galaxies that a translation did best, as usual and worst by any score, source and target beside them.
 
-All images of a galaxy have one stretch, that of its real image, so that what differs in the picture differs in flux. A
-colour composite follows Lupton et al. (2004, PASP 116, 133): the three bands share one stretch, so that hue is colour.
+All images of a galaxy have one stretch, that of its real image, so that a difference to the eye is one of flux. Colour
+composites follow Lupton et al. (2004, PASP 116, 133): the three bands share one stretch, which keeps colours.
 """
 
 import numpy as np
 
-from astro_galtrans.stamps._old_lazy import View
+from astro_galtrans.stamps.stamps import as_stamps, check_noise, same_galaxies
+from astro_galtrans.units import flux_factor
 
 from .redshift import _grid, style
 
 __all__ = ["chosen_rows", "composite", "gallery", "stretched"]
 
 SOFTENING = 3.0  # of the stretch, in units of the sky noise
-BRIGHTEST = 99.8  # percentile of the real image that is white
+BRIGHTEST = 99.8  # percentile of the real image that is white: all but the cores of stars
 CLIP = 10.0  # residuals, in units of the noise, beyond which there is no more colour
 SIDE = 1.25  # inches of a panel
 GROUPS = "best", "median", "worst"
@@ -95,10 +96,7 @@ def composite(image, softening, white):
     return np.moveaxis(colours / brightest, 0, -1)
 
 
-def gallery(
-    scores, target, translated, *, bands, sky_rms, source=None, source_factor=1.0, show=None, number=3, sample=0,
-    label="score", title=None,
-):  # fmt: skip
+def gallery(scores, target, translated, *, source=None, show=None, number=3, sample=0, label="score", title=None):
     """
     Draw the best, the median and the worst galaxies: source, translation, target and residual.
 
@@ -106,19 +104,12 @@ def gallery(
     ----------
     scores : array-like
         ``[N]``, larger is worse; NaN where there is none.
-    target : array-like
-        ``[N, C, H, W]``: real stamps.
-    translated : array-like
-        ``[N, C, H, W]`` or ``[N, S, C, H, W]``: those of one translation.
-    bands : sequence of str
-        Names of the bands.
-    sky_rms : array-like
-        ``[C]``: sky noise of a pixel of the target.
-    source : array-like, optional
-        ``[N, C, h, w]``: source stamps, in the same bands.
-    source_factor : float, optional
-        What a source pixel is multiplied by to be the same brightness in the target's flux unit and pixels: the ratio
-        of the units, divided by that of the pixels' areas.
+    target : `~astro_galtrans.stamps.Stamps`
+        Real images.
+    translated : `~astro_galtrans.stamps.Stamps` or array-like
+        One translation of them, with or without samples.
+    source : `~astro_galtrans.stamps.Stamps`, optional
+        Images of the source survey in the same bands; drawn as if they had the target's flux unit and pixels.
     show : str or sequence of str, optional
         One band, or three as red, green and blue; by default the fourth, third and second of five, the first three, the
         longest first, of fewer, and the only one of one or two.
@@ -138,23 +129,25 @@ def gallery(
     Raises
     ------
     ValueError
-        If lengths do not agree, no score is finite, or a band is not there.
+        If lengths do not agree, no score is finite, a band is not there, or the target's noise is not known.
     """
-    lengths = {"scores": len(scores), "target": len(target), "translated": len(translated)}
-    lengths |= {} if source is None else {"source": len(source)}
-    if len(set(lengths.values())) > 1:
-        msg = f"a gallery needs one of each galaxy, got {', '.join(f'{k}: {v}' for k, v in lengths.items())}"
-        raise ValueError(msg)
-    look = _Look(tuple(bands), np.asarray(sky_rms, dtype=float), _shown(show, tuple(bands)))
+    check_noise(target)
+    sets = {"source": source, "translated": as_stamps(translated, target).sample(sample), "target": target}
+    sets = {name: stamps for name, stamps in sets.items() if stamps is not None}
+    same_galaxies(target=target, scores=scores, **{name: part for name, part in sets.items() if name != "target"})
+    factors = dict.fromkeys(sets, 1.0)
+    if source is not None:
+        factors["source"] = flux_factor(source.survey.zeropoint, target.survey.zeropoint)
+        factors["source"] *= (target.pixel_scale / source.pixel_scale) ** 2
+    look = _Look(target.bands, np.median(target.sky_rms, axis=0), _shown(show, target.bands))
     rows = [(group, row) for group, found in chosen_rows(scores, number).items() for row in found]
-    columns = ([] if source is None else ["source"]) + ["translated", "target", "residual / noise"]
+    columns = [*sets, "residual / noise"]
     with style():
         size = SIDE * len(columns) + 0.9, SIDE * len(rows) + 0.6
         figure, grid = _grid(len(rows), len(columns), size=size)
         for line, (group, row) in zip(grid, rows, strict=True):
-            real, ours = (View(part, [row], sample)[:][0].astype(float) for part in (target, translated))
-            images = [] if source is None else [source_factor * View(source, [row])[:][0].astype(float)]
-            drawn = _draw(line, look, [*images, ours, real])
+            images = [factors[name] * part.read([row])[0].astype(float) for name, part in sets.items()]
+            drawn = _draw(line, look, images)
             line[0].set_ylabel(f"{group}\n{scores[row]:.3g}\ngalaxy {row}", rotation=0, ha="right", va="center")
         for place, name in zip(grid[0], columns, strict=True):
             place.set_title(name)

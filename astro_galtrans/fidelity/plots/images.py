@@ -1,7 +1,7 @@
 """
-Pictures of the fidelity of pixels, photometry and morphology: functions of tables that return a figure.
+Figures of the fidelity of pixels, photometry and morphology, drawn from the tables of a result.
 
-They are drawn as those of `astro_galtrans.fidelity.plots.redshift`: every panel says what it shows, and of how many
+They look like those of `astro_galtrans.fidelity.plots.redshift`: every panel says what it shows, and of how many
 galaxies.
 """
 
@@ -9,22 +9,24 @@ import numpy as np
 
 from .redshift import _cycle, _grid, style
 
-__all__ = ["by_band", "colour_profiles", "over_bins", "power_ratios", "profiles", "violins"]
+__all__ = ["by_band", "over_bins", "over_radius", "power_ratios", "violins"]
 
 MARKERS = "os^vD<>p*"
 WIDEST = 4  # panels side by side
 
 
-def by_band(panels, bands, *, lines=None, title=None):
+def by_band(table, shown, bands, *, lines=None, title=None):
     """
     Statistics of several models, band by band.
 
     Parameters
     ----------
-    panels : dict of str to dict
-        Label of a panel to model to ``(value, low, high)``, each ``[C]``; not finite ones are not drawn.
+    table : `~astropy.table.Table`
+        The table ``statistics`` of a result.
+    shown : dict of str to dict
+        Label of a panel to the labels of the rows that it shows: column to entry. Panels without a row are left out.
     bands : sequence of str
-        Names of the C bands.
+        Names of the bands that are shown.
     lines : dict of str to float, optional
         Label of a panel to the value of a perfect translation.
     title : str, optional
@@ -34,53 +36,69 @@ def by_band(panels, bands, *, lines=None, title=None):
     -------
     `matplotlib.figure.Figure`
     """
-    with style():
-        figure, axes = _panels(len(panels))
-        for place, (label, models) in zip(axes, panels.items(), strict=True):
-            for k, (model, columns) in enumerate(models.items()):
-                x = np.arange(len(bands)) + 0.1 * (k - (len(models) - 1) / 2)
-                _points(place, x, columns, k, model)
-            if label in (lines or {}):
-                place.axhline(lines[label], color="0.6", lw=0.6, zorder=0)
-            place.set_xticks(range(len(bands)), bands)
-            place.set(ylabel=label, xlim=(-0.6, len(bands) - 0.4))
-        _legend(figure, axes, title)
-    return figure
+
+    def draw(place, rows, k, model, number):
+        x = np.array([bands.index(band) for band in rows["band"]]) + 0.1 * (k - (number - 1) / 2)
+        _points(place, x, rows, k, model)
+        place.set_xticks(range(len(bands)), bands)
+        place.set_xlim(-0.6, len(bands) - 0.4)
+
+    return _statistics(table[np.isin(table["band"], bands)], shown, draw, lines or {}, title)
 
 
-def over_bins(panels, xlabel, *, lines=None, logarithmic=False, title=None):
+def over_bins(table, shown, xlabel, *, lines=None, title=None):
     """
     Statistics of several models over the middles of bins.
 
     Parameters
     ----------
-    panels : dict of str to dict
-        Label of a panel to model to ``(x, value, low, high)``, each of one value a bin.
+    table : `~astropy.table.Table`
+        The rows of the table ``bins`` of a result that are of one band and binned by one thing.
+    shown, lines, title
+        As for `by_band`.
     xlabel : str
-        What is binned.
-    lines : dict of str to float, optional
-        Label of a panel to the value of a perfect translation.
-    logarithmic : bool, optional
-        Is the abscissa?
-    title : str, optional
-        Above all.
+        What is binned; a flux on a logarithmic axis.
 
     Returns
     -------
     `matplotlib.figure.Figure`
     """
+
+    def draw(place, rows, k, model, _):
+        _points(place, _plain(rows["middle"]), rows, k, model, line=True)
+        place.set(xlabel=xlabel, xscale="log" if xlabel == "flux" else "linear")
+
+    return _statistics(table, shown, draw, lines or {}, title)
+
+
+def _statistics(table, shown, draw, lines, title):
+    """A panel for each label, in which a function draws the rows of each model."""
+    models = _different(table["model"])
+    rows = {label: table[_where(table, **where)] for label, where in shown.items()}
+    rows = {label: chosen for label, chosen in rows.items() if len(chosen)}
     with style():
-        figure, axes = _panels(len(panels))
-        for place, (label, models) in zip(axes, panels.items(), strict=True):
-            if logarithmic:
-                place.set_xscale("log")
-            for k, (model, (x, *columns)) in enumerate(models.items()):
-                _points(place, np.asarray(x, dtype=float), columns, k, model, line=True)
-            if label in (lines or {}):
+        figure, axes = _panels(len(rows))
+        for place, (label, chosen) in zip(axes, rows.items(), strict=True):
+            for k, model in enumerate(models):
+                of_model = chosen[_where(chosen, model=model)]
+                if len(of_model):
+                    draw(place, of_model, k, model, len(models))
+            if label in lines:
                 place.axhline(lines[label], color="0.6", lw=0.6, zorder=0)
-            place.set(xlabel=xlabel, ylabel=label)
+            place.set_ylabel(label)
         _legend(figure, axes, title)
     return figure
+
+
+def _where(table, **entries):
+    chosen = np.ones(len(table), bool)
+    for name, entry in entries.items():
+        chosen &= np.asarray(table[name]) == entry
+    return chosen
+
+
+def _different(column):
+    return list(dict.fromkeys(map(str, column)))
 
 
 def power_ratios(table, *, title=None):
@@ -98,7 +116,7 @@ def power_ratios(table, *, title=None):
     -------
     `matplotlib.figure.Figure`
     """
-    bands, models = (list(dict.fromkeys(map(str, table[name]))) for name in ("band", "model"))
+    bands, models = (_different(table[name]) for name in ("band", "model"))
     with style():
         figure, axes = _panels(len(bands), sharey=True)
         for place, band in zip(axes, bands, strict=True):
@@ -115,14 +133,18 @@ def power_ratios(table, *, title=None):
     return figure
 
 
-def profiles(table, *, title=None):
+def over_radius(table, quantities, perfect, *, title=None):
     """
-    Light profiles and curves of growth of translations over those of the real images.
+    Profiles of real and translated galaxies: a column of panels for each band, a row for each quantity.
 
     Parameters
     ----------
     table : `~astropy.table.Table`
-        The table ``profiles`` of `~astro_galtrans.fidelity.photometry.PhotometryFidelity`.
+        The table ``profiles`` or ``colour_profiles`` of `~astro_galtrans.fidelity.photometry.PhotometryFidelity`.
+    quantities : dict of str to tuple of str
+        Column to the column of its radii, and its label. That of ``"translated"`` shows the real profile too.
+    perfect : float
+        Value of a perfect translation, for all others.
     title : str, optional
         Above all.
 
@@ -130,32 +152,7 @@ def profiles(table, *, title=None):
     -------
     `matplotlib.figure.Figure`
     """
-    rows = {"ratio": ("radius", "light, ratio"), "growth": ("outer_radius", "flux within, ratio")}
-    return _over_radius(table, rows, 1, title)
-
-
-def colour_profiles(table, *, title=None):
-    """
-    Colour profiles of real and translated galaxies, and their difference.
-
-    Parameters
-    ----------
-    table : `~astropy.table.Table`
-        The table ``colour_profiles`` of `~astro_galtrans.fidelity.photometry.PhotometryFidelity`.
-    title : str, optional
-        Above all.
-
-    Returns
-    -------
-    `matplotlib.figure.Figure`
-    """
-    rows = {"translated": ("radius", "colour (mag)"), "difference": ("radius", "difference (mag)")}
-    return _over_radius(table, rows, 0, title)
-
-
-def _over_radius(table, quantities, perfect, title):
-    """A column of panels for each band, a row for each quantity; the last has an interval and a perfect value."""
-    bands, models = (list(dict.fromkeys(map(str, table[name]))) for name in ("band", "model"))
+    bands, models = (_different(table[name]) for name in ("band", "model"))
     with style():
         size = 2.1 * len(bands) + 0.5, 1.8 * len(quantities) + 0.5
         figure, grid = _grid(len(quantities), len(bands), size=size, sharex=True, sharey="row")
@@ -245,9 +242,10 @@ def _violins(place, models):
         place.plot([k], [median], "o", ms=2.5, color="white")
 
 
-def _points(place, x, columns, k, label, *, line=False):
-    drawn = np.isfinite(_plain(columns[0]))
-    value, low, high = (_plain(column)[drawn] for column in columns)
+def _points(place, x, rows, k, label, *, line=False):
+    """Values with their intervals; not finite ones are not drawn."""
+    drawn = np.isfinite(_plain(rows["value"]))
+    value, low, high = (_plain(rows[name])[drawn] for name in ("value", "low", "high"))
     bars = np.maximum([value - low, high - value], 0)
     place.errorbar(
         x[drawn], value, np.where(np.isfinite(bars), bars, 0), ls="-" if line else "",

@@ -1,18 +1,20 @@
-"""What each galaxy adds to the statistics of pixels: torch functions of a block of stamps ``[n, C, H, W]``."""
+"""
+Sums over the pixels of residuals, which the statistics of pixels are made of: torch functions of ``[n, C, H, W]``.
+
+They are here, and not beside the comparison of whole sets, so that what trains translators can use them too.
+"""
 
 import torch
 
-from astro_galtrans.measure.smoothing import FWHM_TO_SIGMA, gaussian, smooth
+from astro_galtrans.measure.smoothing import SMOOTHING, detected, smooth
 
-__all__ = ["REGIONS", "SUMS", "pixel_sums", "source_pixels", "ssim_map"]
+__all__ = ["REGIONS", "SUMS", "pixel_sums", "source_pixels"]
 
 REGIONS = "all", "source"  #: all good pixels; those of sources, by `source_pixels` of the real stamp
 SUMS = (
     "pixels", "residual", "absolute", "square", "scaled", "scaled_absolute", "scaled_square",
     "chi2", "within_1", "within_2", "crps", "in_range",
 )  # fmt: skip
-DETECTION = 3.0  # sigma of the smoothed stamp above which pixels belong to a source
-SMOOTHING = 1.0  # arcsec, FWHM
 
 
 def pixel_sums(y, ours, bad, source, noise, *, samples=None, std=None):
@@ -34,17 +36,15 @@ def pixel_sums(y, ours, bad, source, noise, *, samples=None, std=None):
 
     Returns
     -------
-    `torch.Tensor`
-        ``[n, C, R, Q]``: R of `REGIONS`, Q of `SUMS`; NaN for those that need what is not given.
+    dict
+        Region and name, of `REGIONS` and `SUMS`, to ``[n, C]``; absent those that need what is not given.
     """
-    maps = _maps(ours - y, noise, std) | _forecast(y, ours, samples, std)
-    absent = torch.full(y.shape[:2], torch.nan)
-    totals = []
-    for region in (~bad, ~bad & source):
-        part = {name: torch.where(region, plane, 0).sum((-1, -2)) for name, plane in maps.items()}
-        part["pixels"] = region.sum((-1, -2)).float()
-        totals.append(torch.stack([part.get(name, absent) for name in SUMS], dim=-1))
-    return torch.stack(totals, dim=2)
+    maps = {"pixels": torch.ones_like(y)} | _maps(ours - y, noise, std) | _forecast(y, ours, samples, std)
+    regions = dict(zip(REGIONS, (~bad, ~bad & source), strict=True))
+    return {
+        (region, name): torch.where(where, plane, 0).sum((-1, -2))
+        for region, where in regions.items() for name, plane in maps.items()
+    }  # fmt: skip
 
 
 def _maps(residual, noise, std):
@@ -114,35 +114,6 @@ def source_pixels(stamps, bad, noise, pixel_scale):
     pixel_scale : float
         In arcsec.
     """
-    sigma = max(FWHM_TO_SIGMA * SMOOTHING / pixel_scale, 0.7)
-    kernel = gaussian(sigma, int(3 * sigma + 0.5))
-    quieter = (kernel**2).sum()  # the noise that is left, along both axes
-    above = smooth(torch.where(bad, 0, stamps), kernel, mode="zeros") > DETECTION * noise * quieter
+    above = detected(torch.where(bad, 0, stamps), noise, pixel_scale)[1]
     near = torch.ones(2 * round(1.5 * SMOOTHING / pixel_scale) + 1)
     return smooth((above & ~bad).float(), near, mode="zeros") > 0.5
-
-
-def ssim_map(ours, y, data_range):
-    """
-    Return the structural similarity at each pixel (Wang et al. 2004, IEEE TIP 13, 600, eq. 13).
-
-    Gaussian windows of 1.5 pixels, 11 across, K1 = 0.01, K2 = 0.03 and borders mirrored, which is what torchmetrics
-    does; but the two passes of the window are products with band matrices, 20 times quicker on a CPU.
-
-    Parameters
-    ----------
-    ours, y : `torch.Tensor`
-        ``[n, C, H, W]``.
-    data_range : `torch.Tensor`
-        ``[C, 1, 1]``.
-    """
-    first, second = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
-    kernel = gaussian(1.5, 5)
-    mean, other, square, other_square, product = (
-        smooth(plane, kernel) for plane in (ours, y, ours * ours, y * y, ours * y)
-    )
-    variances = (square - mean**2).clamp(min=0) + (other_square - other**2).clamp(min=0)
-    above = (2 * mean * other + first) * (2 * (product - mean * other) + second)
-    return above / ((mean**2 + other**2 + first) * (variances + second))
-
-
