@@ -1,6 +1,10 @@
 """``galtrans`` as a user calls it."""
 
 import json
+import os
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -118,3 +122,31 @@ def test_demo_makes_files_and_a_picture(tmp_path, capsys):
     assert source.shape == (5, 224, 224)
     picture = tmp_path / "demo" / "galtrans-demo.png"
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closes a stream as a POSIX shell does")
+@pytest.mark.parametrize("closed", ["2>&-", "1>&- 2>&-", "0<&- 1>&- 2>&-"])
+def test_closed_streams_stop_no_run(frames, tmp_path, closed):
+    """A library's messages do not end up in the output either, which would get the number of the closed stream."""
+    out = tmp_path / "out" / "x.fits"
+    out.parent.mkdir()
+    code = "import sys; from astro_galtrans.cli import main; sys.exit(main(sys.argv[1:]))"
+    words = [sys.executable, "-c", code, "translate", *frames, "-m", "swin-sdss-cfhtls", "-o", str(out)]
+    assert subprocess.run(f"{shlex.join(words)} {closed}", shell=True, timeout=120, check=False).returncode == 0
+    assert CCDData.read(out).shape == (5, 48, 60)
+    folder = tmp_path / "many"
+    words[words.index("-o") + 1] = f"{folder}/"
+    assert subprocess.run(f"{shlex.join(words)} {closed}", shell=True, timeout=120, check=False).returncode == 0
+    assert len(list(folder.iterdir())) == 1
+
+
+def test_a_folder_says_what_it_skipped(frames, tmp_path, capsys):
+    command = ["translate", str(tmp_path), "-m", "swin-sdss-cfhtls", "-o", f"{tmp_path}/out/"]
+    (tmp_path / "a").mkdir()
+    assert main(command) == 0
+    assert "1 images translated, 0 failed" in capsys.readouterr().out
+    assert main(command) == 0
+    assert "0 images translated, 1 skipped: made before by the same request, 0 failed" in capsys.readouterr().out
+    assert main([*command, "--unit", "uJy"]) == 1
+    captured = capsys.readouterr()
+    assert "exists and was made with options" in captured.err and "1 failed" in captured.out

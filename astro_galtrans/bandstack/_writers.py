@@ -53,7 +53,8 @@ def to_hdulist(stack, flat=None):
     header, tables = _header(stack, data.ndim)
     hdulist = fits.HDUList([fits.PrimaryHDU(data, header)])
     if mask is not None:
-        hdulist.append(fits.ImageHDU(mask.astype(np.uint8), name="MASK"))
+        # ESO's word for a mask in which 1 is bad: whoever reads it need not guess
+        hdulist.append(fits.ImageHDU(mask.astype(np.uint8), fits.Header([("HDUCLAS3", "MASKONE")]), name="MASK"))
     if deviation is not None:
         kind = fits.Header([("UTYPE", StdDevUncertainty.__name__), ("BUNIT", stack.unit.to_string())])
         hdulist.append(fits.ImageHDU(deviation, kind, name="UNCERT"))
@@ -183,6 +184,8 @@ def _header(stack, ndim):
 def _to_header(meta):
     """Header with what of a dict FITS can hold."""
     header = fits.Header()
+    for line in meta.get("HISTORY", ()):
+        header.add_history(line)
     for key, value in meta.items():
         name = str(key) if len(str(key)) <= 8 else f"HIERARCH {key}"
         if not isinstance(value, str | bool | int | float | complex | np.generic):
