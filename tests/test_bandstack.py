@@ -541,6 +541,8 @@ def test_cards_of_the_source_do_not_stand_as_the_result_s(kind):
 def test_cards_that_differ_between_bands_do_not_survive():
     cards = [{"OBJECT": "M51", "TARGET": n, "CCD": n, "LIST": [1, 2]} for n in (3, 4)]
     stack = read({band: single(meta=meta) for band, meta in zip("gr", cards, strict=True)})
+    history = stack.meta.pop("HISTORY")
+    assert history[1:] == ["TARGET = 3 (g), 4 (r)", "CCD = 3 (g), 4 (r)"]
     assert stack.meta == {"OBJECT": "M51", "LIST": [1, 2]}
     stack.meta["LIST"].append(3)
     assert cards[0]["LIST"] == [1, 2]

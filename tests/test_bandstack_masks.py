@@ -329,12 +329,20 @@ def test_empty_extensions_are_passed_over():
     assert_array_equal(read(hdulist).data[0], CCD.data)
 
 
-def test_closed_file(tmp_path):
-    write_fits(CCD, tmp_path / "g.fits")
+@pytest.mark.parametrize("look", [lambda hdus: hdus, lambda hdus: hdus.info(0) and hdus, lambda hdus: hdus[1]])
+def test_closed_file(look, tmp_path):
+    file_of().writeto(tmp_path / "g.fits")
     with fits.open(tmp_path / "g.fits") as hdulist:
-        pass
-    with pytest.raises(ValueError, match=r"file was closed before its pixels were read; pass the path .*g\.fits"):
-        read(hdulist)
+        image = look(hdulist)
+    with pytest.raises(ValueError, match=r"was closed before its pixels were read; pass its path, .*g\.fits"):
+        read(image)
+
+
+def test_flags_of_an_object_are_not_dropped_in_silence():
+    image = CCDData(CCD, flags=np.eye(*SHAPE, dtype=int))
+    with pytest.warns(GaltransWarning, match="has flags, which are not used; pass them as its mask"):
+        assert read(image).mask is None
+    read(CCDData(CCD, flags=np.zeros(SHAPE, int)))
 
 
 @pytest.mark.parametrize("url", ["https://example.org/image.fits", "s3://bucket/image.fits"])

@@ -53,7 +53,7 @@ _LAYOUT_CARD = re.compile(
 _HISTORY_TITLE = "cards of the input, which need not hold for this image:"
 
 
-def common_meta(metas):
+def common_meta(metas, bands):
     """
     Cards that all bands share and that hold for a translation as well; what else they say goes to ``HISTORY``.
 
@@ -63,30 +63,36 @@ def common_meta(metas):
     Parameters
     ----------
     metas : list of mapping
+        One per band; bands of one image share theirs.
+    bands : sequence of str
+        Their names, for cards that differ.
 
     Returns
     -------
     `~astropy.io.fits.Header` or dict
         New; a header if the first is one. In a dict, ``HISTORY`` is a list of str.
     """
-    first, *others = metas
-    as_header = isinstance(first, fits.Header)
+    sources = {id(meta): (meta, band) for meta, band in zip(reversed(metas), reversed(bands), strict=True)}
+    different = list(reversed(sources.values()))
+    first, as_header = metas[0], isinstance(metas[0], fits.Header)
     kept, past = {}, []
-    for key, value in first.items():
-        name = str(key).upper()
-        shared = all(key in other and repr(other[key]) == repr(value) for other in others)
-        if shared and (KEPT_CARDS.fullmatch(name) or (not as_header and not _fits_value(value))):
-            kept[key] = deepcopy(value)
-        elif shared and not (_LAYOUT_CARD.fullmatch(name) or is_wcs_card(name)):
-            past.append(f"{key} = {value!r}")
-    earlier = _history(first) if all(_history(other) == _history(first) for other in others) else []
+    for key in dict.fromkeys(key for meta, _ in different for key in meta):
+        name, values = str(key).upper(), [(meta[key], band) for meta, band in different if key in meta]
+        texts = [repr(value) for value, _ in values]
+        shared = len(set(texts)) == 1 and len(texts) == len(different)
+        if shared and (KEPT_CARDS.fullmatch(name) or (not as_header and not _fits_value(first[key]))):
+            kept[key] = deepcopy(first[key])
+        elif not (_LAYOUT_CARD.fullmatch(name) or is_wcs_card(name)):
+            listed = ", ".join(f"{text} ({band})" for text, (_, band) in zip(texts, values, strict=True))
+            past.append(f"{key} = {texts[0] if shared else listed}")
+    earlier = _history(first) if all(_history(meta) == _history(first) for meta, _ in different) else []
     lines = earlier + ([_HISTORY_TITLE, *past] if past else [])
     if not as_header:
         return kept | ({"HISTORY": lines} if lines else {})
-    header = fits.Header([first.cards[key] for key in kept])
-    for line in lines:
-        header.add_history(_plain(line))
-    return header
+    # all at once: astropy looks for the last line of a history whenever one is added
+    plain = [_plain(line) for line in lines]
+    history = [("HISTORY", line[start : start + 72]) for line in plain for start in range(0, max(len(line), 1), 72)]
+    return fits.Header([*(first.cards[key] for key in kept), *history])
 
 
 def _history(meta):

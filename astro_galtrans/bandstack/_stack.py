@@ -184,7 +184,7 @@ def read(image, bands=None, *, zeropoint=None, unit=None, align=True, bad_planes
     layers, origin = load(image, bands, unit=unit, zeropoint=zeropoint, bad_planes=bad_planes)
     first = layers[0]
     gathered = _gather([_in_unit_of(first, layer) for layer in layers], tuple(layer.band for layer in layers))
-    meta = common_meta([layer.meta for layer in layers])
+    meta = common_meta([layer.meta for layer in layers], [layer.band for layer in layers])
     notes = _joined_notes(layers)
     for name, text in notes.items():
         set_card(meta, PROVENANCE_CARDS[name][0], text)
