@@ -130,6 +130,8 @@ def _nddata(stack, kind, flat):
     candidates = [kind, *(base for base in (CCDData, NDData) if issubclass(kind, base) and base is not kind)]
     for candidate in candidates:
         uncertainty = None if deviation is None else StdDevUncertainty(deviation)
+        if stack.psf is not None and issubclass(candidate, CCDData):
+            parts["psf"] = stack.psf[0 if flat else slice(None)].copy()
         try:
             return candidate(data, uncertainty=uncertainty, **parts)
         except (TypeError, ValueError):
@@ -161,7 +163,8 @@ def _arrays(stack, flat):
 
 
 def _single(stack, index):
-    return stack.with_planes([stack.planes[index]], bands=(stack.bands[index],))
+    psf = None if stack.psf is None else stack.psf[index : index + 1]
+    return stack.with_planes([stack.planes[index]], bands=(stack.bands[index],), psf=psf)
 
 
 def _described(stack):
