@@ -108,6 +108,13 @@ def test_planes_that_documents_name(name, primary, cards, good):
     assert set(np.flatnonzero(~stack.mask[0, 0])) == good
 
 
+def test_cards_that_only_look_like_planes():
+    header = fits.Header([("MASK_VER", 2), ("BPM_ID", 7), ("FLAG1", 3)])
+    stack = read(file_of(fits.ImageHDU(one_bit_each(), header, name="MASK"), primary=[("DQ_BAD", 3)]))
+    assert stack.mask[0, 0, :9].all()
+    assert stack.meta["GTMASKED"] == "MASK: nonzero"
+
+
 def test_planes_that_a_table_names():
     table = fits.BinTableHDU.from_columns(
         [
@@ -174,6 +181,17 @@ def test_all_bad(header):
     ):
         read(file_of(flags))
     assert not read(file_of(flags), bad_planes="none").mask.any()
+
+
+def test_weights_of_zero_everywhere():
+    with pytest.raises(ValueError, match=r"2 WHT\] calls all pixels bad \(weight 0\); remove this extension"):
+        read(file_of(fits.ImageHDU(np.zeros(SHAPE), name="WHT")))
+
+
+def test_noise_of_a_kind_that_is_not_understood():
+    unknown = fits.ImageHDU(np.ones(SHAPE), fits.Header([("UTYPE", "UnknownUncertainty")]), name="UNCERT")
+    with pytest.raises(ValueError, match="UNCERT is of kind 'UnknownUncertainty', which is not understood"):
+        read(file_of(unknown))
 
 
 def test_masks_of_bits_in_objects():

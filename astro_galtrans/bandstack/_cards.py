@@ -9,7 +9,7 @@ from astropy.io import fits
 from ._conventions import KEPT_CARDS
 from ._wcs import is_wcs_card
 
-__all__ = ["PROVENANCE_CARDS", "add_provenance", "common_meta", "set_card"]
+__all__ = ["PROVENANCE_CARDS", "add_provenance", "common_meta", "set_card", "to_header"]
 
 #: How an output was made: name of the statement, and the card that holds it with its comment. The cards are the same in
 #: FITS headers and in ``meta``, so that ``CCDData.write`` needs no keyword longer than FITS allows.
@@ -70,7 +70,8 @@ def common_meta(metas, bands):
     Returns
     -------
     `~astropy.io.fits.Header` or dict
-        New; a header if the first is one. In a dict, ``HISTORY`` is a list of str.
+        New; a header if the first is one. In a dict, ``HISTORY`` is a text, its lines joined by semicolons, which is
+        what ``CCDData.write`` can write.
     """
     sources = {id(meta): (meta, band) for meta, band in zip(reversed(metas), reversed(bands), strict=True)}
     different = list(reversed(sources.values()))
@@ -88,16 +89,19 @@ def common_meta(metas, bands):
     earlier = _history(first) if all(_history(meta) == _history(first) for meta, _ in different) else []
     lines = earlier + ([_HISTORY_TITLE, *past] if past else [])
     if not as_header:
-        return kept | ({"HISTORY": lines} if lines else {})
-    # all at once: astropy looks for the last line of a history whenever one is added
-    plain = [_plain(line) for line in lines]
-    history = [("HISTORY", line[start : start + 72]) for line in plain for start in range(0, max(len(line), 1), 72)]
-    return fits.Header([*(first.cards[key] for key in kept), *history])
+        return kept | ({"HISTORY": "; ".join(map(_plain, lines))} if lines else {})
+    return fits.Header([*(first.cards[key] for key in kept), *_history_cards(lines)])
 
 
 def _history(meta):
     lines = meta.get("HISTORY", ())
-    return [lines] if isinstance(lines, str) else list(map(str, lines))
+    return lines.split("; ") if isinstance(lines, str) else list(map(str, lines))
+
+
+def _history_cards(lines):
+    """Cards of a history, as many as the 72 characters of each need."""
+    plain = [_plain(line) for line in lines]  # all at once: Header.add_history looks for the last line every time
+    return [("HISTORY", line[start : start + 72]) for line in plain for start in range(0, max(len(line), 1), 72)]
 
 
 def _fits_value(value):
@@ -152,3 +156,18 @@ def set_card(meta, key, value):
     # a card has 80 characters: 10 for its name, 5 for quotes and slash
     room = comment and len(str(value)) + len(comment) <= 65
     meta[key] = (value, comment) if room and isinstance(meta, fits.Header) else value
+
+
+def to_header(meta):
+    """Header with what of a dict FITS can hold."""
+    header = fits.Header(_history_cards(_history(meta)))
+    for key, value in meta.items():
+        name = str(key) if len(str(key)) <= 8 else f"HIERARCH {key}"
+        if key == "HISTORY" or not isinstance(value, str | bool | int | float | complex | np.generic):
+            continue
+        try:
+            fits.Card(name, value).verify("exception")
+            set_card(header, name, value)
+        except (ValueError, fits.VerifyError):  # NaN, text that is not ASCII or too long
+            continue
+    return header

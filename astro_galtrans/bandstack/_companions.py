@@ -13,7 +13,7 @@ from astro_galtrans.exceptions import GaltransWarning
 from astro_galtrans.units import parse_unit
 
 from ._conventions import CARD_ROLES, CHIP_CARDS, EXTENSION_ROLES, IMAGE_WORDS
-from ._masks import bad_pixels, planes_of_table
+from ._masks import bad_pixels, plane_names, planes_of_table
 
 __all__ = ["IMAGE_HDUS", "Beside", "beside", "image_hdus", "name_of"]
 
@@ -203,15 +203,23 @@ def _collect(found, hdu, hdulist, label, bad_planes):
 
 def _bad(other, kind, hdu, hdulist, label, bad_planes):
     """Bad pixels of one extension, and what was taken as bad."""
-    if kind != "flags":
-        with np.errstate(invalid="ignore"):
-            return ~(np.asarray(other.data) > 0), "zero" if kind == "good" else "weight 0"
-    header = other.header.copy(strip=False)
-    header.extend(hdulist[0].header, unique=True, useblanks=False)  # HST and JWST name the telescope there
+    if kind == "flags":
+        bad, note = _flagged(other, hdu, hdulist, label, bad_planes)
+    else:
+        bad, note = ~(np.asarray(other.data) > 0), "zero" if kind == "good" else "weight 0"
+    if bad.all():
+        msg = f"the mask {label} calls all pixels bad ({note}); choose others with bad_planes=, e.g. 'none' or 'zero'"
+        if kind != "flags":
+            msg = f"{label} calls all pixels bad ({note}); remove this extension if it is wrong"
+        raise ValueError(msg)
+    return bad, note
+
+
+def _flagged(other, hdu, hdulist, label, bad_planes):
+    """Bad pixels of a mask."""
+    named = planes_of_table(hdulist) or plane_names(other.header, hdulist[0].header)
     try:
-        bad, note, unknown = bad_pixels(
-            other.data, header, bad_planes, named=planes_of_table(hdulist), image=np.asarray(hdu.data)
-        )
+        bad, note, unknown = bad_pixels(other.data, other.header, bad_planes, named=named, image=np.asarray(hdu.data))
     except ValueError as err:
         msg = f"the mask {label}: {err}"
         raise ValueError(msg) from err
@@ -220,15 +228,17 @@ def _bad(other, kind, hdu, hdulist, label, bad_planes):
         _warn(
             f"the mask {label} has planes that no convention explains, taken as bad: {planes}; choose with bad_planes="
         )
-    if bad.all():
-        msg = f"the mask {label} calls all pixels bad ({note}); choose others with bad_planes=, e.g. 'none' or 'zero'"
-        raise ValueError(msg)
     return bad, note
 
 
 def _uncertainty(other, kind, hdu):
     """Noise of one extension, in its own unit if it states one that can be read."""
-    kind = _UTYPES.get(other.header.get("UTYPE"), _NOISE[kind])
+    stated = other.header.get("UTYPE")
+    if stated is not None and stated not in _UTYPES:
+        known = ", ".join(_UTYPES)
+        msg = f"the uncertainty {other.name} is of kind {stated!r}, which is not understood; expected {known}"
+        raise ValueError(msg)
+    kind = _UTYPES.get(stated, _NOISE[kind])
     text, own = other.header.get("BUNIT"), hdu.header.get("BUNIT")
     unit = None
     if isinstance(text, str) and text.strip() and isinstance(own, str) and text.strip() != own.strip():

@@ -64,20 +64,22 @@ def bad_pixels(flags, header, bad_planes=None, *, named=None, guess=True, image=
     return bad, "zero" if good else "nonzero", []
 
 
-def plane_names(header):
+def plane_names(header, primary=None):
     """
     Planes of a mask as its header names them.
 
     Parameters
     ----------
     header : mapping
+    primary : mapping, optional
+        Primary header of the file, which tells the survey: some define the bits in documents only.
 
     Returns
     -------
     dict of str to int
         Name, upper case, to bit; empty if the header names none.
     """
-    named, numbered = {}, {}
+    named, numbered, sure = {}, {}, False
     for key, value in header.items():
         key = str(key).upper()
         if match := NUMBERED_PLANE_CARD.fullmatch(key):
@@ -85,12 +87,14 @@ def plane_names(header):
                 numbered[_upper(value)] = int(match[1])
         elif (match := PLANE_CARD.fullmatch(key)) and (bit := _whole(value)) is not None:
             named[_upper(match[1])] = bit
-    if named:
+            sure |= key.startswith("MP_") or harmless(_upper(match[1])) is not None
+    if sure:  # and not only MASK_VER = 2 or the like
         return _as_bits(named)
     if numbered:
         return numbered
     for card, pattern, planes in UNNAMED_PLANES:
-        if re.fullmatch(pattern, str(header.get(card, "")).strip(), re.IGNORECASE):
+        value = header.get(card) or (primary or {}).get(card, "")
+        if re.fullmatch(pattern, str(value).strip(), re.IGNORECASE):
             return planes
     return {}
 

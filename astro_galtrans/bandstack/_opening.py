@@ -134,7 +134,8 @@ def _from_nddata(nddata, label, bad_planes):
         # a CCDData read from a cube with a WCS that astropy cannot handle in three axes has it in its header still
         wcs = partial(wcs_from_header, nddata.meta) if isinstance(nddata.meta, fits.Header) else _no_wcs
     mask, notes = nddata.mask, {}
-    if mask is not None and np.asarray(mask).dtype.kind in "iu":  # astropy's own masks are bool, whose True is bad
+    # astropy's own masks are bool, whose True is bad
+    if mask is not None and (np.asarray(mask).dtype.kind in "iu" or bad_planes in {"zero", "none"}):
         try:
             mask, note, _ = bad_pixels(mask, nddata.meta, bad_planes, guess=False)
         except ValueError as err:
