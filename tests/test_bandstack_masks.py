@@ -304,7 +304,7 @@ def test_companions_of_the_chip_that_is_chosen(extension, chip, tmp_path):
     assert_array_equal(np.argwhere(stack.mask[0]), [[chip, chip]])
 
 
-@pytest.mark.parametrize("layout", ["numbers", "order", "ccdnum", "grouped"])
+@pytest.mark.parametrize("layout", ["numbers", "order", "ccdnum", "grouped", "filter"])
 def test_companions_without_versions(layout, tmp_path):
     hdulist = chips()
     for index, hdu in enumerate(hdulist[1:]):
@@ -314,6 +314,8 @@ def test_companions_without_versions(layout, tmp_path):
             hdu.name += str(chip)
         elif layout == "ccdnum":
             hdu.header["CCDNUM"] = chip
+        elif layout == "filter":  # which tells none of them apart
+            hdu.header["FILTER"] = "F814W"
     if layout == "grouped":
         hdulist = fits.HDUList([hdulist[k] for k in (0, 1, 4, 2, 5, 3, 6)])
     elif layout in {"numbers", "ccdnum"}:

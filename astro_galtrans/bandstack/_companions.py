@@ -65,7 +65,7 @@ def name_of(hdulist, hdu):
 
 
 def role(hdu):
-    """Role of an extension beside an image, of `ROLES`; None for what may be an image itself."""
+    """Role of an extension beside an image, of `EXTENSION_ROLES`; None for what may be an image itself."""
     for (card, value), kind in CARD_ROLES.items():
         if str(hdu.header.get(card, "")).strip().upper() == value:
             return kind
@@ -154,10 +154,10 @@ def _belongs(other, kind, hdu, images, hdulist):
     versions = [image.ver for image in images]
     if len(set(versions)) == len(images):
         return other.ver == hdu.ver
-    named = [image for image in images if _same_place(other, image)]
+    named = _named(other, images)
     if named:
         return hdu in named
-    alike = [o for o in hdulist if _has_pixels(o) and role(o) == kind and not any(_same_place(o, i) for i in images)]
+    alike = [o for o in hdulist if _has_pixels(o) and role(o) == kind and not _named(o, images)]
     if len(alike) == 1:  # one for all
         return True
     if len(alike) == len(images):
@@ -165,6 +165,12 @@ def _belongs(other, kind, hdu, images, hdulist):
     places = [hdulist.index(image) for image in images]
     before = [place for place in places if place < hdulist.index(other)]
     return hdulist.index(hdu) == (max(before) if before else min(places))
+
+
+def _named(other, images):
+    """Images whose band or detector an extension names; a filter that all of them have names none."""
+    named = [image for image in images if _same_place(other, image)]
+    return named if len(named) < len(images) else []
 
 
 def _same_place(other, image):
