@@ -52,14 +52,21 @@ def named(names, template="MP_{}", values=None):
         named(LSST, "DQ_{}", values=[2**bit for bit in range(9)]),  # 2**bit instead of the bit
         named(range(9), "BIT{:02d}", LSST),  # the bit in the keyword, the name as the value
         named(range(9), "MASKBIT{}", [name.lower() for name in LSST]),
+        named(range(9), "DQNAME{}", LSST),
+        named([2**bit for bit in range(9)], "HIERARCH MY_FLAG_{}", LSST),  # 2**bit in the keyword
     ],
-    ids=["LSST", "text", "values", "BITnn", "MASKBITn"],
+    ids=["LSST", "text", "values", "BITnn", "MASKBITn", "DQNAMEn", "FLAG_values"],
 )
 def test_planes_by_name(header):
     stack = read(file_of(fits.ImageHDU(one_bit_each(), header, name="MASK")))
     assert_array_equal(stack.mask[0, 0, :9], LSST_BAD)
     assert stack.mask.sum() == sum(LSST_BAD)
     assert stack.meta["GTMASKED"] == "MASK: BAD SAT CR EDGE SUSPECT NO_DATA"
+
+
+def test_numbers_of_lsst_are_bits_whatever_they_look_like():
+    flags = fits.ImageHDU(one_bit_each(3) & 6, named(["BAD", "DETECTED"], values=[1, 2]), name="MASK")
+    assert_array_equal(read(file_of(flags)).mask[0, 0, :3], [False, True, False])
 
 
 @pytest.mark.parametrize(
