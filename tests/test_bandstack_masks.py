@@ -53,7 +53,7 @@ def named(names, template="MP_{}", values=None):
         named(range(9), "BIT{:02d}", LSST),  # the bit in the keyword, the name as the value
         named(range(9), "MASKBIT{}", [name.lower() for name in LSST]),
         named(range(9), "DQNAME{}", LSST),
-        named([2**bit for bit in range(9)], "HIERARCH MY_FLAG_{}", LSST),  # 2**bit in the keyword
+        named([2**bit for bit in range(9)], "MY_FLAG_{}", LSST),  # 2**bit in the keyword
     ],
     ids=["LSST", "text", "values", "BITnn", "MASKBITn", "DQNAMEn", "FLAG_values"],
 )
