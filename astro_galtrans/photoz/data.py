@@ -28,19 +28,8 @@ def checked_images(images, bands, size=None):
     """
     Return images as an array-like of four axes, once their bands and size fit.
 
-    Parameters
-    ----------
-    images : array-like
-        ``[N, C, H, W]``; numpy, or anything with a length that can be sliced.
-    bands : sequence of str
-        Names of the bands.
-    size : int, optional
-        Pixels that are needed along each side.
-
-    Raises
-    ------
-    ValueError
-        If the number of axes or bands is another, or the stamps are too small.
+    They are ``[N, C, H, W]``, of numpy or of anything with a length and slices; ``size`` is the number of pixels needed
+    along each side.
     """
     images = np.asarray(images) if isinstance(images, list | tuple) else images
     shape = tuple(getattr(images, "shape", None) or (len(images), *np.shape(images[:1])[1:]))
@@ -58,23 +47,7 @@ def checked_images(images, bands, size=None):
 
 
 def crop_size(side, pixel_scale, field, multiple):
-    """
-    Return the side of the middle that is looked at: a field in pixels, as a multiple, within the stamp.
-
-    Parameters
-    ----------
-    side : int
-        Side of the stamps (pixels).
-    pixel_scale, field : float
-        Size of a pixel, and side of the wanted field (arcsec).
-    multiple : int
-        What the answer must be a multiple of.
-
-    Raises
-    ------
-    ValueError
-        If the stamp is smaller than one multiple.
-    """
+    """Return the side (pixels) of the middle that is looked at: a field (arcsec) as a multiple, within the stamp."""
     size = min(round(field / pixel_scale / multiple) or 1, side // multiple) * multiple
     if size == 0:
         msg = f"stamps of {side} pixels are too small: at this pixel scale the network needs {multiple} at least"
@@ -90,33 +63,10 @@ def cut(images, size):
 
 def read(images, size, batch_size=READ):
     """
-    Yield the middle of all stamps, batch by batch; pixels that are not finite become 0, blank sky.
+    Yield slices of rows and the middle of their stamps, float32 ``[n, C, size, size]``.
 
-    Parameters
-    ----------
-    images : array-like
-        ``[N, C, H, W]``.
-    size : int
-        Side of the middle (pixels).
-    batch_size : int, optional
-        Stamps in a batch.
-
-    Yields
-    ------
-    slice
-        Which stamps.
-    `torch.Tensor`
-        float32 ``[n, C, size, size]``.
-
-    Warns
-    -----
-    GaltransWarning
-        At the end, with the number of pixels that were filled.
-
-    Raises
-    ------
-    ValueError
-        If a stamp has no finite pixel at all in a band; the message names the rows.
+    Pixels that are not finite become 0, blank sky, and a warning at the end counts them; a stamp without any finite
+    pixel in a band is a `ValueError` that names the rows.
     """
     pixels, stamps = 0, np.zeros(len(images), bool)
     for start in range(0, len(images), batch_size):
@@ -151,18 +101,8 @@ def scaled(stamps, sky_rms):
 
 def measured(stamps, photometry):
     """
-    Return the photometry that an image network sees: in fixed apertures, in ellipses, and with a matched filter.
-
-    Parameters
-    ----------
-    stamps : `torch.Tensor`
-        float32 ``[B, C, size, size]``.
-    photometry : `~astro_galtrans.photoz.features.Photometry`
-
-    Returns
-    -------
-    `torch.Tensor`
-        ``[B, F]``.
+    Return the photometry that an image network sees of stamps ``[B, C, size, size]``, ``[B, F]``: in fixed apertures,
+    in ellipses, and with a matched filter.
     """
     fixed = photometry.features(photometry.fluxes(stamps))
     imaging = photometry.sky_rms, photometry.pixel_scale
@@ -171,24 +111,11 @@ def measured(stamps, photometry):
 
 class TrainingStamps:
     """
-    Stamps and redshifts to train an image network on.
+    Stamps ``[N, C, H, W]`` and redshifts ``[N]`` to train an image network on.
 
-    Parameters
-    ----------
-    images : array-like
-        ``[N, C, H, W]``.
-    z : array-like
-        ``[N]``: redshifts.
-    photometry : `~astro_galtrans.photoz.features.Photometry`
-        How stamps are measured; its ``size`` is what is cut out of them.
-    extra : array-like, optional
-        ``[N, E]``: further features of each galaxy, such as the reddening.
-    memory : float, optional
-        Bytes up to which scaled stamps are kept in memory; more are read again for every batch.
-    noise : float, optional
-        Share of the sky noise that is drawn once more in ``drawn``.
-    seed : int, optional
-        Seed of the added noise.
+    ``photometry`` says how stamps are measured and how large a part is cut out of them, ``extra`` ``[N, E]`` are
+    further features such as the reddening, ``memory`` is the number of bytes up to which scaled stamps are kept (more
+    are read again for every batch), ``noise`` the share of the sky noise that is drawn once more in ``drawn``.
     """
 
     def __init__(self, images, z, photometry, *, extra=None, memory=2**30, noise=0.0, seed=0):
@@ -212,19 +139,9 @@ class TrainingStamps:
 
     def batch(self, rows, noise=0.0):
         """
-        Return the inputs of an image network.
+        Return scaled stamps, float32 ``[n, C, S, S]``, and their photometry ``[n, F]``, the inputs of an image network.
 
-        Parameters
-        ----------
-        rows : `torch.Tensor`
-            Which galaxies.
-        noise : float, optional
-            Share of the sky noise that is drawn once more.
-
-        Returns
-        -------
-        stamps, features : `torch.Tensor`
-            Scaled stamps, float32 ``[n, C, S, S]``, and their photometry ``[n, F]``.
+        ``noise`` is the share of the sky noise that is drawn once more.
         """
         stamps = self._stamps(rows)
         if not noise:
@@ -253,16 +170,8 @@ class TrainingStamps:
 
 class DrawnPhotometry:
     """
-    Photometry to train a dense network on, measured beforehand in several realisations of added noise.
-
-    Parameters
-    ----------
-    features : `torch.Tensor`
-        ``[N, F]``: as it is.
-    drawn : list of `torch.Tensor`
-        The same with more noise.
-    z : `torch.Tensor`
-        ``[N]``: redshifts.
+    Photometry ``[N, F]`` to train a dense network on, and ``drawn``, the same measured in several realisations of added
+    noise.
     """
 
     def __init__(self, features, drawn, z):
@@ -277,14 +186,7 @@ class DrawnPhotometry:
 
 
 def with_extra(features, extra):
-    """
-    Return features ``[N, F]`` with extra columns ``[N, E]`` appended, if there are any.
-
-    Parameters
-    ----------
-    features : `torch.Tensor`
-    extra : array-like, optional
-    """
+    """Return features ``[N, F]`` with extra columns ``[N, E]`` appended, if there are any."""
     if extra is None:
         return features
     return torch.cat([features, torch.as_tensor(np.asarray(extra), dtype=torch.float32)], dim=1)

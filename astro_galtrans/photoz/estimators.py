@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from astro_galtrans._cards import CardFile
-from astro_galtrans._columns import name_rows, same_length
+from astro_galtrans._columns import name_rows, plain, same_length
 from astro_galtrans.exceptions import CheckpointError
 from astro_galtrans.photoz.pdfs import GridPDF
 
@@ -20,7 +20,7 @@ from .features import Photometry, magnitude_features
 from .network import DenseNetwork, InceptionNetwork
 from .task import dihedral
 
-__all__ = ["ImageEstimator", "MagnitudeEstimator", "NetworkEstimator", "PhotometricEstimator", "checked_ebv", "load"]
+__all__ = ["ImageEstimator", "MagnitudeEstimator", "PhotometricEstimator", "ebv_column", "load"]
 
 
 FILE = CardFile("astro_galtrans_photoz", "redshift estimator", version=1)
@@ -30,13 +30,8 @@ class NetworkEstimator:
     """
     Networks trained to give redshift PDFs, and their card; made by training functions or by `load`.
 
-    Parameters
-    ----------
-    networks : list of `torch.nn.Module`
-        One, or the members of an ensemble, whose PDFs are averaged.
-    card : dict
-        What JSON can hold: bands, pixel scale, redshift grid, prior, settings of the networks, their calibration, and
-        what they were trained on.
+    There is one network, or the members of an ensemble, whose PDFs are averaged. The card is what JSON can hold: bands,
+    pixel scale, redshift grid, prior, settings of the networks, their calibration, and what they were trained on.
     """
 
     kind = ""  #: name of the class in a card
@@ -68,35 +63,16 @@ class NetworkEstimator:
         return self.prior.z
 
     def save(self, path):
-        """
-        Write the estimator to a safetensors file, whole or not at all.
-
-        Parameters
-        ----------
-        path : path-like
-            The file; replaced if it exists.
-        """
+        """Write the estimator to a safetensors file, whole or not at all; a file at ``path`` is replaced."""
         tensors = {f"{k}.{name}": t for k, each in enumerate(self.networks) for name, t in each.state_dict().items()}
         self.card = FILE.write(path, tensors, self.card)
 
     @classmethod
-    def from_parts(cls, tensors, card):
-        """
-        Rebuild an estimator from the weights and the card of its file.
-
-        Parameters
-        ----------
-        tensors : dict of str to `torch.Tensor`
-        card : dict
-        """
-        networks = []
-        for k in range(card["members"]):
-            with torch.random.fork_rng(devices=[]):  # initial weights are thrown away: the random state stays
-                network = cls.network_class(**card["network"], grid=card["grid"])
-            start = f"{k}."
-            network.load_state_dict({n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)})
-            networks.append(network)
-        return cls(networks, card)
+    def untrained(cls, card, seed=0):
+        """Return a network as the card describes it, with initial weights; torch's random state stays as it is."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return cls.network_class(**card["network"], grid=card["grid"])
 
     def _reddening(self, ebv, number):
         """E(B-V) as a column, where the networks were trained with it."""
@@ -105,7 +81,7 @@ class NetworkEstimator:
         if ebv is None:
             msg = f"the estimator {self.name!r} was trained with E(B-V); give ebv, one number per galaxy"
             raise ValueError(msg)
-        return checked_ebv(ebv, number)[:, None]
+        return ebv_column(ebv, number)
 
     @torch.inference_mode()
     def _density(self, *inputs, views=1):
@@ -231,7 +207,7 @@ class MagnitudeEstimator(NetworkEstimator):
         errors : array-like, optional
             ``[N, C]``: their errors, for an estimator that was trained with them.
         ebv : array-like, optional
-            ``[N]``: Galactic reddening E(B-V) in mag, for an estimator that was trained with it.
+            As for `ImageEstimator.predict`.
 
         Returns
         -------
@@ -252,28 +228,16 @@ class MagnitudeEstimator(NetworkEstimator):
         return GridPDF.normalised(self.grid, np.concatenate(parts or [np.empty((0, len(self.grid)))]))
 
 
-def checked_ebv(ebv, number):
-    """
-    Return E(B-V) as an array of one finite number per galaxy.
-
-    Parameters
-    ----------
-    ebv : array-like
-        ``[N]``, in mag.
-    number : int
-        How many galaxies there are.
-
-    Raises
-    ------
-    ValueError
-        If there are more or fewer, or some are not finite.
-    """
-    ebv = np.ma.filled(np.ma.asarray(getattr(ebv, "value", ebv), dtype=float), np.nan)
+def ebv_column(ebv, number):
+    """Return E(B-V) (mag) as a column ``[number, 1]`` of finite numbers, one per galaxy; None if there is none."""
+    if ebv is None:
+        return None
+    ebv = plain(getattr(ebv, "value", ebv))
     same_length(images=range(number), ebv=np.atleast_1d(ebv))
     if not np.isfinite(ebv).all():
         msg = f"E(B-V) is missing in {name_rows(~np.isfinite(ebv))}"
         raise ValueError(msg)
-    return ebv
+    return ebv[:, None]
 
 
 KINDS = {each.kind: each for each in (ImageEstimator, PhotometricEstimator, MagnitudeEstimator)}
@@ -301,7 +265,12 @@ def load(path):
     """
     tensors, card, _ = FILE.read(path)
     try:
-        return KINDS[card["kind"]].from_parts(tensors, card)
+        cls = KINDS[card["kind"]]
+        networks = [cls.untrained(card) for _ in range(card["members"])]
+        for k, network in enumerate(networks):
+            start = f"{k}."
+            network.load_state_dict({n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)})
+        return cls(networks, card)
     except (KeyError, TypeError, RuntimeError) as err:
         msg = f"{path} describes an estimator that this installation cannot build: {err}"
         raise CheckpointError(msg) from err

@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from astro_galtrans._columns import name_rows, same_length
+from astro_galtrans._columns import name_rows, plain, same_length
 from astro_galtrans.measure.magnitudes import asinh_magnitudes, colours_and_magnitude
 from astro_galtrans.measure.photometry import aperture_weights, peak_flux
 
@@ -79,17 +79,12 @@ class Photometry:
 
     def fluxes(self, images):
         """
-        Fluxes in all apertures and, last, of the highest pixel within 2 arcsec of the centre.
+        Fluxes in all apertures and, last, of the highest pixel within 2 arcsec of the centre, ``[B, A + 1, C]``.
 
         Parameters
         ----------
         images : `torch.Tensor`
             float32 ``[B, C, size, size]``.
-
-        Returns
-        -------
-        `torch.Tensor`
-            ``[B, A + 1, C]``.
         """
         flux = torch.einsum("bchw,ahw->bac", images, self.apertures)
         return torch.cat([flux, peak_flux(images, self.pixel_scale)[:, None]], dim=1)
@@ -120,7 +115,7 @@ class Photometry:
 
     def features(self, flux, which="all"):
         """
-        Return what a network is told of the fluxes.
+        Return what a network is told of the fluxes, ``[B, F]``.
 
         Parameters
         ----------
@@ -128,11 +123,6 @@ class Photometry:
             ``[B, A + 1, C]``, as from `fluxes`.
         which : str, optional
             A key of `FEATURES`.
-
-        Returns
-        -------
-        `torch.Tensor`
-            ``[B, F]``.
         """
         total = [self.total_row]
         rows = {"all": slice(None), "apertures": slice(-1), "total": total, "colours": total}.get(which, [-1])
@@ -144,26 +134,9 @@ class Photometry:
 
 def magnitude_features(magnitudes, errors, bands):
     """
-    Return what a network is told of a catalogue: colours, the middle band's magnitude, and logarithms of errors.
+    Return a catalogue's colours, magnitude of the middle band and, if given, logarithms of errors, float32 ``[N, F]``.
 
-    Parameters
-    ----------
-    magnitudes : array-like
-        ``[N, C]``.
-    errors : array-like or None
-        ``[N, C]``: positive.
-    bands : sequence of str
-        Names of the bands.
-
-    Returns
-    -------
-    `torch.Tensor`
-        float32 ``[N, F]``.
-
-    Raises
-    ------
-    ValueError
-        If shapes do not fit, or values are missing; the message names the rows.
+    Magnitudes and errors are ``[N, C]``; missing values are a `ValueError` that names the rows.
     """
     magnitudes = _table("magnitudes", magnitudes, bands)
     missing = ~(np.abs(magnitudes) < 90).all(axis=1)  # NaN too; 99 and -99 are catalogues' ways to say it
@@ -180,7 +153,7 @@ def magnitude_features(magnitudes, errors, bands):
 
 
 def _table(name, values, bands):
-    values = np.ma.filled(np.ma.asarray(getattr(values, "value", values), dtype=float), np.nan)
+    values = plain(getattr(values, "value", values))
     if values.ndim != 2 or values.shape[1] != len(bands):
         msg = f"{name} must be [N, {len(bands)}] for bands {', '.join(bands)}, got shape {values.shape}"
         raise ValueError(msg)

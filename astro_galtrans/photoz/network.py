@@ -19,7 +19,7 @@ __all__ = ["DenseNetwork", "Inception", "InceptionNetwork", "LearnedApertures", 
 
 
 class Standardise(nn.Module):
-    """Features to mean 0 and standard deviation 1 in the training set; outliers are clipped at 8."""
+    """Shift and scale features to mean 0 and standard deviation 1 in the training set, and clip outliers at 8."""
 
     def __init__(self, features):
         super().__init__()
@@ -38,18 +38,10 @@ class Standardise(nn.Module):
 
 class DenseNetwork(nn.Module):
     """
-    Photometry to the mixture of a PDF.
+    Photometry ``[B, F]`` to the mixture of a PDF.
 
-    Parameters
-    ----------
-    features : int
-        Number of inputs.
-    grid : sequence of float
-        ``[K]``: redshifts.
-    width, depth : int, optional
-        Size and number of hidden layers.
-    dropout : float, optional
-        Share of hidden values that is set to 0 at random in training.
+    ``width`` and ``depth`` are size and number of the hidden layers, ``dropout`` is the share of hidden values set to 0
+    at random in training.
     """
 
     def __init__(self, features, grid, width=192, depth=3, dropout=0.0):
@@ -73,18 +65,14 @@ class InceptionNetwork(nn.Module):
 
     Parameters
     ----------
-    bands : int
-        Number of bands.
-    features : int
-        Number of photometric features, E(B-V) included.
+    bands, features : int
+        Number of bands, and of photometric features, E(B-V) included.
     grid : sequence of float
         ``[K]``: redshifts.
     fold : int
         Pixels along each axis that are folded into channels at the entrance.
-    width : int, optional
-        Channels of the convolutions.
-    dense : int, optional
-        Size of the dense layers.
+    width, dense : int, optional
+        Channels of the convolutions, and size of the dense layers.
     dropout : float, optional
         Share of the values in the dense layers after the convolutions that is set to 0 at random in training.
     """
@@ -107,18 +95,8 @@ class InceptionNetwork(nn.Module):
 
     def forward(self, stamps, features):
         """
-        Give the mixture of each galaxy's PDF.
-
-        Parameters
-        ----------
-        stamps : `torch.Tensor`
-            ``[B, C, S, S]``: arcsinh of flux over twice the sky rms.
-        features : `torch.Tensor`
-            ``[B, F]``: photometry.
-
-        Returns
-        -------
-        `~astro_galtrans.photoz.density.Mixture`
+        Return the mixture of each galaxy's PDF from stamps ``[B, C, S, S]`` (arcsinh of flux over twice the sky rms)
+        and their photometry ``[B, F]``.
         """
         x = F.pixel_unshuffle(stamps, self.fold).contiguous(memory_format=torch.channels_last)
         x = self.fine(self.stem(x))  # [B, 2 W, n, n] of n = S / fold
@@ -135,11 +113,6 @@ class Inception(nn.Module):
     Convolutions of 1, 3 and 5 pixels and a pooling by 2, side by side: ``[B, n, H, W]`` to ``[B, 2 width, H, W]``.
 
     The 5-pixel branch is two 3-pixel convolutions (Szegedy et al. 2016), a third cheaper.
-
-    Parameters
-    ----------
-    channels, width : int
-        Channels of the input, and half of those of the output.
     """
 
     def __init__(self, channels, width):
@@ -163,13 +136,6 @@ class LearnedApertures(nn.Module):
 
     The convolutions choose the weight of each pixel (high in a bulge, or a disc, and low in a neighbour). The flux is
     the weighted sum of pixels, with the same weights in each band, so colours are those of one part of the galaxy.
-
-    Parameters
-    ----------
-    channels, bands : int
-        Channels that choose, and bands that are measured.
-    apertures : int, optional
-        Number of apertures.
     """
 
     def __init__(self, channels, bands, apertures=8):
@@ -196,8 +162,8 @@ class LearnedApertures(nn.Module):
         return -0.5 * (y[:, None] ** 2 + x**2) / 0.2**2
 
 
-def _convolution(channels, width, size, stride=1):
-    convolution = nn.Conv2d(channels, width, size, stride, padding=size // 2, bias=False)
+def _convolution(channels, width, size):
+    convolution = nn.Conv2d(channels, width, size, padding=size // 2, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm2d(width), nn.ReLU(inplace=True))
 
 

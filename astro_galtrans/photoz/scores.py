@@ -17,39 +17,20 @@ CHUNK = 2048  # galaxies at a time, so that the [N, K] temporaries of the CRPS s
 
 
 def scaled_residual(z_phot, z_spec):
-    """
-    Return dz = (z_phot - z_spec) / (1 + z_spec).
-
-    Parameters
-    ----------
-    z_phot, z_spec : array-like
-        Redshifts.
-    """
+    """Return dz = (z_phot - z_spec) / (1 + z_spec) of estimated and spectroscopic redshifts."""
     z_phot, z_spec = np.asarray(z_phot, dtype=float), np.asarray(z_spec, dtype=float)
     return (z_phot - z_spec) / (1 + z_spec)
 
 
 def crps(pdfs, z_spec):
     r"""
-    Return the continuous ranked probability score (Hersbach 2000, eq. 5), in units of redshift.
+    Return the continuous ranked probability score of N galaxies (Hersbach 2000, eq. 5), ``[N]``, in units of redshift.
 
     .. math:: \mathrm{CRPS} = \int (F(z) - H(z - z_\mathrm{spec}))^2 \, dz
         = \int_{z_0}^{z_K} (1 - F)^2 \, dz + \int_{z_0}^{z_\mathrm{spec}} (2 F - 1) \, dz,
 
-    with :math:`F` the cumulative distribution and :math:`H` the step. A redshift outside the grid
-    adds its distance from it.
-
-    Parameters
-    ----------
-    pdfs : GridPDF
-        N galaxies.
-    z_spec : array-like
-        ``[N]``: their redshifts.
-
-    Returns
-    -------
-    `numpy.ndarray`
-        ``[N]``, not negative.
+    with :math:`F` the cumulative distribution and :math:`H` the step. A redshift outside the grid adds its distance
+    from it.
     """
     z_spec = np.asarray(z_spec, dtype=float)
     inside = np.clip(z_spec, pdfs.z[0], pdfs.z[-1])
@@ -59,23 +40,12 @@ def crps(pdfs, z_spec):
 
 def cde_loss(pdfs, z_spec):
     r"""
-    Return the terms of the conditional density estimation loss (Izbicki & Lee 2017, eq. 6), in inverse redshift.
+    Return the terms of the conditional density estimation loss (Izbicki & Lee 2017, eq. 6), ``[N]``, in inverse
+    redshift.
 
     .. math:: L = \int f(z)^2 \, dz - 2 f(z_\mathrm{spec}),
 
     whose mean over galaxies is the squared distance of the densities from the true ones, up to a constant.
-
-    Parameters
-    ----------
-    pdfs : GridPDF
-        N galaxies.
-    z_spec : array-like
-        ``[N]``: their redshifts.
-
-    Returns
-    -------
-    `numpy.ndarray`
-        ``[N]``.
     """
     low, high, third = pdfs.density[:, :-1], pdfs.density[:, 1:], np.diff(pdfs.z) / 3
     # the integral of the square of a line from a to b is (a^2 + a b + b^2) / 3 of its length

@@ -56,19 +56,7 @@ def wrap(function, grid=None, *, prior=None, width=None, name=None, takes_ebv=Fa
 
 
 class WrappedEstimator:
-    """
-    A function as an estimator; made by `wrap`.
-
-    Parameters
-    ----------
-    function : callable
-    prior : `~astro_galtrans.photoz.pdfs.GridPDF`
-        With one row, on the grid.
-    width : float or None
-    name : str
-    takes_ebv : bool
-    batch_size : int
-    """
+    """A function as an estimator; made by `wrap`, which says what its attributes are."""
 
     def __init__(self, function, prior, width, name, takes_ebv, batch_size):
         self.function, self.prior, self.width, self.name = function, prior, width, name
@@ -153,6 +141,7 @@ class WrappedEstimator:
         return answer
 
     def _kernel(self, z, rows, number):
+        """Gaussians around redshifts ``[n]``, cut at the ends of the grid, ``[n, K]``."""
         if self.width is None:
             msg = f"{self.name} gives redshifts, not PDFs: give wrap a width, or use predict_points"
             raise ValueError(msg)

@@ -13,8 +13,10 @@ import numpy as np
 
 from astro_galtrans._columns import same_length
 
-__all__ = ["Bootstrap", "Interval", "bin_edges", "bootstrap", "draws", "in_bins", "interval", "named_intervals"]
-__all__ += ["resample_counts"]
+__all__ = [
+    "Bootstrap", "Interval", "bin_edges", "bootstrap", "draws", "in_bins", "interval", "named_intervals",
+    "resample_counts",
+]  # fmt: skip
 
 CHUNK = 2**18  # galaxies drawn at once: 2 MB of integers, which stay in the processor's cache
 
@@ -39,19 +41,10 @@ class Interval(NamedTuple):
 
 def draws(number, n=1000, seed=0):
     """
-    Yield resamples of galaxies, drawn with replacement, in chunks of b resamples.
+    Yield resamples of galaxies, drawn with replacement, in chunks of b resamples: rows and counts, int ``[b, N]`` each.
 
-    Parameters
-    ----------
-    number : int
-        Number of galaxies, N.
-    n, seed : int, optional
-        Number of resamples, and their seed: with the same number of galaxies, the same resamples.
-
-    Yields
-    ------
-    rows, counts : `numpy.ndarray`
-        ``[b, N]``, int: the galaxies of each resample, and how often each galaxy occurs in it.
+    The rows are the galaxies of each resample, the counts tell how often each galaxy occurs in it. The same number of
+    galaxies and the same seed give the same resamples.
     """
     rng, step = np.random.default_rng(seed), max(1, CHUNK // max(number, 1))
     for start in range(0, n, step):
@@ -62,22 +55,11 @@ def draws(number, n=1000, seed=0):
 
 def resample_counts(counts, n=1000, seed=0):
     """
-    Yield how often each galaxy, or each cell of a histogram, occurs in a resample of as many galaxies.
+    Yield how often each galaxy, or each cell of a histogram, occurs in a resample of as many galaxies, int ``[M]``.
 
-    Resampling the cells with their numbers of galaxies as weights is the same as resampling the galaxies and filling
-    the histogram again, and costs no more for a billion galaxies than for as many as there are cells.
-
-    Parameters
-    ----------
-    counts : array-like
-        ``[M]``, int: galaxies in each cell; ones for galaxies themselves.
-    n, seed : int, optional
-        Number of resamples, and their seed.
-
-    Yields
-    ------
-    `numpy.ndarray`
-        ``[M]``, int, of the same sum as ``counts``.
+    ``counts`` ``[M]`` are the galaxies in each cell; ones for galaxies themselves. Resampling the cells with their
+    numbers of galaxies as weights is the same as resampling the galaxies and filling the histogram again, and costs no
+    more for a billion galaxies than for as many as there are cells.
     """
     counts = np.asarray(counts)
     if (counts == 1).all():  # the same distribution as below, drawn several times quicker
@@ -126,28 +108,9 @@ def bootstrap(statistic, *values, n=1000, seed=0, level=0.68):
 
 def interval(value, resamples, n, level=0.68):
     """
-    Return the central interval of a statistic's resamples.
+    Return the central `Interval` of a statistic, from its resamples ``[B, ...]`` of n galaxies.
 
-    Parameters
-    ----------
-    value : float or array-like
-        The statistic of the sample itself.
-    resamples : array-like
-        ``[B, ...]``: the statistic of each resample.
-    n : int
-        Number of galaxies.
-    level : float, optional
-        Probability of the interval.
-
-    Returns
-    -------
-    Interval
-        NaN for both ends where a resample is NaN, or if there is no resample.
-
-    Raises
-    ------
-    ValueError
-        If the level is not between 0 and 1.
+    Both ends are NaN where a resample is NaN, or if there is none.
     """
     if not 0 < level < 1:
         msg = f"an interval needs a level between 0 and 1, got {level}"
@@ -162,30 +125,11 @@ def interval(value, resamples, n, level=0.68):
 
 def named_intervals(names, value, resamples, n, level=0.68, *, distances=()):
     """
-    Return the intervals of several statistics that were resampled together.
+    Return the `Interval` by name of K statistics that were resampled together, ``[B, K]``; NaN without resamples.
 
     A resample scatters about the sample as the sample does about the truth, which lengthens any distance of two
-    distributions. The resamples of distances are therefore moved so that their median is the sample's value.
-
-    Parameters
-    ----------
-    names : sequence of str
-        Names of K statistics.
-    value : array-like
-        ``[K]``: the statistics of the sample itself.
-    resamples : array-like
-        ``[B, K]``; the ends are NaN without any.
-    n : int
-        Number of galaxies.
-    level : float, optional
-        Probability of the intervals.
-    distances : sequence of str, optional
-        Names of those that are distances, which are never below 0.
-
-    Returns
-    -------
-    dict
-        `Interval` by name.
+    distributions. The resamples of those named in ``distances``, which are never below 0, are therefore moved so that
+    their median is the sample's value.
     """
     value, resamples = np.asarray(value, dtype=float), np.array(resamples, dtype=float)
     far = np.isin(names, distances)
@@ -198,24 +142,9 @@ def named_intervals(names, value, resamples, n, level=0.68, *, distances=()):
 
 def bin_edges(values, bins):
     """
-    Return the edges of bins.
+    Return strictly increasing edges of bins: those given, or of a number of bins with equally many galaxies.
 
-    Parameters
-    ----------
-    values : array-like
-        ``[N]``: the binned quantity; galaxies where it is not finite are passed over.
-    bins : int or array-like
-        Number of bins with equally many galaxies (quantiles of the values), or the edges themselves.
-
-    Returns
-    -------
-    `numpy.ndarray`
-        Strictly increasing edges, one more than bins.
-
-    Raises
-    ------
-    ValueError
-        If edges given do not increase, or there are too few different values for the number of bins asked for.
+    For a number the edges are quantiles of the values ``[N]`` that are finite.
     """
     if np.ndim(bins):
         edges = np.asarray(bins, dtype=float)
@@ -237,19 +166,9 @@ def bin_edges(values, bins):
 
 def in_bins(values, edges):
     """
-    Return the bin of each galaxy.
+    Return the bin of each galaxy, int ``[N]``: 0 to M - 1, or -1 outside all bins or where the value is NaN.
 
-    Parameters
-    ----------
-    values : array-like
-        ``[N]``: the binned quantity.
-    edges : array-like
-        ``[M + 1]``, strictly increasing. A bin holds its lower edge; the last one its upper edge too.
-
-    Returns
-    -------
-    `numpy.ndarray`
-        ``[N]``, int: 0 to M - 1, or -1 for galaxies outside all bins or with a value that is NaN.
+    A bin of the edges ``[M + 1]`` holds its lower edge; the last one its upper edge too.
     """
     values, edges = np.asarray(values, dtype=float), np.asarray(edges, dtype=float)
     index = np.searchsorted(edges, values, side="right") - 1
