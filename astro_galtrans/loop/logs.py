@@ -13,11 +13,7 @@ class CSVLog:
     """
     A CSV file with a row per logged step; later rows may have columns that the first ones lack.
 
-    Parameters
-    ----------
-    path : `~pathlib.Path`
-    step : int
-        Rows beyond it, of a sitting that was killed, are dropped.
+    Rows there already that lie beyond ``step``, of a sitting that was killed, are dropped.
     """
 
     def __init__(self, path, step):
@@ -41,13 +37,8 @@ class Logs:
     """
     The logs of a training: ``losses.csv``, ``validation.csv``, and ``tensorboard/`` if TensorBoard is installed.
 
-    A log that cannot be written (a full disk) is warned of once; the training goes on.
-
-    Parameters
-    ----------
-    directory : `~pathlib.Path`
-    step : int
-        Step at which the training stands; rows beyond it, of a sitting that was killed, are dropped.
+    Rows beyond ``step``, where the training stands, are dropped: they are of a sitting that was killed. A log that
+    cannot be written (a full disk) is warned of once; the training goes on.
     """
 
     def __init__(self, directory, step):

@@ -18,41 +18,13 @@ def train(
     progress=True,
 ):  # fmt: skip
     """
-    Train a network, going on from its last checkpoint if there is one.
+    Train a network, going on from its last checkpoint if there is one, and return the `~astro_galtrans.loop.Training`
+    at its end, whose ``result()`` is the network.
 
-    Parameters
-    ----------
-    make_task : callable
-        From what the last checkpoint holds of the task (`Task.state`; None at the start) and the rank of the process to
-        a `~astro_galtrans.loop.Task`. It raises if the checkpoint is another training's, and is pickled for several
-        processes.
-    settings : `~astro_galtrans.loop.Settings`
-    directory : `~pathlib.Path`, optional
-        Folder for checkpoints and logs, made if missing; without it there are none.
-    device, devices, precision
-        As for `~astro_galtrans.loop.choose_devices`: "cpu", "cuda", ..., how many of them, "32-true" or "bf16-mixed".
-        Processes are spawned, so a script that asks for more than one device must guard its own start with
-        ``if __name__ == "__main__"``.
-    stop_after : int, optional
-        Stop, with a checkpoint, once that many steps of the whole are done; another call goes on.
-    progress : bool, optional
-        Show a progress bar on a terminal.
-
-    Returns
-    -------
-    `~astro_galtrans.loop.Training`
-        At its end; `~astro_galtrans.loop.Training.result` is the network.
-
-    Raises
-    ------
-    ValueError
-        If there is no such device or precision, or the network has no such score.
-    FloatingPointError
-        If the loss is no longer finite; the last checkpoint stays.
-    OSError
-        If the last checkpoint cannot be written; the one before stays.
-    CheckpointError
-        If there are checkpoints, and all are damaged.
+    ``make_task`` goes from what the last checkpoint holds of the task (``Task.state``; None at the start) and the rank
+    of the process to a ``Task``. It raises if the checkpoint is another training's, and has to be picklable. Without a
+    ``directory``, which is made if missing, there are no checkpoints and logs. Devices and precision are those of
+    `choose_devices`, options and errors those of `astro_galtrans.training.fit`.
     """
     chosen = choose_devices(device, devices, precision)
     if directory is not None:

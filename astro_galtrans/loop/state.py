@@ -21,18 +21,10 @@ MAGIC = b"astro_galtrans training 1 "
 
 def write_state(directory, state):
     """
-    Write a checkpoint; the one that was current becomes the previous.
+    Write a checkpoint, a dict that ``torch.save`` takes; the one that was current becomes the previous.
 
-    Parameters
-    ----------
-    directory : `~pathlib.Path`
-    state : dict
-        What ``torch.save`` takes.
-
-    Raises
-    ------
-    OSError
-        If it cannot be written, e.g. because the disk is full; the checkpoints there are as they were.
+    If it cannot be written, e.g. because the disk is full, that is an `OSError`, and the checkpoints there are as they
+    were.
     """
     import torch
 
@@ -60,23 +52,9 @@ def _reason(err, size, directory):
 
 def read_state(directory, device="cpu"):
     """
-    Read the last checkpoint that is whole.
+    Return the last checkpoint that is whole, with its tensors on a device; None if there is none at all.
 
-    Parameters
-    ----------
-    directory : `~pathlib.Path`
-    device : str or `torch.device`, optional
-        Where its tensors shall live.
-
-    Returns
-    -------
-    dict or None
-        None if there is no checkpoint at all. A damaged one is warned of, and the previous is read.
-
-    Raises
-    ------
-    CheckpointError
-        If there are checkpoints, and all are damaged.
+    A damaged one is warned of, and the previous is read; if all are damaged, that is a `CheckpointError`.
     """
     problems = []
     for path in (directory / CURRENT, directory / PREVIOUS):

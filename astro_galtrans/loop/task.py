@@ -31,10 +31,7 @@ class Task:
     """
     What is trained; subclasses set `network` and write `batches`, `losses` and, if they validate, `scores`.
 
-    Parameters
-    ----------
-    network : `torch.nn.Module`
-        Trained in place; the result is a copy of it with averaged weights.
+    The network is trained in place; the result is a copy of it with averaged weights.
     """
 
     def __init__(self, network):
@@ -44,10 +41,7 @@ class Task:
         """
         Build what only training needs, once the copy for the averaged weights has been made.
 
-        Returns
-        -------
-        list of list of `torch.nn.Parameter`
-            The parameters of each optimizer, in the order in which `losses` yields.
+        Returns a list of the parameters of each optimizer, in the order in which `losses` yields.
         """
         return [[p for p in self.network.parameters() if p.requires_grad]]
 
@@ -55,43 +49,22 @@ class Task:
         """
         Yield the batches of steps ``start`` to ``stop``, which depend on nothing but seed, step and process.
 
-        Parameters
-        ----------
-        start, stop : int
-        device : `torch.device`
-            Where they will be needed; `losses` takes them there.
+        ``device`` is where they will be needed; `losses` takes them there.
         """
         raise NotImplementedError
 
     def losses(self, batch, progress, generator):
         """
-        Yield the terms of the loss, one dict of scalars per optimizer.
+        Yield the terms of the loss, one dict of scalars per optimizer, with ``progress``, 0 to 1, of the training done.
 
         The sum of a dict's values is minimised before the next is asked for, so that an adversary sees the network it
-        judges already updated. The loop has seeded ``generator`` and torch's global generator for this step.
-
-        Parameters
-        ----------
-        batch : object
-            From `batches`.
-        progress : float
-            Share of the training done, 0 to 1.
-        generator : `torch.Generator`
-            On the device of the training.
+        judges already updated. The loop has seeded ``generator``, on the device of the training, and torch's global
+        generator for this step.
         """
         raise NotImplementedError
 
     def scores(self, network, devices):
-        """
-        Return a dict of scores on data that is not trained on.
-
-        Parameters
-        ----------
-        network : `torch.nn.Module`
-            With averaged weights, in evaluation mode.
-        devices : `~astro_galtrans.loop.OneDevice` or `lightning_fabric.Fabric`
-            For the device and the precision.
-        """
+        """Return a dict of scores on data not trained on, of a network with averaged weights in evaluation mode."""
         raise NotImplementedError
 
     def draw(self, network, step):

@@ -24,15 +24,8 @@ class Training:
     """
     A training that stands at some step; `advance` makes one more.
 
-    Parameters
-    ----------
-    devices : `~astro_galtrans.loop.OneDevice` or `lightning_fabric.Fabric`
-        Already launched.
-    make_task : callable
-        As for `~astro_galtrans.loop.train`.
-    settings : `~astro_galtrans.loop.Settings`
-    directory : `~pathlib.Path`, optional
-        Of the checkpoints; without it there are none.
+    ``devices`` are already launched, ``make_task`` is that of `~astro_galtrans.loop.train`, and ``directory`` that of
+    the checkpoints; without it there are none.
     """
 
     def __init__(self, devices, make_task, settings, directory=None):
@@ -84,16 +77,7 @@ class Training:
         return int(np.argmax(values) if score.endswith("gain") else np.argmin(values))
 
     def advance(self, batch, progress):
-        """
-        Make one step with every optimizer.
-
-        Parameters
-        ----------
-        batch : object
-            Number `step` of the task's batches.
-        progress : float
-            As the property says.
-        """
+        """Make one step with every optimizer, on the task's batch number `step`, with the property `progress`."""
         self._seed()
         self.rate = self._rate(progress)
         terms_of_each = self.task.losses(batch, progress, self.generator)

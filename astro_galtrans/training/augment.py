@@ -16,16 +16,9 @@ class Change:
     """
     The changes of one crop, as `draw_change` draws them.
 
-    Parameters
-    ----------
-    turns : int
-        Which of the eight elements of the dihedral group: quarter turns, plus four if mirrored first.
-    shift : (float, float)
-        Shift on the sky along y and x (source pixels).
-    seeing : float
-        FWHM of the Gaussian that the source is blurred with (source pixels).
-    noise : float
-        Standard deviation of what is added to the source, in sigma of its sky.
+    ``turns`` is which of the eight elements of the dihedral group: quarter turns, plus four if mirrored first;
+    ``shift`` the shift on the sky along y and x, and ``seeing`` the FWHM of the Gaussian that the source is blurred
+    with (source pixels both); ``noise`` the standard deviation of what is added to the source, in sigma of its sky.
     """
 
     def __init__(self, turns=0, shift=(0.0, 0.0), seeing=0.0, noise=0.0):
@@ -39,14 +32,8 @@ class Change:
 
 def draw_change(rng, augment, pixel_scale):
     """
-    Draw the changes of a crop, always with the same number of random numbers.
-
-    Parameters
-    ----------
-    rng : `numpy.random.Generator`
-    augment : `~astro_galtrans.training.recipe.Augment`
-    pixel_scale : float
-        Of the source (arcsec).
+    Draw the changes of a crop, always with the same number of random numbers, for a source of that pixel scale
+    (arcsec).
     """
     happens = rng.random(4)
     turns, shift, (seeing, noise) = int(rng.integers(8)), rng.uniform(-1, 1, 2), rng.random(2)

@@ -31,31 +31,12 @@ SPREAD_PAIRS = 192  # pairs for the factor of the standard deviation; each has s
 
 def calibrate(model, scalings, pairs, *, n_samples=1, seed=0, progress=True):
     """
-    Factors per band that make flux unbiased and the standard deviation hold.
+    Return the factors per output band that make flux unbiased and the standard deviation hold, and what they rest on.
 
-    Parameters
-    ----------
-    model : `~astro_galtrans.models.base.TranslationModel`
-    scalings : (AsinhScaling, AsinhScaling)
-        Of source and target.
-    pairs : `~astro_galtrans.pairs.store.PairStore`
-        Pairs that were not trained on.
-    n_samples, seed : int, optional
-        Samples averaged, for stochastic networks.
-    progress : bool, optional
-        Show a progress bar on a terminal.
-
-    Returns
-    -------
-    dict
-        ``"flux"`` and ``"std"``, one factor per output band; ``"flux_error"``, the standard error of the flux factors;
-        ``"sources"``, how many they rest on, and ``"selection"``, which these are; ``"pairs"``, how many were looked
-        at. With fewer than `FEWEST` sources the flux factors are 1, and ``"selection"`` says so.
-
-    Raises
-    ------
-    ValueError
-        If a band has no good pixel with signal in any of the pairs.
+    The dict has ``"flux"`` and ``"std"``, one factor per band; ``"flux_error"``, the standard error of the flux
+    factors; ``"sources"``, how many they rest on, and ``"selection"``, which these are; ``"pairs"``, how many were
+    looked at. With fewer than `FEWEST` sources the flux factors are 1, and ``"selection"`` says so. It is a
+    `ValueError` if a band has no good pixel with signal in any pair.
     """
     bright, selection = select_sources(pairs)
     spread = range(min(SPREAD_PAIRS, len(pairs)))
@@ -79,21 +60,12 @@ def calibrate(model, scalings, pairs, *, n_samples=1, seed=0, progress=True):
 
 def select_sources(pairs):
     """
-    Choose the sources from which the flux factors are measured.
+    Choose the sources from which the flux factors are measured, and say by what, in words for the card.
 
-    Parameters
-    ----------
-    pairs : `~astro_galtrans.pairs.store.PairStore`
-
-    Returns
-    -------
-    indices : set of int
-        The bright ones; where these are fewer than `ENOUGH`, the brightest that are.
-    selection : str
-        By what they were chosen, in words for the card.
+    They are the indices of the bright ones; where these are fewer than `ENOUGH`, of the brightest that are.
     """
-    apertures = main_sources(pairs)[:FLUX_PAIRS]
-    found = {k: signal_to_noise(pairs, k, a) for k, a in enumerate(apertures) if a is not None}
+    places = main_sources(pairs)[:FLUX_PAIRS]
+    found = {k: signal_to_noise(pairs, k, place) for k, place in enumerate(places) if place is not None}
     bright = {k for k, value in found.items() if value > BRIGHT}
     if len(bright) >= ENOUGH:
         return bright, f"signal-to-noise above {BRIGHT:g}"

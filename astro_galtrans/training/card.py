@@ -78,18 +78,9 @@ def export(path, trained, recipe, pairs, held_out, *, test=None, n_samples=1, in
 
 def thinned(history):
     """
-    Return a training's history, short enough for a card.
+    Return a history of validations, as a training has it, short enough for a card; None of no history.
 
-    Parameters
-    ----------
-    history : sequence of dict
-        One per validation: ``hours`` and ``step`` since the start of the training, and the scores by name, as
-        `~astro_galtrans.training.fit` returns them.
-
-    Returns
-    -------
-    dict or None
-        ``columns`` and ``rows`` (at most 30, evenly spaced, first and last among them); None of no history.
+    It has ``columns`` and ``rows`` (at most 30, evenly spaced, first and last among them).
     """
     if not history:
         return None
@@ -100,20 +91,12 @@ def thinned(history):
 
 def convergence(history, score):
     """
-    Tell by how much a score improved over the last quarter of a training.
+    Return by which share a score improved over the last quarter (of the time) of a training; None with too short a
+    history.
 
-    Parameters
-    ----------
-    history : sequence of dict
-        As for `thinned`.
-    score : str
-        Name of a score: a gain, which is better when larger, if its name ends so; otherwise a loss.
-
-    Returns
-    -------
-    float or None
-        By which share the best of the whole training is better than the best of its first three quarters (of the
-        time); of a gain ``g``, what is compared is the error that is left, ``1 - g``. None with too short a history.
+    The best of the whole training is compared with the best of its first three quarters. A score is a gain, which is
+    better when larger, if its name ends so, and then the error that is left, ``1 - g``, is compared; otherwise it is a
+    loss.
     """
     if not history:
         return None
@@ -151,13 +134,7 @@ def _noise_card(survey):
 
 
 def data_card(pairs):
-    """
-    Return what the card says of a set of pairs: how many they are, whether simulated, and from which seed.
-
-    Parameters
-    ----------
-    pairs : `~astro_galtrans.pairs.store.PairStore`
-    """
+    """Return what the card says of a set of pairs: how many they are, whether simulated, and from which seed."""
     simulation = pairs.header.simulation
     card = {"simulated": simulation is not None, "pairs": len(pairs)}
     return card | {"seed": simulation["seed"]} if simulation else card

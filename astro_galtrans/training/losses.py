@@ -16,14 +16,7 @@ SCATTER = {"gini": 0.05, "m20": 0.25, "concentration": 0.4, "asymmetry": 0.1}
 
 
 def extra_terms(settings):
-    """
-    Return the terms that a recipe's section ``loss`` asks for, as functions of mean, target and weight.
-
-    Parameters
-    ----------
-    settings : `~astro_galtrans.training.recipe.Loss`
-        Weights of the terms; one of 0 is left out.
-    """
+    """Return the terms that a recipe's section ``loss`` asks for, as functions of mean, target and weight."""
 
     def weighted(mean, target, weight=None):
         return settings.structure * structure_loss(mean, target, weight)
@@ -33,18 +26,11 @@ def extra_terms(settings):
 
 def structure_loss(mean, target, weight=None):
     """
-    Return the mean difference of Gini, M20, concentration and asymmetry between prediction and target.
+    Return the mean difference of Gini, M20, concentration and asymmetry between prediction and target ``[B, C, H, W]``.
 
-    All are measured within the target's own segment and around its centroid, band by band. The differences, in units of
-    the measures' scatter between galaxies, go through Huber's loss, lest a few odd galaxies dominate. Crops without a
-    source in a band do not count.
-
-    Parameters
-    ----------
-    mean, target : `torch.Tensor`
-        ``[B, C, H, W]``: prediction and truth in network units.
-    weight : `torch.Tensor`, optional
-        ``[B, C, H, W]``: how much each pixel of the target counts; 0 for a bad one.
+    All are measured within the target's own segment and around its centroid, band by band; ``weight`` tells how much
+    each pixel of the target counts. The differences, in units of the measures' scatter between galaxies, go through
+    Huber's loss, lest a few odd galaxies dominate. Crops without a source in a band do not count.
     """
     flux, truth = torch.sinh(mean.float()), torch.sinh(target.float())
     if weight is not None:

@@ -18,21 +18,9 @@ COLUMNS = "source", "prediction", "target", "residual"
 @torch.no_grad()
 def draw_samples(path, model, batch, title=""):
     """
-    Draw source, prediction, target and residual of the first crops of a batch, with one stretch.
+    Draw source, prediction, target and residual of the first crops of a batch, with one stretch, into a PNG file.
 
-    Parameters
-    ----------
-    path : `~pathlib.Path`
-        The PNG file.
-    model : `~astro_galtrans.models.base.TranslationModel`
-        In evaluation mode.
-    batch : `~astro_galtrans.training.data.Batch`
-    title : str, optional
-
-    Returns
-    -------
-    bool
-        False if matplotlib, which this needs, is not installed.
+    Returns False if matplotlib, which this needs, is not installed.
     """
     try:
         from matplotlib.figure import Figure

@@ -111,20 +111,8 @@ def simulate_for(recipe, directory, *, workers=None, progress=True):
     """
     Simulate the pairs of a recipe's section ``pairs``, or what is missing of them.
 
-    Parameters
-    ----------
-    recipe : `~astro_galtrans.training.Recipe`
-    directory : path-like
-        They go into its folders ``pairs`` and ``held-out``.
-    workers : int, optional
-        Processes; by default one per core.
-    progress : bool, optional
-        Show progress bars on a terminal.
-
-    Returns
-    -------
-    pairs, held_out : `~astro_galtrans.pairs.store.PairStore`
-        To train on, and to validate, calibrate and score with.
+    They go into the folders ``pairs`` (to train on) and ``held-out`` (to validate, calibrate and score with) of a
+    directory, and are returned in this order; ``workers`` are processes, by default one per core.
     """
     wanted, directory = recipe.pairs, Path(directory)
     names = "source", "target", "source_bands", "target_bands", "scale", "size"

@@ -3,9 +3,7 @@
 import numpy as np
 import torch
 
-from astro_galtrans.geometry import output_mask
-
-from .data import bad_pixels, filled, signal_pixels
+from .data import read_pair, signal_pixels
 
 __all__ = ["Validation"]
 
@@ -14,14 +12,7 @@ class Validation:
     """
     Scores on whole stamps; the stamps and the random numbers are the same each time, so that scores can be compared.
 
-    Parameters
-    ----------
-    pairs : `~astro_galtrans.pairs.store.PairStore`
-    scalings : (AsinhScaling, AsinhScaling)
-        Of source and target.
-    number : int
-        Pairs used, at most, evenly spread over the set.
-    batch_size, seed : int
+    At most ``number`` pairs are used, evenly spread over the set.
     """
 
     def __init__(self, pairs, scalings, number, batch_size, seed):
@@ -31,21 +22,11 @@ class Validation:
     @torch.no_grad()
     def scores(self, model, devices):
         """
-        Score a network.
+        Return the scores of a network in evaluation mode; ``devices`` give device and precision.
 
-        Parameters
-        ----------
-        model : `~astro_galtrans.models.base.TranslationModel`
-            In evaluation mode.
-        devices : `~astro_galtrans.loop.OneDevice` or `lightning_fabric.Fabric`
-            For the device and the precision.
-
-        Returns
-        -------
-        dict
-            ``<term>_loss`` for each term of the network's loss (means over pixels; those that an adversary adds are
-            left out), and ``rmse_gain``: by which share the RMS error of flux over pixels with signal is smaller
-            than that of the interpolated source, mean over bands.
+        They are ``<term>_loss`` for each term of the network's loss (means over pixels; those that an adversary adds
+        are left out), and ``rmse_gain``: by which share the RMS error of flux over pixels with signal is smaller than
+        that of the interpolated source, mean over bands.
         """
         sums = None
         for start in range(0, len(self.chosen), self.batch_size):
@@ -74,11 +55,8 @@ class Validation:
         return *map(torch.from_numpy, scaled), torch.from_numpy(signal), torch.from_numpy(weight)
 
     def _stamp(self, index):
-        source, target, signal = self.pairs.source(index), self.pairs.target(index), signal_pixels(self.pairs, index)
-        bad = bad_pixels(target, self.pairs.target_mask(index))
-        hidden = bad_pixels(source, self.pairs.source_mask(index))
-        weight = ~(bad | output_mask(hidden.any(axis=0), self.pairs.header.scale, 0))
-        return filled(source, hidden), filled(target, bad), signal, weight.astype(np.float32)
+        source, target, good = read_pair(self.pairs, index)
+        return source, target, signal_pixels(self.pairs, index), good.astype(np.float32)
 
 
 def _scores(sums):
