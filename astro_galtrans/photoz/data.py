@@ -17,7 +17,6 @@ from astro_galtrans.measure.adaptive import adaptive_features, matched_features
 
 __all__ = [
     "DrawnPhotometry", "TrainingStamps", "checked_images", "crop_size", "cut", "measured", "read", "scaled",
-    "with_extra",
 ]  # fmt: skip
 
 READ = 256  # stamps read at a time: a bound on memory
@@ -118,11 +117,10 @@ class TrainingStamps:
     are read again for every batch), ``noise`` the share of the sky noise that is drawn once more in ``drawn``.
     """
 
-    def __init__(self, images, z, photometry, *, extra=None, memory=2**30, noise=0.0, seed=0):
+    def __init__(self, images, z, photometry, *, extra, memory, noise, seed):
         start = time.monotonic()
         self.images, self.photometry = images, photometry
         self.z = torch.as_tensor(np.asarray(z), dtype=torch.float32)
-        self.extra = None if extra is None else torch.as_tensor(np.asarray(extra), dtype=torch.float32)
         self._sky = torch.tensor(photometry.sky_rms, dtype=torch.float32)[:, None, None]
         shape = len(images), len(photometry.bands), photometry.size, photometry.size
         self.kept = torch.empty(shape, dtype=torch.float16) if 2 * np.prod(shape, dtype=float) <= memory else None
@@ -130,7 +128,7 @@ class TrainingStamps:
         for rows, stamps in read(images, photometry.size):
             draws = (self._noise(range(rows.start, rows.stop), draw) for draw in range(DRAWS if noise else 0))
             seen = [stamps, *(stamps + noise * draw * self._sky for draw in draws)]
-            features.append(torch.stack([with_extra(measured(each, photometry), self._extra(rows)) for each in seen]))
+            features.append(torch.stack([torch.cat([measured(each, photometry), extra[rows]], dim=1) for each in seen]))
             if self.kept is not None:
                 self.kept[rows] = scaled(stamps, photometry.sky_rms)
         self.features, *drawn = torch.cat(features, dim=1)
@@ -157,9 +155,6 @@ class TrainingStamps:
             stamp.normal_(generator=generator.manual_seed((self._seed * DRAWS + draw) * len(self.z) + row))
         return noise
 
-    def _extra(self, rows):
-        return None if self.extra is None else self.extra[rows]
-
     def _stamps(self, rows):
         if self.kept is not None:
             return self.kept[rows].float()
@@ -183,10 +178,3 @@ class DrawnPhotometry:
         if not noise:
             return (self.features[rows],)
         return (self.drawn[torch.randint(len(self.drawn), (len(rows),)), rows],)
-
-
-def with_extra(features, extra):
-    """Return features ``[N, F]`` with extra columns ``[N, E]`` appended, if there are any."""
-    if extra is None:
-        return features
-    return torch.cat([features, torch.as_tensor(np.asarray(extra), dtype=torch.float32)], dim=1)

@@ -14,7 +14,7 @@ from astro_galtrans._columns import name_rows, plain, same_length
 from astro_galtrans.exceptions import CheckpointError
 from astro_galtrans.photoz.pdfs import GridPDF
 
-from .data import checked_images, measured, read, scaled, with_extra
+from .data import checked_images, measured, read, scaled
 from .density import blend, log_density
 from .features import Photometry, magnitude_features
 from .network import DenseNetwork, InceptionNetwork
@@ -75,13 +75,11 @@ class NetworkEstimator:
             return cls.network_class(**card["network"], grid=card["grid"])
 
     def _reddening(self, ebv, number):
-        """E(B-V) as a column, where the networks were trained with it."""
-        if not self.card["uses_ebv"]:
-            return None  # even if it is given: networks trained without it have no input for it
-        if ebv is None:
+        """E(B-V) as `ebv_column`, but without a column if the networks, trained without it, have no input for it."""
+        if self.card["uses_ebv"] and ebv is None:
             msg = f"the estimator {self.name!r} was trained with E(B-V); give ebv, one number per galaxy"
             raise ValueError(msg)
-        return ebv_column(ebv, number)
+        return ebv_column(ebv if self.card["uses_ebv"] else None, number)
 
     @torch.inference_mode()
     def _density(self, *inputs, views=1):
@@ -158,7 +156,7 @@ class _StampEstimator(NetworkEstimator):
         images = checked_images(images, self.bands, self.photometry.size)
         ebv = self._reddening(ebv, len(images))
         for rows, stamps in read(images, self.photometry.size, batch_size):
-            yield rows, GridPDF.normalised(self.grid, self._look(stamps, None if ebv is None else ebv[rows]))
+            yield rows, GridPDF.normalised(self.grid, self._look(stamps, ebv[rows]))
 
     def _check(self, bands, pixel_scale):
         if bands is not None and tuple(bands) != self.bands:
@@ -176,7 +174,7 @@ class PhotometricEstimator(_StampEstimator):
 
     def _look(self, stamps, extra):
         features = self.photometry.features(self.photometry.fluxes(stamps), self.card["features"])
-        return self._density(with_extra(features, extra))
+        return self._density(torch.cat([features, extra], dim=1))
 
 
 class ImageEstimator(_StampEstimator):
@@ -187,7 +185,7 @@ class ImageEstimator(_StampEstimator):
     views = 1  #: number of orientations of each stamp, up to 8, over which the PDF is averaged
 
     def _look(self, stamps, extra):
-        features = with_extra(measured(stamps, self.photometry), extra)
+        features = torch.cat([measured(stamps, self.photometry), extra], dim=1)
         return self._density(scaled(stamps, self.photometry.sky_rms).float(), features, views=self.views)
 
 
@@ -223,21 +221,21 @@ class MagnitudeEstimator(NetworkEstimator):
             msg = f"the estimator {self.name!r} was trained {was} errors of the magnitudes; predict {was} them too"
             raise ValueError(msg)
         features = magnitude_features(magnitudes, errors, self.bands)
-        features = with_extra(features, self._reddening(ebv, len(features)))
+        features = torch.cat([features, self._reddening(ebv, len(features))], dim=1)
         parts = [self._density(part) for part in features.split(4096)]
         return GridPDF.normalised(self.grid, np.concatenate(parts or [np.empty((0, len(self.grid)))]))
 
 
 def ebv_column(ebv, number):
-    """Return E(B-V) (mag) as a column ``[number, 1]`` of finite numbers, one per galaxy; None if there is none."""
+    """Return E(B-V) (mag), a finite number per galaxy, as a column of features, ``[number, 1]``; no column of None."""
     if ebv is None:
-        return None
+        return torch.empty(number, 0)
     ebv = plain(getattr(ebv, "value", ebv))
     same_length(images=range(number), ebv=np.atleast_1d(ebv))
     if not np.isfinite(ebv).all():
         msg = f"E(B-V) is missing in {name_rows(~np.isfinite(ebv))}"
         raise ValueError(msg)
-    return ebv[:, None]
+    return torch.as_tensor(np.asarray(ebv), dtype=torch.float32)[:, None]
 
 
 KINDS = {each.kind: each for each in (ImageEstimator, PhotometricEstimator, MagnitudeEstimator)}

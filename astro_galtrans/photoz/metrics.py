@@ -14,13 +14,8 @@ from astro_galtrans.statistics.bootstrap import bin_edges
 from .streaming import Accumulator, BinnedAccumulator
 
 __all__ = [
-    "Accumulator",
-    "BinnedAccumulator",
-    "pdf_metrics",
-    "pdf_metrics_in_bins",
-    "point_metrics",
-    "point_metrics_in_bins",
-]
+    "Accumulator", "BinnedAccumulator", "pdf_metrics", "pdf_metrics_in_bins", "point_metrics", "point_metrics_in_bins",
+]  # fmt: skip
 
 
 def point_metrics(z_phot, z_spec, *, z_range=None, **bootstrap):

@@ -63,18 +63,10 @@ class InceptionNetwork(nn.Module):
     """
     Stamps and their photometry to the mixture of a PDF: a dense network's, corrected by what the convolutions see.
 
-    Parameters
-    ----------
-    bands, features : int
-        Number of bands, and of photometric features, E(B-V) included.
-    grid : sequence of float
-        ``[K]``: redshifts.
-    fold : int
-        Pixels along each axis that are folded into channels at the entrance.
-    width, dense : int, optional
-        Channels of the convolutions, and size of the dense layers.
-    dropout : float, optional
-        Share of the values in the dense layers after the convolutions that is set to 0 at random in training.
+    ``features`` is the number of photometric features, E(B-V) included, ``fold`` the pixels along each axis that are
+    folded into channels at the entrance, ``width`` the channels of the convolutions, ``dense`` the size of the dense
+    layers, and ``dropout`` the share of the values, in those after the convolutions, that is set to 0 at random in
+    training.
     """
 
     def __init__(self, bands, features, grid, fold, width=32, dense=256, dropout=0.1):

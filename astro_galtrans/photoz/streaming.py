@@ -27,8 +27,7 @@ from astro_galtrans._columns import because, plain, redshifts, same_length, sort
 from astro_galtrans.statistics.bootstrap import bin_edges, in_bins
 
 from .pdfs import segment
-from .scores import NEAREST, every_score, scaled_residual
-from .tables import summarise, to_table
+from .scores import NEAREST, every_score, scaled_residual, summarise, to_table
 
 __all__ = ["Accumulator", "BinnedAccumulator"]
 

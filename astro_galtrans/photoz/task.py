@@ -53,11 +53,10 @@ def fit(network, data, rows, held_out, settings, *, seed=0, directory=None, iden
 
 
 def _settings(settings, batches, seed):
+    same = "learning_rate", "weight_decay", "clip", "average", "patience", "checkpoint_minutes"
     return loop.Settings(
-        steps=settings.epochs * batches, learning_rate=settings.learning_rate, weight_decay=settings.weight_decay,
-        warmup=WARMUP, clip=settings.clip, average=settings.average, seed=seed, validation_steps=batches,
-        validate_start=True, patience=settings.patience, log_steps=batches,
-        checkpoint_minutes=settings.checkpoint_minutes,
+        **{name: getattr(settings, name) for name in same}, steps=settings.epochs * batches, warmup=WARMUP, seed=seed,
+        validation_steps=batches, validate_start=True, log_steps=batches,
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from astro_galtrans.exceptions import GaltransWarning
 from astro_galtrans.measure.magnitudes import colours_and_magnitude
 from astro_galtrans.photoz.pdfs import GridPDF
 
-from .data import TrainingStamps, checked_images, crop_size, read, with_extra
+from .data import TrainingStamps, checked_images, crop_size, read
 from .density import blend, default_grid, interpolate_log, log_density, training_prior
 from .estimators import ImageEstimator, MagnitudeEstimator, PhotometricEstimator, ebv_column, load
 from .features import FEATURES, Photometry, magnitude_features
@@ -174,7 +174,7 @@ def train_magnitudes(
     """
     measured = magnitude_features(magnitudes, errors, bands)
     sample = _Sample(z_spec, len(measured), grid)
-    data = _Magnitudes(with_extra(measured, ebv_column(ebv, len(measured))), errors, sample.z)
+    data = _Magnitudes(torch.cat([measured, ebv_column(ebv, len(measured))], dim=1), errors, sample.z)
     network = {"features": data.features.shape[1]} | (network or {})
     card = sample.card(name, bands, network, ebv) | {"uses_errors": errors is not None}
     options = {"members": members, "seed": seed, "device": device, "progress": progress}
@@ -232,14 +232,14 @@ class _Fluxes:
 
     def __init__(self, flux, photometry, which, extra, z):
         self.flux, self.photometry, self.which, self.extra = flux, photometry, which, extra
-        self.features = with_extra(photometry.features(flux, which), extra)
+        self.features = torch.cat([photometry.features(flux, which), extra], dim=1)
         self.z = torch.as_tensor(z, dtype=torch.float32)
 
     def batch(self, rows, noise=0.0):
         if not noise:
             return (self.features[rows],)
         features = self.photometry.features(self.photometry.noisier(self.flux[rows], noise), self.which)
-        return (with_extra(features, None if self.extra is None else self.extra[rows]),)
+        return (torch.cat([features, self.extra[rows]], dim=1),)
 
 
 class _Magnitudes:

@@ -5,6 +5,8 @@ Shifts and blurs are separable and linear, so each is one small matrix per axis,
 continued by reflection at their edges.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 __all__ = ["Change", "apply_linear", "blur_matrix", "dihedral", "draw_change", "shift_matrix"]
@@ -12,17 +14,13 @@ __all__ = ["Change", "apply_linear", "blur_matrix", "dihedral", "draw_change", "
 FWHM_PER_SIGMA = np.sqrt(8 * np.log(2))
 
 
-class Change:
-    """
-    The changes of one crop, as `draw_change` draws them.
+class Change(NamedTuple):
+    """The changes of one crop, as `draw_change` draws them."""
 
-    ``turns`` is which of the eight elements of the dihedral group: quarter turns, plus four if mirrored first;
-    ``shift`` the shift on the sky along y and x, and ``seeing`` the FWHM of the Gaussian that the source is blurred
-    with (source pixels both); ``noise`` the standard deviation of what is added to the source, in sigma of its sky.
-    """
-
-    def __init__(self, turns=0, shift=(0.0, 0.0), seeing=0.0, noise=0.0):
-        self.turns, self.shift, self.seeing, self.noise = turns, shift, seeing, noise
+    turns: int = 0  #: which of the eight elements of the dihedral group: quarter turns, plus four if mirrored first
+    shift: tuple[float, float] = (0.0, 0.0)  #: on the sky along y and x (source pixels)
+    seeing: float = 0.0  #: FWHM of the Gaussian that the source is blurred with (source pixels)
+    noise: float = 0.0  #: standard deviation of what is added to the source, in sigma of its sky
 
     @property
     def resamples(self):

@@ -147,6 +147,7 @@ class CropSampler:
         return max(places, key=self._brightness) if count > 1 else places[0]
 
     def _brightness(self, place):
+        """Return the brightest pixel of the crop at a place, in the middle band."""
         index, y, x = place
         image = self.pairs.source(index)
         return np.nanmax(image[len(image) // 2, y : y + self.data.crop, x : x + self.data.crop], initial=-np.inf)
@@ -154,28 +155,23 @@ class CropSampler:
     def _crop(self, rng, index, y, x):
         """Read and change a crop: source, target and weight (None: all pixels count)."""
         change = draw_change(rng, self.augment, self.header.source.pixel_scale)
-        window, corner = self._window(y, x, MARGIN if change.resamples else 0)
+        # a margin around the crop, as far as the stamp has one
+        margin, n, scale = MARGIN if change.resamples else 0, self.data.crop, self.header.scale
+        window = min(n + 2 * margin, self.header.size)
+        corner = [min(max(v - margin, 0), self.header.size - window) for v in (y, x)]
         crop = self.pairs.crop(index, *corner, window)
         weight = self._weight(crop, self.pairs.target_variance(index), change.resamples)
         source, target = filled(crop.source, crop.source_mask), filled(crop.target, crop.target_mask)
         if change.resamples:
             source, target = self._resampled(rng, source, target, change)
-            source, target, weight = self._cut(y - corner[0], x - corner[1], source, target, weight)
+            y, x = y - corner[0], x - corner[1]
+            fine = (..., slice(scale * y, scale * (y + n)), slice(scale * x, scale * (x + n)))
+            source, target = source[..., y : y + n, x : x + n], target[fine]
+            weight = None if weight is None else weight[fine]
         if change.noise:
             source = source + np.float32(change.noise) * self.sky * rng.standard_normal(source.shape, np.float32)
         parts = source, target, weight
         return tuple(None if part is None else dihedral(part, change.turns) for part in parts)
-
-    def _window(self, y, x, margin):
-        """Side and corner of a crop with a margin, as far as the stamp has one."""
-        window = min(self.data.crop + 2 * margin, self.header.size)
-        return window, [min(max(v - margin, 0), self.header.size - window) for v in (y, x)]
-
-    def _cut(self, y, x, source, target, weight):
-        """Cut the crop out of its window."""
-        n, s = self.data.crop, self.header.scale
-        fine = (..., slice(s * y, s * (y + n)), slice(s * x, s * (x + n)))
-        return source[..., y : y + n, x : x + n], target[fine], None if weight is None else weight[fine]
 
     def _resampled(self, rng, source, target, change):
         """Shift source and target alike, blur the source, and bring its noise back to what it was."""

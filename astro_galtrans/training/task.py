@@ -9,8 +9,7 @@ from astro_galtrans.scaling import AsinhScaling
 
 from .data import CropSampler, matched_scalings, stream
 from .losses import extra_terms
-from .pictures import draw_samples
-from .validation import Validation
+from .validation import Validation, draw_samples
 from .warmstart import warm_start
 
 __all__ = ["TranslatorTask", "build_network", "settings_of"]
