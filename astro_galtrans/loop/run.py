@@ -18,7 +18,7 @@ def train(
     progress=True,
 ):  # fmt: skip
     """
-    Train a network, going on from its last checkpoint if there is one, and return the `~astro_galtrans.loop.Training`
+    Train a network, going on from its last checkpoint if there is one, and return the `Training`
     at its end, whose ``result()`` is the network.
 
     ``make_task`` goes from what the last checkpoint holds of the task (``Task.state``; None at the start) and the rank

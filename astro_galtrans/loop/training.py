@@ -24,7 +24,7 @@ class Training:
     """
     A training that stands at some step; `advance` makes one more.
 
-    ``devices`` are already launched, ``make_task`` is that of `~astro_galtrans.loop.train`, and ``directory`` that of
+    ``devices`` are already launched, ``make_task`` is that of `train`, and ``directory`` that of
     the checkpoints; without it there are none.
     """
 

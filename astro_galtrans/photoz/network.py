@@ -51,7 +51,7 @@ class DenseNetwork(nn.Module):
         self.head = MixtureHead(width, grid)
 
     def forward(self, features):
-        """Features ``[B, F]`` to a `~astro_galtrans.photoz.density.Mixture`."""
+        """Features ``[B, F]`` to a `Mixture`."""
         return self.head(self.known(features))
 
     def known(self, features):

@@ -51,7 +51,8 @@ def crps(pdfs, z_spec):
     """
     z_spec = np.asarray(z_spec, dtype=float)
     inside = np.clip(z_spec, pdfs.z[0], pdfs.z[-1])
-    parts = [_crps(pdfs.z, pdfs.density[rows], pdfs.cumulative[rows], inside[rows]) for rows in _chunks(len(pdfs))]
+    chunks = [slice(start, start + CHUNK) for start in range(0, len(pdfs), CHUNK)]
+    parts = [_crps(pdfs.z, pdfs.density[rows], pdfs.cumulative[rows], inside[rows]) for rows in chunks]
     return np.concatenate([np.zeros(0), *parts]) + np.abs(z_spec - inside)
 
 
@@ -116,10 +117,6 @@ def every_score(pdfs, z_spec, prior=None, floor=0.0):
     if prior is not None:
         table["information"] = information(pdfs, z_spec, prior, floor)
     return table
-
-
-def _chunks(number):
-    return (slice(start, start + CHUNK) for start in range(0, number, CHUNK))
 
 
 def _crps(z, density, cumulative, z_spec):

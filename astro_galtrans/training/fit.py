@@ -95,9 +95,8 @@ def _parts(pairs, validation):
 
 
 def _check(recipe, pairs, validation):
-    kinds = [store and [getattr(store.header, what) for what in ("source", "target", "scale")]
-             for store in (pairs, validation)]  # fmt: skip
-    if validation is not None and kinds[0] != kinds[1]:
+    same = "source", "target", "scale"
+    if validation is not None and any(getattr(pairs.header, x) != getattr(validation.header, x) for x in same):
         msg = f"the validation pairs, {validation}, are of another kind than those of the training, {pairs}"
         raise ValueError(msg)
     if validation is None and recipe.run.patience:

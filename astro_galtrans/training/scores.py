@@ -102,8 +102,9 @@ class Sums:
 
     def scores(self):
         """Return the scores so far."""
+        count = np.where(np.isfinite(self.squares), self.count, 0).sum()
         with np.errstate(invalid="ignore"):  # no signal at all
-            found = {"rmse_sigma": self.rmse, "rmse_all": np.sqrt(np.nansum(self.squares) / self._known.sum())}
+            found = {"rmse_sigma": self.rmse, "rmse_all": np.sqrt(np.nansum(self.squares) / count)}
         found["median_pair_rmse"] = np.median(self.per_pair) if self.per_pair else np.nan
         nothing = np.full(len(self.sky), np.nan)
         bias = np.median(self.fluxes, axis=0) if self.fluxes else nothing
@@ -112,10 +113,6 @@ class Sums:
         if self.within.any():
             found |= {f"within_{k}_sigma": part / self.count for k, part in zip((1, 2), self.within, strict=True)}
         return found
-
-    @property
-    def _known(self):
-        return np.where(np.isfinite(self.squares), self.count, 0)
 
 
 def _gains(ours, theirs):

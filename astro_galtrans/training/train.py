@@ -5,7 +5,6 @@ Calibration and scores come from pairs that the training never saw, and not from
 """
 
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -56,12 +55,12 @@ def train(recipe, pairs, held_out, directory, *, n_samples=1, progress=True, **o
         If ``held_out`` holds the pairs of the training, the pairs of two different surveys are mixed, there are no
         parts and no ``held_out``, or a part has too few pairs.
     """
-    parts = _parts(pairs, held_out)
+    pairs, calibration, test = _parts(pairs, held_out)
     recipe = recipe.for_surveys(pairs.header.source, pairs.header.target)
-    trained = fit(recipe, parts.train, directory, validation=parts.calibration, progress=progress, **options)
+    trained = fit(recipe, pairs, directory, validation=calibration, progress=progress, **options)
     path = Path(directory) / f"{recipe.name}.safetensors"
-    export(path, trained, recipe, parts.train, parts.calibration, test=parts.test, n_samples=n_samples,
-           init=options.get("init"), progress=progress)  # fmt: skip
+    options = {"n_samples": n_samples, "init": options.get("init"), "progress": progress}
+    export(path, trained, recipe, pairs, calibration, test=test, **options)
     return path
 
 
@@ -123,15 +122,10 @@ def simulate_for(recipe, directory, *, workers=None, progress=True):
             for name, n, seed in parts]  # fmt: skip
 
 
-class _Parts(NamedTuple):
-    train: object
-    calibration: object
-    test: object
-
-
 def _parts(pairs, held_out):
+    """Pairs to train on, to calibrate with, and to score on."""
     if held_out is None:
-        parts = _Parts(*(pairs.split(name) for name in ("train", "validation", "test")))
+        parts = [pairs.split(name) for name in ("train", "validation", "test")]
         for name, part in zip(("train", "validation", "test"), parts, strict=True):
             _check_number(part, f"the part {name!r} of {pairs.directory}")
         return parts
@@ -145,7 +139,7 @@ def _parts(pairs, held_out):
         both = f"{held_out.directory} and {pairs.directory}"
         msg = f"{both} are not pairs of one kind: they differ in {', '.join(differ)}"
         raise ValueError(msg)
-    return _Parts(pairs, *_two_parts(held_out))
+    return pairs, *_two_parts(held_out)
 
 
 def _two_parts(pairs):
