@@ -144,11 +144,20 @@ def same_grid(wcs_a, wcs_b, shape, tolerance=1e-3):
         return True
     # distortions of a survey image are smooth: a grid of 7 by 7 points, edges included, sees them
     y, x = np.meshgrid(*(np.linspace(-0.5, n - 0.5, 7) for n in shape), indexing="ij")
+    if isinstance(wcs_a, WCS) and isinstance(wcs_b, WCS) and _frame(wcs_a) == _frame(wcs_b):
+        # the same numbers are the same grid, even of a distortion that cannot be inverted everywhere
+        sky_a, sky_b = (wcs.pixel_to_world_values(x, y) for wcs in (wcs_a, wcs_b))
+        if np.array_equal(sky_a, sky_b):
+            return True
     try:
         there = pixel_to_pixel(wcs_a, wcs_b, x, y)
     except NoConvergence:
         return False
     return bool(np.max(np.hypot(there[0] - x, there[1] - y)) < tolerance)  # False too where a point has no image (NaN)
+
+
+def _frame(wcs):
+    return *wcs.wcs.ctype, wcs.wcs.radesys, str(wcs.wcs.equinox)
 
 
 def wcs_to_header(wcs, ndim=2):
@@ -265,7 +274,7 @@ def _sip_as_tpv(wcs):
         # the second axis has its own variable first: PV2_4 stands for yy
         rows = (in_xy[0], in_xy[1][::-1])
         pv += [(i + 1, _TPV_FIRST_TERM[n] + k, value) for i, row in enumerate(rows) for k, value in enumerate(row)]
-    tpv = wcs.deepcopy()
+    tpv = _with_matrix(wcs, matrix)
     tpv.sip = None
     tpv.wcs.ctype = ["RA---TPV", "DEC--TPV"]
     tpv.wcs.set_pv([*wcs.wcs.get_pv(), *pv])
@@ -273,17 +282,23 @@ def _sip_as_tpv(wcs):
     return tpv
 
 
+def _with_matrix(wcs, matrix):
+    """Copy of a WCS with a matrix and unit CDELT, before which wcslib applies the polynomials of a TPV."""
+    wcs = wcs.deepcopy()
+    if wcs.wcs.has_cd():
+        wcs.wcs.cd = matrix
+    else:
+        wcs.wcs.cdelt, wcs.wcs.pc = (1, 1), matrix
+    return wcs
+
+
 def _longitude_first(wcs):
     """Return a WCS of the same sky whose first world axis is the longitude: the order of world axes is free."""
     if wcs.wcs.lng == 0:
         return wcs
-    matrix, swapped = wcs.pixel_scale_matrix, wcs.deepcopy()
+    swapped = _with_matrix(wcs, wcs.pixel_scale_matrix[::-1])
     swapped.wcs.ctype, swapped.wcs.crval = list(wcs.wcs.ctype)[::-1], wcs.wcs.crval[::-1]
     swapped.wcs.cunit = list(wcs.wcs.cunit)[::-1]
-    if wcs.wcs.has_cd():
-        swapped.wcs.cd = matrix[::-1]
-    else:
-        swapped.wcs.cdelt, swapped.wcs.pc = (1, 1), matrix[::-1]
     swapped.wcs.set()
     return swapped
 
