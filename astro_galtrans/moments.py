@@ -90,9 +90,9 @@ def adaptive_moments(images, start, limits, reach, *, circular=False):
 
 
 def _weighted(images, x, y, guess, circular):
-    """Flux, centroid relative to the weight's, and covariance of weighted images; what has no flux is any number."""
+    """Flux, centroid relative to the weight's, and covariance of weighted images; meaningless without positive flux."""
     dx, dy = x - guess.x[:, None], y - guess.y[:, None]
-    if circular:  # the weight is a product of one factor along each axis, and no image is multiplied
+    if circular:  # the weight is a product of factors along x and y: sums along an axis are products with a vector
         weight_x, weight_y = (np.exp(-0.5 * d**2 / guess.xx[:, None]) for d in (dx, dy))
         columns = (weight_y[:, None] @ images)[:, 0] * weight_x
         rows = (images @ weight_x[..., None])[..., 0] * weight_y

@@ -75,7 +75,7 @@ def interpolate_plane(data, variance, mask, pixel_map, shape):
         None if mask is None or not mask.any() else mask.astype(np.float32),
     )
     new = [None if old is None else np.empty(shape, old.dtype) for old in (data, variance)] + [np.empty(shape, bool)]
-    rows = max(1, _BLOCK // shape[1])
+    rows = max(1, _BLOCK // shape[1])  # in strips of whole rows
     for start in range(0, shape[0], rows):
         y, x = np.arange(start, min(start + rows, shape[0])), np.arange(shape[1])
         for whole, part in zip(new, _block(*source, pixel_map, offsets, y, x), strict=True):
@@ -93,9 +93,11 @@ def _block(coefficients, noise, bad, pixel_map, offsets, y, x):
     for dx, dy in offsets:
         place = np.array(pixel_map.positions(y + dy, x + dx))
         covered = covered & ((place >= -_EDGE) & (place <= last + _EDGE)).all(axis=0)
+        # the outer half of an edge pixel gets the value at its centre: beyond it a spline would extrapolate
         place = np.clip(np.nan_to_num(place), 0, last)
         flux = flux + map_coordinates(coefficients, place, order=_ORDER, prefilter=False, mode="mirror") / len(offsets)
         if bad is not None:
+            # linear, not quintic: bad pixels were filled, so that only the nearest ones matter much
             touched = touched | (map_coordinates(bad, place, order=1, mode="nearest") > 0.01)
     area = np.where(covered, pixel_map.area(y, x), np.nan)
     variance = None if noise is None else area**2 * noise(np.clip(np.nan_to_num(pixel_map.positions(y, x)), 0, last))
@@ -104,7 +106,7 @@ def _block(coefficients, noise, bad, pixel_map, offsets, y, x):
 
 def _offsets(jacobian):
     """Points in an output pixel at which to evaluate the spline: its centre, or k x k if it is the larger one."""
-    k = max(1, int(np.ceil(np.linalg.norm(jacobian, 2) - 0.25)))
+    k = max(1, int(np.ceil(np.linalg.norm(jacobian, 2) - 0.25)))  # a point per source pixel along the longer axis
     steps = (np.arange(k) + 0.5) / k - 0.5
     return [(dx, dy) for dy in steps for dx in steps]
 

@@ -156,6 +156,7 @@ def rescale_wcs(wcs, scale, shape=None):
         resampled = ResampledLowLevelWCS(coarse.low_level_wcs, 1 / scale, pixel_shape=pixel_shape)
         candidates = [HighLevelWCSWrapper(resampled)]
     for fine in candidates:
+        # not every WCS scales the way it is thought to: each is checked, and none is trusted
         off = _largest_offset(coarse, fine, scale, pixel_shape)
         if off <= _EXACT:
             return fine

@@ -14,6 +14,7 @@ from astro_galtrans._positions import find_column, numbers, sky_positions
 from astro_galtrans.exceptions import GaltransWarning
 
 from .coordinates import unit_vectors
+from .frames import smoothing
 
 __all__ = ["Objects", "detect", "distinct", "found_objects", "read_catalogue"]
 
@@ -181,8 +182,6 @@ def detect(frame, data, mask, *, faint=None, bright=None, threshold=3.0, pixels=
     """
     from photutils.segmentation import SourceCatalog, deblend_sources, detect_sources
     from scipy.ndimage import gaussian_filter
-
-    from .frames import smoothing
 
     bad = ~np.isfinite(data) if mask is None else ~np.isfinite(data) | mask
     image = np.where(bad, 0, data - frame.level)

@@ -6,6 +6,7 @@ arcsec any two grids are related by a polynomial of low degree: it is fitted to 
 cheaper than transforming every pixel, and checked.
 """
 
+from copy import copy
 from typing import NamedTuple
 
 import numpy as np
@@ -69,7 +70,8 @@ class LocalMap:
 
     def __init__(self, grid, wcs, shift=(0.0, 0.0)):
         self._unit, self._shift = (grid.shape[0] - 1) / 2 or 1.0, shift
-        self.origin = np.zeros(2)  # (x, y) of the part of the frame that was cut out
+        self._origin = np.zeros(2)  # (x, y) of the frame's pixel from which positions are counted
+        # coordinates run from -1 to 1 across the stamp, where their powers are tame, and a little beyond for its edges
         line = np.linspace(-1.1, 1.1, _LATTICE)
         u, v = (part.ravel() for part in np.meshgrid(line, line))
         places = grid.to_frame(*((w + 1) * self._unit for w in (u, v)))
@@ -86,13 +88,19 @@ class LocalMap:
     def positions(self, y, x):
         """Frame coordinates ``(y, x)`` of the lattice ``y`` times ``x`` of stamp pixels."""
         u, v = self._place(y, x)
-        x_in, y_in = (_evaluate(c, u, v) - o for c, o in zip(self._coefficients, self.origin, strict=True))
+        x_in, y_in = (_evaluate(c, u, v) - o for c, o in zip(self._coefficients, self._origin, strict=True))
         return y_in, x_in
 
     def area(self, y, x):
         """Area of a stamp's pixel in pixels of the frame."""
         (a, b), (c, d) = (_slopes(c, *self._place(y, x)) for c in self._coefficients)
         return np.abs(a * d - b * c) / self._unit**2
+
+    def counted_from(self, x, y):
+        """Return the same map, with positions counted from a pixel of the frame: those in a part cut out there."""
+        part = copy(self)
+        part._origin = np.array([x, y], float)
+        return part
 
     @property
     def jacobian(self):
@@ -110,10 +118,12 @@ class LocalMap:
 
 
 def _terms(u, v):
+    """Terms of a cubic polynomial, ten at each position."""
     return np.stack([np.ones_like(u), u, v, u * u, u * v, v * v, u**3, u * u * v, u * v * v, v**3], axis=-1)
 
 
 def _evaluate(c, u, v):
+    # by Horner's rule: this runs for every pixel of every band, and powers would take most of the time
     along_u = c[1] + u * (c[3] + c[6] * u + c[7] * v) + v * (c[4] + c[8] * v)
     return c[0] + u * along_u + v * (c[2] + v * (c[5] + c[9] * v))
 
@@ -148,7 +158,6 @@ def cut(pixels, local_map, shape):
     ValueError
         If no pixel is good.
     """
-    local_map.origin = np.zeros(2)
     y, x = local_map.positions(np.array([-0.5, shape[0] - 0.5]), np.array([-0.5, shape[1] - 0.5]))
     window, whole = _window(y, x, pixels[0].shape), _whole_pixels(local_map, shape)
     data, variance, mask = (None if plane is None else plane[window] for plane in pixels)
@@ -156,19 +165,19 @@ def cut(pixels, local_map, shape):
         msg = "the stamp is outside the frame"
         raise ValueError(msg)
     bad = ~np.isfinite(data) if mask is None else ~np.isfinite(data) | mask
+    planes = _filled(data, variance, bad)  # a spline through a bad pixel would ring far around it
+    corner = window[0].start, window[1].start
+    if whole is not None:
+        return _taken(planes, whole - corner, shape)
+    data, variance, mask = interpolate_plane(*planes, local_map.counted_from(*corner[::-1]), shape)
+    return _filled(data, variance, mask | ~np.isfinite(data))  # what is not covered is filled too, and masked
+
+
+def _filled(data, variance, bad):
     if bad.all():
         msg = "no pixel is good"
         raise ValueError(msg)
-    local_map.origin = np.array([window[1].start, window[0].start], float)
-    planes = fill_masked(data, bad), None if variance is None else fill_masked(variance, bad), bad
-    if whole is not None:
-        return _taken(planes, whole - local_map.origin[::-1].astype(int), shape)
-    data, variance, mask = interpolate_plane(*planes, local_map, shape)
-    mask = mask | ~np.isfinite(data)
-    if mask.all():
-        msg = "no pixel is good"
-        raise ValueError(msg)
-    return Cut(fill_masked(data, mask), None if variance is None else fill_masked(variance, mask), mask)
+    return Cut(fill_masked(data, bad), None if variance is None else fill_masked(variance, bad), bad)
 
 
 def _window(y, x, shape):
@@ -182,7 +191,7 @@ def _window(y, x, shape):
 
 def _whole_pixels(local_map, shape):
     """First row and column of the frame, if the stamp's pixels are pixels of the frame; else None."""
-    if np.abs(local_map.jacobian - np.eye(2)).max() > _DIRECT:
+    if np.abs(local_map.jacobian - np.eye(2)).max() > _DIRECT:  # turned, or of another scale
         return None
     y, x = local_map.positions(*(np.linspace(0, n - 1, 3) for n in shape))
     steps = np.meshgrid(*(np.linspace(0, n - 1, 3) for n in reversed(shape)))

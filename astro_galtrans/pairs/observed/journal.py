@@ -101,10 +101,11 @@ class Journal:
         self._waiting.append((n_pairs, {"tile": tile, "counts": dict(counts), "rejected": rejected}))
 
     def settle(self, n_written):
-        """Write the records of tiles all of whose pairs are on disk."""
+        """Write the records of tiles all of whose pairs are on disk: others are made again after an interruption."""
         ready = [record for n, record in self._waiting if n <= n_written]
         self._waiting = [entry for entry in self._waiting if entry[0] > n_written]
         if ready:
+            # an interrupted write may have left half a line, which the next record must not continue
             start = "" if not self.path.exists() or self.path.read_bytes()[-1:] in {b"\n", b""} else "\n"
             with self.path.open("a", encoding="utf8") as file:
                 file.write(start + "".join(json.dumps(record) + "\n" for record in ready))

@@ -130,7 +130,7 @@ def _redshift(rng, r, z_max=Z_MAX):
 
 def _add_galaxy(scene, rng, surveys, r, x, y, z_max=Z_MAX):
     z = _redshift(rng, r, z_max)
-    early = rng.random() < 0.35
+    early = rng.random() < 0.35  # about a third of the galaxies of a magnitude-limited sample are early types
     bulge_fraction = rng.uniform(0.5, 1.0) if early else rng.beta(1.2, 4.0)
     radius = _radius(rng, r)
     dust = float(min(rng.exponential(0.03 if early else 0.15), 0.6))
@@ -139,10 +139,10 @@ def _add_galaxy(scene, rng, surveys, r, x, y, z_max=Z_MAX):
     q_disc, q_bulge = rng.uniform(0.25 if not early else 0.5, 1.0), rng.uniform(0.55, 1.0)
 
     disc = _magnitudes(surveys, r, 1 - bulge_fraction, disc_type, z, dust)
-    knots = 0.0 if early or bulge_fraction > 0.9 else rng.uniform(0.03, 0.35)
+    knots = 0.0 if early or bulge_fraction > 0.9 else rng.uniform(0.03, 0.35)  # share of the disc's light
     bulge = _magnitudes(surveys, r, bulge_fraction, bulge_type, z, dust / 3)
     if bulge_fraction > 0.02:
-        n = float(rng.choice([2.0, 3.0, 4.0]))
+        n = float(rng.choice([2.0, 3.0, 4.0]))  # few values, since GalSim tabulates each Sersic index anew
         size = radius * (1.0 if bulge_fraction > 0.7 else rng.uniform(0.25, 0.7))
         scene.profiles.append(Profile(n, max(size, 0.1), *_shear(q_bulge, angle), x, y, bulge))
     if bulge_fraction < 0.98:

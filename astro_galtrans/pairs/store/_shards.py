@@ -123,7 +123,7 @@ class Shards:
             self._layouts.append(known.setdefault(tuple(layout.items()), layout))
         counts = [layout["source"].shape[0] for layout in self._layouts]
         self.starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
-        self._open = lru_cache(OPEN_FILES)(_Handle)
+        self._open = lru_cache(OPEN_FILES)(_Handle)  # of this object: its files are closed with it
 
     def _report(self, path, err):
         self.damaged.append(path)
@@ -131,6 +131,7 @@ class Shards:
         warnings.warn(msg, GaltransWarning, stacklevel=4)
 
     def __getstate__(self):
+        # open files do not go to another process
         return {name: value for name, value in vars(self).items() if name != "_open"}
 
     def __setstate__(self, state):

@@ -193,7 +193,7 @@ class PairStore:
             msg = f"pairs {indices.min()} to {indices.max()} of a set of {len(self)}"
             raise IndexError(msg)
         chosen = indices if self._chosen is None else self._chosen[indices]
-        part = object.__new__(PairStore)
+        part = object.__new__(PairStore)  # not PairStore(directory), which would look at all shards again
         part.directory, part.header, part._shards = self.directory, self.header, self._shards
         part._chosen, part._whole = chosen % len(self._shards), self._whole
         return part

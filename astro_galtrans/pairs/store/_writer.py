@@ -55,7 +55,7 @@ class PairWriter:
         self.indices = set(map(int, done.table().get("index", ())))
         self._count = len(done)
         numbers = [int(path.stem.partition("-")[2]) for path in self.directory.glob(PATTERN)]
-        self._next = max(numbers, default=-1) + 1
+        self._next = max(numbers, default=-1) + 1  # damaged shards keep their numbers: nothing is overwritten
         self._pairs = []
 
     def __len__(self):
