@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from astro_galtrans._plain import printable
+from astro_galtrans.exceptions import GaltransError
 
 __all__ = ["main"]
 
@@ -79,7 +80,7 @@ def _parser():
     parser.add_argument("--version", action="version", version=f"astro_galtrans {__version__}")
     parser.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    ways_in = _add_list, _add_info, _add_survey, _add_demo
+    ways_in = _add_list, _add_info, _add_survey, _add_demo, _add_check
     judging = _add_fidelity, _add_redshift, _add_zspec
     for add in (*ways_in, _add_translate, _add_simulate, _add_pairs, _add_train, _add_calibrate, *judging):
         add(commands)
@@ -149,7 +150,55 @@ def _survey(options):
         print(f"{name:18} {' '.join(survey.band_names):24} {survey.pixel_scale:5.3f} arcsec  {survey.title}")
 
 
-# -- translate
+# -- check, translate
+
+
+def _add_check(commands):
+    text = "Say what is understood of FITS images, and which translators take them, without translating."
+    parser = _command(commands, "check", _check, text)
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="FITS files or folders, as for translate")
+    parser.add_argument("-m", "--models", nargs="+", metavar="NAME", help="translators; by default the shipped ones")
+    parser.add_argument("--bands", nargs="+", metavar="BAND", help="bands of the files, if headers do not say")
+    parser.add_argument("--unit", help="unit of the pixels, if headers do not say")
+    parser.add_argument("--zeropoint", type=float, metavar="MAG", help="AB magnitude of one count")
+    parser.add_argument(
+        "--bad-planes", type=_planes, metavar="PLANE[,PLANE]", help="planes of masks that mark bad pixels"
+    )
+
+
+def _check(options):
+    from astro_galtrans.batch import find_images
+    from astro_galtrans.check import describe_image
+
+    failed = False
+    for name, files in find_images(options.images).items():
+        image = files[0] if len(files) == 1 else files
+        try:
+            text = describe_image(
+                image, options.bands, translators=options.models, unit=options.unit, zeropoint=options.zeropoint,
+                bad_planes=options.bad_planes,
+            )  # fmt: skip
+        except (ValueError, TypeError, OSError, GaltransError) as err:
+            failed = True
+            text = f"cannot be read: {err}"
+        print(printable(f"{name} ({', '.join(map(str, files))})\n  " + text.replace("\n", "\n  ")))
+    return 1 if failed else 0
+
+
+def _add_reading(parser):
+    """Add what is said of images that are read: their masks and their sky."""
+    parser.add_argument(
+        "--bad-planes", type=_planes, metavar="PLANE[,PLANE]",
+        help="planes of masks that mark bad pixels, by name or bit number; or nonzero, zero, none",
+    )  # fmt: skip
+    parser.add_argument(
+        "--subtract-background", type=int, nargs="?", const=True, default=False, metavar="PIXELS",
+        help="subtract the sky, measured in boxes of this side (64)",
+    )  # fmt: skip
+
+
+def _planes(text):
+    return tuple(part.strip() for part in text.split(","))
 
 
 def _add_translate(commands):
@@ -170,6 +219,7 @@ def _add_translate(commands):
     )
     parser.add_argument("--unit", help="unit of the pixels, if headers do not say")
     parser.add_argument("--zeropoint", type=float, metavar="MAG", help="AB magnitude of one count")
+    _add_reading(parser)
     parser.add_argument("--n-samples", type=int, metavar="N", help="samples averaged, for a translator that samples")
     parser.add_argument("--seed", type=int, help="seed of the samples")
     parser.add_argument("--output-grid", choices=["target"], help="resample to the target survey's own pixels")
@@ -187,7 +237,8 @@ def _translate(options):
     settings = {
         "bands": options.bands, "unit": options.unit, "zeropoint": options.zeropoint, "n_samples": options.n_samples,
         "seed": options.seed, "output_grid": options.output_grid, "align": not options.no_align,
-        "strict": options.strict, "tile": tile, "device": options.device,
+        "strict": options.strict, "tile": tile, "device": options.device, "bad_planes": options.bad_planes,
+        "subtract_background": options.subtract_background,
     }  # fmt: skip
     if not is_folder(options.output):
         translate_file(options.images, options.model, options.output, overwrite=options.overwrite, **settings)
@@ -507,6 +558,7 @@ def _add_pairs(commands):
         parser.add_argument(f"--{side}-bands", metavar="BANDS", help="some of its bands, e.g. g,r,i; by default all")
         parser.add_argument(f"--{side}-unit", metavar="UNIT", help="unit of the pixels, if headers do not say")
         parser.add_argument(f"--{side}-zeropoint", type=float, metavar="MAG", help="AB magnitude of one count")
+    _add_reading(parser)
     parser.add_argument("--catalogue", metavar="TABLE", help="objects, with sky coordinates; else they are detected")
     parser.add_argument("--redshift", metavar="COLUMN", help="column of the catalogue")
     parser.add_argument("--scale", type=int, help="target pixels per source pixel; by default the nearest that fits")

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import numpy as np
-from astropy.io import fits
 from tqdm.auto import tqdm
 
 from astro_galtrans._files import fingerprint, whole_file
+from astro_galtrans.bandstack import open_fits
 from astro_galtrans.fidelity._settings import settings_text
 from astro_galtrans.pairs.observed import build_pairs
 from astro_galtrans.pairs.observed.cutting import LocalMap, cut
@@ -33,8 +33,7 @@ def are_frames(source):
     paths = [source] if isinstance(source, str | Path) else source if isinstance(source, list | tuple) else []
     if not paths or Path(paths[0]).suffix in {".npy", ""} or not Path(paths[0]).is_file():
         return False
-    with fits.open(paths[0]) as hdus:
-        headers = [hdu.header for hdu in hdus if hdu.is_image and hdu.header.get("NAXIS", 0) >= 2]
+    headers = [hdu.header for hdu in open_fits(Path(paths[0])) if hdu.is_image and hdu.header.get("NAXIS", 0) >= 2]
     return any(header["NAXIS"] < 4 and "CTYPE1" in header for header in headers)
 
 
