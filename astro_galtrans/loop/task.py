@@ -1,4 +1,4 @@
-"""What a training brings to the loop: how it shall run, and a task with network, batches, losses and scores."""
+"""The two things that a training gives the loop: its settings, and a task with network, batches, losses and scores."""
 
 import math
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Settings:
     seed: int
     validation_steps: int = 0  #: steps between two validations; 0: none
     validate_start: bool = False  #: score the network as it came, too
-    score: str = "loss"  #: which of the task's scores tells the best; smaller is better, unless it is called "..._gain"
+    score: str = "loss"  #: the task's score that validations are compared by; smaller is better, but not of "..._gain"
     patience: int = 0  #: validations without a better score after which the training ends, and the best is kept; 0: all
     hours: float = math.inf  #: end earlier; the learning rate follows whichever of both ends first
     log_steps: int = 100  #: steps between two rows of ``losses.csv``

@@ -16,7 +16,7 @@ from astro_galtrans.exceptions import GaltransWarning
 from astro_galtrans.measure.adaptive import adaptive_features, matched_features
 
 __all__ = [
-    "DrawnPhotometry", "TrainingStamps", "checked_images", "crop_size", "cut", "measured", "read", "scaled",
+    "DrawnPhotometry", "TrainingStamps", "checked_images", "crop_size", "measured", "read", "scaled",
 ]  # fmt: skip
 
 READ = 256  # stamps read at a time: a bound on memory
@@ -54,12 +54,6 @@ def crop_size(side, pixel_scale, field, multiple):
     return size
 
 
-def cut(images, size):
-    """Return a view of the middle ``size`` x ``size`` pixels of images ``[..., H, W]``."""
-    y, x = ((n - size) // 2 for n in images.shape[-2:])
-    return images[..., y : y + size, x : x + size]
-
-
 def read(images, size, batch_size=READ):
     """
     Yield slices of rows and the middle of their stamps, float32 ``[n, C, size, size]``.
@@ -86,7 +80,9 @@ def read(images, size, batch_size=READ):
 
 def _filled(images, size):
     """The middle of stamps as a float32 tensor, and which pixels were not finite."""
-    batch = np.array(cut(np.asarray(images), size), dtype=np.float32)
+    images = np.asarray(images)
+    y, x = ((n - size) // 2 for n in images.shape[-2:])
+    batch = np.array(images[..., y : y + size, x : x + size], dtype=np.float32)
     blank = ~np.isfinite(batch)
     batch[blank] = 0
     return torch.from_numpy(batch), blank

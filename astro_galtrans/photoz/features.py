@@ -115,7 +115,7 @@ class Photometry:
 
     def features(self, flux, which="all"):
         """
-        Return what a network is told of the fluxes, ``[B, F]``.
+        Return the input features of a network, colours and a magnitude, from fluxes: ``[B, F]``.
 
         Parameters
         ----------
@@ -126,10 +126,10 @@ class Photometry:
         """
         total = [self.total_row]
         rows = {"all": slice(None), "apertures": slice(-1), "total": total, "colours": total}.get(which, [-1])
-        told = colours_and_magnitude(asinh_magnitudes(flux, self.noise)[:, rows])
+        features = colours_and_magnitude(asinh_magnitudes(flux, self.noise)[:, rows])
         if which not in {"colours", "peak_colours"}:
-            return told.flatten(start_dim=1)
-        return told[..., :-1].flatten(start_dim=1)
+            return features.flatten(start_dim=1)
+        return features[..., :-1].flatten(start_dim=1)
 
 
 def magnitude_features(magnitudes, errors, bands):

@@ -137,14 +137,14 @@ class LearnedApertures(nn.Module):
 
     def forward(self, x, flux):
         """Maps ``[B, n, h, w]`` and fluxes ``[B, C, H, W]`` in units of sky rms, to ``[B, features]``."""
-        size = max(flux.shape[-1] // 2, x.shape[-1])  # half the pixels do: the weights are smooth
+        size = max(flux.shape[-1] // 2, x.shape[-1])  # half the resolution suffices, as the weights are smooth
         flux = F.adaptive_avg_pool2d(flux, size) * (flux.shape[-1] / size)
         logits = F.interpolate(self.choose(x), (size, size), mode="bilinear") + self._centred(flux)
         weight = logits.flatten(start_dim=2).softmax(dim=-1)  # [B, A, H W]
         weight = weight / weight.square().sum(dim=-1, keepdim=True).sqrt()  # so that the noise of the sum is 1
         signal = torch.einsum("bap,bcp->bac", weight, flux.flatten(start_dim=2))
         magnitude = torch.asinh(signal / 2)
-        # about 0 for a galaxy of signal-to-noise 50, the middle of what redshifts are asked of
+        # arcsinh(50 / 2) is 4: the feature of a galaxy of signal-to-noise 50, a typical one, is about 0
         return torch.cat([magnitude - 4, magnitude[..., 1:] - magnitude[..., :-1]], dim=2).flatten(start_dim=1)
 
     @staticmethod

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 from astropy.table import QTable
+from scipy.integrate import cumulative_trapezoid
 
 from astro_galtrans._columns import name_rows
 
@@ -120,9 +121,7 @@ class GridPDF:
     @cached_property
     def cumulative(self):
         """``[N, K]``: the cumulative distribution at the grid's redshifts."""
-        steps = np.diff(self.z) * (self.density[:, 1:] + self.density[:, :-1]) / 2
-        cumulative = np.zeros_like(self.density)
-        np.cumsum(steps, axis=1, out=cumulative[:, 1:])
+        cumulative = cumulative_trapezoid(self.density, self.z, axis=1, initial=0)
         return np.minimum(cumulative, 1, out=cumulative)
 
     def pdf(self, z_true):

@@ -11,8 +11,8 @@ from .density import log_likelihood
 
 __all__ = ["TrainingSettings", "dihedral", "fit"]
 
-WARMUP = 50  # steps over which the learning rate rises: AdamW's averages of squared gradients are unsure before
-VALIDATED = 512  # galaxies looked at together: a bound on memory
+WARMUP = 50  # steps over which the learning rate rises, until AdamW's averages of squared gradients have settled
+VALIDATED = 512  # galaxies evaluated at once in a validation: a bound on memory
 
 
 @dataclass(frozen=True)

@@ -24,10 +24,10 @@ __all__ = ["cross_validated", "train_image", "train_magnitudes", "train_photomet
 
 FIELD = 12.7  #: side (arcsec) of the middle of a stamp that networks see: 32 SDSS pixels
 COARSE = 0.8  #: size (arcsec) up to which pixels are folded into channels: half the seeing from the ground
-FEWEST = 20  #: galaxies to train on
+FEWEST = 20  #: fewest galaxies that can be trained on, and fewest that a calibration is measured with
 ESTIMATOR = "estimator.safetensors"  #: in the folder of a training that is done
-HELD_OUT = 0.1  #: share of the galaxies that validates and calibrates, but of few galaxies a quarter, up to a hundred
-STEPS = 4000  #: of a training on photometry, whatever the number of galaxies: some seconds on a CPU
+HELD_OUT = 0.1  #: share of the galaxies held out for validation and calibration; at least a quarter of them, or 100
+STEPS = 4000  #: optimizer steps of a training on photometry, for any number of galaxies: some seconds on a CPU
 #: Settings for the convolutions of an image network, which correct the redshifts of a dense network that is trained
 #: already; larger steps would first spoil them.
 IMAGE = {"epochs": 8, "learning_rate": 5e-4, "patience": 2}
@@ -97,7 +97,7 @@ def train_image(
     settings = _settings(IMAGE | {"batch_size": max(16, min(64, len(z_spec) // 20))} | settings, len(z_spec))
     images, photometry, fold = _imaging(images, z_spec, bands, pixel_scale, sky_rms, field)
     sample, extra = _Sample(z_spec, len(images), grid), ebv_column(ebv, len(images))
-    noise = 0.0 if _done(directory) else settings.noise  # an estimator that is there is only recognised
+    noise = 0.0 if _done(directory) else settings.noise  # a training that is done is recognised without it
     data = TrainingStamps(images, sample.z, photometry, extra=extra, memory=memory, noise=noise, seed=seed)
     network = {"bands": len(bands), "features": data.features.shape[1], "fold": fold} | (network or {})
     card = sample.card(name, bands, network, ebv) | {"photometry": photometry.to_dict()}
@@ -228,7 +228,7 @@ def cross_validated(train, data, z_spec, *, folds=5, seed=0, grid=None, errors=N
 
 
 class _Fluxes:
-    """Fluxes in stamps and redshifts, as `fit` takes them."""
+    """Fluxes in stamps ``[N, A + 1, C]`` and redshifts, as `fit` takes them."""
 
     def __init__(self, flux, photometry, which, extra, z):
         self.flux, self.photometry, self.which, self.extra = flux, photometry, which, extra
@@ -243,7 +243,7 @@ class _Fluxes:
 
 
 class _Magnitudes:
-    """Colours and a magnitude, and redshifts, as `fit` takes them."""
+    """Colours, a magnitude and their errors of each galaxy of a catalogue, and redshifts, as `fit` takes them."""
 
     def __init__(self, features, errors, z):
         self.features, self.z = features, torch.as_tensor(z, dtype=torch.float32)

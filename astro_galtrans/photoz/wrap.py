@@ -51,8 +51,16 @@ def wrap(function, grid=None, *, prior=None, width=None, name=None, takes_ebv=Fa
     if width is not None and not width > 0:
         msg = f"the width of a PDF must be positive, got {width!r}"
         raise ValueError(msg)
+    grid = np.asarray(grid, dtype=float)
+    if prior is None:
+        prior = GridPDF.normalised(grid, np.ones_like(grid))
+    elif not isinstance(prior, GridPDF):
+        prior = training_prior(prior, grid)
+    elif len(prior) != 1 or not np.array_equal(prior.z, grid):
+        msg = f"the prior must be one PDF on the grid, got {prior!r}"
+        raise ValueError(msg)
     name = name or getattr(function, "__name__", type(function).__name__)
-    return WrappedEstimator(function, _prior(prior, grid), width, name, takes_ebv, batch_size)
+    return WrappedEstimator(function, prior, width, name, takes_ebv, batch_size)
 
 
 class WrappedEstimator:
@@ -159,15 +167,3 @@ class WrappedEstimator:
             where[rows] = wrong
             msg = f"{self.name} gave {what}: {name_rows(where)}"
             raise ValueError(msg)
-
-
-def _prior(prior, grid):
-    grid = np.asarray(grid, dtype=float)
-    if isinstance(prior, GridPDF):
-        if len(prior) != 1 or not np.array_equal(prior.z, grid):
-            msg = f"the prior must be one PDF on the grid, got {prior!r}"
-            raise ValueError(msg)
-        return prior
-    if prior is None:
-        return GridPDF.normalised(grid, np.ones_like(grid))
-    return training_prior(prior, grid)

@@ -1,8 +1,9 @@
 """
 Bootstrap of many statistics at once.
 
-`~astro_galtrans.statistics.bootstrap.bootstrap` resamples one statistic, any, at a time. Fidelity has hundreds, one per
-model, band and quantity, of a few kinds: these are computed as matrices, a chunk of resamples at a time.
+`~astro_galtrans.statistics.bootstrap.bootstrap` resamples one statistic of any kind. A comparison of images has
+hundreds, one per model, band and quantity, but of a few kinds only; these are computed here for all galaxies and a
+chunk of resamples together, as operations on matrices.
 """
 
 import numpy as np

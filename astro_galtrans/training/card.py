@@ -15,8 +15,8 @@ __all__ = ["convergence", "data_card", "export", "thinned"]
 LICENCE = "BSD-3-Clause"
 SCORED = 512, 128  # pairs scored of a deterministic network, and of one that samples, which is slow
 GAIN = "rmse_gain"  # the validation score that tells whether a training converged
-ROWS = 30  # of the history, enough to draw the curve
-LAST = 0.25  # share of the training that tells whether it still improved
+ROWS = 30  # rows of the history in a card, enough to draw the curve
+LAST = 0.25  # the last share of the training, over which it is judged whether it still improved
 
 
 def export(path, trained, recipe, pairs, held_out, *, test=None, n_samples=1, init=None, progress=True):
@@ -50,25 +50,19 @@ def export(path, trained, recipe, pairs, held_out, *, test=None, n_samples=1, in
     recipe = recipe.for_surveys(header.source, header.target)
     sampling = {"n_samples": n_samples, "progress": progress}
     factors = calibrate(model, scalings, held_out, **sampling)
+    training = {
+        "data": data_card(pairs) | (header.simulation or header.observation or {}), "recipe": _plain(recipe.to_dict()),
+        "seed": recipe.run.seed, "steps": trained.steps, "hours": round(trained.hours, 4),
+    } | _history_card(trained.history, recipe.run.score)  # fmt: skip
     card = {
-        "name": recipe.name,
-        "description": recipe.description,
+        "name": recipe.name, "description": recipe.description, "licence": LICENCE,
         "network": {"preset": recipe.network.preset},
         "source": _survey_card(header.source, header.source.pixel_scale, scalings[0]) | _noise_card(header.source),
         "target": _survey_card(header.target, header.target_pixel_scale, scalings[1]),
         "calibration": factors | data_card(held_out),
         "validity": validity_range(pairs),
-        "training": {
-            "data": data_card(pairs) | (header.simulation or header.observation or {}),
-            "recipe": _plain(recipe.to_dict()),
-            "seed": recipe.run.seed,
-            "steps": trained.steps,
-            "hours": round(trained.hours, 4),
-        }
-        | _history_card(trained.history, recipe.run.score)
-        | ({"init": Path(init).name} if init else {}),
-        "licence": LICENCE,
-    }
+        "training": training | ({"init": Path(init).name} if init else {}),
+    }  # fmt: skip
     if test is not None:
         card["scores"] = score(model, scalings, test, factors, number=SCORED[model.spec.stochastic], **sampling)
     if model.spec.stochastic:
@@ -117,14 +111,10 @@ def _short(value):
 
 def _survey_card(survey, pixel_scale, scaling):
     return {
-        "survey": survey.name,
-        "unit": survey.flux_unit,
-        "zeropoint": survey.zeropoint,
-        "pixel_scale": pixel_scale,
+        "survey": survey.name, "unit": survey.flux_unit, "zeropoint": survey.zeropoint, "pixel_scale": pixel_scale,
         "native_pixel_scale": survey.pixel_scale,  # what ``output_grid="target"`` means
-        "fwhm": [band.fwhm if np.isfinite(band.fwhm) else None for band in survey.bands],
-        "scaling": scaling.to_dict(),
-    }
+        "fwhm": [band.fwhm if np.isfinite(band.fwhm) else None for band in survey.bands], "scaling": scaling.to_dict(),
+    }  # fmt: skip
 
 
 def _noise_card(survey):

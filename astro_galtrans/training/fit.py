@@ -13,7 +13,7 @@ __all__ = ["Trained", "fit"]
 
 
 class Trained(NamedTuple):
-    """What a training gives."""
+    """The result of a training."""
 
     model: object  #: the `~astro_galtrans.models.base.TranslationModel` with its averaged weights, on the CPU
     steps: int

@@ -171,16 +171,15 @@ def _shared(pairs, held_out):
 def _check_kind(card, header, translator):
     """Raise unless pairs have the bands, scale, pixels and zero points of a translator."""
     network, source, target = card["network"], card["source"], card["target"]
-    asked = {
-        "bands in": tuple(network["in_bands"]), "bands out": tuple(network["out_bands"]), "scale": network["scale"],
-        "pixel scale": source["pixel_scale"], "zero points": (source["zeropoint"], target["zeropoint"]),
-    }  # fmt: skip
-    there = {
-        "bands in": header.source_bands, "bands out": header.target_bands, "scale": header.scale,
-        "pixel scale": header.source.pixel_scale, "zero points": (header.source.zeropoint, header.target.zeropoint),
-    }  # fmt: skip
-    for what, value in asked.items():
-        close = abs(there[what] / value - 1) < 0.01 if what == "pixel scale" else there[what] == value
+    compared = {
+        "bands in": (header.source_bands, tuple(network["in_bands"])),
+        "bands out": (header.target_bands, tuple(network["out_bands"])),
+        "scale": (header.scale, network["scale"]),
+        "pixel scale": (header.source.pixel_scale, source["pixel_scale"]),
+        "zero points": ((header.source.zeropoint, header.target.zeropoint), (source["zeropoint"], target["zeropoint"])),
+    }
+    for what, (there, value) in compared.items():
+        close = abs(there / value - 1) < 0.01 if what == "pixel scale" else there == value
         if not close:
-            msg = f"{what} of the pairs are {there[what]}, those of {translator} are {value}; it cannot translate them"
+            msg = f"{what} of the pairs are {there}, those of {translator} are {value}; it cannot translate them"
             raise ValueError(msg)
