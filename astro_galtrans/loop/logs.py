@@ -2,6 +2,7 @@
 
 import csv
 import warnings
+from contextlib import suppress
 
 from astro_galtrans._files import whole_file
 from astro_galtrans.exceptions import GaltransWarning
@@ -43,7 +44,11 @@ class Logs:
 
     def __init__(self, directory, step):
         self.files = {name: CSVLog(directory / f"{name}.csv", step) for name in ("losses", "validation")}
-        self.board, self._warned = _board(directory / "tensorboard", step), False
+        self.board, self._warned = None, False
+        with suppress(ImportError):
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.board = SummaryWriter(str(directory / "tensorboard"), purge_step=step + 1)
 
     def write(self, name, row):
         """Write a row, a dict with ``step``, to the file called ``name`` and to the board."""
@@ -72,11 +77,3 @@ class Logs:
             if not self._warned:
                 warnings.warn(f"a log of the training cannot be written: {err}", GaltransWarning, stacklevel=2)
             self._warned = True
-
-
-def _board(folder, step):
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return None
-    return SummaryWriter(str(folder), purge_step=step + 1)

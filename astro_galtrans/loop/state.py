@@ -10,6 +10,8 @@ import io
 import os
 import warnings
 
+import torch
+
 from astro_galtrans._files import fingerprint, whole_file
 from astro_galtrans.exceptions import CheckpointError, GaltransWarning
 
@@ -26,8 +28,6 @@ def write_state(directory, state):
     If it cannot be written, e.g. because the disk is full, that is an `OSError`, and the checkpoints there are as they
     were.
     """
-    import torch
-
     stream = io.BytesIO()
     torch.save(state, stream)
     content = stream.getbuffer()
@@ -41,13 +41,11 @@ def write_state(directory, state):
             if (directory / CURRENT).exists():
                 (directory / CURRENT).replace(directory / PREVIOUS)
     except OSError as err:
-        raise OSError(err.errno, _reason(err, len(content), directory)) from err
-
-
-def _reason(err, size, directory):
-    full = err.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-    why = "there is no room for it" if full else "it cannot be written"
-    return f"no checkpoint of {size / 1e6:.1f} MB in {directory}: {why} ({err.strerror}); the one before stays"
+        full = err.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+        why = "there is no room for it" if full else "it cannot be written"
+        size = f"{len(content) / 1e6:.1f} MB"
+        msg = f"no checkpoint of {size} in {directory}: {why} ({err.strerror}); the one before stays"
+        raise OSError(err.errno, msg) from err
 
 
 def read_state(directory, device="cpu"):
@@ -74,8 +72,6 @@ def read_state(directory, device="cpu"):
 
 
 def _read(path, device):
-    import torch
-
     content = path.read_bytes()
     first, _, rest = content.partition(b"\n")
     if not first.startswith(MAGIC):

@@ -15,12 +15,10 @@ from astro_galtrans._columns import name_rows
 from astro_galtrans.exceptions import GaltransWarning
 from astro_galtrans.measure.adaptive import adaptive_features, matched_features
 
-__all__ = [
-    "DrawnPhotometry", "TrainingStamps", "checked_images", "crop_size", "measured", "read", "scaled",
-]  # fmt: skip
+__all__ = ["DrawnPhotometry", "TrainingStamps", "checked_images", "crop_size", "measured", "read", "scaled"]
 
 READ = 256  # stamps read at a time: a bound on memory
-DRAWS = 8  #: realisations of added noise in which stamps are measured; to do so in each step would double the time
+DRAWS = 8  #: realisations of added noise in which stamps are measured once; measuring in each step doubles the time
 
 
 def checked_images(images, bands, size=None):

@@ -152,19 +152,16 @@ class _StampEstimator(NetworkEstimator):
         `~astro_galtrans.photoz.pdfs.GridPDF`
             Their PDFs.
         """
-        self._check(bands, pixel_scale)
-        images = checked_images(images, self.bands, self.photometry.size)
-        ebv = self._reddening(ebv, len(images))
-        for rows, stamps in read(images, self.photometry.size, batch_size):
-            yield rows, GridPDF.normalised(self.grid, self._look(stamps, ebv[rows]))
-
-    def _check(self, bands, pixel_scale):
         if bands is not None and tuple(bands) != self.bands:
             msg = f"the estimator {self.name!r} is for bands {', '.join(self.bands)}, got {', '.join(bands)}"
             raise ValueError(msg)
         if pixel_scale is not None and not np.isclose(pixel_scale, self.pixel_scale, rtol=0.01):
             msg = f'the estimator {self.name!r} is for pixels of {self.pixel_scale:.4g}", got {pixel_scale:.4g}"'
             raise ValueError(msg)
+        images = checked_images(images, self.bands, self.photometry.size)
+        ebv = self._reddening(ebv, len(images))
+        for rows, stamps in read(images, self.photometry.size, batch_size):
+            yield rows, GridPDF.normalised(self.grid, self._look(stamps, ebv[rows]))
 
 
 class PhotometricEstimator(_StampEstimator):
@@ -205,7 +202,7 @@ class MagnitudeEstimator(NetworkEstimator):
         errors : array-like, optional
             ``[N, C]``: their errors, for an estimator that was trained with them.
         ebv : array-like, optional
-            As for `ImageEstimator.predict`.
+            As for ``ImageEstimator.predict``.
 
         Returns
         -------

@@ -12,7 +12,7 @@ from astro_galtrans.statistics.weighted import Weighted
 
 from .pdfs import segment
 
-__all__ = ["cde_loss", "crps", "every_score", "information", "scaled_residual", "summarise", "to_table"]
+__all__ = ["cde_loss", "crps", "every_score", "information", "scaled_residual"]
 
 #: A PIT value is kept so far from 0 and 1, where its logarithm in the Anderson-Darling statistic would be infinite;
 #: nearer to 1, it would be the rounding of a sum.
@@ -147,10 +147,6 @@ def _pit_statistics(pit):
     return [pit.kolmogorov_smirnov(), pit.anderson_darling(), pit.cramer_von_mises()]
 
 
-def _mean(score):
-    return [score.mean()]
-
-
 STATISTICS = {"dz": (POINT_METRICS, _point_statistics), "pit": (PIT_METRICS, _pit_statistics)}
 
 
@@ -162,7 +158,7 @@ def summarise(score, values, counts, *, resamples, seed, level, where=None):
     ``"dz"`` gives `POINT_METRICS`, ``"pit"`` gives `PIT_METRICS`, any other score its mean under its own name. Fewer
     than two galaxies give NaN or, if ``where`` says why there are so few, a `ValueError`.
     """
-    names, statistic = STATISTICS.get(score, ((score,), _mean))
+    names, statistic = STATISTICS.get(score, ((score,), lambda values: [values.mean()]))
     number = int(counts.sum())
     if number < FEWEST:
         if where is not None:

@@ -91,6 +91,7 @@ def _pixels(pair, band):
 
 
 def _spread_factor(pixels, flux, band):
+    """Factor with which 68.27 % of a band's pixels, those of `_pixels`, lie within one standard deviation."""
     if not pixels.size:
         msg = f"no good pixel with signal in band {band} of any pair: the standard deviation cannot be calibrated"
         raise ValueError(msg)

@@ -20,6 +20,7 @@ Everything is read from the pairs themselves (header, table, images), so that si
 from typing import NamedTuple
 
 import numpy as np
+from scipy.ndimage import zoom
 
 from astro_galtrans.measure.photometry import aperture_weights
 from astro_galtrans.tiling import plan_tiles
@@ -91,8 +92,6 @@ def classical(source, header):
     that the source does not have. It takes cubic splines, as ``reproject_interp(order="bicubic")`` does, conserves flux
     and matches zero points; the outermost pixels, where reproject has none, continue the image.
     """
-    from scipy.ndimage import zoom
-
     scale, factor = header.scale, flux_factor(header.source.zeropoint, header.target.zeropoint)
     planes = np.full((len(header.target_bands), *(scale * n for n in source.shape[1:])), np.nan)
     for k, band in enumerate(header.target_bands):

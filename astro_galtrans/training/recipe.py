@@ -124,19 +124,15 @@ class Recipe:
 
     def for_surveys(self, source, target):
         """Return the recipe with name and description filled in, if they were empty."""
-        name = self.name or "-".join((self.network.name, *(_short(s) for s in (source, target))))
-        bands = ("".join(survey.band_names) for survey in (source, target))
-        surveys = (f"{survey.name} {names}" for survey, names in zip((source, target), bands, strict=True))
-        told = self.description or f"{' to '.join(surveys)}: {self.network.name}, {self.network.preset}"
+        ends = source, target
+        # cfhtls-wide is cfhtls in the names of translators
+        name = self.name or "-".join((self.network.name, *(end.name.removesuffix("-wide") for end in ends)))
+        surveys = " to ".join(f"{end.name} {''.join(end.band_names)}" for end in ends)
+        told = self.description or f"{surveys}: {self.network.name}, {self.network.preset}"
         return replace(self, name=name, description=told)
 
 
 SECTIONS = {each.__name__.lower(): each for each in (Network, Data, Augment, Optimizer, Loss, Run, Pairs)}
-
-
-def _short(survey):
-    # cfhtls-wide is cfhtls in the names of translators
-    return getattr(survey, "short_name", None) or survey.name.removesuffix("-wide")
 
 
 def describe_fields():

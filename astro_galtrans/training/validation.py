@@ -58,14 +58,11 @@ class Validation:
         return means | {"number": number, "errors": torch.stack([e.double() for e in errors])}
 
     def _batch(self, indices):
-        parts = zip(*(self._stamp(int(index)) for index in indices), strict=True)
-        source, target, signal, weight = (np.stack(part) for part in parts)
+        """Source, target, pixels with signal and weight of the target's pixels, in network units."""
+        stamps = [(*read_pair(self.pairs, k), signal_pixels(self.pairs, k)) for k in map(int, indices)]
+        source, target, good, signal = (np.stack(part) for part in zip(*stamps, strict=True))
         scaled = (s.forward(x) for s, x in zip(self.scalings, (source, target), strict=True))
-        return *map(torch.from_numpy, scaled), torch.from_numpy(signal), torch.from_numpy(weight)
-
-    def _stamp(self, index):
-        source, target, good = read_pair(self.pairs, index)
-        return source, target, signal_pixels(self.pairs, index), good.astype(np.float32)
+        return *map(torch.from_numpy, scaled), torch.from_numpy(signal), torch.from_numpy(good.astype(np.float32))
 
 
 def _scores(sums):

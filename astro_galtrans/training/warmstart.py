@@ -51,8 +51,11 @@ def _load(model, other, init):
 
 
 def _taken_over(card, header, scalings, init):
-    surveys = {"source": header.source, "target": header.target}
-    there = [_in_units_of(card[side], survey) for side, survey in surveys.items()]
+    ends = (card["source"], header.source), (card["target"], header.target)
+    there = [  # in the flux units of the pairs
+        flux_factor(side["zeropoint"], survey.zeropoint) * np.array(side["scaling"]["softening"])
+        for side, survey in ends
+    ]
     bands = card["network"]["in_bands"], card["network"]["out_bands"]
     wanted = header.source_bands, header.target_bands
     known = all(set(want) <= set(have) for want, have in zip(wanted, bands, strict=True))
@@ -66,11 +69,6 @@ def _taken_over(card, header, scalings, init):
     )
     warnings.warn(text, GaltransWarning, stacklevel=2)
     return scalings
-
-
-def _in_units_of(side, survey):
-    """Softening of a card in the flux unit of a survey."""
-    return flux_factor(side["zeropoint"], survey.zeropoint) * np.array(side["scaling"]["softening"])
 
 
 def _short(softening):
