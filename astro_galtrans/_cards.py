@@ -125,7 +125,7 @@ def _header(content, path, size=None):
         msg = f"{path} is not a safetensors file: its header claims {end} bytes, and {LONGEST_HEADER} are the most"
         raise CheckpointError(msg)
     try:
-        header = json.loads(content[8:end])  # of what is there: fails where the file ends before its header does
+        header = json.loads(content[8:end])  # fails where the file ends before its header does
         tensors = [entry for name, entry in header.items() if name != "__metadata__"]
         stops = [index(entry["data_offsets"][1]) for entry in tensors]
         for entry in tensors:

@@ -18,10 +18,10 @@ class Settings:
     average: float  #: decay per step of the averaged weights, which are the result
     seed: int
     validation_steps: int = 0  #: steps between two validations; 0: none
-    validate_start: bool = False  #: score the network as it came, too
+    validate_start: bool = False  #: validate the network before the first step, too
     score: str = "loss"  #: the task's score that validations are compared by; smaller is better, but not of "..._gain"
     patience: int = 0  #: validations without a better score after which the training ends, and the best is kept; 0: all
-    hours: float = math.inf  #: end earlier; the learning rate follows whichever of both ends first
+    hours: float = math.inf  #: time limit; the learning rate falls to its end by steps or by time, whichever is sooner
     log_steps: int = 100  #: steps between two rows of ``losses.csv``
     picture_steps: int = 0  #: steps between two pictures; 0: none
     checkpoint_minutes: float = 5.0  #: time between two checkpoints; 0: after every step
@@ -68,8 +68,8 @@ class Task:
         raise NotImplementedError
 
     def draw(self, network, step):
-        """Draw a picture of what the averaged network does, and return its PNG file; None if it cannot be drawn."""
+        """Draw results of the averaged network, and return the PNG file; None if there is no picture."""
 
     def state(self):
-        """Return what a checkpoint holds of the task, by which it is known when the training goes on."""
+        """Return the task's part of a checkpoint, by which a resumed training recognises its own."""
         return {}

@@ -116,7 +116,7 @@ class Training:
         for group in optimizer.param_groups:
             group["lr"] = self.rate
         optimizer.zero_grad(set_to_none=True)
-        loss.backward(inputs=parameters)  # gradients of what other optimizers move are not computed
+        loss.backward(inputs=parameters)  # no gradients for parameters of other optimizers
         self._share_gradients(parameters)
         torch.nn.utils.clip_grad_norm_(parameters, self.settings.clip)
         optimizer.step()
@@ -140,7 +140,7 @@ class Training:
 
     @torch.no_grad()
     def _update_average(self):
-        # a short memory at first (a tenth of the steps so far), lest the random start linger in the average
+        # a short memory at first (a tenth of the steps so far), so that the random start does not linger in the average
         decay = min(self.settings.average, (1 + self.step) / (10 + self.step))
         get_ema_multi_avg_fn(decay)(*self._averaged, None)
         for averaged, trained in self._counted:
@@ -232,7 +232,7 @@ def train(
 
 
 def _train_in_process(fabric, job):
-    job(fabric)  # what it returns stays in this process: the one that asked reads the checkpoint
+    job(fabric)  # its result cannot leave this process: the caller's reads the checkpoint
 
 
 def _train(devices, make_task, settings, directory, stop_after, progress):

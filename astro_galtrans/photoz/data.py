@@ -1,5 +1,5 @@
 """
-Stamps as the networks take them: read once, cut to the middle, blanks filled, measured, scaled.
+Stamps as input of networks: read once, cut to the middle, with blank pixels filled, measured, and scaled.
 
 What is kept in memory is arcsinh of flux over twice the sky rms in half precision, whose rounding (5e-4 of the value)
 is far below the noise; photometry is done before, in single precision.
@@ -44,7 +44,7 @@ def checked_images(images, bands, size=None):
 
 
 def crop_size(side, pixel_scale, field, multiple):
-    """Return the side (pixels) of the middle that is looked at: a field (arcsec) as a multiple, within the stamp."""
+    """Return the side (pixels) of the part that networks see: a field (arcsec), as a multiple, within the stamp."""
     size = min(round(field / pixel_scale / multiple) or 1, side // multiple) * multiple
     if size == 0:
         msg = f"stamps of {side} pixels are too small: at this pixel scale the network needs {multiple} at least"

@@ -25,7 +25,7 @@ __all__ = [
 ]  # fmt: skip
 
 POINTS = 256  #: redshifts of a default grid
-FLOOR = 0.01  #: share of the training distribution that is uniform, lest it vanish between two galaxies
+FLOOR = 0.01  #: uniform share of the training distribution, without which it could be zero between two galaxies
 
 
 def default_grid(z_spec):
@@ -42,7 +42,8 @@ def default_grid(z_spec):
 
 def training_prior(z_spec, grid):
     """
-    Return the redshift distribution of a training sample: a kernel density estimate, never zero.
+    Return the redshift distribution of a training sample, one `~astro_galtrans.photoz.pdfs.GridPDF`: a kernel density
+    estimate, never zero.
 
     The kernel is Gaussian with Silverman's width, 0.9 min(std, IQR / 1.349) N^(-1/5), but at least one grid step; what
     it spreads beyond the grid's ends is reflected. A hundredth of it is uniform.
@@ -53,11 +54,6 @@ def training_prior(z_spec, grid):
         ``[N]``: redshifts within the grid.
     grid : array-like
         ``[K]``: redshifts.
-
-    Returns
-    -------
-    `~astro_galtrans.photoz.pdfs.GridPDF`
-        With one row.
     """
     z, grid = np.asarray(z_spec, float), np.asarray(grid, float)
     spread = min(np.std(z), np.subtract(*np.percentile(z, [75, 25])) / 1.349)
@@ -148,6 +144,7 @@ class MixtureHead(nn.Module):
         grid = torch.as_tensor(grid, dtype=torch.float32)
         self.register_buffer("grid", grid, persistent=False)
         self.span, self.narrowest = float(grid[-1] - grid[0]), 0.75 * float(torch.diff(grid).max())
+        # the Gaussians start evenly over 5 to 80 % of the grid, as few galaxies are near its ends
         places = grid[0] + self.span * torch.linspace(0.05, 0.8, components)
         self.register_buffer("places", places, persistent=False)
         self.out = nn.Linear(features, 3 * components)
@@ -162,5 +159,6 @@ class MixtureHead(nn.Module):
         photometry.
         """
         weight, shift, width = (self.out(features) + correction).chunk(3, dim=1)
+        # the limits let the width grow from 1e-4 of the grid's span to all of it, and no exponential overflow
         sigma = self.narrowest + 0.05 * self.span * width.clamp(-6, 3).exp()
         return Mixture(weight.log_softmax(dim=1), self.places + 0.3 * self.span * shift, sigma)

@@ -99,7 +99,7 @@ class _StampEstimator(NetworkEstimator):
 
     def __init__(self, networks, card):
         super().__init__(networks, card)
-        self.photometry = Photometry.from_dict(card["photometry"])
+        self.photometry = Photometry(**card["photometry"])
 
     @property
     def pixel_scale(self):
@@ -108,7 +108,7 @@ class _StampEstimator(NetworkEstimator):
 
     def predict(self, images, *, ebv=None, bands=None, pixel_scale=None, batch_size=256):
         """
-        Return the redshift PDF of each stamp.
+        Return the redshift PDF of each stamp, a `~astro_galtrans.photoz.pdfs.GridPDF`.
 
         Parameters
         ----------
@@ -120,10 +120,6 @@ class _StampEstimator(NetworkEstimator):
             Of the images; an error if the estimator is for others.
         batch_size : int, optional
             Stamps evaluated at once.
-
-        Returns
-        -------
-        `~astro_galtrans.photoz.pdfs.GridPDF`
 
         Raises
         ------
@@ -144,13 +140,6 @@ class _StampEstimator(NetworkEstimator):
         ----------
         images, ebv, bands, pixel_scale, batch_size
             As for `predict`.
-
-        Yields
-        ------
-        slice
-            Which stamps.
-        `~astro_galtrans.photoz.pdfs.GridPDF`
-            Their PDFs.
         """
         if bands is not None and tuple(bands) != self.bands:
             msg = f"the estimator {self.name!r} is for bands {', '.join(self.bands)}, got {', '.join(bands)}"
@@ -193,7 +182,7 @@ class MagnitudeEstimator(NetworkEstimator):
 
     def predict(self, magnitudes, *, errors=None, ebv=None):
         """
-        Return the redshift PDF of each galaxy.
+        Return the redshift PDF of each galaxy, a `~astro_galtrans.photoz.pdfs.GridPDF`.
 
         Parameters
         ----------
@@ -203,10 +192,6 @@ class MagnitudeEstimator(NetworkEstimator):
             ``[N, C]``: their errors, for an estimator that was trained with them.
         ebv : array-like, optional
             As for ``ImageEstimator.predict``.
-
-        Returns
-        -------
-        `~astro_galtrans.photoz.pdfs.GridPDF`
 
         Raises
         ------
@@ -240,16 +225,12 @@ KINDS = {each.kind: each for each in (ImageEstimator, PhotometricEstimator, Magn
 
 def load(path):
     """
-    Read an estimator from its file.
+    Read an estimator, of whichever class it is, from its file.
 
     Parameters
     ----------
     path : path-like
         A file written by ``save``.
-
-    Returns
-    -------
-    `ImageEstimator`, `PhotometricEstimator` or `MagnitudeEstimator`
 
     Raises
     ------

@@ -9,7 +9,8 @@ becomes an asinh magnitude (Lupton, Gunn & Szalay 1999, AJ 118, 1406) with softe
 which exists for negative fluxes too. The zero point is left out.
 """
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -42,26 +43,17 @@ class Photometry:
     Fluxes are in the images' unit; a galaxy's position is the centre of its stamp.
     """
 
-    bands: tuple[str, ...]
+    bands: Sequence[str]
     pixel_scale: float  #: arcsec
-    sky_rms: tuple[float, ...]  #: per pixel and band, in the images' flux unit
+    sky_rms: Sequence[float]  #: per pixel and band, in the images' flux unit
     size: int  #: side of the stamp (pixels)
-
-    def to_dict(self):
-        """Return the fields as JSON holds them."""
-        return asdict(self) | {"bands": list(self.bands), "sky_rms": list(self.sky_rms)}
-
-    @classmethod
-    def from_dict(cls, content):
-        """Undo `to_dict`."""
-        return cls(**content | {"bands": tuple(content["bands"]), "sky_rms": tuple(content["sky_rms"])})
 
     @cached_property
     def apertures(self):
         """Weight of each pixel in each aperture, ``[A, size, size]``: Gaussians, then circles."""
         axis = (torch.arange(self.size) - (self.size - 1) / 2) * self.pixel_scale
         radius = torch.hypot(axis[:, None], axis)
-        gaussians = [torch.exp(-0.5 * (2.3548 * radius / fwhm) ** 2) for fwhm in GAUSSIANS]
+        gaussians = [torch.exp(-0.5 * (2.3548 * radius / fwhm) ** 2) for fwhm in GAUSSIANS]  # sigma = FWHM / 2.3548
         circles = aperture_weights((self.size, self.size), np.array(DIAMETERS) / 2 / self.pixel_scale)
         return torch.cat([torch.stack(gaussians), torch.from_numpy(circles).float()])
 
@@ -100,14 +92,9 @@ class Photometry:
 
     def noisier(self, flux, share):
         """
-        Fluxes as they might have been, with a share of the sky noise drawn once more.
+        Return fluxes ``[B, A + 1, C]``, as from `fluxes`, with a share of the sky noise drawn once more.
 
-        Parameters
-        ----------
-        flux : `torch.Tensor`
-            ``[B, A + 1, C]``, as from `fluxes`.
-        share : float
-            Of the sky noise; one of 0.5 makes it larger by an eighth.
+        A share of 0.5 makes the noise larger by an eighth.
         """
         draw = torch.randn(len(flux), len(self._noise_root), len(self.bands))
         noise = torch.einsum("ij,bjc->bic", self._noise_root, draw) * torch.tensor(self.sky_rms, dtype=torch.float32)

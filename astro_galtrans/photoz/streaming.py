@@ -147,14 +147,7 @@ class Accumulator:
             self._kept(name).add(values)
 
     def merge(self, other):
-        """
-        Take in all galaxies of another accumulator, and return this one.
-
-        Parameters
-        ----------
-        other : Accumulator
-            One with the same settings; it is a `ValueError` if they differ.
-        """
+        """Take in all galaxies of another accumulator, and return this one; it is a `ValueError` if settings differ."""
         for name in ("floor", "z_range", "points", "exact"):
             if (mine := getattr(self, name)) != (its := getattr(other, name)):
                 msg = f"accumulators to merge must have the same {name}, got {mine} and {its}"
@@ -169,18 +162,13 @@ class Accumulator:
 
     def table(self, *, resamples=1000, seed=0, level=0.68):
         """
-        Return the metrics of all galaxies so far.
+        Return the metrics of all galaxies so far: those of `~astro_galtrans.photoz.metrics.point_metrics` and, if PDFs
+        were added, of `~astro_galtrans.photoz.metrics.pdf_metrics`, as a `~astropy.table.QTable`.
 
         Parameters
         ----------
         resamples, seed, level : int, int, float, optional
             Of the bootstrap; 0 resamples for no intervals.
-
-        Returns
-        -------
-        `~astropy.table.QTable`
-            Rows of `~astro_galtrans.photoz.metrics.point_metrics` and, if PDFs were added, of
-            `~astro_galtrans.photoz.metrics.pdf_metrics`.
 
         Raises
         ------
@@ -260,14 +248,7 @@ class BinnedAccumulator:
             each.add(None if pdfs is None else pdfs[rows], z_spec[rows], z_phot=part, prior=_own_rows(prior, rows))
 
     def merge(self, other):
-        """
-        Take in all galaxies of another one, and return this one.
-
-        Parameters
-        ----------
-        other : BinnedAccumulator
-            One with the same bins and settings; it is a `ValueError` if they differ.
-        """
+        """Take in all galaxies of another one, and return this one; it is a `ValueError` if bins or settings differ."""
         if self.unit != other.unit or not np.array_equal(self.edges, other.edges):
             msg = f"accumulators to merge must have the same bins, got {self.edges} and {other.edges}"
             raise ValueError(msg)

@@ -26,7 +26,7 @@ class TrainingSettings:
     average: float = 0.995  #: decay per step of the averaged weights, which are the result
     patience: int = 8  #: epochs without a better validation, that of the start included, after which training stops
     clip: float = 1.0  #: norm to which a larger gradient is shortened
-    noise: float = 0.5  #: sky noise (or errors of magnitudes) added anew in every step, as a share of what is there
+    noise: float = 0.5  #: noise added anew in every step, as a share of the sky noise (or of the errors of magnitudes)
     checkpoint_minutes: float = 1.0
 
 
@@ -38,8 +38,8 @@ def fit(network, data, rows, held_out, settings, *, seed=0, directory=None, iden
     ``network`` goes from inputs to a mixture, and its ``head.grid`` is the redshift grid. ``data.batch(rows,
     noise=0.0)`` gives a tuple of input tensors, with noise drawn from torch's global generator; ``data.z`` is a tensor
     of all redshifts. An interrupted training goes on from the checkpoint in ``directory``, which must have the same
-    ``identity``, seed and settings. The second result has ``epochs``, ``seconds``, ``best_epoch`` (0: as it came), and
-    mean log-likelihoods of the galaxies held out (nats): ``start``, and ``validation`` of each epoch.
+    ``identity``, seed and settings. The second result has ``epochs``, ``seconds``, ``best_epoch`` (0 before the first)
+    and mean log-likelihoods of the galaxies held out (nats): ``start``, and ``validation`` of each epoch.
     """
     # batches of nearly equal size: a last batch of one galaxy would ruin a batch normalisation
     batches = max(1, round(len(rows) / settings.batch_size))

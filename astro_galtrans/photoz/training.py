@@ -43,7 +43,8 @@ def train_image(
     name="image", field=FIELD, network=None, memory=2**30, device="auto", progress=True, **settings,
 ):  # fmt: skip
     """
-    Train an image network, after Pasquet et al. (2019, A&A 621, A26), on stamps and spectroscopic redshifts.
+    Train an image network, after Pasquet et al. (2019, A&A 621, A26), on stamps and spectroscopic redshifts; return the
+    `~astro_galtrans.photoz.ImageEstimator`.
 
     Parameters
     ----------
@@ -85,10 +86,6 @@ def train_image(
     **settings
         Fields of `~astro_galtrans.photoz.TrainingSettings`: ``epochs``, ``batch_size``, ...
 
-    Returns
-    -------
-    `~astro_galtrans.photoz.ImageEstimator`
-
     Raises
     ------
     ValueError
@@ -100,7 +97,7 @@ def train_image(
     noise = 0.0 if _done(directory) else settings.noise  # a training that is done is recognised without it
     data = TrainingStamps(images, sample.z, photometry, extra=extra, memory=memory, noise=noise, seed=seed)
     network = {"bands": len(bands), "features": data.features.shape[1], "fold": fold} | (network or {})
-    card = sample.card(name, bands, network, ebv) | {"photometry": photometry.to_dict()}
+    card = sample.card(name, bands, network, ebv) | {"photometry": asdict(photometry)}
     options = {"members": members, "seed": seed, "directory": directory, "device": device, "progress": progress}
     return _trained(ImageEstimator, card, data, sample, settings, **options)
 
@@ -110,7 +107,8 @@ def train_photometric(
     features="all", name="photometric", field=FIELD, network=None, device="cpu", progress=False, **settings,
 ):  # fmt: skip
     """
-    Train a small dense network on aperture and peak fluxes of stamps, in seconds.
+    Train a small dense network on aperture and peak fluxes of stamps, in seconds; return the
+    `~astro_galtrans.photoz.PhotometricEstimator`.
 
     Parameters
     ----------
@@ -122,10 +120,6 @@ def train_photometric(
         Settings of the network: ``width`` (192) and ``depth`` (3) of its hidden layers, and ``dropout`` (0).
     **settings
         Fields of `~astro_galtrans.photoz.TrainingSettings`.
-
-    Returns
-    -------
-    `~astro_galtrans.photoz.PhotometricEstimator`
 
     Raises
     ------
@@ -140,7 +134,7 @@ def train_photometric(
     flux = torch.cat([photometry.fluxes(stamps) for _, stamps in read(images, photometry.size)])
     data = _Fluxes(flux, photometry, features, extra, sample.z)
     network = {"features": data.features.shape[1]} | (network or {})
-    card = sample.card(name, bands, network, ebv) | {"photometry": photometry.to_dict(), "features": features}
+    card = sample.card(name, bands, network, ebv) | {"photometry": asdict(photometry), "features": features}
     options = {"members": members, "seed": seed, "directory": directory, "device": device, "progress": progress}
     return _trained(PhotometricEstimator, card, data, sample, _settings(settings, len(sample.rows)), **options)
 
@@ -150,7 +144,7 @@ def train_magnitudes(
     device="cpu", progress=False, **settings,
 ):  # fmt: skip
     """
-    Train a small dense network on a catalogue's magnitudes.
+    Train a small dense network on a catalogue's magnitudes; return the `~astro_galtrans.photoz.MagnitudeEstimator`.
 
     Parameters
     ----------
@@ -162,10 +156,6 @@ def train_magnitudes(
         ``[N, C]``: errors of the magnitudes, further inputs of the network; `predict` then needs them too.
     network, **settings
         As for `train_photometric`.
-
-    Returns
-    -------
-    `~astro_galtrans.photoz.MagnitudeEstimator`
 
     Raises
     ------
@@ -183,7 +173,8 @@ def train_magnitudes(
 
 def cross_validated(train, data, z_spec, *, folds=5, seed=0, grid=None, errors=None, ebv=None, **settings):
     """
-    Return the PDF of every galaxy from an estimator trained on the other folds.
+    Return the PDF of every galaxy from an estimator trained on the other folds, a
+    `~astro_galtrans.photoz.pdfs.GridPDF`.
 
     Parameters
     ----------
@@ -201,10 +192,6 @@ def cross_validated(train, data, z_spec, *, folds=5, seed=0, grid=None, errors=N
         As for ``train``.
     **settings
         What else ``train`` takes.
-
-    Returns
-    -------
-    `~astro_galtrans.photoz.pdfs.GridPDF`
 
     Raises
     ------
@@ -293,7 +280,7 @@ def _imaging(images, z_spec, bands, pixel_scale, sky_rms, field):
     side = min(np.shape(images[:1])[-2:])
     fold = max(1, min(round(COARSE / pixel_scale), side // 4))
     size = crop_size(side, pixel_scale, field, 4 * fold)  # the network halves its maps twice
-    return images, Photometry(bands, float(pixel_scale), tuple(sky.tolist()), size), fold
+    return images, Photometry(list(bands), float(pixel_scale), sky.tolist(), size), fold
 
 
 class _Sample:

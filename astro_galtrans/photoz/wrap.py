@@ -12,7 +12,7 @@ __all__ = ["WrappedEstimator", "wrap"]
 
 def wrap(function, grid=None, *, prior=None, width=None, name=None, takes_ebv=False, batch_size=256):
     """
-    Make an estimator of a function from images to PDFs or to redshifts.
+    Make a `WrappedEstimator` of a function from images to PDFs or to redshifts.
 
     Parameters
     ----------
@@ -33,10 +33,6 @@ def wrap(function, grid=None, *, prior=None, width=None, name=None, takes_ebv=Fa
         Whether the function takes E(B-V) as a second argument.
     batch_size : int, optional
         Images given to the function at once.
-
-    Returns
-    -------
-    `WrappedEstimator`
 
     Raises
     ------
@@ -80,7 +76,7 @@ class WrappedEstimator:
 
     def predict(self, images, *, ebv=None):
         """
-        Return the redshift PDF of each stamp.
+        Return the redshift PDF of each stamp, a `~astro_galtrans.photoz.pdfs.GridPDF`.
 
         Parameters
         ----------
@@ -88,10 +84,6 @@ class WrappedEstimator:
             ``[N, C, H, W]``.
         ebv : array-like, optional
             ``[N]``: Galactic reddening E(B-V); passed on if the function takes it.
-
-        Returns
-        -------
-        `~astro_galtrans.photoz.pdfs.GridPDF`
 
         Raises
         ------
@@ -103,12 +95,8 @@ class WrappedEstimator:
 
     def predict_points(self, images, *, ebv=None):
         """
-        Return one redshift per stamp, ``[N]``: what the function says, or the median of its PDFs.
-
-        Parameters
-        ----------
-        images, ebv
-            As for `predict`.
+        Return one redshift per stamp, ``[N]``: what the function says, or the median of its PDFs. Arguments are those
+        of `predict`.
         """
         answers = [np.asarray(getattr(a, "density", a), float) for _, a in self._answers(images, ebv)]
         if all(answer.ndim == 1 for answer in answers):

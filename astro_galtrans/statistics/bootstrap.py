@@ -73,7 +73,7 @@ def resample_counts(counts, n=1000, seed=0):
 
 def bootstrap(statistic, *values, n=1000, seed=0, level=0.68):
     """
-    Return a statistic and its percentile interval over resamples of the galaxies.
+    Return a statistic and its percentile interval over resamples of the galaxies, as `Interval`.
 
     All columns of a galaxy are drawn together, so that a ratio or difference of two measurements of the same galaxies
     gets the interval of paired data.
@@ -86,11 +86,6 @@ def bootstrap(statistic, *values, n=1000, seed=0, level=0.68):
         One or more columns with one entry per galaxy along the first axis.
     n, seed, level : int, int, float, optional
         Number of resamples (the ends are NaN for 0), their seed, and the probability of the interval.
-
-    Returns
-    -------
-    Interval
-        The statistic, the interval's ends (of the same shape) and the number of galaxies.
 
     Raises
     ------
@@ -110,7 +105,7 @@ def interval(value, resamples, n, level=0.68):
     """
     Return the central `Interval` of a statistic, from its resamples ``[B, ...]`` of n galaxies.
 
-    Both ends are NaN where a resample is NaN, or if there is none.
+    Both ends are NaN where a resample is NaN, or without resamples.
     """
     if not 0 < level < 1:
         msg = f"an interval needs a level between 0 and 1, got {level}"

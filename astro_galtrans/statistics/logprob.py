@@ -1,4 +1,4 @@
-"""Probabilities so small that only their logarithms can be told apart."""
+"""Logarithms of probabilities that are too small for a double, such as those of extreme outliers."""
 
 import numpy as np
 from scipy import special

@@ -156,7 +156,7 @@ def _correlation(real, translated):
 
 
 class _Ranks:
-    """Mean ranks of values among those drawn, ties sharing theirs."""
+    """Ranks of values among those drawn; equal values get the mean of their ranks."""
 
     def __init__(self, values):
         self._order = np.argsort(values, kind="stable")

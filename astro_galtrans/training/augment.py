@@ -20,11 +20,11 @@ class Change(NamedTuple):
     turns: int = 0  #: which of the eight elements of the dihedral group: quarter turns, plus four if mirrored first
     shift: tuple[float, float] = (0.0, 0.0)  #: on the sky along y and x (source pixels)
     seeing: float = 0.0  #: FWHM of the Gaussian that the source is blurred with (source pixels)
-    noise: float = 0.0  #: standard deviation of what is added to the source, in sigma of its sky
+    noise: float = 0.0  #: standard deviation of the noise added to the source, in sigma of its sky
 
     @property
     def resamples(self):
-        """Does a pixel depend on its neighbours?"""
+        """Whether pixels are mixed with their neighbours."""
         return any(self.shift) or self.seeing > 0
 
 

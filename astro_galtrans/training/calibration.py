@@ -25,17 +25,17 @@ __all__ = ["ENOUGH", "FEWEST", "calibrate"]
 ENOUGH, FEWEST = 20, 5
 FAINT = 10.0  # signal-to-noise ratio that a source must have to stand in for a bright one
 FLUX_PAIRS = 2000  # pairs among which bright sources are looked for: a bound on the time that calibration takes
-SMALLEST = 1e-3  # factor of the standard deviation, lest errors of zero be stated
+SMALLEST = 1e-3  # factor of the standard deviation, so that no error of zero is stated
 SPREAD_PAIRS = 192  # pairs for the factor of the standard deviation; each has some thousand pixels with signal
 
 
 def calibrate(model, scalings, pairs, *, n_samples=1, seed=0, progress=True):
     """
-    Return the factors per output band that make flux unbiased and the standard deviation hold, and what they rest on.
+    Return the factors per output band that make flux unbiased and the standard deviation right, and from what.
 
     The dict has ``"flux"`` and ``"std"``, one factor per band; ``"flux_error"``, the standard error of the flux
-    factors; ``"sources"``, how many they rest on, and ``"selection"``, which these are; ``"pairs"``, how many were
-    looked at. With fewer than `FEWEST` sources the flux factors are 1, and ``"selection"`` says so. It is a
+    factors; ``"sources"``, the number of sources measured, and ``"selection"``, how these were chosen; ``"pairs"``, the
+    number of pairs. With fewer than `FEWEST` sources the flux factors are 1, and ``"selection"`` says so. It is a
     `ValueError` if a band has no good pixel with signal in any pair.
     """
     bright, selection = select_sources(pairs)

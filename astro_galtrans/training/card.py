@@ -21,7 +21,7 @@ LAST = 0.25  # the last share of the training, over which it is judged whether i
 
 def export(path, trained, recipe, pairs, held_out, *, test=None, n_samples=1, init=None, progress=True):
     """
-    Write a trained network as a translator file.
+    Write a trained network as a translator file, and return its card.
 
     Parameters
     ----------
@@ -40,11 +40,6 @@ def export(path, trained, recipe, pairs, held_out, *, test=None, n_samples=1, in
         The translator that the training began from.
     progress : bool, optional
         Show a progress bar on a terminal.
-
-    Returns
-    -------
-    dict
-        The card.
     """
     model, scalings, header = trained.model.eval(), trained.scalings, pairs.header
     recipe = recipe.for_surveys(header.source, header.target)

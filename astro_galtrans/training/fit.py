@@ -27,7 +27,7 @@ def fit(
     stop_after=None, progress=True,
 ):  # fmt: skip
     """
-    Train a network on pairs.
+    Train a network on pairs; return it, and how the training went, as `Trained`.
 
     Parameters
     ----------
@@ -53,10 +53,6 @@ def fit(
         Stop, with a checkpoint, once that many steps of the whole are done; another call goes on.
     progress : bool, optional
         Show a progress bar on a terminal.
-
-    Returns
-    -------
-    `Trained`
 
     Raises
     ------

@@ -8,7 +8,7 @@ from astro_galtrans import structure
 __all__ = ["extra_terms", "structure_loss"]
 
 # Flux of the smoothed target, in softening fluxes, above which a pixel belongs to a galaxy. The step there is a sigmoid
-# of that width, lest the loss jump as a pixel crosses the threshold.
+# of that width, so that the loss does not jump as a pixel crosses the threshold.
 THRESHOLD, WIDTH = 1.0, 0.2
 SMALLEST = 20.0  # pixels of the smallest galaxy that is measured: in fewer, Gini and M20 follow the noise
 #: Typical scatter of each measure between galaxies: a difference by so much weighs 1.
@@ -30,7 +30,7 @@ def structure_loss(mean, target, weight=None):
 
     All are measured within the target's own segment and around its centroid, band by band; ``weight`` tells how much
     each pixel of the target counts. The differences, in units of the measures' scatter between galaxies, go through
-    Huber's loss, lest a few odd galaxies dominate. Crops without a source in a band do not count.
+    Huber's loss, so that a few odd galaxies do not dominate. Crops without a source in a band do not count.
     """
     flux, truth = torch.sinh(mean.float()), torch.sinh(target.float())
     if weight is not None:

@@ -12,7 +12,7 @@ from astro_galtrans._plain import plain_name
 __all__ = ["Recipe", "describe_fields", "list_recipes", "load_recipe"]
 
 
-ABOVE_0 = 1e-9  # the lowest value of what has to be positive
+ABOVE_0 = 1e-9  # the lower limit of fields that have to be positive
 
 
 def _field(meaning, default=MISSING, low=None, high=math.inf):
@@ -159,7 +159,7 @@ def list_recipes():
 
 def load_recipe(path, **changes):
     """
-    Read a recipe.
+    Read a recipe, and return it as `Recipe`.
 
     Parameters
     ----------
@@ -168,10 +168,6 @@ def load_recipe(path, **changes):
     **changes
         Fields of the section ``run`` that replace the file's, e.g. ``steps=100``; or a section with a dict of such
         fields, e.g. ``data={"batch_size": 64}``; or ``name`` or ``description``.
-
-    Returns
-    -------
-    `Recipe`
 
     Raises
     ------

@@ -20,12 +20,12 @@ from .scores import score
 
 __all__ = ["recalibrate", "simulate_for", "train"]
 
-FEWEST_PAIRS = 4  # below, calibration or scores would rest on one or two galaxies
+FEWEST_PAIRS = 4  # fewer would mean a calibration, or scores, from one or two galaxies
 
 
 def train(recipe, pairs, held_out, directory, *, n_samples=1, progress=True, **options):
     """
-    Train a network and write the translator, calibrated, with its scores.
+    Train a network, write the translator, calibrated, with its scores, and return the path of the file.
 
     Parameters
     ----------
@@ -44,11 +44,6 @@ def train(recipe, pairs, held_out, directory, *, n_samples=1, progress=True, **o
     **options
         Of `~astro_galtrans.training.fit`: ``init``, ``device``, ``devices``, ``precision``.
 
-    Returns
-    -------
-    `~pathlib.Path`
-        The translator file.
-
     Raises
     ------
     ValueError
@@ -66,9 +61,10 @@ def train(recipe, pairs, held_out, directory, *, n_samples=1, progress=True, **o
 
 def recalibrate(translator, pairs, output, *, n_samples=None, progress=True):
     """
-    Calibrate a translator on pairs of one's own, and score it there; the network stays as it is.
+    Calibrate a translator on pairs of one's own, and score it there; return the new card.
 
-    Every other pair is for the calibration and the rest for the scores; of pairs with parts, "test" is for the scores.
+    The network and the card's validity range stay as they are. Every other pair is for the calibration and the rest for
+    the scores; of pairs with parts, "test" is for the scores.
 
     Parameters
     ----------
@@ -82,11 +78,6 @@ def recalibrate(translator, pairs, output, *, n_samples=None, progress=True):
         Samples averaged, for stochastic networks; by default what the card recommends.
     progress : bool, optional
         Show a progress bar on a terminal.
-
-    Returns
-    -------
-    dict
-        The new card. Its validity range stays that of the training.
 
     Raises
     ------
