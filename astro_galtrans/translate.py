@@ -13,7 +13,9 @@ from math import ceil
 from operator import index
 
 import numpy as np
+from astropy.convolution import Gaussian2DKernel
 from astropy.io.fits import Header
+from astropy.stats import gaussian_fwhm_to_sigma
 from astropy.wcs.wcsapi import BaseHighLevelWCS, BaseLowLevelWCS
 
 from astro_galtrans.models._card import check_card
@@ -91,8 +93,9 @@ def translate(
     -------
     object
         The same kind of object as ``image``, new: float32 flux per pixel in the target survey's unit, WCS on the finer
-        grid, standard deviation, mask (of pixels that a bad one has touched), and provenance in ``meta``. With
-        ``combine=None`` a list of them, one per sample.
+        grid, standard deviation, mask (of pixels that a bad one has touched), provenance in ``meta``, and for CCDData
+        the target survey's PSF in ``psf`` (a Gaussian of its seeing). With ``combine=None`` a list of them, one per
+        sample.
 
     Raises
     ------
@@ -522,10 +525,22 @@ def _as_stack(result, stack, translator, provenance, bad):
     new = replace(
         stack, data=data, variance=variance, mask=mask, wcs=wcs,
         bands=translator.bands_out, unit=parse_unit(target["unit"]), zeropoint=target["zeropoint"],
+        psf=_target_psf(target, pixel_scale(wcs, data.shape)),
     )  # fmt: skip
     new = new.with_provenance(**provenance)
     new.meta["GTFILLED"] = 0 if bad is None else int(np.count_nonzero(bad))
     return new
+
+
+def _target_psf(target, scale):
+    """PSF of the target survey on pixels of a scale (arcsec): Gaussians of the card's FWHM; None if it has none."""
+    widths = target.get("fwhm") or [None]
+    if not all(fwhm and np.isfinite(fwhm) for fwhm in widths):
+        return None
+    sigmas = [gaussian_fwhm_to_sigma * fwhm / scale for fwhm in widths]
+    side = 2 * ceil(4 * max(sigmas)) + 1
+    kernels = [Gaussian2DKernel(sigma, x_size=side, y_size=side, mode="oversample").array for sigma in sigmas]
+    return np.array([kernel / kernel.sum() for kernel in kernels], np.float32)
 
 
 def _provenance(translator, sampling, alignment, outside):

@@ -52,14 +52,21 @@ def named(names, template="MP_{}", values=None):
         named(LSST, "DQ_{}", values=[2**bit for bit in range(9)]),  # 2**bit instead of the bit
         named(range(9), "BIT{:02d}", LSST),  # the bit in the keyword, the name as the value
         named(range(9), "MASKBIT{}", [name.lower() for name in LSST]),
+        named(range(9), "DQNAME{}", LSST),
+        named([2**bit for bit in range(9)], "MY_FLAG_{}", LSST),  # 2**bit in the keyword
     ],
-    ids=["LSST", "text", "values", "BITnn", "MASKBITn"],
+    ids=["LSST", "text", "values", "BITnn", "MASKBITn", "DQNAMEn", "FLAG_values"],
 )
 def test_planes_by_name(header):
     stack = read(file_of(fits.ImageHDU(one_bit_each(), header, name="MASK")))
     assert_array_equal(stack.mask[0, 0, :9], LSST_BAD)
     assert stack.mask.sum() == sum(LSST_BAD)
     assert stack.meta["GTMASKED"] == "MASK: BAD SAT CR EDGE SUSPECT NO_DATA"
+
+
+def test_numbers_of_lsst_are_bits_whatever_they_look_like():
+    flags = fits.ImageHDU(one_bit_each(3) & 6, named(["BAD", "DETECTED"], values=[1, 2]), name="MASK")
+    assert_array_equal(read(file_of(flags)).mask[0, 0, :3], [False, True, False])
 
 
 @pytest.mark.parametrize(
@@ -106,6 +113,13 @@ def test_planes_that_documents_name(name, primary, cards, good):
     flags = fits.ImageHDU(one_bit_each(15), fits.Header(cards), name=name)
     stack = read(file_of(flags, primary=primary))
     assert set(np.flatnonzero(~stack.mask[0, 0])) == good
+
+
+def test_cards_that_only_look_like_planes():
+    header = fits.Header([("MASK_VER", 2), ("BPM_ID", 7), ("FLAG1", 3)])
+    stack = read(file_of(fits.ImageHDU(one_bit_each(), header, name="MASK"), primary=[("DQ_BAD", 3)]))
+    assert stack.mask[0, 0, :9].all()
+    assert stack.meta["GTMASKED"] == "MASK: nonzero"
 
 
 def test_planes_that_a_table_names():
@@ -174,6 +188,17 @@ def test_all_bad(header):
     ):
         read(file_of(flags))
     assert not read(file_of(flags), bad_planes="none").mask.any()
+
+
+def test_weights_of_zero_everywhere():
+    with pytest.raises(ValueError, match=r"2 WHT\] calls all pixels bad \(weight 0\); remove this extension"):
+        read(file_of(fits.ImageHDU(np.zeros(SHAPE), name="WHT")))
+
+
+def test_noise_of_a_kind_that_is_not_understood():
+    unknown = fits.ImageHDU(np.ones(SHAPE), fits.Header([("UTYPE", "UnknownUncertainty")]), name="UNCERT")
+    with pytest.raises(ValueError, match="UNCERT is of kind 'UnknownUncertainty', which is not understood"):
+        read(file_of(unknown))
 
 
 def test_masks_of_bits_in_objects():
@@ -286,7 +311,7 @@ def test_companions_of_the_chip_that_is_chosen(extension, chip, tmp_path):
     assert_array_equal(np.argwhere(stack.mask[0]), [[chip, chip]])
 
 
-@pytest.mark.parametrize("layout", ["numbers", "order", "ccdnum", "grouped"])
+@pytest.mark.parametrize("layout", ["numbers", "order", "ccdnum", "grouped", "filter"])
 def test_companions_without_versions(layout, tmp_path):
     hdulist = chips()
     for index, hdu in enumerate(hdulist[1:]):
@@ -296,6 +321,8 @@ def test_companions_without_versions(layout, tmp_path):
             hdu.name += str(chip)
         elif layout == "ccdnum":
             hdu.header["CCDNUM"] = chip
+        elif layout == "filter":  # which tells none of them apart
+            hdu.header["FILTER"] = "F814W"
     if layout == "grouped":
         hdulist = fits.HDUList([hdulist[k] for k in (0, 1, 4, 2, 5, 3, 6)])
     elif layout in {"numbers", "ccdnum"}:
@@ -329,12 +356,20 @@ def test_empty_extensions_are_passed_over():
     assert_array_equal(read(hdulist).data[0], CCD.data)
 
 
-def test_closed_file(tmp_path):
-    write_fits(CCD, tmp_path / "g.fits")
+@pytest.mark.parametrize("look", [lambda hdus: hdus, lambda hdus: hdus.info(0) and hdus, lambda hdus: hdus[1]])
+def test_closed_file(look, tmp_path):
+    file_of().writeto(tmp_path / "g.fits")
     with fits.open(tmp_path / "g.fits") as hdulist:
-        pass
-    with pytest.raises(ValueError, match=r"file was closed before its pixels were read; pass the path .*g\.fits"):
-        read(hdulist)
+        image = look(hdulist)
+    with pytest.raises(ValueError, match=r"was closed before its pixels were read; pass its path, .*g\.fits"):
+        read(image)
+
+
+def test_flags_of_an_object_are_not_dropped_in_silence():
+    image = CCDData(CCD, flags=np.eye(*SHAPE, dtype=int))
+    with pytest.warns(GaltransWarning, match="has flags, which are not used; pass them as its mask"):
+        assert read(image).mask is None
+    read(CCDData(CCD, flags=np.zeros(SHAPE, int)))
 
 
 @pytest.mark.parametrize("url", ["https://example.org/image.fits", "s3://bucket/image.fits"])

@@ -60,6 +60,26 @@ def test_translate_bands_to_one_file(frames, tmp_path, capsys):
     assert main(["translate", *frames, "-m", "swin-sdss-cfhtls", "-o", str(output), "--overwrite"]) == 0
 
 
+def test_planes_and_sky_are_options_of_translate(frames, tmp_path):
+    with fits.open(frames[0]) as band:
+        light = band[0].data > np.percentile(band[0].data, 95)
+        planes = fits.Header([("MP_BAD", 0), ("HIERARCH MP_DETECTED", 5)])
+        band.append(fits.ImageHDU(np.where(light, 32, 0).astype("i4"), planes, name="MASK"))
+        band.writeto(tmp_path / "with_mask.fits")
+    output = tmp_path / "out.fits"
+    command = ["translate", str(tmp_path / "with_mask.fits"), *frames[1:], "-m", "swin-sdss-cfhtls", "-o", str(output)]
+    command.append("--overwrite")
+    assert main(command) == 0
+    header = fits.getheader(output)
+    assert header["GTMASKED"].endswith(": MASK: BAD")
+    assert "GTSKY" not in header
+    assert main([*command, "--bad-planes", "DETECTED,BAD", "--subtract-background", "32"]) == 0
+    header = fits.getheader(output)
+    assert header["GTMASKED"].endswith(": MASK: DETECTED BAD")
+    assert header["GTSKY"].endswith("boxes of 32 pixels")
+    assert main([*command, "--bad-planes", "DETECTD"]) == 1
+
+
 def test_seed_repeats_a_sample(frames, tmp_path):
     images = []
     for k, seed in enumerate((3, 3, 4)):

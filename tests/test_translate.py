@@ -15,6 +15,7 @@ from photutils.centroids import centroid_com
 from toy_network import COUNTS_PER_NANOMAGGY, ToySampler, ToyTranslator, toy_card
 
 from astro_galtrans import list_translators, load_translator, translate
+from astro_galtrans.domain import gaussian_fwhm
 from astro_galtrans.exceptions import CheckpointError, DomainError, DomainWarning, GaltransError
 from astro_galtrans.models import checkpoint, registry, shipped
 from astro_galtrans.models.checkpoint import Checkpoint
@@ -445,6 +446,23 @@ def test_a_grid_of_ones_own(toy):
 
 
 # -- provenance
+
+
+@pytest.mark.parametrize("grid", [None, "target"])
+def test_the_psf_is_the_target_survey_s(grid):
+    images = make_bands((64, 64))
+    scale = 0.198 if grid is None else 0.186
+    results = translate(images, "swin-sdss-cfhtls", output_grid=grid)
+    cube = translate(make_cube((64, 64)), "swin-sdss-cfhtls", bands="ugriz", output_grid=grid)
+    for plane, (band, fwhm) in zip(
+        cube.psf, {"u": 0.88, "g": 0.82, "r": 0.77, "i": 0.7, "z": 0.7}.items(), strict=True
+    ):
+        psf = results[band].psf
+        np.testing.assert_array_equal(psf, plane)
+        assert psf.sum() == pytest.approx(1, abs=1e-6)
+        # adaptive moments of a Gaussian integrated over pixels, whose own variance is 1 / 12
+        truth = np.hypot(fwhm / scale, np.sqrt(8 * np.log(2) / 12))
+        assert gaussian_fwhm(psf) == pytest.approx(truth, rel=0.02)
 
 
 def test_the_result_says_how_it_was_made(toy):

@@ -9,7 +9,7 @@ from astropy.io import fits
 from ._conventions import KEPT_CARDS
 from ._wcs import is_wcs_card
 
-__all__ = ["PROVENANCE_CARDS", "add_provenance", "common_meta", "set_card"]
+__all__ = ["PROVENANCE_CARDS", "add_provenance", "common_meta", "set_card", "to_header"]
 
 #: How an output was made: name of the statement, and the card that holds it with its comment. The cards are the same in
 #: FITS headers and in ``meta``, so that ``CCDData.write`` needs no keyword longer than FITS allows.
@@ -53,7 +53,7 @@ _LAYOUT_CARD = re.compile(
 _HISTORY_TITLE = "cards of the input, which need not hold for this image:"
 
 
-def common_meta(metas):
+def common_meta(metas, bands):
     """
     Cards that all bands share and that hold for a translation as well; what else they say goes to ``HISTORY``.
 
@@ -63,35 +63,45 @@ def common_meta(metas):
     Parameters
     ----------
     metas : list of mapping
+        One per band; bands of one image share theirs.
+    bands : sequence of str
+        Their names, for cards that differ.
 
     Returns
     -------
     `~astropy.io.fits.Header` or dict
-        New; a header if the first is one. In a dict, ``HISTORY`` is a list of str.
+        New; a header if the first is one. In a dict, ``HISTORY`` is a text, its lines joined by semicolons, which is
+        what ``CCDData.write`` can write.
     """
-    first, *others = metas
-    as_header = isinstance(first, fits.Header)
+    sources = {id(meta): (meta, band) for meta, band in zip(reversed(metas), reversed(bands), strict=True)}
+    different = list(reversed(sources.values()))
+    first, as_header = metas[0], isinstance(metas[0], fits.Header)
     kept, past = {}, []
-    for key, value in first.items():
-        name = str(key).upper()
-        shared = all(key in other and repr(other[key]) == repr(value) for other in others)
-        if shared and (KEPT_CARDS.fullmatch(name) or (not as_header and not _fits_value(value))):
-            kept[key] = deepcopy(value)
-        elif shared and not (_LAYOUT_CARD.fullmatch(name) or is_wcs_card(name)):
-            past.append(f"{key} = {value!r}")
-    earlier = _history(first) if all(_history(other) == _history(first) for other in others) else []
+    for key in dict.fromkeys(key for meta, _ in different for key in meta):
+        name, values = str(key).upper(), [(meta[key], band) for meta, band in different if key in meta]
+        texts = [repr(value) for value, _ in values]
+        shared = len(set(texts)) == 1 and len(texts) == len(different)
+        if shared and (KEPT_CARDS.fullmatch(name) or (not as_header and not _fits_value(first[key]))):
+            kept[key] = deepcopy(first[key])
+        elif not (_LAYOUT_CARD.fullmatch(name) or is_wcs_card(name)):
+            listed = ", ".join(f"{text} ({band})" for text, (_, band) in zip(texts, values, strict=True))
+            past.append(f"{key} = {texts[0] if shared else listed}")
+    earlier = _history(first) if all(_history(meta) == _history(first) for meta, _ in different) else []
     lines = earlier + ([_HISTORY_TITLE, *past] if past else [])
     if not as_header:
-        return kept | ({"HISTORY": lines} if lines else {})
-    header = fits.Header([first.cards[key] for key in kept])
-    for line in lines:
-        header.add_history(_plain(line))
-    return header
+        return kept | ({"HISTORY": "; ".join(map(_plain, lines))} if lines else {})
+    return fits.Header([*(first.cards[key] for key in kept), *_history_cards(lines)])
 
 
 def _history(meta):
     lines = meta.get("HISTORY", ())
-    return [lines] if isinstance(lines, str) else list(map(str, lines))
+    return lines.split("; ") if isinstance(lines, str) else list(map(str, lines))
+
+
+def _history_cards(lines):
+    """Cards of a history, as many as the 72 characters of each need."""
+    plain = [_plain(line) for line in lines]  # all at once: Header.add_history looks for the last line every time
+    return [("HISTORY", line[start : start + 72]) for line in plain for start in range(0, max(len(line), 1), 72)]
 
 
 def _fits_value(value):
@@ -146,3 +156,18 @@ def set_card(meta, key, value):
     # a card has 80 characters: 10 for its name, 5 for quotes and slash
     room = comment and len(str(value)) + len(comment) <= 65
     meta[key] = (value, comment) if room and isinstance(meta, fits.Header) else value
+
+
+def to_header(meta):
+    """Header with what of a dict FITS can hold."""
+    header = fits.Header(_history_cards(_history(meta)))
+    for key, value in meta.items():
+        name = str(key) if len(str(key)) <= 8 else f"HIERARCH {key}"
+        if key == "HISTORY" or not isinstance(value, str | bool | int | float | complex | np.generic):
+            continue
+        try:
+            fits.Card(name, value).verify("exception")
+            set_card(header, name, value)
+        except (ValueError, fits.VerifyError):  # NaN, text that is not ASCII or too long
+            continue
+    return header

@@ -13,7 +13,7 @@ from astro_galtrans.exceptions import GaltransWarning
 from astro_galtrans.units import parse_unit
 
 from ._conventions import CARD_ROLES, CHIP_CARDS, EXTENSION_ROLES, IMAGE_WORDS
-from ._masks import bad_pixels, planes_of_table
+from ._masks import bad_pixels, plane_names, planes_of_table
 
 __all__ = ["IMAGE_HDUS", "Beside", "beside", "image_hdus", "name_of"]
 
@@ -65,7 +65,7 @@ def name_of(hdulist, hdu):
 
 
 def role(hdu):
-    """Role of an extension beside an image, of `ROLES`; None for what may be an image itself."""
+    """Role of an extension beside an image, of `EXTENSION_ROLES`; None for what may be an image itself."""
     for (card, value), kind in CARD_ROLES.items():
         if str(hdu.header.get(card, "")).strip().upper() == value:
             return kind
@@ -154,10 +154,10 @@ def _belongs(other, kind, hdu, images, hdulist):
     versions = [image.ver for image in images]
     if len(set(versions)) == len(images):
         return other.ver == hdu.ver
-    named = [image for image in images if _same_place(other, image)]
+    named = _named(other, images)
     if named:
         return hdu in named
-    alike = [o for o in hdulist if _has_pixels(o) and role(o) == kind and not any(_same_place(o, i) for i in images)]
+    alike = [o for o in hdulist if _has_pixels(o) and role(o) == kind and not _named(o, images)]
     if len(alike) == 1:  # one for all
         return True
     if len(alike) == len(images):
@@ -165,6 +165,12 @@ def _belongs(other, kind, hdu, images, hdulist):
     places = [hdulist.index(image) for image in images]
     before = [place for place in places if place < hdulist.index(other)]
     return hdulist.index(hdu) == (max(before) if before else min(places))
+
+
+def _named(other, images):
+    """Images whose band or detector an extension names; a filter that all of them have names none."""
+    named = [image for image in images if _same_place(other, image)]
+    return named if len(named) < len(images) else []
 
 
 def _same_place(other, image):
@@ -203,15 +209,23 @@ def _collect(found, hdu, hdulist, label, bad_planes):
 
 def _bad(other, kind, hdu, hdulist, label, bad_planes):
     """Bad pixels of one extension, and what was taken as bad."""
-    if kind != "flags":
-        with np.errstate(invalid="ignore"):
-            return ~(np.asarray(other.data) > 0), "zero" if kind == "good" else "weight 0"
-    header = other.header.copy(strip=False)
-    header.extend(hdulist[0].header, unique=True, useblanks=False)  # HST and JWST name the telescope there
+    if kind == "flags":
+        bad, note = _flagged(other, hdu, hdulist, label, bad_planes)
+    else:
+        bad, note = ~(np.asarray(other.data) > 0), "zero" if kind == "good" else "weight 0"
+    if bad.all():
+        msg = f"the mask {label} calls all pixels bad ({note}); choose others with bad_planes=, e.g. 'none' or 'zero'"
+        if kind != "flags":
+            msg = f"{label} calls all pixels bad ({note}); remove this extension if it is wrong"
+        raise ValueError(msg)
+    return bad, note
+
+
+def _flagged(other, hdu, hdulist, label, bad_planes):
+    """Bad pixels of a mask."""
+    named = planes_of_table(hdulist) or plane_names(other.header, hdulist[0].header)
     try:
-        bad, note, unknown = bad_pixels(
-            other.data, header, bad_planes, named=planes_of_table(hdulist), image=np.asarray(hdu.data)
-        )
+        bad, note, unknown = bad_pixels(other.data, other.header, bad_planes, named=named, image=np.asarray(hdu.data))
     except ValueError as err:
         msg = f"the mask {label}: {err}"
         raise ValueError(msg) from err
@@ -220,9 +234,6 @@ def _bad(other, kind, hdu, hdulist, label, bad_planes):
         _warn(
             f"the mask {label} has planes that no convention explains, taken as bad: {planes}; choose with bad_planes="
         )
-    if bad.all():
-        msg = f"the mask {label} calls all pixels bad ({note}); choose others with bad_planes=, e.g. 'none' or 'zero'"
-        raise ValueError(msg)
     return bad, note
 
 
@@ -230,7 +241,8 @@ def _uncertainty(other, kind, hdu):
     """Noise of one extension, in its own unit if it states one that can be read."""
     stated = other.header.get("UTYPE")
     if stated is not None and stated not in _UTYPES:
-        msg = f"the extension {other.name} holds an uncertainty of kind {stated!r} (UTYPE); known: {', '.join(_UTYPES)}"
+        known = ", ".join(_UTYPES)
+        msg = f"the uncertainty {other.name} is of kind {stated!r}, which is not understood; expected {known}"
         raise ValueError(msg)
     kind = _UTYPES.get(stated, _NOISE[kind])
     text, own = other.header.get("BUNIT"), hdu.header.get("BUNIT")

@@ -118,7 +118,7 @@ def harmless(plane):
 PLANE_CARD = re.compile(r"(?:MP|DQ|MSK|MASK|FLAG|FLG|BPM|BIT|MASKBIT|MB|BADPIX)[_ ]([A-Z][A-Z0-9_ ]*)")
 #: Card ``BIT03 = 'SATURATED'`` and its like: the bit in the keyword, the plane's name as the value.
 NUMBERED_PLANE_CARD = re.compile(
-    r"(?:MP|DQ|MSK|MASK|FLAG|FLG|BPM|DQBIT|MSKBIT|MASKBIT|FLAGBIT|BITNAME|BITN|BIT|MBIT|MB|QBIT|PLANE)_?(\d{1,2})"
+    r"(?:[A-Z]+_)?(?:MP|DQ|MSK|MASK|FLAG|FLG|BPM|QUAL|PLANE|BIT|QBIT|MB)_?(?:BIT)?_?(?:NAME|NAM|NM|N)?_?(\d{1,5})"
 )
 
 
@@ -139,7 +139,7 @@ UNNAMED_PLANES = (
     }),
     # jwst.datamodels.dqflags.pixel; RD_NOISE and the like only say why DO_NOT_USE is set
     _DefaultPlanes("TELESCOP", "JWST|ROMAN", {"DO_NOT_USE": 0} | {f"JWST_GOOD_{bit}": bit for bit in range(1, 31)}),
-    # WFC3 and ACS data handbooks: 16 (stable hot pixel), 64 and 256 (full well, but linear) are good, as in driz_bits
+    # ACS and WFC3/UVIS data handbooks: 16 (stable hot pixel), 64 and 256 (full well, but linear) are good (driz_bits)
     _DefaultPlanes("TELESCOP", "HST", {
         "INVALID_REED_SOLOMON": 0, "DEAD_REPLACED": 1, "BAD_DETECTOR": 2, "NODATA_MASKED": 3, "STABLE_CORRECTED": 4,
         "HOT_UNSTABLE": 5, "WARM_CORRECTED": 6, "BAD_BIAS": 7, "FULL_WELL_CORRECTED": 8, "BAD_FLAT": 9, "TRAIL": 10,

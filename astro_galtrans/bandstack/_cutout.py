@@ -36,8 +36,8 @@ def cutout(images, position, size, bands=None, **options):
     Returns
     -------
     dict of str to `~astropy.nddata.CCDData`
-        By band, in one unit, with mask and standard deviation where the images have them. A stamp that reaches over the
-        edge of an image ends there.
+        By band, in one unit, with mask and standard deviation where the images have them; NDData where the WCS is not a
+        FITS one, which CCDData cannot hold. A stamp that reaches over the edge of an image ends there.
 
     Raises
     ------

@@ -64,20 +64,22 @@ def bad_pixels(flags, header, bad_planes=None, *, named=None, guess=True, image=
     return bad, "zero" if good else "nonzero", []
 
 
-def plane_names(header):
+def plane_names(header, primary=None):
     """
     Planes of a mask as its header names them.
 
     Parameters
     ----------
     header : mapping
+    primary : mapping, optional
+        Primary header of the file, which tells the survey: some define the bits in documents only.
 
     Returns
     -------
     dict of str to int
         Name, upper case, to bit; empty if the header names none.
     """
-    named, numbered = {}, {}
+    named, numbered, sure = {}, {}, False
     for key, value in header.items():
         key = str(key).upper()
         if match := NUMBERED_PLANE_CARD.fullmatch(key):
@@ -85,12 +87,16 @@ def plane_names(header):
                 numbered[_upper(value)] = int(match[1])
         elif (match := PLANE_CARD.fullmatch(key)) and (bit := _whole(value)) is not None:
             named[_upper(match[1])] = bit
-    if named:
+            sure |= harmless(_upper(match[1])) is not None
+    if any(str(key).upper().startswith("MP_") for key in header):  # bits, by definition
+        return named
+    if sure:  # and not only MASK_VER = 2 or the like
         return _as_bits(named)
     if numbered:
-        return numbered
+        return _as_bits(numbered)
     for card, pattern, planes in UNNAMED_PLANES:
-        if re.fullmatch(pattern, str(header.get(card, "")).strip(), re.IGNORECASE):
+        value = header.get(card) or (primary or {}).get(card, "")
+        if re.fullmatch(pattern, str(value).strip(), re.IGNORECASE):
             return planes
     return {}
 
@@ -134,9 +140,9 @@ def _as_bits(named):
     powers = len(values) > 1 and all(value > 0 and value & (value - 1) == 0 for value in values)
     # 1, 2, 4 and 8 could be bits, too; the lowest value 1 and neighbours that double cannot
     doubling = powers and min(values) == 1 and (len(values) == 2 or max(values) > 2 ** (len(values) - 2))
-    if doubling or max(values) > 62:
+    if doubling or (powers and max(values) > 62):
         return {name: value.bit_length() - 1 for name, value in named.items()}
-    return named
+    return {name: bit for name, bit in named.items() if bit < 64}  # a number that is no bit names none
 
 
 def _by_name(flags, planes):

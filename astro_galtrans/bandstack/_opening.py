@@ -2,6 +2,7 @@
 
 import os
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,6 +13,7 @@ from astropy.io import fits
 from astropy.nddata import CCDData, NDData
 
 from astro_galtrans.bands import band_from_header, known_band, parse_band
+from astro_galtrans.exceptions import GaltransWarning
 
 from ._companions import IMAGE_HDUS, beside, image_hdus, name_of
 from ._masks import bad_pixels
@@ -87,6 +89,7 @@ def _open_one(image, label, wanted, bad_planes):
     if isinstance(image, NDData):
         return [_from_nddata(image, label, bad_planes)], type(image)
     if isinstance(image, IMAGE_HDUS):
+        _check_open([image], label)
         return [_from_hdu(image, None, label)], type(image)
     if isinstance(image, fits.HDUList):
         _check_open(image, label)
@@ -128,13 +131,17 @@ def _from_nddata(nddata, label, bad_planes):
         # a CCDData read from a cube with a WCS that astropy cannot handle in three axes has it in its header still
         wcs = partial(wcs_from_header, nddata.meta) if isinstance(nddata.meta, fits.Header) else _no_wcs
     mask, notes = nddata.mask, {}
-    if mask is not None and np.asarray(mask).dtype.kind in "iu":  # astropy's own masks are bool, whose True is bad
+    # astropy's own masks are bool, whose True is bad
+    if mask is not None and (np.asarray(mask).dtype.kind in "iu" or bad_planes in {"zero", "none"}):
         try:
             mask, note, _ = bad_pixels(mask, nddata.meta, bad_planes, guess=False)
         except ValueError as err:
             msg = f"the mask of {label}: {err}"
             raise ValueError(msg) from err
         notes["bad_planes"] = f"mask: {note}"
+    if np.any(getattr(nddata, "flags", None)):
+        msg = f"{label} has flags, which are not used; pass them as its mask if they tell what is bad"
+        warnings.warn(msg, GaltransWarning, stacklevel=7)
     data = np.asarray(nddata.data)
     return Image(data, nddata.uncertainty, mask, wcs, nddata.unit, nddata.meta, label, notes=notes)
 
@@ -197,17 +204,22 @@ def _raise_several(candidates, hdulist, label):
     raise ValueError(msg)
 
 
-def _check_open(hdulist, label):
+def _check_open(hdus, label):
     """Read the pixels, or say that the file was closed before."""
+    file = hdus[0].fileinfo() or {}
+    file = file.get("file")
+    closed = file is not None and file.closed
     try:
-        for hdu in hdulist:
+        for hdu in hdus:
             hdu.data  # noqa: B018
-    except (ValueError, AttributeError, OSError, TypeError) as err:
-        file = getattr(hdulist, "_file", None)
-        if file is None or not file.closed:
+    except (ValueError, AttributeError, OSError, TypeError):
+        if not closed:
             raise
-        msg = f"{label} is an HDUList whose file was closed before its pixels were read; pass the path {file.name!r}"
-        raise ValueError(msg) from err
+    else:
+        if not (closed and getattr(hdus, "_read_all", True) is False):  # extensions that were never looked at
+            return
+    msg = f"the file of {label} was closed before its pixels were read; pass its path, {file.name!r}"
+    raise ValueError(msg)
 
 
 def _extension(hdulist, extension, label):

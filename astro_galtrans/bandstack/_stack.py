@@ -58,6 +58,9 @@ class BandStack:
         How the files were understood, by names of `PROVENANCE_CARDS`: ``bad_planes`` (what was taken as bad),
         ``noise`` (where the variance is from), ``zeropoint`` (card, system and time base) and ``pixels`` (what was done
         to their values). They are in ``meta``, too.
+    psf : `~numpy.ndarray` or None, [C, k, k]
+        Image of the PSF of each band, sum 1. `write_like` puts it where ``CCDData`` has it; it is that of these pixels,
+        and a stack with other images is without.
     """
 
     data: np.ndarray | tuple
@@ -70,6 +73,7 @@ class BandStack:
     meta: object = field(default_factory=dict)
     origin: Origin = field(default_factory=Origin)
     notes: dict = field(default_factory=dict)
+    psf: np.ndarray | None = None
 
     @property
     def planes(self):
@@ -99,7 +103,7 @@ class BandStack:
         bands : iterable of str, optional
             Their names; those of this stack by default.
         **changes
-            Other attributes to replace: ``unit``, ``zeropoint``, ``meta``, ``origin``.
+            Other attributes to replace: ``unit``, ``zeropoint``, ``meta``, ``origin``, ``psf``.
 
         Returns
         -------
@@ -112,6 +116,7 @@ class BandStack:
             If the number of planes and of bands differ, or some planes have a variance and some not.
         """
         bands = self.bands if bands is None else tuple(bands)
+        changes = {"psf": None, **changes}
         return replace(self, **_gather([Plane(*plane) for plane in planes], bands), **changes)
 
     def with_provenance(self, **provenance):
@@ -184,7 +189,7 @@ def read(image, bands=None, *, zeropoint=None, unit=None, align=True, bad_planes
     layers, origin = load(image, bands, unit=unit, zeropoint=zeropoint, bad_planes=bad_planes)
     first = layers[0]
     gathered = _gather([_in_unit_of(first, layer) for layer in layers], tuple(layer.band for layer in layers))
-    meta = common_meta([layer.meta for layer in layers])
+    meta = common_meta([layer.meta for layer in layers], [layer.band for layer in layers])
     notes = _joined_notes(layers)
     for name, text in notes.items():
         set_card(meta, PROVENANCE_CARDS[name][0], text)

@@ -14,7 +14,7 @@ from astropy.io import fits
 from astropy.wcs import WCS, DistortionLookupTable
 from astropy.wcs.wcsapi import SlicedLowLevelWCS
 
-from astro_galtrans.geometry import check_celestial
+from astro_galtrans.geometry import check_celestial, copy_wcs
 from astro_galtrans.units import card_number
 
 __all__ = ["celestial_wcs", "is_wcs_card", "wcs_from_header", "wcs_to_header"]
@@ -217,7 +217,7 @@ def _checked(wcs):
 def _with_second_table(wcs):
     """Give the second axis a table of zeros: astropy (8.0) cannot read a header with one for the first axis alone."""
     first = wcs.cpdis1
-    wcs = wcs.deepcopy()
+    wcs = copy_wcs(wcs)
     wcs.cpdis2 = DistortionLookupTable(np.zeros_like(first.data), first.crpix, first.crval, first.cdelt)
     return wcs
 
@@ -248,7 +248,7 @@ def _sip_as_tpv(wcs):
         # the second axis has its own variable first: PV2_4 stands for yy
         rows = (in_xy[0], in_xy[1][::-1])
         pv += [(i + 1, _TPV_FIRST_TERM[n] + k, value) for i, row in enumerate(rows) for k, value in enumerate(row)]
-    tpv = wcs.deepcopy()
+    tpv = copy_wcs(wcs)
     tpv.sip = None
     tpv.wcs.ctype = ["RA---TPV", "DEC--TPV"]
     tpv.wcs.set_pv([*wcs.wcs.get_pv(), *pv])
@@ -260,7 +260,7 @@ def _longitude_first(wcs):
     """Return a WCS of the same sky whose first world axis is the longitude: the order of world axes is free."""
     if wcs.wcs.lng == 0:
         return wcs
-    matrix, swapped = wcs.pixel_scale_matrix, wcs.deepcopy()
+    matrix, swapped = wcs.pixel_scale_matrix, copy_wcs(wcs)
     swapped.wcs.ctype, swapped.wcs.crval = list(wcs.wcs.ctype)[::-1], wcs.wcs.crval[::-1]
     swapped.wcs.cunit = list(wcs.wcs.cunit)[::-1]
     if wcs.wcs.has_cd():
