@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
-from tqdm.auto import tqdm
+
+from astro_galtrans._progress import tqdm
 
 from ._locks import locked
 from .bandstack import check_writable, write_fits

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import sys
 import warnings
 from pathlib import Path
 
@@ -217,3 +218,11 @@ def test_every_image_has_noise_of_its_own(cubes, tmp_path):
 def test_what_a_killed_run_left_is_no_image(cubes, tmp_path):
     (cubes / ".0123456789ab-a3.fits").write_bytes(b"half")
     assert list(find_images([cubes])) == ["a1", "a2"]
+
+
+@quiet
+def test_no_standard_error_is_no_reason_to_stop(cubes, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)
+    assert translate_files([cubes], MODEL, tmp_path / "out") == {}
+    translate_file([cubes / "a1.fits"], MODEL, tmp_path / "one.fits")
+    assert len(list((tmp_path / "out").iterdir())) == 2 and (tmp_path / "one.fits").exists()

@@ -288,7 +288,7 @@ class _Judge:
 
     def table(self, images, name, progress):
         """A row per galaxy, the worst first."""
-        from tqdm.auto import tqdm
+        from astro_galtrans._progress import tqdm
 
         parts = []
         with tqdm(total=len(images), desc=name, unit="galaxy", disable=None if progress else True) as bar:

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from astro_galtrans._files import whole_file
+from astro_galtrans._progress import tqdm
 from astro_galtrans.bands import parse_bands
 from astro_galtrans.pairs.observed import build_pairs
 from astro_galtrans.pairs.observed.cutting import LocalMap, cut

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from astro_galtrans._files import fingerprint, whole_file
+from astro_galtrans._progress import tqdm
 from astro_galtrans.stamps._old_files import SETTINGS_FILE, PairImages, TranslatedStamps, chunk_file
 from astro_galtrans.translate import Translator, load_translator
 from astro_galtrans.units import flux_factor

@@ -331,7 +331,7 @@ class _Reading:
 
 def _readings(judges, compared, test, progress):
     """Yield name, model, number of samples, PDFs of the test set and prior of each reading."""
-    from tqdm.auto import tqdm
+    from astro_galtrans._progress import tqdm
 
     translations = [side for name, side in compared.items() if name not in RESERVED]
     trusting = judges.of(compared["target"])
