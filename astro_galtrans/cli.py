@@ -390,7 +390,7 @@ def _add_fidelity(commands):
     )  # fmt: skip
     parser.add_argument("-o", "--output", required=True, metavar="DIR", help="where to; what is done there is kept")
     parser.add_argument(
-        "-m", "--models", nargs="+", default=[], metavar="NAME", help="with pairs: translators, by name or file"
+        "-m", "--models", nargs="+", default=[], metavar="NAME", help="translators of the source, by name or file"
     )
     parser.add_argument(
         "--skip", nargs="+", default=[], metavar="LEVEL", choices=["pixel", "photometry", "morphology", "anomaly"],
@@ -424,26 +424,53 @@ def _add_fidelity(commands):
 
 
 def _fidelity(options):
-    from astro_galtrans.fidelity.files import LEVELS, fidelity_from_files, is_store
+    from astro_galtrans.fidelity.files import LEVELS, fidelity_from_files
+    from astro_galtrans.statistics.bootstrap import Bootstrap
 
-    source, rest = options.source, list(options.images)
-    target = None if is_store(source) or not rest else _paths(rest.pop(0))
-    names = (
-        "models", "source_survey", "target_survey", "source_bands", "target_bands", "pixel_scale", "catalogue",
-        "detect", "size", "faint", "number", "n_samples", "take", "bins", "degrade_source", "seed", "format",
-    )  # fmt: skip
+    source, target, translated, frames = _images(options)
+    anomaly = {"degrade_source": options.degrade_source, "colour_terms": None if options.no_colour_terms else "fit"}
+    settings = {level: {"take": options.take} for level in ("pixel", "photometry", "morphology")}
+    psf = {"source": options.source_fwhm, "target": options.target_fwhm}
     results = fidelity_from_files(
-        source if is_store(source) else _paths(source), target, _translated(rest), options.output,
-        levels=[level for level in LEVELS if level not in options.skip], source_psf=options.source_fwhm,
-        target_psf=options.target_fwhm, colour_terms=None if options.no_colour_terms else "fit",
-        **_given(options, *names),
+        source, target, translated, options.output, frames=frames,
+        levels=[level for level in LEVELS if level not in options.skip], bins=options.bins, number=options.number,
+        psf={side: fwhm for side, fwhm in psf.items() if fwhm is not None}, bootstrap=Bootstrap(seed=options.seed),
+        options=settings | {"anomaly": anomaly, "translate": {"n_samples": options.n_samples}}, format=options.format,
     )  # fmt: skip
     for level, result in results.items():
         print(f"{level}: {', '.join(f'{name} ({len(table)})' for name, table in result.tables.items())}")
     print(Path(options.output) / "index.html")
 
 
-def _translated(arguments):
+def _images(options):
+    """Source, target and translations, and the options of frames if they are such."""
+    from astro_galtrans.fidelity.files import is_store
+    from astro_galtrans.fidelity.files.frames import are_frames
+    from astro_galtrans.fidelity.files.inputs import stamps_of_both
+
+    source, rest, frames = options.source, list(options.images), None
+    if is_store(source):
+        return source, None, _named(rest) | _translators(options.models), None
+    source, target = _paths(source), _paths(rest.pop(0)) if rest else None
+    surveys = {"source": options.source_survey, "target": options.target_survey}
+    bands = {"source": options.source_bands, "target": options.target_bands}
+    if options.catalogue or options.detect or are_frames(source):
+        frames = {f"{side}_survey": survey for side, survey in surveys.items()}
+        frames |= {f"{side}_bands": names for side, names in bands.items()}
+        frames |= _given(options, "catalogue", "size", "faint")
+    elif target is not None:
+        source, target = stamps_of_both((source, target), surveys.values(), bands.values(), options.pixel_scale)
+    return source, target, _named(rest) | _translators(options.models), frames
+
+
+def _translators(models):
+    from astro_galtrans import load_translator
+
+    translators = map(load_translator, models)
+    return {translator.name: translator for translator in translators}
+
+
+def _named(arguments):
     """Translations by name: of NAME=PATH, or called by their file."""
     found = {}
     for argument in arguments:
@@ -492,7 +519,7 @@ def _add_redshift(commands):
     parser.add_argument("--n-samples", type=int, metavar="N", help="samples of translators that sample")
     parser.add_argument("--crop", type=int, metavar="PIXELS", help="look at the middle of the source stamps only")
     parser.add_argument("--z", default="z", metavar="COLUMN", help="column of the redshift (%(default)s)")
-    parser.add_argument("--magnitude", default="r", metavar="COLUMN", help="magnitude to bin by (%(default)s)")
+    parser.add_argument("--magnitude", metavar="COLUMN", help="magnitude to bin by (r, if there is one)")
     parser.add_argument("--ebv", metavar="COLUMN", help="Galactic E(B-V), to tell the estimators")
     parser.add_argument("--bins", type=int, default=5, metavar="N", help="bins of equally many galaxies (%(default)s)")
     parser.add_argument("--floor", type=float, default=0.0, metavar="W", help="share of the prior in every PDF")
@@ -503,27 +530,18 @@ def _add_redshift(commands):
 
 def _redshift(options):
     from astro_galtrans.fidelity.files import redshift_from_files
+    from astro_galtrans.statistics.bootstrap import Bootstrap
 
-    names = (
-        "models", "estimator", "epochs", "members", "number", "n_samples", "crop", "z", "magnitude", "ebv", "bins",
-        "floor", "seed", "format",
-    )  # fmt: skip
-    settings = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    columns = {"z_spec": options.z, "ebv": options.ebv}
+    columns |= {} if options.magnitude is None else {"magnitude": options.magnitude}
     fidelity, _ = redshift_from_files(
-        options.pairs, options.output, training_pairs=options.train, training_number=options.train_number,
-        translated=_named_paths(options.translated), peaks=not options.no_peaks, **settings,
+        options.pairs, _named(options.translated) | _translators(options.models), options.output,
+        training_pairs=options.train, columns=columns, number=(options.number, options.train_number), crop=options.crop,
+        peaks=not options.no_peaks, translate={"n_samples": options.n_samples}, bootstrap=Bootstrap(seed=options.seed),
+        **_given(options, "estimator", "epochs", "members", "bins", "floor", "format"),
     )  # fmt: skip
-    fidelity["ratios"].pprint(max_lines=-1, max_width=-1)
+    fidelity.ratios["model", "quantity", "value", "low", "high", "n"].pprint(max_lines=-1, max_width=-1)
     print(Path(options.output) / "report.html")
-
-
-def _named_paths(arguments):
-    wrong = [argument for argument in arguments if "=" not in argument]
-    if wrong:
-        msg = f"translated stamps are given as NAME=PATH, got {wrong[0]!r}"
-        raise ValueError(msg)
-    pairs = (argument.split("=", 1) for argument in arguments)
-    return {name: paths.split(",") for name, paths in pairs}
 
 
 # -- pairs

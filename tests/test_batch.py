@@ -221,6 +221,18 @@ def test_what_a_killed_run_left_is_no_image(cubes, tmp_path):
 
 
 @quiet
+def test_the_next_run_sweeps_up(cubes, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    for folder, name in ((out, "a1.fits"), (tmp_path, "one.fits"), (tmp_path, "another.fits")):
+        (folder / f".0123456789ab-{name}").write_bytes(b"half")
+    run(cubes, out)
+    translate_file([cubes / "a1.fits"], MODEL, tmp_path / "one.fits", progress=False)
+    assert sorted(path.name for path in out.iterdir()) == ["a1.fits", "a2.fits"]
+    assert sorted(path.name for path in tmp_path.glob(".*")) == [".0123456789ab-another.fits"]
+
+
+@quiet
 def test_no_standard_error_is_no_reason_to_stop(cubes, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "stderr", None)
     assert translate_files([cubes], MODEL, tmp_path / "out") == {}

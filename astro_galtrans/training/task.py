@@ -128,11 +128,11 @@ class TranslatorTask(Task):
 
     def _check(self, state):
         """Refuse to go on with what another training left."""
-        there, asked = _identity(state["recipe"]), _identity(self.recipe.to_dict())
-        if there != asked:
+        differ = _differences(_identity(state["recipe"]), _identity(self.recipe.to_dict()))
+        if differ:
             msg = (
                 f"{self.directory} holds a checkpoint of a training with another recipe (differs in"
-                f" {', '.join(sorted(_differences(there, asked)))}); choose another folder or delete it"
+                f" {', '.join(differ)}); choose another folder or delete it"
             )
             raise ValueError(msg)
         if self.init is not None and state["init"] != self.init:
@@ -160,8 +160,8 @@ def _identity(recipe):
 
 
 def _differences(a, b):
-    return (f"[{section}] {name}" for section in a for name in a[section].keys() | b[section].keys()
-            if _plain(a[section].get(name)) != _plain(b[section].get(name)))  # fmt: skip
+    return sorted(f"[{section}] {name}" for section in a for name in a[section].keys() | b[section].keys()
+                  if _plain(a[section].get(name)) != _plain(b[section].get(name)))  # fmt: skip
 
 
 def _plain(value):

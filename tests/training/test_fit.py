@@ -208,6 +208,8 @@ def test_other_recipe_in_the_folder_is_refused(pairs, tmp_path):
     train(small(), pairs, tmp_path, stop_after=1)
     with pytest.raises(ValueError, match=r"another recipe \(differs in \[optimizer\] clip\)"):
         train(replace(small(), optimizer=replace(small().optimizer, clip=2.0)), pairs, tmp_path)
+    with pytest.raises(ValueError, match=r"another recipe \(differs in \[loss\] structure\)"):
+        train(replace(small(), loss=replace(small().loss, structure=0.1)), pairs, tmp_path)
     longer = train(small(steps=12), pairs, tmp_path)  # but it may be made longer
     assert longer.steps == 12
 
