@@ -9,8 +9,8 @@ from functools import partial
 import numpy as np
 import torch
 from torch.optim.swa_utils import get_ema_multi_avg_fn
-from tqdm.auto import tqdm
 
+from astro_galtrans._progress import tqdm
 from astro_galtrans.exceptions import GaltransWarning
 
 from .devices import PRECISIONS, choose_devices

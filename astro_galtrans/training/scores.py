@@ -6,8 +6,8 @@ They go into its card and into the table of translators in the documentation.
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 
+from astro_galtrans._progress import tqdm
 from astro_galtrans.measure.residuals import pixel_sums
 from astro_galtrans.statistics import sigma_mad
 
