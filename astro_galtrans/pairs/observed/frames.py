@@ -82,19 +82,7 @@ class Frame:
         return self.centre @ other.centre > np.cos(min(np.pi, self.radius + other.radius))
 
     def edge_distance(self, ra, dec):
-        """
-        How far inside positions are.
-
-        Parameters
-        ----------
-        ra, dec : array_like
-            ICRS (deg).
-
-        Returns
-        -------
-        `~numpy.ndarray`
-            Pixels to the nearest edge; minus infinity well outside.
-        """
+        """Pixels from sky positions (deg) to the nearest edge, positive inside; minus infinity well outside."""
         ra, dec = np.asarray(ra, float), np.asarray(dec, float)
         inside = np.full(ra.shape, -np.inf)
         near = unit_vectors(ra, dec) @ self.centre > np.cos(min(self.radius + 1e-3, np.pi))
@@ -107,21 +95,10 @@ class Frame:
 
 def expand(images):
     """
-    List the images: each entry holds all bands of one image, or one of them.
+    List the images of a path, glob, folder, object, mapping of band to any of these, or list of any of these.
 
-    Parameters
-    ----------
-    images : path, glob, folder, object, mapping of band to any of these, or list of any of these
-
-    Returns
-    -------
-    list of (str, object, str or None)
-        Label, what to read, and its band if a mapping names it.
-
-    Raises
-    ------
-    FileNotFoundError
-        If a glob or folder matches nothing.
+    Each entry, ``(label, what to read, band or None)``, holds all bands of one image, or one that a mapping names.
+    Raises FileNotFoundError if a glob or folder matches nothing.
     """
     if isinstance(images, Mapping):
         return [(f"{band} of {label}", item, band) for band, part in images.items() for label, item, _ in expand(part)]
@@ -155,13 +132,8 @@ class Frames:
     """
     The frames of a survey, and their pixels.
 
-    Parameters
-    ----------
-    frames : list of `Frame`
-    failures : dict of str to str
-        Images that could not be read, and why.
-    reader : callable
-        Gives the `~astro_galtrans.bandstack.BandStack` of an entry of `expand`.
+    ``failures`` says of each image that could not be read why; ``reader`` gives the
+    `~astro_galtrans.bandstack.BandStack` of an entry of `expand`.
     """
 
     def __init__(self, frames, failures, reader):
@@ -207,30 +179,11 @@ def _bytes(planes):
 
 def open_frames(images, bands=None, *, unit=None, zeropoint=None, progress=True, what="images"):
     """
-    Index the images of a survey: each is read once, measured, and not kept.
+    Index the images of a survey as `Frames`: each image is read once, measured, and not kept.
 
-    Parameters
-    ----------
-    images : object
-        As for `expand`.
-    bands : str or iterable of str, optional
-        Bands to take; all by default. Where images do not say which bands they hold, their names in order.
-    unit, zeropoint : optional
-        As for `astro_galtrans.bandstack.read`.
-    progress : bool, optional
-        Show a progress bar on a terminal.
-    what : str, optional
-        Name of the images in messages.
-
-    Returns
-    -------
-    `Frames`
-        Without the images that cannot be read, which are in ``failures``.
-
-    Raises
-    ------
-    ValueError
-        If none can be read, or the bands asked for are not there.
+    ``bands`` are those to take (all by default), or their names where images do not say which they hold; ``unit`` and
+    ``zeropoint`` are as for `astro_galtrans.bandstack.read`, and messages call the images ``what``. Images that cannot
+    be read go into ``failures``. Raises ValueError if none can be read, or bands asked for are missing.
     """
     wanted = None if bands is None else parse_bands(bands)
     reader = partial(_read, wanted=wanted, unit=unit, zeropoint=zeropoint)
@@ -274,22 +227,9 @@ def _read(entry, wanted, **settings):
 
 def measured_frame(entry, band, stack, image, level=None):
     """
-    Measure one band of an image.
+    `Frame` of one band of an image: its `~astro_galtrans.bandstack.Plane`, measured.
 
-    Parameters
-    ----------
-    entry : tuple
-        Of `expand`.
-    band : str
-    stack : `~astro_galtrans.bandstack.BandStack`
-    image : `~astro_galtrans.bandstack.Plane`
-        Of the stack.
-    level : float, optional
-        Level of the sky; the median by default.
-
-    Returns
-    -------
-    `Frame`
+    ``entry`` is that of `expand`; ``level`` is that of the sky, by default the median.
     """
     data, _, mask, wcs = image
     good = np.isfinite(data) if mask is None else np.isfinite(data) & ~mask

@@ -72,7 +72,7 @@ class StampSet:
         return len(self.images)
 
     def label(self, index):
-        """Return the file of a stamp; or its number, and a checksum that tells it from another of that number."""
+        """Return the file of a stamp; or its number and a checksum, which tells it from another of that number."""
         image = self.images[index]
         image = next(iter(image.values())) if isinstance(image, Mapping) else image
         if isinstance(image, str | os.PathLike):
@@ -201,7 +201,7 @@ def pairs_from_stamps(
 
 
 def _described(stamps, name):
-    """Describe a survey from its first readable stamps."""
+    """`Side` with the description of a survey that its first readable stamps give."""
     frames, why = [], ""
     for k in range(min(len(stamps), DESCRIBED)):
         try:
@@ -215,7 +215,7 @@ def _described(stamps, name):
 
 
 def _write_one(sets, sides, header, settings, objects, k, writer):
-    """Write the pair of two stamps; return counts and rejected."""
+    """Write the pair of two stamps; return counts and rejected objects."""
     own = []
     try:
         for stamps, side in zip(sets, sides, strict=True):
@@ -230,7 +230,7 @@ def _write_one(sets, sides, header, settings, objects, k, writer):
 
 
 def _row(label, k, objects, header, settings):
-    """Columns that a pair gets from elsewhere than its images."""
+    """Columns of a pair that do not come from its images."""
     # a store may get more stamps later, whose numbers begin at 0 again: the name tells them apart
     row = {"index": int.from_bytes(blake2b(label.encode(), digest_size=6).digest(), "big"), "row": k}
     ra, dec, z = (np.nan,) * 3 if objects is None else (objects.ra[k], objects.dec[k], objects.redshift[k])

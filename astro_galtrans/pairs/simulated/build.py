@@ -1,8 +1,8 @@
 """
 Simulated pairs on disk: a `~astro_galtrans.pairs.store.PairStore` whose table is the truth.
 
-A shard appears whole, so an interrupted run goes on where it stopped; pair ``i`` depends on the seed and ``i`` only,
-whatever the number of workers.
+A shard appears whole, so that an interrupted run continues where it stopped. Pair ``i`` depends on the seed and ``i``
+only, whatever the number of workers.
 """
 
 import os
@@ -47,10 +47,10 @@ SPACE_FWHM = 0.5  # arcsec: no survey from the ground has a sharper typical PSF 
 @dataclass(frozen=True)
 class PairSettings:
     """
-    What makes a simulated pair set; pairs are a function of it and their index.
+    Settings of a simulated set; a pair is a function of them and its index.
 
     Surveys are names, descriptions, or paths of the user's descriptions (see `~astro_galtrans.surveys.get_survey`).
-    What is left None is chosen to suit them.
+    Settings that are None are chosen to suit the surveys.
     """
 
     source: str | Survey = "sdss"
@@ -82,7 +82,7 @@ class PairSettings:
 
     @classmethod
     def from_dict(cls, content):
-        """Undo `to_dict`."""
+        """Make settings of what `to_dict` returned."""
         ends = {end: content[end] for end in ("source", "target") if end in content}
         surveys = {k: Survey.from_dict(end) if isinstance(end, dict) else end for k, end in ends.items()}
         bands = {k: tuple(content[k]) for k in ("source_bands", "target_bands") if content.get(k) is not None}
@@ -109,16 +109,9 @@ class PairSettings:
 
 def default_size(source, _target=None):
     """
-    Side of a source stamp in its pixels.
+    Side of a source stamp in its pixels: about `EXTENT` arcsec, in steps of 16 from 64 to 128 pixels.
 
-    Parameters
-    ----------
-    source : `~astro_galtrans.surveys.Survey` or str
-
-    Returns
-    -------
-    int
-        About `EXTENT` arcsec, in steps of 16 from 64 to 128 pixels: fine pixels get a smaller part of the sky.
+    Surveys with fine pixels get a smaller part of the sky.
     """
     return min(max(16 * round(EXTENT / get_survey(source).pixel_scale / 16), 64), 128)
 
@@ -150,7 +143,8 @@ def simulate_pair(settings, index):
     Returns
     -------
     source, target, clean : `~numpy.ndarray`
-        As `~astro_galtrans.pairs.simulated.render.render_pair`.
+        float32 ``[C, size, size]``, ``[C', scale*size, scale*size]``, and the target without noise, in the flux units of
+        their surveys per pixel.
     truth : dict
         One row of the truth table.
     """

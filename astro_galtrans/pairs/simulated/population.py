@@ -63,24 +63,10 @@ class Scene:
 
 def draw_scene(rng, surveys, extent, kind=None, sample=None):
     """
-    Draw one scene.
+    `Scene` of a stamp ``extent`` arcsec wide, with magnitudes in the bands of both surveys.
 
-    Parameters
-    ----------
-    rng : `numpy.random.Generator`
-        Source of randomness.
-    surveys : (Survey, Survey) or (str, str)
-        Source and target surveys, or their names.
-    extent : float
-        Side of the stamp in arcsec; neighbours are drawn a little beyond it, so that light spills in.
-    kind : str, optional
-        One of `KINDS`; drawn by default.
-    sample : `Sample`, optional
-        Which central galaxies to draw.
-
-    Returns
-    -------
-    `Scene`
+    Neighbours are drawn a little beyond the stamp, so that their light reaches into it. ``kind`` is one of `KINDS`, by
+    default drawn; ``sample`` says which central galaxies to draw.
     """
     kind = kind or str(rng.choice(list(KINDS), p=list(KINDS.values())))
     sample = sample or Sample()

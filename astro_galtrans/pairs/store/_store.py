@@ -128,9 +128,10 @@ class PairStore:
 
     def signal(self, index):
         """
-        Which target pixels hold signal, bool ``[C', scale*size, scale*size]``.
+        Return which target pixels hold signal, bool ``[C', scale*size, scale*size]``.
 
-        Those whose noise-free flux (simulated pairs) or smoothed flux (real ones) exceeds three sigma of the sky.
+        These are pixels whose noise-free flux (simulated pairs) or smoothed flux (real ones) exceeds three sigma of the
+        sky.
         """
         return self._bits("signal", index)
 
