@@ -1,4 +1,4 @@
-"""Emission lines of galaxies: wavelengths in vacuum, and the ratios in which they come."""
+"""Emission lines of galaxies: wavelengths in vacuum, and typical flux ratios."""
 
 import numpy as np
 
@@ -69,21 +69,9 @@ LINE_RATIOS = {
 
 def line_spectrum(wavelength, fluxes, dispersion):
     """
-    Sum of Gaussian lines.
+    Flux per wavelength of Gaussian lines at rest wavelengths in vacuum (Angstrom), which increase.
 
-    Parameters
-    ----------
-    wavelength : `~numpy.ndarray`
-        Rest wavelength in vacuum (Angstrom), increasing.
-    fluxes : dict
-        Name of a line in `LINES` to its flux.
-    dispersion : float
-        Standard deviation of the lines (km/s).
-
-    Returns
-    -------
-    `~numpy.ndarray`
-        Flux per wavelength, of the shape of ``wavelength``.
+    ``fluxes`` maps names of `LINES` to fluxes; ``dispersion`` is the standard deviation of the lines (km/s).
     """
     spectrum = np.zeros(np.shape(wavelength))
     for name, flux in fluxes.items():

@@ -69,7 +69,7 @@ def _checked_range(z_range):
 
 
 def _mixtures(templates):
-    """The sets of templates to try; the first is used for the scan."""
+    """Mixtures of templates to try; the first is used for the scan."""
     if templates is None:
         return [default_mixture(dispersion) for dispersion in DISPERSIONS]
     templates = tuple(templates)
@@ -80,7 +80,7 @@ def _mixtures(templates):
 
 
 def _usable(data, templates, z_range):
-    """The pixels that all templates cover at all redshifts of the range: fits of other pixels would not compare."""
+    """`Samples` that all templates cover at all redshifts of the range: chi-squared of other pixels would not compare."""
     low, high = templates.coverage[0] * (1 + z_range[1]), templates.coverage[1] * (1 + z_range[0])
     if not np.ptp(data.flux) > 0:
         msg = f"the flux is the same ({data.flux[0]:g}) in all {len(data.flux)} usable pixels"
@@ -99,7 +99,7 @@ def _usable(data, templates, z_range):
 
 
 def _refined_peaks(scan, exact, mixtures):
-    """The mixture that fits the best peak best, and the peaks fitted with it: rows of z, width, gain, best first."""
+    """Mixture that fits the best peak best, and the peaks fitted with it: rows of z, width, gain, best first."""
     peaks = _refined(exact, mixtures[0], separate_peaks(scan, PEAKS))
     mixture = max(mixtures, key=lambda mixture: exact(mixture, peaks[:1, 0])[0][0])
     return mixture, peaks if mixture is mixtures[0] else _refined(exact, mixture, peaks[:, 0])

@@ -120,7 +120,7 @@ def _place(wavelength, grid):
 
 
 def _ends(data, grid):
-    """Median of the pixels at the nearer end; inside gaps, the straight line over them."""
+    """Median flux of the pixels at the nearer end; inside gaps, the straight line over them."""
     low, high = np.median(data.flux[:END_PIXELS]), np.median(data.flux[-END_PIXELS:])
     return np.interp(grid, data.wavelength, data.flux, left=low, right=high)
 

@@ -1,8 +1,8 @@
 """
 Files of spectra, one or many to a file.
 
-The readers of specutils do the work, but for SDSS' images of spectra (spSpec and spPlate): specutils 2 places their
-wavelengths a pixel too far to the red, refuses those of four rows, and masks half of some good spectra.
+They are read by specutils, except SDSS' images of spectra (spSpec and spPlate): specutils 2 places their wavelengths a
+pixel too far to the red, refuses those of four rows, and masks half of some good spectra.
 """
 
 import warnings
@@ -83,7 +83,7 @@ def read(path, file_format=None):
 
 
 def _check_whole(path):
-    """Readers fail on files cut short in ways that do not say so."""
+    """Raise OSError if a FITS file is cut short: readers fail on such files in ways that do not say so."""
     with path.open("rb") as file:
         if file.read(6) != b"SIMPLE":
             return  # not FITS, or compressed
@@ -130,7 +130,7 @@ def _is_sdss(header):
 
 
 def _open(path, file_format):
-    """Let specutils read: lists first, for a reader of single spectra takes DESI's files for tables of its own."""
+    """Spectra that specutils reads: as a list first, since readers of single spectra take DESI's files for tables."""
     from specutils import Spectrum, SpectrumList
 
     try:
@@ -157,7 +157,7 @@ def _rows(spectrum):
 
 
 def _desi_targets(path, arms):
-    """DESI files have a spectrum of each arm for every row of the fibre map."""
+    """`Target` list of a DESI file, which has a spectrum of each arm for every row of the fibre map."""
     fibres = arms[0].meta["fibermap"]
     return [
         Target(
@@ -172,7 +172,7 @@ def _desi_targets(path, arms):
 
 
 def _row(arm, i):
-    """One row without the tables of the whole file, which every row would copy."""
+    """Spectrum of one row without the tables of the whole file, which every row would copy."""
     from specutils import Spectrum
 
     return Spectrum(
@@ -195,7 +195,7 @@ def _position(meta):
 
 
 def _sdss_mask(path, spectrum):
-    """Specutils masks every pixel with any bit of SDSS' mask set, at times half a good spectrum."""
+    """Spectrum masked by `SDSS_BAD`: specutils masks every pixel with any bit set, at times half of a good spectrum."""
     if spectrum.mask is None or not _is_sdss(spectrum.meta.get("header") or {}):
         return spectrum
     with fits.open(path) as hdus:

@@ -75,20 +75,9 @@ class RedshiftResult:
 
 def shares(templates, amplitudes, gains):
     """
-    Name a mixture by the templates with the largest shares in the gain of chi-squared.
+    Name and kind of a mixture, such as ``"lrg + LINER"`` and ``"both"``, from the templates with the largest gains.
 
-    Parameters
-    ----------
-    templates : sequence of `~astro_galtrans.spectra.templates.Template`
-    amplitudes : `~numpy.ndarray`
-        Amplitude of each.
-    gains : `~numpy.ndarray`
-        Share of each in the gain of chi-squared.
-
-    Returns
-    -------
-    name, kind : str
-        Such as ``"old + LINER"`` and ``"both"``.
+    ``gains`` are the shares of the templates in the gain of chi-squared.
     """
     total = max(gains.sum(), np.finfo(float).tiny)
     kinds = {}

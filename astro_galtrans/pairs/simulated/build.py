@@ -143,8 +143,8 @@ def simulate_pair(settings, index):
     Returns
     -------
     source, target, clean : `~numpy.ndarray`
-        float32 ``[C, size, size]``, ``[C', scale*size, scale*size]``, and the target without noise, in the flux units of
-        their surveys per pixel.
+        float32 ``[C, size, size]``, ``[C', scale*size, scale*size]``, and the target without noise, in the flux unit of
+        their survey per pixel.
     truth : dict
         One row of the truth table.
     """

@@ -57,7 +57,7 @@ def _curves(survey):
 
 
 def _colours(curves, wavelength, flux):
-    """Colours ``[..., bands]`` relative to `ANCHOR` of spectra F_lambda ``flux [..., n]`` at ``wavelength`` (Angstrom)."""
+    """Colours ``[..., bands]`` relative to `ANCHOR` of spectra F_lambda ``[..., n]`` at ``wavelength`` (Angstrom)."""
     magnitudes = np.stack([_magnitude(name, wavelength, flux) for name in (*curves, ANCHOR)], axis=-1)
     return magnitudes[..., :-1] - magnitudes[..., -1:]
 
