@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from astro_galtrans._plain import printable
+from astro_galtrans.exceptions import GaltransError
 
 __all__ = ["main"]
 
@@ -79,7 +80,7 @@ def _parser():
     parser.add_argument("--version", action="version", version=f"astro_galtrans {__version__}")
     parser.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    ways_in = _add_list, _add_info, _add_survey, _add_demo
+    ways_in = _add_list, _add_info, _add_survey, _add_demo, _add_check
     judging = _add_fidelity, _add_redshift, _add_zspec
     for add in (*ways_in, _add_translate, _add_simulate, _add_pairs, _add_train, _add_calibrate, *judging):
         add(commands)
@@ -149,7 +150,55 @@ def _survey(options):
         print(f"{name:18} {' '.join(survey.band_names):24} {survey.pixel_scale:5.3f} arcsec  {survey.title}")
 
 
-# -- translate
+# -- check, translate
+
+
+def _add_check(commands):
+    text = "Say what is understood of FITS images, and which translators take them, without translating."
+    parser = _command(commands, "check", _check, text)
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="FITS files or folders, as for translate")
+    parser.add_argument("-m", "--models", nargs="+", metavar="NAME", help="translators; by default the shipped ones")
+    parser.add_argument("--bands", nargs="+", metavar="BAND", help="bands of the files, if headers do not say")
+    parser.add_argument("--unit", help="unit of the pixels, if headers do not say")
+    parser.add_argument("--zeropoint", type=float, metavar="MAG", help="AB magnitude of one count")
+    parser.add_argument(
+        "--bad-planes", type=_planes, metavar="PLANE[,PLANE]", help="planes of masks that mark bad pixels"
+    )
+
+
+def _check(options):
+    from astro_galtrans.batch import find_images
+    from astro_galtrans.check import describe_image
+
+    failed = False
+    for name, files in find_images(options.images).items():
+        image = files[0] if len(files) == 1 else files
+        try:
+            text = describe_image(
+                image, options.bands, translators=options.models, unit=options.unit, zeropoint=options.zeropoint,
+                bad_planes=options.bad_planes,
+            )  # fmt: skip
+        except (ValueError, TypeError, OSError, GaltransError) as err:
+            failed = True
+            text = f"cannot be read: {err}"
+        print(printable(f"{name} ({', '.join(map(str, files))})\n  " + text.replace("\n", "\n  ")))
+    return 1 if failed else 0
+
+
+def _add_reading(parser):
+    """Add what is said of images that are read: their masks and their sky."""
+    parser.add_argument(
+        "--bad-planes", type=_planes, metavar="PLANE[,PLANE]",
+        help="planes of masks that mark bad pixels, by name or bit number; or nonzero, zero, none",
+    )  # fmt: skip
+    parser.add_argument(
+        "--subtract-background", type=int, nargs="?", const=True, default=False, metavar="PIXELS",
+        help="subtract the sky, measured in boxes of this side (64)",
+    )  # fmt: skip
+
+
+def _planes(text):
+    return tuple(part.strip() for part in text.split(","))
 
 
 def _add_translate(commands):
@@ -170,6 +219,7 @@ def _add_translate(commands):
     )
     parser.add_argument("--unit", help="unit of the pixels, if headers do not say")
     parser.add_argument("--zeropoint", type=float, metavar="MAG", help="AB magnitude of one count")
+    _add_reading(parser)
     parser.add_argument("--n-samples", type=int, metavar="N", help="samples averaged, for a translator that samples")
     parser.add_argument("--seed", type=int, help="seed of the samples")
     parser.add_argument("--output-grid", choices=["target"], help="resample to the target survey's own pixels")
@@ -187,7 +237,8 @@ def _translate(options):
     settings = {
         "bands": options.bands, "unit": options.unit, "zeropoint": options.zeropoint, "n_samples": options.n_samples,
         "seed": options.seed, "output_grid": options.output_grid, "align": not options.no_align,
-        "strict": options.strict, "tile": tile, "device": options.device,
+        "strict": options.strict, "tile": tile, "device": options.device, "bad_planes": options.bad_planes,
+        "subtract_background": options.subtract_background,
     }  # fmt: skip
     if not is_folder(options.output):
         translate_file(options.images, options.model, options.output, overwrite=options.overwrite, **settings)
@@ -339,7 +390,7 @@ def _add_fidelity(commands):
     )  # fmt: skip
     parser.add_argument("-o", "--output", required=True, metavar="DIR", help="where to; what is done there is kept")
     parser.add_argument(
-        "-m", "--models", nargs="+", default=[], metavar="NAME", help="with pairs: translators, by name or file"
+        "-m", "--models", nargs="+", default=[], metavar="NAME", help="translators of the source, by name or file"
     )
     parser.add_argument(
         "--skip", nargs="+", default=[], metavar="LEVEL", choices=["pixel", "photometry", "morphology", "anomaly"],
@@ -373,26 +424,53 @@ def _add_fidelity(commands):
 
 
 def _fidelity(options):
-    from astro_galtrans.fidelity.files import LEVELS, fidelity_from_files, is_store
+    from astro_galtrans.fidelity.files import LEVELS, fidelity_from_files
+    from astro_galtrans.statistics.bootstrap import Bootstrap
 
-    source, rest = options.source, list(options.images)
-    target = None if is_store(source) or not rest else _paths(rest.pop(0))
-    names = (
-        "models", "source_survey", "target_survey", "source_bands", "target_bands", "pixel_scale", "catalogue",
-        "detect", "size", "faint", "number", "n_samples", "take", "bins", "degrade_source", "seed", "format",
-    )  # fmt: skip
+    source, target, translated, frames = _images(options)
+    anomaly = {"degrade_source": options.degrade_source, "colour_terms": None if options.no_colour_terms else "fit"}
+    settings = {level: {"take": options.take} for level in ("pixel", "photometry", "morphology")}
+    psf = {"source": options.source_fwhm, "target": options.target_fwhm}
     results = fidelity_from_files(
-        source if is_store(source) else _paths(source), target, _translated(rest), options.output,
-        levels=[level for level in LEVELS if level not in options.skip], source_psf=options.source_fwhm,
-        target_psf=options.target_fwhm, colour_terms=None if options.no_colour_terms else "fit",
-        **_given(options, *names),
+        source, target, translated, options.output, frames=frames,
+        levels=[level for level in LEVELS if level not in options.skip], bins=options.bins, number=options.number,
+        psf={side: fwhm for side, fwhm in psf.items() if fwhm is not None}, bootstrap=Bootstrap(seed=options.seed),
+        options=settings | {"anomaly": anomaly, "translate": {"n_samples": options.n_samples}}, format=options.format,
     )  # fmt: skip
     for level, result in results.items():
         print(f"{level}: {', '.join(f'{name} ({len(table)})' for name, table in result.tables.items())}")
     print(Path(options.output) / "index.html")
 
 
-def _translated(arguments):
+def _images(options):
+    """Source, target and translations, and the options of frames if they are such."""
+    from astro_galtrans.fidelity.files import is_store
+    from astro_galtrans.fidelity.files.frames import are_frames
+    from astro_galtrans.fidelity.files.inputs import stamps_of_both
+
+    source, rest, frames = options.source, list(options.images), None
+    if is_store(source):
+        return source, None, _named(rest) | _translators(options.models), None
+    source, target = _paths(source), _paths(rest.pop(0)) if rest else None
+    surveys = {"source": options.source_survey, "target": options.target_survey}
+    bands = {"source": options.source_bands, "target": options.target_bands}
+    if options.catalogue or options.detect or are_frames(source):
+        frames = {f"{side}_survey": survey for side, survey in surveys.items()}
+        frames |= {f"{side}_bands": names for side, names in bands.items()}
+        frames |= _given(options, "catalogue", "size", "faint")
+    elif target is not None:
+        source, target = stamps_of_both((source, target), surveys.values(), bands.values(), options.pixel_scale)
+    return source, target, _named(rest) | _translators(options.models), frames
+
+
+def _translators(models):
+    from astro_galtrans import load_translator
+
+    translators = map(load_translator, models)
+    return {translator.name: translator for translator in translators}
+
+
+def _named(arguments):
     """Translations by name: of NAME=PATH, or called by their file."""
     found = {}
     for argument in arguments:
@@ -441,7 +519,7 @@ def _add_redshift(commands):
     parser.add_argument("--n-samples", type=int, metavar="N", help="samples of translators that sample")
     parser.add_argument("--crop", type=int, metavar="PIXELS", help="look at the middle of the source stamps only")
     parser.add_argument("--z", default="z", metavar="COLUMN", help="column of the redshift (%(default)s)")
-    parser.add_argument("--magnitude", default="r", metavar="COLUMN", help="magnitude to bin by (%(default)s)")
+    parser.add_argument("--magnitude", metavar="COLUMN", help="magnitude to bin by (r, if there is one)")
     parser.add_argument("--ebv", metavar="COLUMN", help="Galactic E(B-V), to tell the estimators")
     parser.add_argument("--bins", type=int, default=5, metavar="N", help="bins of equally many galaxies (%(default)s)")
     parser.add_argument("--floor", type=float, default=0.0, metavar="W", help="share of the prior in every PDF")
@@ -452,27 +530,18 @@ def _add_redshift(commands):
 
 def _redshift(options):
     from astro_galtrans.fidelity.files import redshift_from_files
+    from astro_galtrans.statistics.bootstrap import Bootstrap
 
-    names = (
-        "models", "estimator", "epochs", "members", "number", "n_samples", "crop", "z", "magnitude", "ebv", "bins",
-        "floor", "seed", "format",
-    )  # fmt: skip
-    settings = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    columns = {"z_spec": options.z, "ebv": options.ebv}
+    columns |= {} if options.magnitude is None else {"magnitude": options.magnitude}
     fidelity, _ = redshift_from_files(
-        options.pairs, options.output, training_pairs=options.train, training_number=options.train_number,
-        translated=_named_paths(options.translated), peaks=not options.no_peaks, **settings,
+        options.pairs, _named(options.translated) | _translators(options.models), options.output,
+        training_pairs=options.train, columns=columns, number=(options.number, options.train_number), crop=options.crop,
+        peaks=not options.no_peaks, translate={"n_samples": options.n_samples}, bootstrap=Bootstrap(seed=options.seed),
+        **_given(options, "estimator", "epochs", "members", "bins", "floor", "format"),
     )  # fmt: skip
-    fidelity["ratios"].pprint(max_lines=-1, max_width=-1)
+    fidelity.ratios["model", "quantity", "value", "low", "high", "n"].pprint(max_lines=-1, max_width=-1)
     print(Path(options.output) / "report.html")
-
-
-def _named_paths(arguments):
-    wrong = [argument for argument in arguments if "=" not in argument]
-    if wrong:
-        msg = f"translated stamps are given as NAME=PATH, got {wrong[0]!r}"
-        raise ValueError(msg)
-    pairs = (argument.split("=", 1) for argument in arguments)
-    return {name: paths.split(",") for name, paths in pairs}
 
 
 # -- pairs
@@ -489,6 +558,7 @@ def _add_pairs(commands):
         parser.add_argument(f"--{side}-bands", metavar="BANDS", help="some of its bands, e.g. g,r,i; by default all")
         parser.add_argument(f"--{side}-unit", metavar="UNIT", help="unit of the pixels, if headers do not say")
         parser.add_argument(f"--{side}-zeropoint", type=float, metavar="MAG", help="AB magnitude of one count")
+    _add_reading(parser)
     parser.add_argument("--catalogue", metavar="TABLE", help="objects, with sky coordinates; else they are detected")
     parser.add_argument("--redshift", metavar="COLUMN", help="column of the catalogue")
     parser.add_argument("--scale", type=int, help="target pixels per source pixel; by default the nearest that fits")

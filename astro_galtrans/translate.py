@@ -4,6 +4,7 @@ The data flow: an image of one survey goes in, its translation to another comes 
 Nothing here knows a network by name. What there is to know of one, its spec and its card say.
 """
 
+import warnings
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -12,17 +13,19 @@ from math import ceil
 from operator import index
 
 import numpy as np
+from astropy.convolution import Gaussian2DKernel
 from astropy.io.fits import Header
+from astropy.stats import gaussian_fwhm_to_sigma
 from astropy.wcs.wcsapi import BaseHighLevelWCS, BaseLowLevelWCS
 
 from astro_galtrans.models._card import check_card
 from astro_galtrans.models.checkpoint import Checkpoint, load
 from astro_galtrans.models.shipped import find_weights, list_weights, pick_device
 
-from . import domain, uncertainty
+from . import background, domain, uncertainty
 from ._release import __version__
 from .bandstack import read, select, to_unit, write_like
-from .exceptions import GaltransError
+from .exceptions import GaltransError, GaltransWarning
 from .geometry import align_planes, fill_masked, output_mask, pixel_scale, resample, rescale_wcs
 from .scaling import AsinhScaling
 from .surveys import get_survey
@@ -32,12 +35,14 @@ from .units import flux_factor, parse_unit
 __all__ = ["Translator", "list_translators", "load_translator", "translate"]
 
 MIN_SIDE = 4  # pixels, from which an image of one value is no image
+LOST_SHARE = 0.1  # of an image: more than the edge of a stamp that bands some pixels apart do not share
 ROWS = 128  # output rows converted at once: a step that needs temporary arrays keeps them small
 
 
 def translate(
     image, translator, *, bands=None, zeropoint=None, unit=None, n_samples=None, combine="mean", seed=None,
-    output_grid=None, align=True, strict=False, tile=None, batch_size=1, device=None, progress=None,
+    output_grid=None, align=True, bad_planes=None, subtract_background=None, strict=False, tile=None, batch_size=1,
+    device=None, progress=None,
 ):  # fmt: skip
     """
     Translate an image of one survey into what another would have seen.
@@ -66,6 +71,12 @@ def translate(
         becomes ``scale`` x ``scale``, and nothing is resampled.
     align : bool, optional
         Bring bands on different grids to that of the middle band; if False, such bands are an error.
+    bad_planes : str, int or iterable of these, optional
+        Planes of masks of bits that mark bad pixels; by default what the survey's convention says, see
+        `astro_galtrans.bandstack.read`.
+    subtract_background : bool or int, optional
+        Subtract the sky of each band, see `astro_galtrans.background.subtract_background`; a number is the side of
+        its boxes (pixels).
     strict : bool, optional
         Raise, instead of warning, if the image is unlike those the translator was trained on.
     tile : int or tuple of int, optional
@@ -82,8 +93,9 @@ def translate(
     -------
     object
         The same kind of object as ``image``, new: float32 flux per pixel in the target survey's unit, WCS on the finer
-        grid, standard deviation, mask (of pixels that a bad one has touched), and provenance in ``meta``. With
-        ``combine=None`` a list of them, one per sample.
+        grid, standard deviation, mask (of pixels that a bad one has touched), provenance in ``meta``, and for CCDData
+        the target survey's PSF in ``psf`` (a Gaussian of its seeing). With ``combine=None`` a list of them, one per
+        sample.
 
     Raises
     ------
@@ -102,7 +114,9 @@ def translate(
     Warns
     -----
     DomainWarning
-        If the image is outside the range of those the translator was trained on.
+        If the image is outside the range of those the translator was trained on, or its sky was not subtracted.
+    GaltransWarning
+        If much of the image is masked because its bands cover different sky, or a file holds what is not understood.
     """
     translator = _ready(translator, device)
     spec, card = translator.spec, translator.card
@@ -110,9 +124,10 @@ def translate(
     grid = _grid(output_grid, card)
 
     # 1. Any accepted input to bands on one grid, in the unit that the network was trained with.
-    stack = read(image, bands, zeropoint=zeropoint, unit=unit, align=align)
+    stack = read(image, bands, zeropoint=zeropoint, unit=unit, align=align, bad_planes=bad_planes)
     stack = to_unit(select(stack, spec.in_bands), card["source"]["unit"], card["source"]["zeropoint"])
     _check_information(stack)
+    stack = background.subtracted(stack, subtract_background)
     outside = _compare_with_training(stack, translator, strict)
     stack, alignment = _on_one_grid(stack)
     bad = _bad_pixels(stack)
@@ -132,7 +147,7 @@ def translate(
         source, plan, n_samples=sampling.n, seed=sampling.seed, batch_size=batch_size, progress=progress
     )
 
-    provenance = _provenance(translator, sampling, alignment, outside)
+    provenance = stack.notes | _provenance(translator, sampling, alignment, outside)
     images = []
     # 6. Network units to flux of the target survey, and samples to their mean.
     for flux, variance in sampling.gather(map(partial(_to_flux, card=card), predictions)):
@@ -412,8 +427,22 @@ def _on_one_grid(stack):
     reference = len(stack.bands) // 2
     data, variance, mask, moved = align_planes(stack.planes, reference)
     offsets = ", ".join(f"{stack.bands[k]} by ({dx:+.2f}, {dy:+.2f})" for k, (dx, dy) in moved.items())
+    _warn_of_lost_sky(stack, mask, reference)
     report = f"to {stack.bands[reference]}, in pixels (x, y): {offsets}"
     return replace(stack, data=data, variance=variance, mask=mask, wcs=stack.grids[reference]), report
+
+
+def _warn_of_lost_sky(stack, mask, reference):
+    """Say how much of the image is masked since not all bands cover it: most of a stamp, where cut by pixels."""
+    before = [np.zeros(plane.data.shape, bool) if plane.mask is None else plane.mask for plane in stack.planes]
+    lost = mask.any(axis=0).mean() - max(plane.mean() for plane in before)
+    if lost > LOST_SHARE:
+        where = f"the grid of band {stack.bands[reference]}"
+        msg = (
+            f"{100 * lost:.0f} % of the image is masked, since the bands lie on different grids and not all of them "
+            f"cover {where}; cut all bands by sky position: astro_galtrans.cutout(images, position, size)"
+        )
+        warnings.warn(msg, GaltransWarning, stacklevel=4)
 
 
 def _bad_pixels(stack):
@@ -496,10 +525,22 @@ def _as_stack(result, stack, translator, provenance, bad):
     new = replace(
         stack, data=data, variance=variance, mask=mask, wcs=wcs,
         bands=translator.bands_out, unit=parse_unit(target["unit"]), zeropoint=target["zeropoint"],
+        psf=_target_psf(target, pixel_scale(wcs, data.shape)),
     )  # fmt: skip
     new = new.with_provenance(**provenance)
     new.meta["GTFILLED"] = 0 if bad is None else int(np.count_nonzero(bad))
     return new
+
+
+def _target_psf(target, scale):
+    """PSF of the target survey on pixels of a scale (arcsec): Gaussians of the card's FWHM; None if it has none."""
+    widths = target.get("fwhm") or [None]
+    if not all(fwhm and np.isfinite(fwhm) for fwhm in widths):
+        return None
+    sigmas = [gaussian_fwhm_to_sigma * fwhm / scale for fwhm in widths]
+    side = 2 * ceil(4 * max(sigmas)) + 1
+    kernels = [Gaussian2DKernel(sigma, x_size=side, y_size=side, mode="oversample").array for sigma in sigmas]
+    return np.array([kernel / kernel.sum() for kernel in kernels], np.float32)
 
 
 def _provenance(translator, sampling, alignment, outside):

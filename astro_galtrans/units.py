@@ -8,18 +8,46 @@ point 22.5; for a spectral flux density the definition :math:`m = -2.5 \log_{10}
 """
 
 import re
+from typing import NamedTuple
 
 import numpy as np
 from astropy import units as u
 
-__all__ = ["NANOMAGGY_ZEROPOINT", "ZEROPOINT_CARDS", "flux_factor", "flux_zeropoint", "parse_unit"]
+__all__ = [
+    "EXPOSURE_CARDS", "NANOMAGGY_ZEROPOINT", "ZEROPOINT_CARDS", "Zeropoint", "ZeropointCard", "card_number",
+    "find_zeropoint", "flux_factor", "flux_zeropoint", "parse_unit",
+]  # fmt: skip
 
 NANOMAGGY_ZEROPOINT = 22.5  #: AB magnitude of one nanomaggy
 
-#: Header cards that hold the AB magnitude of one count, in the order they are looked up.
-ZEROPOINT_CARDS = ("MZP_AB", "MAGZERO", "MAGZPT", "PHOTZP", "ZEROPOINT", "ZP")
 
+class ZeropointCard(NamedTuple):
+    """A header card with a zero point: what it means where it is defined."""
+
+    key: str
+    per_second: bool = False  #: magnitude of one count per second, not of one count of the exposure
+    fallback: bool = False  #: looked up only where none of the others is there, since stacks carry it along
+    vega_with: tuple[str, ...] = ()  #: cards of a pipeline that means Vega magnitudes by it
+
+
+#: Header cards that hold the magnitude of one count, in the order they are looked up. AB unless a card says otherwise.
+ZEROPOINT_CARDS = (
+    ZeropointCard("MZP_AB"),  # TERAPIX: stacks of CFHTLS and WIRDS
+    ZeropointCard("MAGZERO"),  # SWarp, DES, Legacy Surveys, DECam community pipeline, Euclid MER
+    # CASU (casu.ast.cam.ac.uk, "FITS header keywords"), also in the DECam community pipeline: of one count per second;
+    # CASU's own, known by the extinction or the scatter beside it, in Vega magnitudes
+    ZeropointCard("MAGZPT", per_second=True, vega_with=("MAGZRR", "EXTINCT", "NUMZPT")),
+    ZeropointCard("PHOTZP"),  # ESO science data products, KiDS, MegaPipe
+    ZeropointCard("ZEROPOINT"),
+    ZeropointCard("ZP"),
+    ZeropointCard("FPA.ZP", per_second=True, fallback=True),  # Pan-STARRS: 25 + 2.5 log10 EXPTIME is that of a stack
+    ZeropointCard("PHOT_C", per_second=True, fallback=True),  # CFHT Elixir, with PHOT_K for the airmass
+)
 _FLUX_CARD = "FLUXMAG0"  # counts of an object of AB magnitude zero (LSST and HSC pipelines)
+EXPOSURE_CARDS = ("EXPTIME", "EXPOSURE", "TEXPTIME", "XPOSURE")  #: exposure time (s), in the order they are looked up
+_SYSTEM_CARDS = ("PHOTSYS", "MAGSYS", "PHOT_SYS", "ZPSYS", "MAGSYST")  # ESO: photometric system of PHOTZP
+_SAYS_PER_SECOND = re.compile(r"per sec|\b(adu|dn|counts?|e-?|electrons?)/s|\b1 ?s(ec)? exp", re.IGNORECASE)  # comments
+_ANGSTROM_LIGHT = 2.99792458e18  # speed of light in Angstrom/s, for PHOTFLAM in erg/s/cm2/Angstrom
 _JANSKY_ZEROPOINT = 2.5 * 23 - 48.60
 _TOLERANCE = 1e-3  # magnitudes; zero points closer than this are the same
 _COUNTS = (u.adu, u.DN, u.ct, u.electron, u.ph)
@@ -85,9 +113,32 @@ def parse_unit(unit):
     return parsed
 
 
+class Zeropoint(NamedTuple):
+    """AB magnitude of one flux unit, and where it is from."""
+
+    magnitude: float
+    source: str = ""  #: the card, its system and its time base; empty where the unit or the caller says it all
+
+
 def flux_zeropoint(unit, meta=None, zeropoint=None):
     """
     AB magnitude of one flux unit.
+
+    Parameters
+    ----------
+    unit, meta, zeropoint
+        See `find_zeropoint`.
+
+    Returns
+    -------
+    float
+    """
+    return find_zeropoint(unit, meta, zeropoint).magnitude
+
+
+def find_zeropoint(unit, meta=None, zeropoint=None):
+    """
+    AB magnitude of one flux unit, and where it is from.
 
     Parameters
     ----------
@@ -95,19 +146,21 @@ def flux_zeropoint(unit, meta=None, zeropoint=None):
         Unit of the flux in a pixel: maggies or a spectral flux density with any prefix, or counts
         (``adu``, ``DN``, ``count``, ``electron``, ``photon``), also per second.
     meta : mapping, optional
-        Header where the zero point of counts is looked up: `ZEROPOINT_CARDS` and ``FLUXMAG0``, the counts of an object
-        of AB magnitude zero. Exposure times are not applied: a zero point belongs to the pixel values as they are.
+        Header where the zero point of counts is looked up: `ZEROPOINT_CARDS`, ``FLUXMAG0`` (the counts of an object of
+        AB magnitude zero), and ``PHOTFLAM`` with ``PHOTPLAM`` of Hubble. A card that is for one count per second is
+        brought to the exposure with ``EXPTIME``, unless the pixels are per second, too.
     zeropoint : float, optional
         AB magnitude of one count. It takes precedence over the header.
 
     Returns
     -------
-    float
+    `Zeropoint`
 
     Raises
     ------
     ValueError
-        If the unit is not one of flux per pixel, if counts come without a zero point, or if two statements disagree.
+        If the unit is not one of flux per pixel, if counts come without a zero point, if it is not in the AB system or
+        lacks the exposure time, or if two statements disagree.
     """
     unit = parse_unit(unit)
     if zeropoint is not None:
@@ -117,11 +170,40 @@ def flux_zeropoint(unit, meta=None, zeropoint=None):
         if zeropoint is not None and abs(zeropoint - known) > _TOLERANCE:
             msg = f"zeropoint={zeropoint} contradicts the unit {unit}, which has {known:.3f} (AB); leave zeropoint= out"
             raise ValueError(msg)
-        return known
+        return Zeropoint(known)
     _check_counts(unit)
     if zeropoint is not None:
-        return zeropoint
+        return Zeropoint(zeropoint)
     return _header_zeropoint(unit, meta)
+
+
+def card_number(header, key):
+    """
+    Number that a header card holds, be it as text.
+
+    Parameters
+    ----------
+    header : mapping
+    key : str
+
+    Returns
+    -------
+    float or None
+        None if the card is absent or empty.
+
+    Raises
+    ------
+    ValueError
+        If it holds something else: a logical value, a word, a sexagesimal number.
+    """
+    value = header.get(key)
+    if not _given(value):
+        return None
+    number = _float(value)
+    if not np.isfinite(number):
+        msg = f"the header card {key} must hold a number, got {value!r}"
+        raise ValueError(msg)
+    return number
 
 
 def flux_factor(zp_from, zp_to):
@@ -158,8 +240,11 @@ def _check_counts(unit):
     if any(unit.is_equivalent(base) or unit.is_equivalent(base / u.s) for base in _COUNTS):
         return
     if unit.is_equivalent(u.Jy / u.sr) or unit.is_equivalent(u.mgy / u.sr):
-        hint = "it is a surface brightness: multiply the image by the area of its pixels first"
-    elif isinstance(unit, u.function.FunctionUnitBase) or unit.is_equivalent(u.mag):
+        hint = (
+            "it is a surface brightness, and the area of a pixel is not known (no PIXAR_SR or PIXAR_A2 card): multiply "
+            "the image by the area of its pixels first"
+        )
+    elif isinstance(unit, u.function.FunctionUnitBase) or unit.is_equivalent(u.mag) or unit.is_equivalent(u.mag / u.sr):
         hint = "magnitudes cannot hold the negative pixels of the sky: convert the image to flux first"
     else:
         hint = "expected nanomaggies, Jy with any prefix, or counts (adu, DN, count, electron) with a zero point"
@@ -171,20 +256,79 @@ def _check_counts(unit):
 def _header_zeropoint(unit, meta):
     """Zero point of counts from header cards that agree with each other."""
     cards = {str(key).upper(): value for key, value in (meta or {}).items()}
-    found = {key: _finite(cards[key], key) for key in ZEROPOINT_CARDS if _given(cards.get(key))}
-    if _given(cards.get(_FLUX_CARD)):
-        found[_FLUX_CARD] = _zeropoint_of_flux(cards[_FLUX_CARD])
+    found = {}
+    for fallback in (False, True):
+        present = [c for c in ZEROPOINT_CARDS if c.fallback == fallback and _given(cards.get(c.key))]
+        found = found or {card.key: _of_card(card, cards, meta, unit) for card in present}
+        if not fallback and _given(cards.get(_FLUX_CARD)):
+            _check_system(_FLUX_CARD, cards, meta)
+            found[_FLUX_CARD] = Zeropoint(_zeropoint_of_flux(cards[_FLUX_CARD]), f"{_FLUX_CARD} (AB)")
+    found = found or _hubble(cards, unit)
     if not found:
-        cards = ", ".join((*ZEROPOINT_CARDS, _FLUX_CARD))
+        known = ", ".join((*(card.key for card in ZEROPOINT_CARDS), _FLUX_CARD))
         msg = (
-            f"no zero point for {unit}: pass zeropoint= (AB magnitude of one {unit}), or give the header one of {cards}"
+            f"no zero point for {unit}: pass zeropoint= (AB magnitude of one {unit}), or give the header one of {known}"
         )
         raise ValueError(msg)
-    if max(found.values()) - min(found.values()) > _TOLERANCE:
-        listed = ", ".join(f"{key} = {value:g}" for key, value in found.items())
+    values = [zeropoint.magnitude for zeropoint in found.values()]
+    if max(values) - min(values) > _TOLERANCE:
+        listed = ", ".join(f"{key} = {zeropoint.magnitude:g}" for key, zeropoint in found.items())
         msg = f"the header's zero points disagree ({listed}): pass zeropoint= (AB magnitude of one {unit})"
         raise ValueError(msg)
     return next(iter(found.values()))
+
+
+def _of_card(card, cards, meta, unit):
+    """Zero point of one card, for the pixels as they are."""
+    value = _finite(cards[card.key], card.key)
+    _check_system(card.key, cards, meta, vega=any(key in cards for key in card.vega_with))
+    if not (card.per_second or _SAYS_PER_SECOND.search(_comment(meta, card.key))):
+        return Zeropoint(value, f"{card.key} (AB)")
+    if card.key == "PHOT_C":  # Elixir: magnitude = PHOT_C + PHOT_K (airmass - 1) - 2.5 log10(counts per second)
+        value += (card_number(cards, "PHOT_K") or 0) * ((card_number(cards, "AIRMASS") or 1) - 1)
+    seconds, source = _exposure(card.key, cards, unit)
+    return Zeropoint(value + 2.5 * np.log10(seconds).item(), source)
+
+
+def _exposure(key, cards, unit):
+    """Exposure time by which a zero point per second has to be multiplied in flux, and the account of it."""
+    if any(unit.is_equivalent(base / u.s) for base in _COUNTS):
+        return 1.0, f"{key} (AB, per second)"
+    for card in EXPOSURE_CARDS:
+        seconds = card_number(cards, card)
+        if seconds is not None and seconds > 0:
+            return seconds, f"{key} (AB, per second; {card} = {seconds:g} s)"
+    msg = (
+        f"the zero point {key} is for one {unit} per second, and the exposure time is not known "
+        f"({', '.join(EXPOSURE_CARDS)}); pass zeropoint= (AB magnitude of one {unit})"
+    )
+    raise ValueError(msg)
+
+
+def _check_system(key, cards, meta, *, vega=False):
+    """Raise unless a zero point is in the AB system, as far as the header says."""
+    stated = {card: str(cards[card]).strip().upper() for card in _SYSTEM_CARDS if _given(cards.get(card))}
+    other = {card: text for card, text in stated.items() if "VEGA" in text or text in {"ST", "STMAG"}}
+    if not stated and (vega or "vega" in _comment(meta, key).lower()):
+        other = {key: "VEGA, as its pipeline writes it"}
+    for card, text in other.items():
+        msg = f"the zero point {key} is not in the AB system ({card} is {text}); pass zeropoint= in AB magnitudes"
+        raise ValueError(msg)
+
+
+def _comment(meta, key):
+    comments = getattr(meta, "comments", None)
+    return str(comments[key]) if comments is not None and key in meta else ""
+
+
+def _hubble(cards, unit):
+    """Zero point of PHOTFLAM and PHOTPLAM (HST data handbooks), the flux density of one electron per second."""
+    flam, wavelength = (card_number(cards, key) for key in ("PHOTFLAM", "PHOTPLAM"))
+    if not flam or not wavelength:
+        return {}
+    seconds, source = _exposure("PHOTFLAM", cards, unit)
+    magnitude = -2.5 * np.log10(flam * wavelength**2 / _ANGSTROM_LIGHT / seconds) - 48.60
+    return {"PHOTFLAM": Zeropoint(magnitude.item(), source)}
 
 
 def _given(value):
@@ -192,11 +336,18 @@ def _given(value):
     return value is not None and str(value).strip() != "" and type(value).__name__ != "Undefined"
 
 
-def _finite(value, name):
+def _float(value):
+    """Number that a value is, or its text in FITS's way; NaN for anything else, logical values among it."""
+    if isinstance(value, str):
+        value = re.sub(r"(?<=[\d.])[dD](?=[+-]?\d)", "E", value)  # Fortran's double precision exponent
     try:
-        number = float(value)
+        return np.nan if isinstance(value, bool | np.bool_) else float(value)
     except (TypeError, ValueError):
-        number = np.nan
+        return np.nan
+
+
+def _finite(value, name):
+    number = _float(value)
     if not np.isfinite(number):
         msg = f"{name} must be a finite AB magnitude, got {value!r}; pass zeropoint="
         raise ValueError(msg)

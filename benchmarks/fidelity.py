@@ -17,6 +17,7 @@ Reports, with the galleries, are in OUT, and the tables in the folder of ``--rst
 import argparse
 import json
 import time
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -30,7 +31,6 @@ from astro_galtrans.fidelity.files import LEVELS, fidelity_from_files
 from astro_galtrans.fidelity.files.inputs import from_store
 from astro_galtrans.fidelity.plots.redshift import style
 from astro_galtrans.pairs.store import PairStore
-from astro_galtrans.stamps._old_lazy import View
 
 SHARE, ERROR = 0.05, 0.1  # of the flux: companion and arm; flux error
 DISTANCE = 3.0  # arcsec
@@ -61,8 +61,9 @@ def main():
         tables[level] = TABLES[level](result)
     if "anomaly" in options.levels:
         start = time.monotonic()
-        images = from_store(PairStore(options.pairs), stamps, number=options.number, stamps=None)
-        tables["anomaly"] += [*roc_rows(planted(images, options.fakes, options.output / "anomaly"))]
+        images, judging, by, _ = from_store(PairStore(options.pairs), stamps, {}, options.number)
+        found = planted(images, judging, by["magnitude"], options.fakes, options.output / "anomaly")
+        tables["anomaly"] += [*roc_rows(found)]
         seconds["fakes"] = time.monotonic() - start
     print(", ".join(f"{what} {value:.0f} s" for what, value in seconds.items()))
     for level, lines in tables.items():
@@ -160,14 +161,16 @@ def anomaly_rows(result):
             "flux scatter, u g r i z",
         )
     ]
-    table = result["summary"]
     for model in result.models:
-        of_model = table[table["model"] == model]
-        whole = of_model[of_model["band"] == "all"][0]
-        shares = [f"{100 * whole[f'above_2{kind}']:.1f} %" for kind in ("", "_chi2", "_peak", "_flux")]
-        ratio = f"{whole['chi2_dof']:.3f} ({whole['chi2_dof_16']:.3f} to {whole['chi2_dof_84']:.3f})"
-        scatter = " ".join(f"{row['flux_scatter']:.3f}" for row in of_model if row["band"] != "all")
-        rows.append((model, ratio, *shares, f"{whole['anomalous']:,} of {whole['n']:,}", scatter))
+
+        def of(quantity, statistic, band="all", model=model):
+            return result.value(quantity, statistic, model=model, band=band)[0]
+
+        shares = [f"{100 * of(f'score{kind}', 'share_above_2'):.1f} %" for kind in ("", "_chi2", "_peak", "_flux")]
+        middle, low, high = (of("chi2_dof", name) for name in ("median", "percentile_16", "percentile_84"))
+        scatter = " ".join(f"{of('flux_error', 'scatter', band):.3f}" for band in result.bands)
+        anomalous = f"{of('anomalous', 'number'):,.0f} of {result.meta['galaxies']:,}"
+        rows.append((model, f"{middle:.3f} ({low:.3f} to {high:.3f})", *shares, anomalous, scatter))
     return [*list_table(rows), ""]
 
 
@@ -189,66 +192,52 @@ TABLES = {"pixel": pixel_rows, "photometry": photometry_rows, "morphology": morp
 # -- fakes
 
 
-def planted(images, number, folder):
+def planted(images, judging, magnitude, number, folder):
     """Scores with and without fakes of each set of images, and the table of what was found."""
-    rows = np.arange(min(number, len(images)))
-    source = np.asarray(images.source[rows])
-    sets = {"target": images.target} | images.translated
-    sets = {name: np.asarray(View(stamps, rows)[:]) for name, stamps in sets.items()}
-    judging, degrader = settings_of(images, rows)
-    flux, terms = fluxes(images, rows), None
+    rows = np.arange(min(number, len(images["source"])))
+    images = {name: stamps[rows].sample() for name, stamps in images.items()}
+    source, target = images.pop("source"), images["target"]
+    degrader, judging = Degrader(source, target), {"tolerance": judging["tolerance"], "worst": 1}
+    flux, terms = fluxes(source), None
     rng, found = np.random.default_rng(0), {}
     angle, radius = rng.uniform(0, 2 * np.pi, (2, len(rows))), np.full(len(rows), 1.0)
+    parts = np.array_split(rows, max(1, len(rows) // 64))
     with_companion = np.concatenate([
-        add_points(degrader, source[part], part, DISTANCE * np.cos(angle[0][part]), DISTANCE * np.sin(angle[0][part]),
-                   SHARE * flux[part])
-        for part in np.array_split(rows, max(1, len(rows) // 64))
+        add_points(degrader, source.read(part), part, DISTANCE * np.cos(angle[0][part]),
+                   DISTANCE * np.sin(angle[0][part]), SHARE * flux[part])
+        for part in parts
     ])  # fmt: skip
-    for name, stamps in sets.items():
+    for name, stamps in images.items():
+        pixels = stamps.read()
         arms = np.concatenate([
-            add_arms(degrader, stamps[part], part, radius[part], SHARE * flux[part] / degrader.factor, angle[1][part])
-            for part in np.array_split(rows, max(1, len(rows) // 64))
+            add_arms(degrader, pixels[part], part, radius[part], SHARE * flux[part] / degrader.factor, angle[1][part])
+            for part in parts
         ])  # fmt: skip
-        noise = measure_own_noise(stamps)  # before anything is planted
-        kept = judging | {"own_noise": noise, "colour_terms": terms or "fit"}
-        result = anomalies(
-            source,
-            {"clean": stamps, KINDS[1]: arms, KINDS[2]: (1 + ERROR) * stamps},
-            **kept | {"target": None if terms else stamps},
-        )
-        if terms is None:
+        kept = judging | {"own_noise": measure_own_noise(stamps)}  # before anything is planted
+        sets = {"clean": pixels, KINDS[1]: arms, KINDS[2]: (1 + ERROR) * pixels}
+        if terms is None:  # of the true images, which are the first
+            result = anomalies(source, sets, target=stamps, **kept)
             terms = ColourTerms.from_table(result["terms"][np.asarray(result["terms"]["model"]) == "target"])
-        lost = anomalies(with_companion, {KINDS[0]: stamps}, **kept | {"colour_terms": terms})
+        else:
+            sets = {kind: target.like(fake, psf=target.psf) for kind, fake in sets.items()}
+            result = anomalies(source, sets, colour_terms=terms, **kept)
+        kept |= {"colour_terms": terms}
+        lost = anomalies(
+            replace(source, images=with_companion), {KINDS[0]: target.like(pixels, psf=target.psf)}, **kept
+        )
         fakes = {KINDS[0]: lost.scores(KINDS[0])} | {kind: result.scores(kind) for kind in KINDS[1:]}
-        found[name] = result.scores("clean"), fakes, images.by["magnitude"][rows]
+        found[name] = result.scores("clean"), fakes, magnitude[rows]
     curves(found).savefig(folder / "roc.png")
     return found
 
 
-def settings_of(images, rows):
-    """What anomalies are judged with, for some of the galaxies, and the degrader that knows their PSFs."""
-    source, target = images.surveys
-    psf, target_psf = (np.asarray(psf)[rows] if np.ndim(psf) == 2 else psf for psf in (images.psf, images.target_psf))
-    shape, target_shape = np.shape(images.source[:1])[-2:], np.shape(images.target[:1])[-2:]
-    pixel = images.target_pixel_scale * target_shape[0] / shape[0]
-    common = dict(
-        bands=source.band_names, target_bands=target.band_names, pixel_scale=pixel, psf=psf, target_psf=target_psf
-    )
-    factor = 10 ** (0.4 * (source.zeropoint - target.zeropoint))
-    degrader = Degrader(len(rows), shape, target_shape, factor=factor, **common)
-    noise = {"sky_rms": source.sky_rms(), "electrons": [band.electrons for band in source.bands]}
-    zeropoints = {"zeropoint": source.zeropoint, "target_zeropoint": target.zeropoint}
-    return common | noise | zeropoints | {"tolerance": images.tolerance, "worst": 1}, degrader
-
-
-def fluxes(images, rows):
+def fluxes(source):
     """Fluxes of the galaxies in the source's bands, in 4 arcsec, at least two sigma of the sky."""
-    stamps = np.asarray(images.source[rows])
+    stamps = source.read()
     n = stamps.shape[-1]
     axis = np.arange(n) - (n - 1) / 2
-    pixel = images.target_pixel_scale * np.shape(images.target[:1])[-1] / n
-    inside = np.hypot(axis, axis[:, None]) * pixel < 2
-    noise = images.surveys[0].sky_rms() * np.sqrt(inside.sum())
+    inside = np.hypot(axis, axis[:, None]) * source.pixel_scale < 2
+    noise = source.sky_rms * np.sqrt(inside.sum())
     return np.maximum(stamps[..., inside].sum(axis=-1), 2 * noise)
 
 

@@ -17,7 +17,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import torch
 from morphology_sets import galaxy_sets, moffat, segments
 
 from astro_galtrans.measure.morphology import measure_morphology
@@ -50,7 +49,6 @@ def main():
     parser.add_argument("--skip", nargs="*", default=[], choices=["agreement", "speed"])
     parser.add_argument("--rst", type=Path, help="folder of the tables")
     options = parser.parse_args()
-    torch.set_num_threads(1)
     tables = {}
     if "agreement" not in options.skip:
         tables["morphology_agreement"] = agreement(options)
@@ -70,7 +68,7 @@ def agreement(options):
         theirs = measure_morphology(
             galaxies.images, engine="statmorph", directory=options.output, processes=options.processes, **how
         )
-        ours = measure_morphology(galaxies.images, progress=False, **how)
+        ours = measure_morphology(galaxies.images, progress=False, threads=1, **how)
         sizes.append(len(theirs))
         for name in set(theirs.colnames) - LEFT_OUT:
             good = np.asarray(theirs["flag"]) <= 1
@@ -153,7 +151,8 @@ def _milliseconds(images, known, **how):
     if how.get("engine") == "statmorph":
         how["processes"] = 1
     else:
-        measure_morphology(images[:16], progress=False, **_first(known, 16), **how)  # tables that are made once
+        how["threads"] = 1
+        measure_morphology(images[:16], progress=False, **_first(known, 16), **how)  # loops are compiled once
     start = time.process_time()
     measure_morphology(images, progress=False, **known, **how)
     return 1e3 * (time.process_time() - start) / len(images)

@@ -17,8 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from astro_galtrans import list_translators, load_translator
-from astro_galtrans.fidelity.files import redshift_from_files, translate_pairs
+from astro_galtrans.fidelity.files import redshift_from_files
 from astro_galtrans.pairs.store import PairStore
+from astro_galtrans.stamps import Stamps
+from astro_galtrans.statistics.bootstrap import Bootstrap
 
 METRICS = ("sigma_mad", 4), ("outlier_005", 3), ("information", 2), ("pit_ks", 3)
 RATIOS = "retention", "plug_in_scatter", "plug_in_information", "consistency"
@@ -67,7 +69,8 @@ def translate_all(options, models):
         for folder, number, n_samples in parts:
             store = PairStore(folder)
             store = store.subset(np.flatnonzero(np.isfinite(store.table["z"]))[:number])
-            translate_pairs(store, translator, shared(options), n_samples=n_samples, seed=0, crop=options.crop)
+            both = (Stamps.from_pairs(store, side, crop=options.crop) for side in ("source", "target"))
+            Stamps.from_translator(translator, *both, n_samples=n_samples, directory=shared(options))
     return time.monotonic() - start
 
 
@@ -80,10 +83,10 @@ def measure(options, models, estimator):
     folder, start = Path(options.output) / estimator, time.monotonic()
     settings = {} if options.epochs is None else {"epochs": options.epochs}
     fidelity, peaks = redshift_from_files(
-        options.test, folder, training_pairs=options.train, models=models, estimator=estimator,
-        number=options.number, training_number=options.train_number, n_samples=options.n_samples, crop=options.crop,
-        stamps=shared(options), floor=options.floor, resamples=options.resamples, peaks=estimator == "photometric",
-        **settings,
+        options.test, [load_translator(model) for model in models], folder, training_pairs=options.train,
+        estimator=estimator, number=(options.number, options.train_number), crop=options.crop,
+        translate={"n_samples": options.n_samples, "directory": shared(options)}, floor=options.floor,
+        bootstrap=Bootstrap(options.resamples), peaks=estimator == "photometric", **settings,
     )  # fmt: skip
     print(f"{time.monotonic() - start:.0f} s with the estimator {estimator!r}", flush=True)
     if options.figures:
@@ -111,56 +114,55 @@ def page(results):
 
 def readings_table(fidelity):
     rows = [("model", "reading", *(metric for metric, _ in METRICS))]
-    table = fidelity["readings"]
-    for model, reading in dict.fromkeys(zip(map(str, table["model"]), map(str, table["reading"]), strict=True)):
-        cells = [number(fidelity.value(reading, metric, model), digits) for metric, digits in METRICS]
+    table = fidelity["statistics"]
+    table = table[(table["quantity"] == "information") & (table["reading"] != "fewer")]
+    for model, reading in zip(map(str, table["model"]), map(str, table["reading"]), strict=True):
+        cells = [number(fidelity.value(metric, model=model, reading=reading), digits) for metric, digits in METRICS]
         rows.append((model, NAMES[reading], *cells))
     return list_table(rows)
 
 
 def ratios_table(fidelity):
-    table, rows = fidelity["ratios"], [("model", *RATIOS)]
+    rows, there = [("model", *RATIOS)], {(str(row["model"]), str(row["quantity"])) for row in fidelity.ratios}
     for model in fidelity.models:
-        of_model = table[table["model"] == model]
-        cells = []
-        for quantity in RATIOS:
-            row = of_model[of_model["quantity"] == quantity]
-            cells.append(number([row[name][0] for name in ("value", "low", "high")], 2) if len(row) else "")
-        rows.append((model, *cells))
+        asked = [(model, quantity) in there and fidelity.value(quantity, model=model) for quantity in RATIOS]
+        rows.append((model, *(number(found, 2) if found else "" for found in asked)))
     return list_table(rows)
 
 
 def samples_table(fidelity):
     """Averages over samples of the plug-in estimator's PDFs; below, what they should come to."""
-    table, metrics = fidelity["samples"], METRICS[:3]
+    table, metrics = fidelity["statistics"], METRICS[:3]
+    sampled = np.isin(table["model"], table["model"][table["samples"] > 1])
+    table = table[sampled & np.isin(table["reading"], ["plug_in", "fewer", "averaged"])]
     rows = [("model", "samples averaged", *(metric for metric, _ in metrics))]
     for model, samples in dict.fromkeys(zip(map(str, table["model"]), table["samples"], strict=True)):
         here = table[(table["model"] == model) & (table["samples"] == samples)]
-        found = {str(row["metric"]): (row["value"], row["low"], row["high"]) for row in here}
+        found = {str(row["quantity"]): (row["value"], row["low"], row["high"]) for row in here}
         rows.append((model, str(samples), *(number(found[metric], digits) for metric, digits in metrics)))
     if len(rows) == 1:
         return []
-    of_source = (number(fidelity.value("source", metric), digits) for metric, digits in metrics)
+    of_source = (number(fidelity.value(metric, model="", reading="source"), digits) for metric, digits in metrics)
     return list_table([*rows, ("source", "", *of_source)])
 
 
 def peaks_table(peaks):
-    table, rows = peaks["information"], [("images", "peaks", "totals")]
-    for images in dict.fromkeys(map(str, table["images"])):
-        of_images = {str(r["features"]): (r["value"], r["low"], r["high"]) for r in table if r["images"] == images}
-        rows.append((images, *(number(of_images[kind], 2) for kind in ("peak", "total"))))
+    rows = [("images", "peaks", "totals")]
+    for images in dict.fromkeys(map(str, peaks["statistics"]["model"])):
+        found = (peaks.value(kind, "information", model=images) for kind in ("peak", "total"))
+        rows.append((images, *(number(interval, 2) for interval in found)))
     return list_table(rows)
 
 
 def scatter_table(peaks):
-    table = peaks["scatter"][peaks["scatter"]["flux"] == "peak"]
-    quantities = list(dict.fromkeys(map(str, table["quantity"])))
-    rows = [("model", *quantities)]
-    for model in dict.fromkeys(map(str, table["model"])):
-        of_model = {str(r["quantity"]): r["scatter"].value for r in table if r["model"] == model}
-        rows.append((model, *(f"{of_model[q]:.3f}" for q in quantities)))
-    noise = {str(r["quantity"]): r["sky_noise"].value for r in table}
-    return list_table([*rows, ("sky noise of the target", *(f"{noise[q]:.3f}" for q in quantities))])
+    table = peaks["statistics"][peaks["statistics"]["statistic"] == "scatter"]
+    models, bands = (list(dict.fromkeys(map(str, table[name]))) for name in ("model", "band"))
+    wanted = {model: ("scatter", model) for model in models} | {"sky noise of the target": ("sky_noise", models[0])}
+    rows = [("model", *bands)]
+    for label, (statistic, model) in wanted.items():
+        found = (peaks.value("peak", statistic, model=model, band=band)[0] for band in bands)
+        rows.append((label, *(f"{scatter:.3f}" for scatter in found)))
+    return list_table(rows)
 
 
 def number(interval, digits):

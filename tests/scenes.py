@@ -3,6 +3,10 @@
 import numpy as np
 from scipy.special import erf
 
+from astro_galtrans.measure.psf import MoffatPSF
+from astro_galtrans.stamps import Stamps
+from helpers import make_survey
+
 TO_SIGMA = 1 / np.sqrt(8 * np.log(2))
 BANDS = "gri"
 PIXEL, SCALE, SIDE = 0.396, 2, 32
@@ -11,10 +15,21 @@ SKY, ELECTRONS = np.array([0.02, 0.027, 0.044]), np.array([1050.0, 931.0, 796.0]
 ZEROPOINT, TARGET_ZEROPOINT = 22.5, 30.0
 FACTOR = 1000.0  # of 7.5 magnitudes
 COLOURS = np.array([1.0, 1.5, 1.8])
-IMAGING = dict(
-    bands=BANDS, pixel_scale=PIXEL, psf=FWHM, target_psf=TARGET_FWHM, beta=np.inf, sky_rms=SKY, electrons=ELECTRONS,
-    zeropoint=ZEROPOINT, target_zeropoint=TARGET_ZEROPOINT, progress=False,
-)  # fmt: skip
+SURVEYS = (
+    make_survey(BANDS, PIXEL, SKY, zeropoint=ZEROPOINT, electrons=ELECTRONS),
+    make_survey(BANDS, PIXEL / SCALE, zeropoint=TARGET_ZEROPOINT),
+)
+
+
+def stamps(source, target=None, *, psf=FWHM, target_psf=TARGET_FWHM, surveys=SURVEYS, **known):
+    """Stamps of the source, or of both surveys, with Gaussian PSFs; of the source more may be known."""
+    found = Stamps(source, surveys[0], psf=MoffatPSF(psf, np.inf), name="source", **known)
+    return found if target is None else (found, of_target(target, psf=target_psf, surveys=surveys))
+
+
+def of_target(target, *, psf=TARGET_FWHM, surveys=SURVEYS):
+    """Stamps of the target survey, real ones or translations."""
+    return Stamps(target, surveys[1], psf=MoffatPSF(psf, np.inf), name="translated")
 
 
 def gaussian(n, pixel, sigma, x=0.0, y=0.0):

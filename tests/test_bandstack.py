@@ -452,9 +452,13 @@ def test_hdulist():
 def test_hdulist_with_an_extension_per_band():
     bands = make_bands(SHAPE)
     hdus = [fits.ImageHDU(ccd.data, header_of(ccd), name=band) for band, ccd in bands.items()]
-    companions = [fits.ImageHDU(np.ones(SHAPE), header_of(bands["g"], "g"), name=name) for name in ("ERR", "DQ_g")]
-    hdulist = fits.HDUList([fits.PrimaryHDU(), *hdus, *companions])
-    assert read(hdulist).bands == BANDS
+    errors = [fits.ImageHDU(np.full(SHAPE, k + 1.0), name=f"ERR_{band}") for k, band in enumerate(BANDS)]
+    quality = fits.ImageHDU(np.eye(*SHAPE, dtype="u1"), name="DQ_g")
+    hdulist = fits.HDUList([fits.PrimaryHDU(), *hdus, *errors[::-1], quality])
+    stack = read(hdulist)
+    assert stack.bands == BANDS
+    assert_array_equal(stack.variance[:, 0, 0], np.arange(1, 6) ** 2)
+    assert_array_equal(stack.mask, [np.eye(*SHAPE) * (band == "g") for band in BANDS])
     assert_array_equal(read(hdulist, "zu").data, [bands["z"].data, bands["u"].data])
     for hdu, name in zip(hdus, BANDS, strict=True):
         hdu.header["FILTER"] = f"{name}.SDSS"
@@ -507,12 +511,16 @@ STALE = {
     "SATURATE": 3e4, "GAIN": 1.5, "SKYSIG": 0.02, "MAGZERO": 25.0, "FLUXMAG0": 1e10, "MZP_AB": 30.0, "NMGY": 0.003,
     "EXTNAME": "SCI", "CHECKSUM": "abc", "ZCMPTYPE": "RICE_1", "BZERO": 0.0, "SEEING": 1.1, "MAGLIM": 25.0, "NAXIS3": 5,
 }  # fmt: skip
-LASTING = {"OBJECT": "W3+1-2", "DATE-OBS": "2003-10-19", "TELESCOP": "2.5m", "MJD-OBS": 52931.0, "RUN": 4192}
+LASTING = {"OBJECT": "W3+1-2", "TARGNAME": "M51", "RA_TARG": 202.47}
+PAST = {  # true of the source image, not of its translation
+    "DATE-OBS": "2003-10-19", "TELESCOP": "2.5m", "INSTRUME": "ACS", "MJD-OBS": 52931.0, "RUN": 4192, "EXPTIME": 53.9,
+    "PIXAR_A2": 0.157, "AIRMASS": 1.2, "PHOTFLAM": 1e-19, "PHOTSYS": "AB", "XYZ123": "whatever",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", [dict, fits.Header])
-def test_stale_cards_do_not_survive(kind):
-    meta = kind({**LASTING, **STALE})
+def test_cards_of_the_source_do_not_stand_as_the_result_s(kind):
+    meta = kind({**LASTING, **PAST, **STALE})
     if kind is fits.Header:
         meta["HISTORY"] = "background removed"
         meta["COMMENT"] = "photometric calibration"
@@ -522,13 +530,20 @@ def test_stale_cards_do_not_survive(kind):
     assert {key: out.meta[key] for key in LASTING} == LASTING
     assert set(out.meta) - set(LASTING) - {"HISTORY"} == {"FILTER", "MAGZERO"}
     assert out.meta["MAGZERO"] == 22.5
+    history = out.meta["HISTORY"]
+    history = history.split("; ") if kind is dict else list(history)
     if kind is fits.Header:
-        assert list(out.meta["HISTORY"]) == ["background removed"]
+        assert history[0] == "background removed"
+    for key, value in {**PAST, "GAIN": 1.5, "SEEING": 1.1, "FLUXMAG0": 1e10}.items():
+        assert history.count(f"{key} = {value!r}") == 1
+    assert not any(line.startswith(("CRPIX1", "NAXIS3", "CHECKSUM")) for line in history)
 
 
 def test_cards_that_differ_between_bands_do_not_survive():
-    cards = [{"OBJECT": "M51", "CCD": 3, "LIST": [1, 2]}, {"OBJECT": "M51", "CCD": 4, "LIST": [1, 2]}]
+    cards = [{"OBJECT": "M51", "TARGET": n, "CCD": n, "LIST": [1, 2]} for n in (3, 4)]
     stack = read({band: single(meta=meta) for band, meta in zip("gr", cards, strict=True)})
+    history = stack.meta.pop("HISTORY")
+    assert history.endswith("; TARGET = 3 (g), 4 (r); CCD = 3 (g), 4 (r)")
     assert stack.meta == {"OBJECT": "M51", "LIST": [1, 2]}
     stack.meta["LIST"].append(3)
     assert cards[0]["LIST"] == [1, 2]

@@ -1,6 +1,10 @@
 """``galtrans`` as a user calls it."""
 
 import json
+import os
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +58,26 @@ def test_translate_bands_to_one_file(frames, tmp_path, capsys):
     assert main(["translate", *frames, "-m", "swin-sdss-cfhtls", "-o", str(output)]) == 1
     assert "exists" in capsys.readouterr().err
     assert main(["translate", *frames, "-m", "swin-sdss-cfhtls", "-o", str(output), "--overwrite"]) == 0
+
+
+def test_planes_and_sky_are_options_of_translate(frames, tmp_path):
+    with fits.open(frames[0]) as band:
+        light = band[0].data > np.percentile(band[0].data, 95)
+        planes = fits.Header([("MP_BAD", 0), ("HIERARCH MP_DETECTED", 5)])
+        band.append(fits.ImageHDU(np.where(light, 32, 0).astype("i4"), planes, name="MASK"))
+        band.writeto(tmp_path / "with_mask.fits")
+    output = tmp_path / "out.fits"
+    command = ["translate", str(tmp_path / "with_mask.fits"), *frames[1:], "-m", "swin-sdss-cfhtls", "-o", str(output)]
+    command.append("--overwrite")
+    assert main(command) == 0
+    header = fits.getheader(output)
+    assert header["GTMASKED"].endswith(": MASK: BAD")
+    assert "GTSKY" not in header
+    assert main([*command, "--bad-planes", "DETECTED,BAD", "--subtract-background", "32"]) == 0
+    header = fits.getheader(output)
+    assert header["GTMASKED"].endswith(": MASK: DETECTED BAD")
+    assert header["GTSKY"].endswith("boxes of 32 pixels")
+    assert main([*command, "--bad-planes", "DETECTD"]) == 1
 
 
 def test_seed_repeats_a_sample(frames, tmp_path):
@@ -118,3 +142,31 @@ def test_demo_makes_files_and_a_picture(tmp_path, capsys):
     assert source.shape == (5, 224, 224)
     picture = tmp_path / "demo" / "galtrans-demo.png"
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closes a stream as a POSIX shell does")
+@pytest.mark.parametrize("closed", ["2>&-", "1>&- 2>&-", "0<&- 1>&- 2>&-"])
+def test_closed_streams_stop_no_run(frames, tmp_path, closed):
+    """A library's messages do not end up in the output either, which would get the number of the closed stream."""
+    out = tmp_path / "out" / "x.fits"
+    out.parent.mkdir()
+    code = "import sys; from astro_galtrans.cli import main; sys.exit(main(sys.argv[1:]))"
+    words = [sys.executable, "-c", code, "translate", *frames, "-m", "swin-sdss-cfhtls", "-o", str(out)]
+    assert subprocess.run(f"{shlex.join(words)} {closed}", shell=True, timeout=120, check=False).returncode == 0
+    assert CCDData.read(out).shape == (5, 48, 60)
+    folder = tmp_path / "many"
+    words[words.index("-o") + 1] = f"{folder}/"
+    assert subprocess.run(f"{shlex.join(words)} {closed}", shell=True, timeout=120, check=False).returncode == 0
+    assert len(list(folder.iterdir())) == 1
+
+
+def test_a_folder_says_what_it_skipped(frames, tmp_path, capsys):
+    command = ["translate", str(tmp_path), "-m", "swin-sdss-cfhtls", "-o", f"{tmp_path}/out/"]
+    (tmp_path / "a").mkdir()
+    assert main(command) == 0
+    assert "1 images translated, 0 failed" in capsys.readouterr().out
+    assert main(command) == 0
+    assert "0 images translated, 1 skipped: made before by the same request, 0 failed" in capsys.readouterr().out
+    assert main([*command, "--unit", "uJy"]) == 1
+    captured = capsys.readouterr()
+    assert "exists and was made with options" in captured.err and "1 failed" in captured.out

@@ -10,8 +10,6 @@ import torch
 from torch import nn
 
 from astro_galtrans import loop
-from astro_galtrans.exceptions import GaltransWarning
-from astro_galtrans.loop.state import CURRENT
 
 SETTINGS = loop.Settings(
     steps=40, learning_rate=0.05, weight_decay=0.1, warmup=5, clip=1.0, average=0.8, seed=3, log_steps=10
@@ -138,6 +136,12 @@ def test_it_stops_when_two_validations_brought_nothing_better(name, scores, step
     assert torch.equal(training.result().weights, to_the_best)
 
 
+def test_it_ends_when_its_hours_are_over():
+    settings = replace(SETTINGS, hours=1e-12, validation_steps=10)
+    training = train(settings, make=lambda *args: Slope(*args, scores=[1.0]))
+    assert training.step < 40 and training.progress == 1
+
+
 def test_each_optimizer_minimises_its_own_loss():
     class Game(Slope):
         def prepare(self):
@@ -172,15 +176,6 @@ def test_random_numbers_follow_from_seed_and_step_and_the_callers_stay():
     first, again, other = np.reshape(drawn, (3, 6))
     np.testing.assert_array_equal(first, again)
     assert len(set(first)) == 3 and not set(first) & set(other)  # both generators are seeded alike
-
-
-def test_damage_is_found_by_its_checksum(tmp_path):
-    train(replace(SETTINGS, checkpoint_minutes=0), tmp_path, stop_after=20)
-    content = bytearray((tmp_path / CURRENT).read_bytes())
-    content[-20] ^= 1
-    (tmp_path / CURRENT).write_bytes(content)
-    with pytest.warns(GaltransWarning, match="checksum is wrong; going on from checkpoint-previous"):
-        assert torch.equal(train(directory=tmp_path).result().weights, train().result().weights)
 
 
 def test_one_device_needs_no_lightning_and_several_say_so(monkeypatch):

@@ -68,7 +68,16 @@ def test_noise_that_only_means_bad_is_masked(std, kind):
     assert stack.variance.max() < 0.001
 
 
-@pytest.mark.parametrize("kind", [StdDevUncertainty, VarianceUncertainty, InverseVariance])
+def test_a_negative_weight_is_none():
+    image = make_ccd()
+    weights = np.full(image.shape, 4.0)
+    weights[BLOCK] = -4
+    image.uncertainty = InverseVariance(weights)
+    stack = read(image)
+    assert stack.mask[0][BLOCK].all() and stack.mask.sum() == 56
+
+
+@pytest.mark.parametrize("kind", [StdDevUncertainty, VarianceUncertainty])
 def test_negative_noise_is_masked(kind):
     image = make_ccd()
     values = np.full(image.shape, 4.0)
@@ -106,8 +115,8 @@ def test_noise_in_another_unit_is_converted(tmp_path):
 @pytest.mark.parametrize(
     ("cards", "match"),
     [
-        ({"UTYPE": "entropy"}, r"uncertainty of kind 'entropy' \(UTYPE\); known are StdDevUncertainty"),
-        ({"BUNIT": "K"}, "not convertible"),
+        ({"UTYPE": "entropy"}, r"uncertainty of kind 'entropy' \(UTYPE\); known: StdDevUncertainty"),
+        ({"BUNIT": "K"}, "the uncertainty is in K and the image in mJy"),
     ],
 )
 def test_noise_that_cannot_be_understood_is_refused(tmp_path, cards, match):

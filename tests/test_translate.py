@@ -15,6 +15,7 @@ from photutils.centroids import centroid_com
 from toy_network import COUNTS_PER_NANOMAGGY, ToySampler, ToyTranslator, toy_card
 
 from astro_galtrans import list_translators, load_translator, translate
+from astro_galtrans.domain import gaussian_fwhm
 from astro_galtrans.exceptions import CheckpointError, DomainError, DomainWarning, GaltransError
 from astro_galtrans.models import checkpoint, registry, shipped
 from astro_galtrans.models.checkpoint import Checkpoint
@@ -204,15 +205,15 @@ def test_an_infinite_variance_is_a_bad_pixel(toy):
 
 def test_a_filled_star_stays_a_star(toy):
     # a saturated core: what stands in for it is as bright as its surroundings, so the star does not become a hole
-    images = make_bands((40, 40))
-    y, x = np.indices((40, 40))
+    images = make_bands((64, 64))  # with some sky that the star does not reach
+    y, x = np.indices((64, 64))
     for image in images.values():
-        image.data += (200 * np.exp(-np.hypot(y - 20, x - 20) / 2)).astype("f4")
+        image.data += (200 * np.exp(-np.hypot(y - 32, x - 32) / 2)).astype("f4")
         image.mask = image.data > 100
         image.data[image.mask] = np.nan
     result = toy(images)
     for image in result.values():
-        assert image.data[40:42, 40:42].min() > 50 * COUNTS_PER_NANOMAGGY / 4
+        assert image.data[64:66, 64:66].min() > 50 * COUNTS_PER_NANOMAGGY / 4
 
 
 # -- kinds of objects
@@ -447,6 +448,23 @@ def test_a_grid_of_ones_own(toy):
 # -- provenance
 
 
+@pytest.mark.parametrize("grid", [None, "target"])
+def test_the_psf_is_the_target_survey_s(grid):
+    images = make_bands((64, 64))
+    scale = 0.198 if grid is None else 0.186
+    results = translate(images, "swin-sdss-cfhtls", output_grid=grid)
+    cube = translate(make_cube((64, 64)), "swin-sdss-cfhtls", bands="ugriz", output_grid=grid)
+    for plane, (band, fwhm) in zip(
+        cube.psf, {"u": 0.88, "g": 0.82, "r": 0.77, "i": 0.7, "z": 0.7}.items(), strict=True
+    ):
+        psf = results[band].psf
+        np.testing.assert_array_equal(psf, plane)
+        assert psf.sum() == pytest.approx(1, abs=1e-6)
+        # adaptive moments of a Gaussian integrated over pixels, whose own variance is 1 / 12
+        truth = np.hypot(fwhm / scale, np.sqrt(8 * np.log(2) / 12))
+        assert gaussian_fwhm(psf) == pytest.approx(truth, rel=0.02)
+
+
 def test_the_result_says_how_it_was_made(toy):
     meta = toy(make_bands())["r"].meta
     assert meta["GTMODEL"] == "toy-sdss-cfhtls"
@@ -454,7 +472,8 @@ def test_the_result_says_how_it_was_made(toy):
     assert (meta["GTSRC"], meta["GTTARGET"], meta["GTSCALE"]) == ("sdss", "cfhtls-wide", 2)
     assert meta["FILTER"] == "r"
     assert meta["MAGZERO"] == 30.0
-    assert meta["TELESCOP"] == "test"
+    assert "TELESCOP" not in meta  # the target's telescope is another
+    assert "TELESCOP = 'test'" in meta["HISTORY"]
     assert np.datetime64(meta["GTDATE"].removesuffix("+00:00")) <= np.datetime64("now")
     assert meta["GTFILLED"] == 0
     assert "GTSEED" not in meta

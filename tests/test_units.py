@@ -6,7 +6,14 @@ from astropy import units as u
 from astropy.io import fits
 from numpy.testing import assert_allclose
 
-from astro_galtrans.units import NANOMAGGY_ZEROPOINT, ZEROPOINT_CARDS, flux_factor, flux_zeropoint, parse_unit
+from astro_galtrans.units import (
+    NANOMAGGY_ZEROPOINT,
+    ZEROPOINT_CARDS,
+    find_zeropoint,
+    flux_factor,
+    flux_zeropoint,
+    parse_unit,
+)
 from helpers import shared_data
 
 
@@ -74,8 +81,58 @@ def test_counts_take_the_argument_before_the_header(unit):
 
 @pytest.mark.parametrize("card", ZEROPOINT_CARDS)
 def test_zeropoint_cards(card):
-    header = fits.Header([("OBJECT", "W3"), (card if len(card) <= 8 else f"HIERARCH {card}", 30.0)])
-    assert flux_zeropoint("adu", header) == 30.0
+    header = fits.Header([("OBJECT", "W3"), (f"HIERARCH {card.key}", 30.0), ("EXPTIME", "100.0")])
+    assert flux_zeropoint("adu", header) == (35.0 if card.per_second else 30.0)
+    assert flux_zeropoint("adu / s", header) == 30.0
+
+
+@pytest.mark.parametrize("card", ["MAGZPT", "PHOT_C", "FPA.ZP"])
+def test_zeropoint_per_second_needs_the_exposure_time(card):
+    for cards in ({}, {"EXPTIME": 0.0}, {"EXPTIME": ""}):
+        with pytest.raises(ValueError, match=rf"{card} is for one adu per second, and the exposure time is not known"):
+            flux_zeropoint("adu", {card: 25.0, **cards})
+    with pytest.raises(ValueError, match="EXPTIME must hold a number, got True"):
+        flux_zeropoint("adu", {card: 25.0, "EXPTIME": True})
+    source = find_zeropoint("adu", {card: 25.0, "EXPOSURE": 10}).source
+    assert source == f"{card} (AB, per second; EXPOSURE = 10 s)"
+
+
+def test_comments_tell_of_the_time_base_and_the_system():
+    header = fits.Header([("MAGZERO", 25.0, "[mag] of 1 ADU per second"), ("EXPTIME", 10.0), ("ZP", 27.5)])
+    assert_allclose(flux_zeropoint("adu", header), 27.5)
+    with pytest.raises(ValueError, match="MAGZERO is not in the AB system"):
+        flux_zeropoint("adu", fits.Header([("MAGZERO", 25.0, "Vega zero point")]))
+
+
+@pytest.mark.parametrize(
+    "cards",
+    [
+        {"PHOTZP": 25.0, "PHOTSYS": "VEGA"},
+        {"MAGZERO": 25.0, "PHOTSYS": "VEGAMAG"},
+        {"FLUXMAG0": 1e10, "MAGSYS": "Vega"},
+        {"ZP": 25.0, "PHOTSYS": "STMAG"},
+        {"MAGZPT": 23.0, "MAGZRR": 0.02, "EXPTIME": 10.0},  # CASU
+    ],
+)
+def test_zeropoints_that_are_not_ab(cards):
+    with pytest.raises(ValueError, match=r"is not in the AB system .*; pass zeropoint= in AB magnitudes"):
+        flux_zeropoint("adu", cards)
+    assert flux_zeropoint("adu", cards, 24.0) == 24.0
+    ab = {**cards, "PHOTSYS": "AB", "MAGSYS": "AB"}
+    assert np.isfinite(flux_zeropoint("adu", ab))
+
+
+def test_elixir_takes_the_airmass():
+    cards = {"PHOT_C": 26.46, "PHOT_K": -0.15, "AIRMASS": 1.4, "EXPTIME": 100}
+    assert_allclose(flux_zeropoint("adu", cards), 26.46 - 0.15 * 0.4 + 5)
+    assert flux_zeropoint("adu", {**cards, "MZP_AB": 30.0}) == 30.0  # a stack carries the cards of its first exposure
+
+
+def test_hubble():
+    cards = {"PHOTFLAM": 7.0376e-20, "PHOTPLAM": 8045.5, "EXPTIME": 1000.0}
+    truth = -2.5 * np.log10((7.0376e-20 * u.Unit("erg / (s cm2 AA)")).to_value(u.Jy, u.spectral_density(8045.5 * u.AA)))
+    assert_allclose(flux_zeropoint("electron / s", cards), truth + 8.90, atol=1e-10)
+    assert_allclose(flux_zeropoint("electron", cards), truth + 8.90 + 7.5, atol=1e-10)
 
 
 def test_counts_of_magnitude_zero():
@@ -96,7 +153,7 @@ def test_counts_without_zeropoint(meta):
         flux_zeropoint("adu", meta)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, "thirty"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, "thirty", True])
 def test_zeropoint_that_is_none(value):
     with pytest.raises(ValueError, match="finite AB magnitude"):
         flux_zeropoint("adu", zeropoint=value)
@@ -120,6 +177,7 @@ def test_zeropoint_that_contradicts_the_unit():
         ("MJy/sr", "surface brightness"),
         ("nmgy / arcsec2", "surface brightness"),
         ("mag", "magnitudes"),
+        ("mag / arcsec2", "magnitudes"),
         ("mag(AB)", "magnitudes"),
         ("m", "expected nanomaggies"),
         ("", "dimensionless"),

@@ -7,8 +7,10 @@ a file that `astropy.nddata.CCDData.read` reads.
 """
 
 from ._cards import PROVENANCE_CARDS
+from ._cutout import cutout
 from ._opening import Origin
 from ._stack import BandStack, Plane, read, select, to_unit, write_fits, write_like
+from ._trust import check_layout, open_fits
 from ._writers import check_writable
 
 __all__ = [
@@ -16,7 +18,10 @@ __all__ = [
     "BandStack",
     "Origin",
     "Plane",
+    "check_layout",
     "check_writable",
+    "cutout",
+    "open_fits",
     "read",
     "select",
     "to_unit",

@@ -6,9 +6,10 @@ from copy import deepcopy
 import numpy as np
 from astropy.io import fits
 
+from ._conventions import KEPT_CARDS
 from ._wcs import is_wcs_card
 
-__all__ = ["PROVENANCE_CARDS", "add_provenance", "common_meta", "set_card"]
+__all__ = ["PROVENANCE_CARDS", "add_provenance", "common_meta", "set_card", "to_header"]
 
 #: How an output was made: name of the statement, and the card that holds it with its comment. The cards are the same in
 #: FITS headers and in ``meta``, so that ``CCDData.write`` needs no keyword longer than FITS allows.
@@ -27,6 +28,11 @@ PROVENANCE_CARDS = {
     "scale": ("GTSCALE", "output pixels per input pixel, on an axis"),
     "calibration": ("GTCALIB", "factors on the standard deviation"),
     "filled": ("GTFILLED", "bad input pixels filled in, over all bands"),
+    "bad_planes": ("GTMASKED", "what was taken as bad in masks"),
+    "noise": ("GTNOISE", "what the variance was read from"),
+    "zeropoint": ("GTZPFROM", "where the zero point is from"),
+    "pixels": ("GTPIXELS", "what was done to pixel values"),
+    "background": ("GTSKY", "sky subtracted before translation"),
     "domain": ("GTDOMAIN", "what lies outside the training range"),
 }
 
@@ -37,54 +43,70 @@ _COMMENTS = dict(PROVENANCE_CARDS.values()) | {
     "BUNIT": "unit of the pixels",
 }
 
-# Cards that a translation makes wrong, by what they speak of. Comments go too: they explain the cards around them.
-_STALE_CARD = re.compile(
-    r"""(
-    # layout and date of the file
-    SIMPLE | XTENSION | BITPIX | NAXIS\d* | EXTEND | PCOUNT | GCOUNT | GROUPS | BSCALE | BZERO | BLANK | DATA(MIN|MAX)
-    | EXTNAME | EXTVER | EXTLEVEL | INHERIT | NEXTEND | CHECKSUM | DATASUM | ZHECKSUM | ZDATASUM
-    | UTYPE | DATE | COMMENT
-    | Z(IMAGE|TENSION|CMPTYPE|BITPIX|NAXIS\d*|TILE\d+|NAME\d+|VAL\d+|QUANTIZ|DITHER0|BLANK|SCALE|ZERO|SIMPLE|EXTEND)
-    | Z[PG]COUNT | FZ[AQ].*
-    # bands
-    | BANDS?\d* | FILT(ER|N|\d).* | INSFILTE | FPA\.FILTER.* | ESO\ INS\ FILT\d.*
-    # flux scale
-    | BUNIT | MZP_.* | MAGZ.* | PHOTZ.* | PHOT(FLAM|PLAM|FNU|BW) | ZP\w* | ZEROPOINT\w* | FLUXMAG0.* | FLUX20 | VEGA_AB
-    | ABMAG.* | NMGY\w* | L99\w* | SOFTBIAS
-    # noise, depth, saturation
-    | GAIN\w* | EGAIN | CCDGAIN | ATODGAIN | RDNOISE\w* | READNOI\w* | SKY\w* | BKG\w* | BACKGR\w* | NOISE\w*
-    | MAGLIM\w* | LIMMAG\w* | DEPTH\w* | SATUR\w* | SATLEV\w* | MAXLIN
-    # seeing and sampling
-    | IQ\w* | SEEING\w* | PSF.* | FWHM.* | PIXSCA\w* | SECPIX\w*
-    )""",
-    re.VERBOSE,
+# Layout of a file: nothing to keep, not even as history. World coordinates are left out likewise.
+_LAYOUT_CARD = re.compile(
+    r"SIMPLE|XTENSION|BITPIX|NAXIS\d*|EXTEND|PCOUNT|GCOUNT|GROUPS|BSCALE|BZERO|BLANK|EXTNAME|EXTVER|EXTLEVEL|INHERIT"
+    r"|NEXTEND|Z?CHECKSUM|Z?DATASUM|COMMENT|HISTORY|END|BANDS?\d*"
+    r"|Z(IMAGE|TENSION|CMPTYPE|BITPIX|NAXIS\d*|TILE\d+|NAME\d+|VAL\d+|QUANTIZ|DITHER0|BLANK|SCALE|ZERO|SIMPLE|EXTEND)"
+    r"|Z[PG]COUNT|FZ[AQ].*|"
 )
+_HISTORY_TITLE = "cards of the input, which need not hold for this image:"
 
 
-def common_meta(metas):
+def common_meta(metas, bands):
     """
-    Cards that all bands share and that a translation leaves true.
+    Cards that all bands share and that hold for a translation as well; what else they say goes to ``HISTORY``.
+
+    Instrument, exposure, pixels and processing of the input are not those of the result, so that only the cards that
+    speak of the object and the place stay as they are (`KEPT_CARDS`).
 
     Parameters
     ----------
     metas : list of mapping
+        One per band; bands of one image share theirs.
+    bands : sequence of str
+        Their names, for cards that differ.
 
     Returns
     -------
     `~astropy.io.fits.Header` or dict
-        New; a header if the first is one.
+        New; a header if the first is one. In a dict, ``HISTORY`` is a text, its lines joined by semicolons, which is
+        what ``CCDData.write`` can write.
     """
-    first, *others = metas
-    kept = first.copy() if isinstance(first, fits.Header) else deepcopy(dict(first))
-    for key in dict.fromkeys(first):
-        shared = all(key in other and repr(other[key]) == repr(first[key]) for other in others)
-        if key and (_is_stale(str(key).upper()) or not shared):  # the empty key stands for blank lines
-            kept.remove(key, remove_all=True) if isinstance(kept, fits.Header) else kept.pop(key)
-    return kept
+    sources = {id(meta): (meta, band) for meta, band in zip(reversed(metas), reversed(bands), strict=True)}
+    different = list(reversed(sources.values()))
+    first, as_header = metas[0], isinstance(metas[0], fits.Header)
+    kept, past = {}, []
+    for key in dict.fromkeys(key for meta, _ in different for key in meta):
+        name, values = str(key).upper(), [(meta[key], band) for meta, band in different if key in meta]
+        texts = [repr(value) for value, _ in values]
+        shared = len(set(texts)) == 1 and len(texts) == len(different)
+        if shared and (KEPT_CARDS.fullmatch(name) or (not as_header and not _fits_value(first[key]))):
+            kept[key] = deepcopy(first[key])
+        elif not (_LAYOUT_CARD.fullmatch(name) or is_wcs_card(name)):
+            listed = ", ".join(f"{text} ({band})" for text, (_, band) in zip(texts, values, strict=True))
+            past.append(f"{key} = {texts[0] if shared else listed}")
+    earlier = _history(first) if all(_history(meta) == _history(first) for meta, _ in different) else []
+    lines = earlier + ([_HISTORY_TITLE, *past] if past else [])
+    if not as_header:
+        return kept | ({"HISTORY": "; ".join(map(_plain, lines))} if lines else {})
+    return fits.Header([*(first.cards[key] for key in kept), *_history_cards(lines)])
 
 
-def _is_stale(key):
-    return is_wcs_card(key) or _STALE_CARD.fullmatch(key) is not None
+def _history(meta):
+    lines = meta.get("HISTORY", ())
+    return lines.split("; ") if isinstance(lines, str) else list(map(str, lines))
+
+
+def _history_cards(lines):
+    """Cards of a history, as many as the 72 characters of each need."""
+    plain = [_plain(line) for line in lines]  # all at once: Header.add_history looks for the last line every time
+    return [("HISTORY", line[start : start + 72]) for line in plain for start in range(0, max(len(line), 1), 72)]
+
+
+def _fits_value(value):
+    """Whether a value of a dict is one that a FITS card could hold; others (lists, objects) are the user's own."""
+    return isinstance(value, str | bool | int | float | complex | np.generic) or value is None
 
 
 def add_provenance(meta, provenance):
@@ -134,3 +156,18 @@ def set_card(meta, key, value):
     # a card has 80 characters: 10 for its name, 5 for quotes and slash
     room = comment and len(str(value)) + len(comment) <= 65
     meta[key] = (value, comment) if room and isinstance(meta, fits.Header) else value
+
+
+def to_header(meta):
+    """Header with what of a dict FITS can hold."""
+    header = fits.Header(_history_cards(_history(meta)))
+    for key, value in meta.items():
+        name = str(key) if len(str(key)) <= 8 else f"HIERARCH {key}"
+        if key == "HISTORY" or not isinstance(value, str | bool | int | float | complex | np.generic):
+            continue
+        try:
+            fits.Card(name, value).verify("exception")
+            set_card(header, name, value)
+        except (ValueError, fits.VerifyError):  # NaN, text that is not ASCII or too long
+            continue
+    return header

@@ -6,15 +6,18 @@ from typing import NamedTuple
 
 import numpy as np
 from astropy import units as u
-from astropy.nddata import VarianceUncertainty
+from astropy.nddata import InverseVariance, StdDevUncertainty, VarianceUncertainty
 
 from astro_galtrans.bands import band_from_header, bands_from_header, parse_band, parse_bands
-from astro_galtrans.units import flux_zeropoint, parse_unit
+from astro_galtrans.units import find_zeropoint, flux_factor, flux_zeropoint, parse_unit
 
 from ._numbers import mask_marks, worthless
-from ._opening import UNCERTAINTIES, take_apart
+from ._opening import take_apart
+from ._pixels import blank, implied_unit, linear, pixel_area
 
 __all__ = ["Layer", "load", "narrowed"]
+
+UNCERTAINTIES = (StdDevUncertainty, VarianceUncertainty, InverseVariance)
 
 
 class Layer(NamedTuple):
@@ -28,6 +31,7 @@ class Layer(NamedTuple):
     unit: u.UnitBase
     zeropoint: float
     meta: object
+    notes: dict  # see BandStack.notes
 
 
 class _Arrays(NamedTuple):
@@ -38,15 +42,16 @@ class _Arrays(NamedTuple):
     mask: np.ndarray | None
     wcs: object
     unit: u.UnitBase
+    notes: dict
 
 
-def load(image, bands=None, *, unit=None, zeropoint=None):
+def load(image, bands=None, *, unit=None, zeropoint=None, bad_planes=None):
     """
     Make one `Layer` per band of an object of any accepted kind.
 
     Parameters
     ----------
-    image, bands, unit, zeropoint
+    image, bands, unit, zeropoint, bad_planes
         See `astro_galtrans.bandstack.read`.
 
     Returns
@@ -57,7 +62,7 @@ def load(image, bands=None, *, unit=None, zeropoint=None):
     bands = None if bands is None else parse_bands(bands)
     if isinstance(zeropoint, Mapping):
         zeropoint = {parse_band(band): value for band, value in zeropoint.items()}
-    images, origin = take_apart(image, bands or ())
+    images, origin = take_apart(image, bands or (), bad_planes)
     slots = _named(images, bands)
     arrays = {id(image): _checked_arrays(image, unit) for image, _, _ in slots}
     return [_layer(image, arrays[id(image)], plane, band, zeropoint) for image, plane, band in slots], origin
@@ -128,7 +133,10 @@ def _check_unique(slots):
     seen = {}
     for image, _, band in slots:
         if band in seen:
-            msg = f"band {band!r} comes twice, in {seen[band]} and {image.label}; each band may come once"
+            msg = (
+                f"band {band!r} comes twice, in {seen[band]} and {image.label}; each band may come once: of several "
+                "detectors pass one at a time, as 'file.fits[1]'"
+            )
             raise ValueError(msg)
         seen[band] = image.label
 
@@ -152,20 +160,33 @@ def _layer(image, arrays, plane, band, zeropoint):
     with _blaming(f"{image.label} (band {band})"):
         _check_usable(data, mask)
         given = zeropoint.get(band) if isinstance(zeropoint, Mapping) else zeropoint
-        zeropoint = flux_zeropoint(arrays.unit, image.meta, given)
-    return Layer(band, data, variance, mask, arrays.wcs, arrays.unit, zeropoint, image.meta)
+        found = find_zeropoint(arrays.unit, image.meta, given)
+    notes = arrays.notes | ({"zeropoint": found.source} if found.source else {})
+    return Layer(band, data, variance, mask, arrays.wcs, arrays.unit, found.magnitude, image.meta, notes)
 
 
 def _checked_arrays(image, unit):
     """Own arrays of all planes of an image."""
     with _blaming(image.label):
-        data = _native(image.data)
+        data = _native(blank(image.data, image.meta))
         # an uncertainty is in the unit that the image claims to have, whatever the caller knows better
-        claimed = _unit(unit if image.unit is None else image.unit)
-        unit = _unit(image.unit if unit is None else unit)
+        own = implied_unit(image.meta) if _no_unit(image.unit) else image.unit
+        claimed = _unit(unit if _no_unit(own) else own)
+        unit = _unit(own if unit is None else unit)
         variance, useless = _variance(image.uncertainty, data, claimed)
+        # marks for "no data" are what the file holds, before it is linearised or scaled
         mask = mask_marks(data, _mask(image.mask, useless, data.shape), image.label)
-        return _Arrays(data, variance, mask, image.wcs(), unit)
+        wcs, notes = image.wcs(), dict(image.notes)
+        data, variance = linear(data, variance, image.meta, notes)
+        unit, area = pixel_area(unit, image.meta, wcs, data.shape[-2:], notes)
+        if area != 1:
+            data *= data.dtype.type(area)
+            variance = None if variance is None else narrowed(variance.astype(np.float64) * area**2, data.dtype)
+        return _Arrays(data, variance, mask, wcs, unit, notes)
+
+
+def _no_unit(unit):
+    return unit is None or (isinstance(unit, str) and not unit.strip())
 
 
 def _native(data):
@@ -183,7 +204,7 @@ def _native(data):
 
 
 def _unit(unit):
-    if unit is None or (isinstance(unit, str) and not unit.strip()):
+    if _no_unit(unit):
         msg = "no unit; pass unit=, e.g. unit='nanomaggy', or unit='adu' with zeropoint="
         raise ValueError(msg)
     return parse_unit(unit)
@@ -202,10 +223,22 @@ def _variance(uncertainty, data, unit):
     )  # float32 squares leave its range
     with np.errstate(divide="ignore"):
         wide = type(uncertainty)(array, unit=uncertainty.unit).represent_as(VarianceUncertainty)
-    variance = wide.array if wide.unit is None else wide.array * wide.unit.to(unit**2)
-    useless = worthless(array, variance, "uncertainty")
+    variance = wide.array if wide.unit is None else wide.array * _square_factor(wide.unit, unit)
+    useless = worthless(None if isinstance(uncertainty, InverseVariance) else array, variance, "uncertainty")
     variance[useless] = 0  # masked from here on; an infinity or NaN would spread when bands are resampled
     return narrowed(variance, data.dtype), (useless if useless.any() else None)
+
+
+def _square_factor(own, unit):
+    """Factor from the unit of a variance to the square of the image's; maggies and janskys go by their zero points."""
+    try:
+        return own.to(unit**2)
+    except u.UnitConversionError as err:
+        try:
+            return flux_factor(flux_zeropoint(own**0.5), flux_zeropoint(unit)) ** 2
+        except ValueError:
+            msg = f"the uncertainty is in {own**0.5} and the image in {unit}; convert one, or remove its unit if wrong"
+            raise ValueError(msg) from err
 
 
 def narrowed(variance, dtype):

@@ -99,8 +99,8 @@ def worthless(array, variance, label):
 
     Parameters
     ----------
-    array : `~numpy.ndarray`
-        As given: standard deviations, variances or inverse variances.
+    array : `~numpy.ndarray` or None
+        Standard deviations or variances as given; None for inverse variances, where a negative one is no weight.
     variance : `~numpy.ndarray`
         The same as variances, float64.
     label : str
@@ -114,11 +114,11 @@ def worthless(array, variance, label):
     Warns
     -----
     GaltransWarning
-        Where values are negative, or far above all others. Infinities, NaN and inverse variances of zero are the usual
-        ways to mark a bad pixel, and masked without a word.
+        Where values are negative, or far above all others. Infinities, NaN and inverse variances of zero and below are
+        the usual ways to mark a bad pixel, and masked without a word.
     """
     bad = ~(variance >= 0) | np.isinf(variance)  # an inverse variance of zero comes as an infinity
-    negative = array < 0
+    negative = np.zeros(variance.shape, bool) if array is None else array < 0
     good = variance[~bad & ~negative & (variance > 0)]
     typical = np.percentile(good[:: max(1, good.size // SAMPLE)], 10) if good.size else 0.0
     with np.errstate(invalid="ignore"):

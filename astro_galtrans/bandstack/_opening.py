@@ -3,31 +3,25 @@
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
-from astropy.nddata import CCDData, InverseVariance, NDData, StdDevUncertainty, VarianceUncertainty
+from astropy.nddata import CCDData, NDData
 
 from astro_galtrans.bands import band_from_header, known_band, parse_band
-from astro_galtrans.units import parse_unit
+from astro_galtrans.exceptions import GaltransWarning
 
+from ._companions import IMAGE_HDUS, beside, image_hdus, name_of
+from ._masks import bad_pixels
 from ._trust import open_fits
 from ._wcs import celestial_wcs, wcs_from_header
 
-__all__ = ["IMAGE_HDUS", "UNCERTAINTIES", "Image", "Origin", "take_apart"]
+__all__ = ["Image", "Origin", "take_apart"]
 
 ACCEPTED = "a CCDData, NDData, HDU, HDUList or FITS path, or a list or dict of one per band"
-IMAGE_HDUS = (fits.PrimaryHDU, fits.ImageHDU)  # tile-compressed images are ImageHDUs too
-UNCERTAINTIES = (StdDevUncertainty, VarianceUncertainty, InverseVariance)
-
-# Extensions that go with an image and are none themselves, by the first word of their names
-_COMPANIONS = frozenset({
-    "mask", "dq", "flags", "uncert", "err", "error", "sigma", "std", "rms", "var", "variance", "ivar", "invvar", "wht",
-    "weight", "psf", "psfimage", "seg", "segmap", "segmentation", "bkg", "background", "sky", "d2imarr", "wcsdvarr",
-})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -51,6 +45,7 @@ class Image:
     meta: object
     label: str  # for messages
     key: str | None = None  # band by dict key or extension name
+    notes: dict = field(default_factory=dict)  # see BandStack.notes
 
     @property
     def planes(self):
@@ -58,7 +53,7 @@ class Image:
         return self.data.shape[-3] if self.data.ndim > 2 else 1
 
 
-def take_apart(image, wanted=()):
+def take_apart(image, wanted=(), bad_planes=None):
     """
     Take an object of any accepted kind apart.
 
@@ -68,6 +63,8 @@ def take_apart(image, wanted=()):
         See `astro_galtrans.bandstack.read`.
     wanted : tuple of str, optional
         Names of bands that extensions of a file may have.
+    bad_planes : optional
+        Planes of masks that mark bad pixels, see `astro_galtrans.bandstack.read`.
 
     Returns
     -------
@@ -75,10 +72,10 @@ def take_apart(image, wanted=()):
     origin : `Origin`
     """
     if isinstance(image, Mapping) and not isinstance(image, fits.Header):
-        return _from_items(list(image.values()), dict, wanted, keys=list(image))
+        return _from_items(list(image.values()), dict, (wanted, bad_planes), keys=list(image))
     if isinstance(image, list | tuple) and not isinstance(image, fits.HDUList):
-        return _from_items(image, tuple if isinstance(image, tuple) else list, wanted)
-    images, kind = _open_one(image, "the image", wanted)
+        return _from_items(image, tuple if isinstance(image, tuple) else list, (wanted, bad_planes))
+    images, kind = _open_one(image, "the image", wanted, bad_planes)
     return images, Origin(kind, cube=_is_cube(images))
 
 
@@ -86,28 +83,30 @@ def _is_cube(images):
     return len(images) > 1 or images[0].data.ndim > 2
 
 
-def _open_one(image, label, wanted):
+def _open_one(image, label, wanted, bad_planes):
     """List of `Image` of one object or file, and the kind to give back."""
     if isinstance(image, NDData):
-        return [_from_nddata(image, label)], type(image)
+        return [_from_nddata(image, label, bad_planes)], type(image)
     if isinstance(image, IMAGE_HDUS):
+        _check_open([image], label)
         return [_from_hdu(image, None, label)], type(image)
     if isinstance(image, fits.HDUList):
-        return _from_hdulist(image, label, wanted), fits.HDUList
+        _check_open(image, label)
+        return _from_hdulist(image, label, wanted, bad_planes), fits.HDUList
     if isinstance(image, str | os.PathLike):
-        return _from_path(image, wanted), fits.HDUList
+        return _from_path(image, wanted, bad_planes), fits.HDUList
     hint = "; wrap the array: CCDData(array, unit=..., wcs=...)" if isinstance(image, np.ndarray) else ""
     msg = f"{label} is of type {type(image).__name__}; expected {ACCEPTED}{hint}"
     raise TypeError(msg)
 
 
-def _from_items(items, container, wanted, keys=None):
+def _from_items(items, container, settings, keys=None):
     """Images of a list or dict; what was read from files only is given back as one file."""
     if not items:
         msg = f"the {container.__name__} of images is empty; expected {ACCEPTED}"
         raise ValueError(msg)
     labels = [f"image {index}" for index in range(len(items))] if keys is None else [f"image {key!r}" for key in keys]
-    opened = [_open_one(item, label, wanted) for item, label in zip(items, labels, strict=True)]
+    opened = [_open_one(item, label, *settings) for item, label in zip(items, labels, strict=True)]
     if keys is not None:
         _name_by_keys([images for images, _ in opened], keys)
     images = [image for images, _ in opened for image in images]
@@ -124,13 +123,26 @@ def _name_by_keys(opened, keys):
         images[0].key = parse_band(key)
 
 
-def _from_nddata(nddata, label):
+def _from_nddata(nddata, label, bad_planes):
     if nddata.wcs is not None:
         wcs = partial(celestial_wcs, nddata.wcs, np.ndim(nddata.data))
     else:
         # a CCDData read from a cube with a WCS that astropy cannot handle in three axes has it in its header still
         wcs = partial(wcs_from_header, nddata.meta) if isinstance(nddata.meta, fits.Header) else _no_wcs
-    return Image(np.asarray(nddata.data), nddata.uncertainty, nddata.mask, wcs, nddata.unit, nddata.meta, label)
+    mask, notes = nddata.mask, {}
+    # astropy's own masks are bool, whose True is bad
+    if mask is not None and (np.asarray(mask).dtype.kind in "iu" or bad_planes in {"zero", "none"}):
+        try:
+            mask, note, _ = bad_pixels(mask, nddata.meta, bad_planes, guess=False)
+        except ValueError as err:
+            msg = f"the mask of {label}: {err}"
+            raise ValueError(msg) from err
+        notes["bad_planes"] = f"mask: {note}"
+    if np.any(getattr(nddata, "flags", None)):
+        msg = f"{label} has flags, which are not used; pass them as its mask if they tell what is bad"
+        warnings.warn(msg, GaltransWarning, stacklevel=7)
+    data = np.asarray(nddata.data)
+    return Image(data, nddata.uncertainty, mask, wcs, nddata.unit, nddata.meta, label, notes=notes)
 
 
 def _no_wcs():
@@ -138,52 +150,75 @@ def _no_wcs():
     raise ValueError(msg)
 
 
-def _from_hdu(hdu, hdulist, label):
+def _from_hdu(hdu, hdulist, label, bad_planes=None):
     """Image of one HDU, with what the file says of it elsewhere."""
     if hdu.data is None or hdu.data.ndim < 2:
         msg = f"{label} holds no image (shape {hdu.shape}); expected two axes, or three with the bands first"
         raise ValueError(msg)
     header = hdu.header.copy(strip=False)
-    uncertainty = mask = None
+    mask = uncertainty = None
+    notes = {}
     if hdulist is not None:
         if hdu is not hdulist[0]:
             header.extend(hdulist[0].header, unique=True, useblanks=False)  # as CCDData.read does
-        mask = hdulist["MASK"].data if "MASK" in hdulist else None
-        uncertainty = _hdu_uncertainty(hdulist["UNCERT"]) if "UNCERT" in hdulist else None
+        mask, uncertainty, notes = beside(hdu, hdulist, label, bad_planes)
     # the WCS of this HDU alone: the primary header's may be that of another image
     wcs = partial(wcs_from_header, hdu.header, hdulist)
-    return Image(hdu.data, uncertainty, mask, wcs, header.get("BUNIT"), header, label)
+    return Image(hdu.data, uncertainty, mask, wcs, header.get("BUNIT"), header, label, notes=notes)
 
 
-def _hdu_uncertainty(hdu):
-    """Uncertainty of the kind that UTYPE says (CCDData writes it), in the unit that BUNIT says."""
-    kinds = {kind.__name__: kind for kind in UNCERTAINTIES}
-    name = hdu.header.get("UTYPE", "StdDevUncertainty")
-    if name not in kinds:
-        msg = f"the extension {hdu.name} holds an uncertainty of kind {name!r} (UTYPE); known are {', '.join(kinds)}"
-        raise ValueError(msg)
-    unit = str(hdu.header.get("BUNIT", "")).strip()
-    return kinds[name](hdu.data, unit=parse_unit(unit) if unit else None)
-
-
-def _from_hdulist(hdulist, label, wanted, extension=None):
-    """Images of a FITS file: the extension asked for, one per band, or else the first."""
+def _from_hdulist(hdulist, label, wanted, bad_planes, extension=None):
+    """Images of a FITS file: the extension asked for, one per band, or else the only one."""
     if extension is not None:
-        image = _from_hdu(_extension(hdulist, extension, label), hdulist, f"{label}[{extension}]")
-        image.key = known_band(extension.lower()) if isinstance(extension, str) and image.planes == 1 else None
+        name = f"{extension[0]},{extension[1]}" if isinstance(extension, tuple) else extension
+        image = _from_hdu(_extension(hdulist, extension, label), hdulist, f"{label}[{name}]", bad_planes)
+        word = extension[0] if isinstance(extension, tuple) else extension
+        image.key = known_band(word.lower()) if isinstance(word, str) and image.planes == 1 else None
         return [image]
     # SDSS frames have sky vectors and tables behind the image
-    candidates = [hdu for hdu in hdulist if _is_image(hdu)]
+    candidates, _ = image_hdus(hdulist)
     if not candidates:
         msg = f"{label} holds no image; its extensions are {', '.join(_extension_names(hdulist))}"
         raise ValueError(msg)
     by_band = [(band, hdu) for hdu in candidates if (band := _extension_band(hdu, wanted)) is not None]
-    if len(by_band) < 2:
-        return [_from_hdu(candidates[0], hdulist, label)]
-    images = [_from_hdu(hdu, hdulist, f"{label}[{hdulist.index(hdu)}]") for _, hdu in by_band]
+    if len(by_band) < 2 and len(candidates) > 1 and (by_band or len(wanted) != len(candidates)):
+        _raise_several(candidates, hdulist, label)
+    if len(candidates) == 1:
+        return [_from_hdu(candidates[0], hdulist, label, bad_planes)]
+    by_band = by_band or [(None, hdu) for hdu in candidates]  # named in order by the bands asked for
+    images = [_from_hdu(hdu, hdulist, f"{label}[{hdulist.index(hdu)}]", bad_planes) for _, hdu in by_band]
     for image, (band, _) in zip(images, by_band, strict=True):
         image.key = band
     return images
+
+
+def _raise_several(candidates, hdulist, label):
+    names = "; ".join(name_of(hdulist, hdu) for hdu in candidates)
+    number = hdulist.index(candidates[0])
+    which = f"{candidates[0].name},{candidates[0].ver}" if candidates[0].name else number
+    msg = (
+        f"{label} holds {len(candidates)} images, such as one per detector, and does not say that they are bands: "
+        f"{names}; pass one at a time, as 'file.fits[{which}]' or 'file.fits[{number}]', or bands= for all"
+    )
+    raise ValueError(msg)
+
+
+def _check_open(hdus, label):
+    """Read the pixels, or say that the file was closed before."""
+    file = hdus[0].fileinfo() or {}
+    file = file.get("file")
+    closed = file is not None and file.closed
+    try:
+        for hdu in hdus:
+            hdu.data  # noqa: B018
+    except (ValueError, AttributeError, OSError, TypeError):
+        if not closed:
+            raise
+    else:
+        if not (closed and getattr(hdus, "_read_all", True) is False):  # extensions that were never looked at
+            return
+    msg = f"the file of {label} was closed before its pixels were read; pass its path, {file.name!r}"
+    raise ValueError(msg)
 
 
 def _extension(hdulist, extension, label):
@@ -202,11 +237,6 @@ def _extension_names(hdulist):
     return [f"{index} {hdu.name}".rstrip() for index, hdu in enumerate(hdulist)]
 
 
-def _is_image(hdu):
-    first_word = re.split(r"[^a-z0-9]", hdu.name.lower(), maxsplit=1)[0]
-    return isinstance(hdu, IMAGE_HDUS) and len(hdu.shape) >= 2 and first_word not in _COMPANIONS
-
-
 def _extension_band(hdu, wanted):
     """Band that a 2-D extension is for, by its name (astropy makes these upper case) or its own FILTER card."""
     if len(hdu.shape) != 2:
@@ -215,9 +245,12 @@ def _extension_band(hdu, wanted):
     return by_name or band_from_header(hdu.header)
 
 
-def _from_path(path, wanted):
+def _from_path(path, wanted, bad_planes):
+    if re.match(r"[a-z][a-z0-9]+:/", str(path), re.IGNORECASE):
+        msg = f"{path} is a URL; download the file first, e.g. with astropy.utils.data.download_file, and pass its path"
+        raise ValueError(msg)
     path, extension = _split_extension(path)
-    return _from_hdulist(open_fits(path), str(path), wanted, extension)
+    return _from_hdulist(open_fits(path), str(path), wanted, bad_planes, extension)
 
 
 def _split_extension(path):

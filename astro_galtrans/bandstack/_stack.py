@@ -11,7 +11,7 @@ from astro_galtrans.geometry import same_grid
 from astro_galtrans.units import flux_factor, flux_zeropoint, parse_unit
 
 from . import _writers
-from ._cards import add_provenance, common_meta
+from ._cards import PROVENANCE_CARDS, add_provenance, common_meta, set_card
 from ._layers import load, narrowed
 from ._opening import Origin
 
@@ -54,6 +54,13 @@ class BandStack:
         Cards that hold for every band and do not go stale when the image is translated.
     origin : `Origin`
         The kind of object that came in.
+    notes : dict of str to str
+        How the files were understood, by names of `PROVENANCE_CARDS`: ``bad_planes`` (what was taken as bad),
+        ``noise`` (where the variance is from), ``zeropoint`` (card, system and time base) and ``pixels`` (what was done
+        to their values). They are in ``meta``, too.
+    psf : `~numpy.ndarray` or None, [C, k, k]
+        Image of the PSF of each band, sum 1. `write_like` puts it where ``CCDData`` has it; it is that of these pixels,
+        and a stack with other images is without.
     """
 
     data: np.ndarray | tuple
@@ -65,6 +72,8 @@ class BandStack:
     zeropoint: float
     meta: object = field(default_factory=dict)
     origin: Origin = field(default_factory=Origin)
+    notes: dict = field(default_factory=dict)
+    psf: np.ndarray | None = None
 
     @property
     def planes(self):
@@ -94,7 +103,7 @@ class BandStack:
         bands : iterable of str, optional
             Their names; those of this stack by default.
         **changes
-            Other attributes to replace: ``unit``, ``zeropoint``, ``meta``, ``origin``.
+            Other attributes to replace: ``unit``, ``zeropoint``, ``meta``, ``origin``, ``psf``.
 
         Returns
         -------
@@ -107,6 +116,7 @@ class BandStack:
             If the number of planes and of bands differ, or some planes have a variance and some not.
         """
         bands = self.bands if bands is None else tuple(bands)
+        changes = {"psf": None, **changes}
         return replace(self, **_gather([Plane(*plane) for plane in planes], bands), **changes)
 
     def with_provenance(self, **provenance):
@@ -131,7 +141,7 @@ class BandStack:
         return replace(self, meta=add_provenance(self.meta, provenance))
 
 
-def read(image, bands=None, *, zeropoint=None, unit=None, align=True):
+def read(image, bands=None, *, zeropoint=None, unit=None, align=True, bad_planes=None):
     """
     Read an image of any accepted kind.
 
@@ -149,6 +159,10 @@ def read(image, bands=None, *, zeropoint=None, unit=None, align=True):
         Unit of the pixels. It overrides what the image says.
     align : bool, optional
         Whether bands may lie on different grids. This function never resamples: such a stack holds tuples.
+    bad_planes : str, int or iterable of these, optional
+        Which planes of a mask of bits mark bad pixels: their names or bit numbers; ``"nonzero"`` or ``"zero"`` for
+        masks without planes in which that is bad; ``"none"`` to leave masks out. By default what the survey's
+        convention says, see :ref:`formats`.
 
     Returns
     -------
@@ -159,17 +173,27 @@ def read(image, bands=None, *, zeropoint=None, unit=None, align=True):
     ------
     ValueError
         If bands, unit, zero point or a celestial WCS are missing, shapes do not match, a band has no usable pixel, or
-        grids differ with ``align=False``.
+        grids differ with ``align=False``; if a file holds several images that are no bands, a mask calls all bad, or a
+        zero point is not AB.
     TypeError
         If the object is of none of these kinds.
     OSError
         If a file does not exist or is empty, truncated or not FITS.
+
+    Warns
+    -----
+    GaltransWarning
+        If a file holds an extension as large as the image that is not understood, or planes of a mask of which no
+        convention says what they mean.
     """
-    layers, origin = load(image, bands, unit=unit, zeropoint=zeropoint)
+    layers, origin = load(image, bands, unit=unit, zeropoint=zeropoint, bad_planes=bad_planes)
     first = layers[0]
     gathered = _gather([_in_unit_of(first, layer) for layer in layers], tuple(layer.band for layer in layers))
-    meta = common_meta([layer.meta for layer in layers])
-    stack = BandStack(**gathered, unit=first.unit, zeropoint=first.zeropoint, meta=meta, origin=origin)
+    meta = common_meta([layer.meta for layer in layers], [layer.band for layer in layers])
+    notes = _joined_notes(layers)
+    for name, text in notes.items():
+        set_card(meta, PROVENANCE_CARDS[name][0], text)
+    stack = BandStack(**gathered, unit=first.unit, zeropoint=first.zeropoint, meta=meta, origin=origin, notes=notes)
     if not (align or stack.on_one_grid):
         off = ", ".join(_off_grid(stack))
         msg = f"bands on another grid than {stack.bands[0]}: {off}; align=True resamples them to one"
@@ -277,6 +301,17 @@ def write_fits(image, path, overwrite=False):
     if not isinstance(image, _writers.FITS_KINDS):
         image = _writers.to_hdulist(image if isinstance(image, BandStack) else read(image))
     _writers.write_hdulist(image, path, overwrite)
+
+
+def _joined_notes(layers):
+    """Notes of all bands by name: once where they are the same, else band by band."""
+    notes = {}
+    for name in dict.fromkeys(name for layer in layers for name in layer.notes):
+        texts = {layer.band: layer.notes[name] for layer in layers if name in layer.notes}
+        same = len(set(texts.values())) == 1 and len(texts) == len(layers)
+        parts = [next(iter(texts.values()))] if same else [f"{band}: {text}" for band, text in texts.items()]
+        notes[name] = "; ".join(parts)
+    return notes
 
 
 def _gather(planes, bands):

@@ -14,6 +14,9 @@ from astropy.io import fits
 from astropy.wcs import WCS, DistortionLookupTable
 from astropy.wcs.wcsapi import SlicedLowLevelWCS
 
+from astro_galtrans.geometry import check_celestial
+from astro_galtrans.units import card_number
+
 __all__ = ["celestial_wcs", "is_wcs_card", "wcs_from_header", "wcs_to_header"]
 
 _WCS_CARD = re.compile(
@@ -29,6 +32,11 @@ _WCS_CARD = re.compile(
     | LT[MV]\d(_\d)? | AT[MV]\d(_\d)? | WAT\d_\d+ | WAXMAP\d+
     )""",
     re.VERBOSE,
+)
+# cards whose values are numbers; EPOCH and EQUINOX may be texts such as J2000
+_NUMBER_CARD = re.compile(
+    r"(CRVAL|CRPIX|CDELT|CROTA)\d+[A-Z]?|(PC|CD|PV)\d+_\d+[A-Z]?|(PC|CD)\d{6}|(LON|LAT)POLE[A-Z]?"
+    r"|(A|B|AP|BP)_(ORDER|\d+_\d+)"
 )
 # cards that speak of a third or later axis
 _EXTRA_AXIS_CARD = re.compile(
@@ -64,7 +72,7 @@ def wcs_from_header(header, hdulist=None):
     ValueError
         If there is no celestial WCS on these axes, or it cannot be read.
     """
-    header = _first_two_axes(header)
+    header = _with_numbers(_first_two_axes(header))
     try:
         # wcslib's own repairs of old spellings (RADECSYS, dates), which astropy's would warn of: they leave the
         # transformation as it is, and a filter for warnings would be one for all threads
@@ -100,7 +108,9 @@ def celestial_wcs(wcs, ndim):
     ValueError
         If the image axes are not on the sky.
     """
-    wcs = wcs.low_level_wcs
+    wcs = getattr(wcs, "low_level_wcs", wcs)  # a SlicedLowLevelWCS has no such attribute
+    if isinstance(wcs, SlicedLowLevelWCS) and wcs.pixel_n_dim == 2:
+        return _checked(check_celestial(wcs))  # slicing an NDData wraps its WCS: a FITS WCS is one again
     if wcs.pixel_n_dim == 2:
         return _checked(wcs)
     if isinstance(wcs, WCS):
@@ -108,7 +118,7 @@ def celestial_wcs(wcs, ndim):
         # by way of a header: WCS.celestial cannot take a TPV distortion along (wcslib's wcssub, astropy 8.0)
         return wcs_from_header(wcs.to_header(relax=True))
     if wcs.pixel_n_dim == ndim:
-        return _checked(SlicedLowLevelWCS(wcs, (0,) * (ndim - 2) + (slice(None), slice(None))))
+        return check_celestial(_checked(SlicedLowLevelWCS(wcs, (0,) * (ndim - 2) + (slice(None), slice(None)))))
     msg = f"the WCS has {wcs.pixel_n_dim} pixel axes and the image {ndim}; expected two, or as many as the image"
     raise ValueError(msg)
 
@@ -178,12 +188,24 @@ def _spelt_today(header):
     return header
 
 
+def _with_numbers(plane):
+    """Turn text into numbers where a card of the WCS must hold one: wcslib would take it for zero, in silence."""
+    for key in [key for key in plane if _NUMBER_CARD.fullmatch(key)]:
+        if isinstance(plane[key], str | bool):
+            number = card_number(plane, key)
+            if number is None:
+                plane.remove(key)
+            else:
+                plane[key] = number
+    return plane
+
+
 def _checked(wcs):
     """Return the WCS if its first two axes are on the sky."""
     if isinstance(wcs, WCS):
         celestial = wcs.has_celestial and sorted((wcs.wcs.lng, wcs.wcs.lat)) == [0, 1]
     else:
-        frames = [kind for kind, *_ in wcs.world_axis_object_classes.values()]
+        frames = [kind for kind, *_ in getattr(wcs, "low_level_wcs", wcs).world_axis_object_classes.values()]
         celestial = any(isinstance(kind, type) and issubclass(kind, SkyCoord) for kind in frames)
     if celestial:
         return wcs
@@ -208,8 +230,10 @@ def _sip_as_tpv(wcs):
     TPV applies the matrix first. With (u, v) = CD^-1 (x, y) one turns into the other exactly, up to TPV's degree 7
     (Shupe et al. 2012, Proc. SPIE 8451, 84511M).
     """
+    wcs = _longitude_first(wcs)  # wcslib's TPV takes the first axis for the longitude
     degree = max(wcs.sip.a_order, wcs.sip.b_order)
-    tan = list(wcs.wcs.ctype) == ["RA---TAN-SIP", "DEC--TAN-SIP"]  # wcslib's TPV takes the first axis for the longitude
+    # SIP cards beside a plain TAN are used by astropy, and by the programs that write them so (Spitzer, astrometry.net)
+    tan = [ctype.removesuffix("-SIP") for ctype in wcs.wcs.ctype] == ["RA---TAN", "DEC--TAN"]
     if degree >= len(_TPV_FIRST_TERM) or not tan:
         return wcs  # no such form: the header keeps SIP, which this package reads from a cube though astropy does not
     matrix = wcs.pixel_scale_matrix  # [x; y] = matrix [u; v]
@@ -226,10 +250,25 @@ def _sip_as_tpv(wcs):
         pv += [(i + 1, _TPV_FIRST_TERM[n] + k, value) for i, row in enumerate(rows) for k, value in enumerate(row)]
     tpv = wcs.deepcopy()
     tpv.sip = None
-    tpv.wcs.ctype = [ctype.replace("TAN-SIP", "TPV") for ctype in wcs.wcs.ctype]
+    tpv.wcs.ctype = ["RA---TPV", "DEC--TPV"]
     tpv.wcs.set_pv([*wcs.wcs.get_pv(), *pv])
     tpv.wcs.set()
     return tpv
+
+
+def _longitude_first(wcs):
+    """Return a WCS of the same sky whose first world axis is the longitude: the order of world axes is free."""
+    if wcs.wcs.lng == 0:
+        return wcs
+    matrix, swapped = wcs.pixel_scale_matrix, wcs.deepcopy()
+    swapped.wcs.ctype, swapped.wcs.crval = list(wcs.wcs.ctype)[::-1], wcs.wcs.crval[::-1]
+    swapped.wcs.cunit = list(wcs.wcs.cunit)[::-1]
+    if wcs.wcs.has_cd():
+        swapped.wcs.cd = matrix[::-1]
+    else:
+        swapped.wcs.cdelt, swapped.wcs.pc = (1, 1), matrix[::-1]
+    swapped.wcs.set()
+    return swapped
 
 
 def _powers(inverse, degree):

@@ -11,7 +11,7 @@ from astropy.wcs import WCS
 
 from astro_galtrans._files import whole_file
 
-from ._cards import set_card
+from ._cards import set_card, to_header
 from ._wcs import wcs_to_header
 
 __all__ = ["FITS_KINDS", "check_writable", "to_hdulist", "write_hdulist", "write_like"]
@@ -53,7 +53,8 @@ def to_hdulist(stack, flat=None):
     header, tables = _header(stack, data.ndim)
     hdulist = fits.HDUList([fits.PrimaryHDU(data, header)])
     if mask is not None:
-        hdulist.append(fits.ImageHDU(mask.astype(np.uint8), name="MASK"))
+        # ESO's word for a mask in which 1 is bad: whoever reads it need not guess
+        hdulist.append(fits.ImageHDU(mask.astype(np.uint8), fits.Header([("HDUCLAS3", "MASKONE")]), name="MASK"))
     if deviation is not None:
         kind = fits.Header([("UTYPE", StdDevUncertainty.__name__), ("BUNIT", stack.unit.to_string())])
         hdulist.append(fits.ImageHDU(deviation, kind, name="UNCERT"))
@@ -124,6 +125,8 @@ def _nddata(stack, kind, flat):
     candidates = [kind, *(base for base in (CCDData, NDData) if issubclass(kind, base) and base is not kind)]
     for candidate in candidates:
         uncertainty = None if deviation is None else StdDevUncertainty(deviation)
+        if stack.psf is not None and issubclass(candidate, CCDData):
+            parts["psf"] = stack.psf[0 if flat else slice(None)].copy()
         try:
             return candidate(data, uncertainty=uncertainty, **parts)
         except (TypeError, ValueError):
@@ -155,7 +158,8 @@ def _arrays(stack, flat):
 
 
 def _single(stack, index):
-    return stack.with_planes([stack.planes[index]], bands=(stack.bands[index],))
+    psf = None if stack.psf is None else stack.psf[index : index + 1]
+    return stack.with_planes([stack.planes[index]], bands=(stack.bands[index],), psf=psf)
 
 
 def _described(stack):
@@ -172,24 +176,9 @@ def _described(stack):
 def _header(stack, ndim):
     """FITS header of an image, and the extensions that its WCS needs."""
     described = _described(stack)
-    header = described if isinstance(described, fits.Header) else _to_header(described)
+    header = described if isinstance(described, fits.Header) else to_header(described)
     set_card(header, "BUNIT", stack.unit.to_string())
     wcs_header, tables = wcs_to_header(stack.wcs, ndim)
     for card in wcs_header.cards:
         header.append(card, end=True)  # one by one: a distortion record has several cards of one name
     return header, tables
-
-
-def _to_header(meta):
-    """Header with what of a dict FITS can hold."""
-    header = fits.Header()
-    for key, value in meta.items():
-        name = str(key) if len(str(key)) <= 8 else f"HIERARCH {key}"
-        if not isinstance(value, str | bool | int | float | complex | np.generic):
-            continue
-        try:
-            fits.Card(name, value).verify("exception")
-            set_card(header, name, value)
-        except (ValueError, fits.VerifyError):  # NaN, text that is not ASCII or too long
-            continue
-    return header

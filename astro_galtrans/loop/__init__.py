@@ -7,10 +7,10 @@ the process only, so that a training that goes on from a checkpoint ends, on a C
 ended without the interruption.
 """
 
-from .devices import PRECISIONS, choose_devices
+from .devices import PRECISIONS, OneDevice, choose_devices
 from .run import train
 from .state import read_state
 from .task import Settings, Task
 from .training import Training
 
-__all__ = ["PRECISIONS", "Settings", "Task", "Training", "choose_devices", "read_state", "train"]
+__all__ = ["PRECISIONS", "OneDevice", "Settings", "Task", "Training", "choose_devices", "read_state", "train"]

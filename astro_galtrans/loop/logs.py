@@ -2,7 +2,6 @@
 
 import csv
 import warnings
-from pathlib import Path
 
 from astro_galtrans._files import whole_file
 from astro_galtrans.exceptions import GaltransWarning
@@ -17,47 +16,25 @@ class CSVLog:
     Parameters
     ----------
     path : `~pathlib.Path`
+    step : int
+        Rows beyond it, of a sitting that was killed, are dropped.
     """
 
-    def __init__(self, path):
-        self.path = Path(path)
-
-    def rows(self):
-        """Return the rows there are, as dicts of str."""
-        if not self.path.exists():
-            return []
-        with self.path.open(newline="", encoding="utf8") as file:
-            return list(csv.DictReader(file))
-
-    def rewind(self, step):
-        """Drop the rows beyond a step: a resumed training writes them again."""
-        rows = self.rows()
-        kept = [row for row in rows if (row.get("step") or "").isdigit() and int(row["step"]) <= step]
-        if len(kept) < len(rows):
-            self._rewrite(kept)
+    def __init__(self, path, step):
+        self.path, self.rows = path, []
+        if path.exists():
+            with path.open(newline="", encoding="utf8") as file:
+                rows = csv.DictReader(file)
+                self.rows = [row for row in rows if (row.get("step") or "").isdigit() and int(row["step"]) <= step]
 
     def write(self, row):
-        """Append a row, a dict."""
-        row = {name: f"{v:.6g}" if isinstance(v, float) else str(v) for name, v in row.items()}
-        columns = self._columns()
-        if not set(row) <= set(columns):
-            self._rewrite([*self.rows(), row])
-            return
-        with self.path.open("a", newline="", encoding="utf8") as file:
-            csv.DictWriter(file, columns).writerow(row)
-
-    def _columns(self):
-        if not self.path.exists():
-            return []
-        with self.path.open(newline="", encoding="utf8") as file:
-            return next(csv.reader(file), [])
-
-    def _rewrite(self, rows):
-        columns = list(dict.fromkeys(name for row in rows for name in row))
+        """Add a row, a dict; the file is written anew, for its columns may have become more."""
+        self.rows.append({name: f"{v:.6g}" if isinstance(v, float) else str(v) for name, v in row.items()})
+        columns = dict.fromkeys(name for row in self.rows for name in row)
         with whole_file(self.path) as place, place.open("w", newline="", encoding="utf8") as file:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
-            writer.writerows(rows)
+            writer.writerows(self.rows)
 
 
 class Logs:
@@ -74,10 +51,8 @@ class Logs:
     """
 
     def __init__(self, directory, step):
-        self.files = {name: CSVLog(directory / f"{name}.csv") for name in ("losses", "validation")}
+        self.files = {name: CSVLog(directory / f"{name}.csv", step) for name in ("losses", "validation")}
         self.board, self._warned = _board(directory / "tensorboard", step), False
-        for file in self.files.values():
-            self._guard(file.rewind, step)
 
     def write(self, name, row):
         """Write a row, a dict with ``step``, to the file called ``name`` and to the board."""

@@ -1,5 +1,6 @@
 """A training from its start, or its last checkpoint, to its end."""
 
+import time
 from functools import partial
 
 import torch
@@ -29,8 +30,9 @@ def train(
     directory : `~pathlib.Path`, optional
         Folder for checkpoints and logs, made if missing; without it there are none.
     device, devices, precision
-        As for `~astro_galtrans.loop.choose_devices`. Processes are spawned, so a script that asks for more than one
-        device must guard its own start with ``if __name__ == "__main__"``.
+        As for `~astro_galtrans.loop.choose_devices`: "cpu", "cuda", ..., how many of them, "32-true" or "bf16-mixed".
+        Processes are spawned, so a script that asks for more than one device must guard its own start with
+        ``if __name__ == "__main__"``.
     stop_after : int, optional
         Stop, with a checkpoint, once that many steps of the whole are done; another call goes on.
     progress : bool, optional
@@ -104,7 +106,7 @@ def _loop(training, batches, logs, bar):
             _validate(training, logs)
         if logs and every.picture_steps and training.step % every.picture_steps == 0:
             logs.picture(training.step, training.task.draw(training.average, training.step))
-        if logs and training.seconds_since_checkpoint >= 60 * every.checkpoint_minutes:
+        if logs and time.monotonic() - training.saved >= 60 * every.checkpoint_minutes:
             training.checkpoint()
     scored = training.history[-1]["step"] if training.history else 0
     if every.validation_steps and training.finished(training.progress) and scored < training.step:

@@ -89,7 +89,7 @@ class Task:
         ----------
         network : `torch.nn.Module`
             With averaged weights, in evaluation mode.
-        devices : `~astro_galtrans.loop.devices.OneDevice` or `lightning_fabric.Fabric`
+        devices : `~astro_galtrans.loop.OneDevice` or `lightning_fabric.Fabric`
             For the device and the precision.
         """
         raise NotImplementedError

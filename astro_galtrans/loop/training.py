@@ -26,7 +26,7 @@ class Training:
 
     Parameters
     ----------
-    devices : `~astro_galtrans.loop.devices.OneDevice` or `lightning_fabric.Fabric`
+    devices : `~astro_galtrans.loop.OneDevice` or `lightning_fabric.Fabric`
         Already launched.
     make_task : callable
         As for `~astro_galtrans.loop.train`.
@@ -61,11 +61,6 @@ class Training:
     def seconds(self):
         """Time spent, all sittings together; the lost end of one that was killed does not count."""
         return self._earlier + time.monotonic() - self._started
-
-    @property
-    def seconds_since_checkpoint(self):
-        """Time since the last checkpoint, or since the start of this sitting."""
-        return time.monotonic() - self.saved
 
     @property
     def progress(self):

@@ -97,6 +97,10 @@ class MoffatPSF:
     def __len__(self):
         return len(self.fwhm)
 
+    def __getitem__(self, rows):
+        """Return the PSFs of some galaxies."""
+        return MoffatPSF(self.fwhm[rows], self.beta[rows])
+
     @property
     def bands(self):
         """Number of bands."""
@@ -177,6 +181,10 @@ class SampledPSF:
 
     def __len__(self):
         return len(self._images)
+
+    def __getitem__(self, rows):
+        """Return the PSFs of some galaxies."""
+        return SampledPSF(self._images[rows], self.pixel_scale)
 
     def transform(self, frequencies, rows, bands):
         """As `MoffatPSF.transform`."""

@@ -54,7 +54,7 @@ def check_card(card, path):
         network = _network(card["network"])
         for entry, (kind, *limits) in ENTRIES.items():
             found = _find(card, entry)
-            if found is not None:
+            if found is not None or not entry.endswith("?"):
                 _check(found, entry.rstrip("?"), kind, limits, network)
 
 

@@ -1,32 +1,20 @@
-"""
-The translator file: a network's weights and its card in one safetensors file.
-
-A safetensors file is eight bytes with the length of a JSON header, the header, and the tensors' bytes. The card (a dict
-that JSON can hold) lies in the header, so that reading it needs neither torch nor the weights. Two checksums, of the
-tensors and of the card, tell a file that was damaged or edited from one that was saved by `save`.
-"""
+"""The translator file: a network's weights and its card (see `astro_galtrans._cards`)."""
 
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from math import prod
-from operator import index
-from pathlib import Path
 
-from astro_galtrans._files import fingerprint, whole_file
-from astro_galtrans._release import __version__
+from astro_galtrans._cards import CardFile, canonical
 from astro_galtrans.exceptions import CheckpointError
 
 from ._card import check_network, frozen
 from .registry import get_model_class
 
-__all__ = ["FORMAT_VERSION", "Checkpoint", "load", "read_card", "save"]
+__all__ = ["Checkpoint", "load", "read_card", "save"]
 
-FORMAT_VERSION = 1
-LONGEST_HEADER = 2**24  # bytes; a card with its training history has some tens of thousands
-#: What `save` asks of its caller; it writes the rest of the card itself.
+FILE = CardFile("astro_galtrans", "translator", version=1)
+#: What `save` asks of its caller; the rest of the card is added.
 REQUIRED = ("name", "source", "target", "calibration", "validity")
-KEY = "astro_galtrans"  # the entry of the safetensors metadata that holds the card
 
 
 @dataclass(frozen=True)
@@ -65,17 +53,11 @@ def save(path, model, card):
     ValueError
         If a key is missing, or the card describes another network than ``model``.
     """
-    from safetensors.torch import save as to_bytes
-
-    path = Path(path)
-    state = model.inference_state_dict()
-    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
-    bare = to_bytes(tensors)
-    card = _completed(card, model) | {"tensors_sha256": _tensors_sha256(bare, _header(bare, path))}
-    card["card_sha256"] = _card_sha256(card)
-    with whole_file(path) as file:
-        file.write_bytes(to_bytes(tensors, metadata={KEY: _canonical(card)}))
-    return card
+    missing = [key for key in REQUIRED if key not in card]
+    if missing:
+        msg = f"the card lacks {', '.join(missing)}; it must have {', '.join(REQUIRED)}"
+        raise ValueError(msg)
+    return FILE.write(path, model.inference_state_dict(), card | {"network": _network(card.get("network", {}), model)})
 
 
 def load(path, device="cpu"):
@@ -101,20 +83,12 @@ def load(path, device="cpu"):
     CheckpointError
         If the file is damaged, was edited, is of another format version, or does not fit its network.
     """
-    from safetensors.torch import load as from_bytes
-
-    path = Path(path)
-    content = path.read_bytes()
-    header = _header(content, path)
-    card = _card(header, path)
-    if _tensors_sha256(content, header) != card["tensors_sha256"]:
-        msg = f"{path}: the weights do not match their checksum; the file is damaged or was edited"
-        raise CheckpointError(msg)
-    _check_size(card["network"], header, path)
+    tensors, card, sha256 = FILE.read(path, check=check_network)
+    _check_size(card["network"], [tensor.shape for tensor in tensors.values()], path)
     model = _build(card["network"], path)
-    _fill(model, from_bytes(content), path)
+    _fill(model, tensors, path)
     # float32 whatever the file holds: a network may have been stored in half precision to save room
-    return Checkpoint(model.float().to(device).eval(), frozen(card), fingerprint(content))
+    return Checkpoint(model.float().to(device).eval(), frozen(card), sha256)
 
 
 def read_card(path):
@@ -138,68 +112,7 @@ def read_card(path):
     CheckpointError
         If the file is damaged, its card was edited, or it is of another format version.
     """
-    path = Path(path)
-    with path.open("rb") as file:
-        start = file.read(8)
-        start += file.read(min(int.from_bytes(start, "little"), path.stat().st_size, LONGEST_HEADER + 1))
-    return _card(_header(start, path, size=path.stat().st_size), path)
-
-
-def _header(content, path, size=None):
-    """Parse the safetensors header and check that all the bytes it announces are there."""
-    size = len(content) if size is None else size
-    end = 8 + int.from_bytes(content[:8], "little")
-    if end > LONGEST_HEADER:
-        msg = f"{path} is not a safetensors file: its header claims {end} bytes, and {LONGEST_HEADER} are the most"
-        raise CheckpointError(msg)
-    try:
-        header = json.loads(content[8:end])  # of what is there: fails where the file ends before its header does
-        tensors = [entry for name, entry in header.items() if name != "__metadata__"]
-        stops = [index(entry["data_offsets"][1]) for entry in tensors]
-        for entry in tensors:
-            [index(number) for number in (*entry["shape"], *entry["data_offsets"])], str(entry["dtype"])
-    except (ValueError, AttributeError, TypeError, KeyError, IndexError, RecursionError) as err:
-        msg = f"{path} is not a safetensors file, or a truncated one ({size} bytes): {err}"
-        raise CheckpointError(msg) from err
-    if size != end + max(stops, default=0):
-        msg = f"{path} should hold {end + max(stops, default=0)} bytes and holds {size}: it is truncated or damaged"
-        raise CheckpointError(msg)
-    return header
-
-
-def _card(header, path):
-    """Return the card in a header, once its version and checksum are right."""
-    try:
-        card = json.loads(header["__metadata__"][KEY])
-        found = card["format_version"]
-    except (KeyError, TypeError, ValueError, RecursionError) as err:
-        msg = f"{path} is a safetensors file without a card of astro_galtrans; it is no translator"
-        raise CheckpointError(msg) from err
-    if found != FORMAT_VERSION:
-        msg = f"{path} is of format version {found}; this astro_galtrans ({__version__}) reads version {FORMAT_VERSION}"
-        raise CheckpointError(msg)
-    try:
-        same = _card_sha256(card) == card.get("card_sha256")
-    except ValueError:  # NaN and infinities, which no card holds
-        same = False
-    if not same:
-        msg = f"{path}: the card does not match its checksum; the file is damaged or was edited"
-        raise CheckpointError(msg)
-    check_network(card, path)
-    return card
-
-
-def _completed(card, model):
-    missing = [key for key in REQUIRED if key not in card]
-    if missing:
-        msg = f"the card lacks {', '.join(missing)}; it must have {', '.join(REQUIRED)}"
-        raise ValueError(msg)
-    card = {key: value for key, value in card.items() if not key.endswith("_sha256")}
-    card["format_version"] = FORMAT_VERSION
-    card["network"] = _network(card.get("network", {}), model)
-    card["versions"] = _versions() | card.get("versions", {})
-    card.setdefault("created", datetime.now(UTC).isoformat(timespec="seconds"))
-    return json.loads(_canonical(card))  # tuples become lists now, as they will when the file is read
+    return FILE.read_card(path, check=check_network)
 
 
 def _network(given, model):
@@ -209,24 +122,18 @@ def _network(given, model):
     if hasattr(model, "settings"):
         own["settings"] = dict(model.settings)
     for key in own.keys() & given.keys():
-        if json.loads(_canonical(given[key])) != json.loads(_canonical(own[key])):
+        if json.loads(canonical(given[key])) != json.loads(canonical(own[key])):
             msg = f"the card says network {key} = {given[key]!r}, the model has {own[key]!r}"
             raise ValueError(msg)
     return {"preset": None, "settings": {}} | given | own
 
 
-def _versions():
-    import torch
-
-    return {"astro_galtrans": __version__, "torch": torch.__version__}
-
-
-def _check_size(network, header, path):
+def _check_size(network, shapes, path):
     """Raise unless a network is as large as its weights: it is built without memory first, and only as far as that."""
     import torch
     from torch.overrides import TorchFunctionMode
 
-    sizes = [prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__"]
+    sizes = [prod(shape) for shape in shapes]
     most_calls, most_elements = 5000 + 200 * len(sizes), 2**24 + 4 * sum(sizes)
 
     class Budget(TorchFunctionMode):
@@ -270,32 +177,3 @@ def _fill(model, tensors, path):
     except RuntimeError as err:  # a shape differs
         msg = f"{path} does not fit its network: {err}"
         raise CheckpointError(msg) from err
-
-
-def _canonical(card):
-    return json.dumps(card, sort_keys=True, separators=(",", ":"), allow_nan=False, default=_plain)
-
-
-def _plain(value):
-    """Numpy numbers and arrays, and tensors, to what JSON knows."""
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    msg = f"a card holds numbers, strings, lists and dicts; got {type(value).__name__}: {value!r}"
-    raise TypeError(msg)
-
-
-def _card_sha256(card):
-    rest = {key: value for key, value in card.items() if key != "card_sha256"}
-    return fingerprint(_canonical(rest))
-
-
-def _tensors_sha256(content, header):
-    """Hash name, dtype, shape and bytes of each tensor, by name: the order in the file does not matter."""
-    start = 8 + int.from_bytes(content[:8], "little")
-    content = memoryview(content)
-    parts = []
-    for name in sorted(header.keys() - {"__metadata__"}):
-        entry = header[name]
-        first, stop = entry["data_offsets"]
-        parts += [_canonical([name, entry["dtype"], entry["shape"]]), content[start + first : start + stop]]
-    return fingerprint(*parts)

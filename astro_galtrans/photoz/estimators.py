@@ -1,14 +1,15 @@
 """
-What an estimator is: images in, one PDF of redshift per galaxy out; the trained ones, and any function of the user's.
+Trained estimators: images or magnitudes of galaxies in, one PDF of redshift per galaxy out.
 
 An estimator has a ``name``, a redshift ``grid`` ``[K]``, the ``prior`` (distribution of redshift in its training
 sample, a `~astro_galtrans.photoz.pdfs.GridPDF` with one row) and ``predict(images, *, ebv=None)``, which gives a
-`~astro_galtrans.photoz.pdfs.GridPDF`. Diagnostics ask for nothing else.
+`~astro_galtrans.photoz.pdfs.GridPDF`. The metrics of redshifts need nothing else of it.
 """
 
 import numpy as np
 import torch
 
+from astro_galtrans._cards import CardFile
 from astro_galtrans._columns import name_rows, same_length
 from astro_galtrans.exceptions import CheckpointError
 from astro_galtrans.photoz.pdfs import GridPDF
@@ -16,11 +17,13 @@ from astro_galtrans.photoz.pdfs import GridPDF
 from .data import checked_images, measured, read, scaled, with_extra
 from .density import blend, log_density
 from .features import Photometry, magnitude_features
-from .files import read_file, write_file
 from .network import DenseNetwork, InceptionNetwork
 from .task import dihedral
 
 __all__ = ["ImageEstimator", "MagnitudeEstimator", "NetworkEstimator", "PhotometricEstimator", "checked_ebv", "load"]
+
+
+FILE = CardFile("astro_galtrans_photoz", "redshift estimator", version=1)
 
 
 class NetworkEstimator:
@@ -32,10 +35,11 @@ class NetworkEstimator:
     networks : list of `torch.nn.Module`
         One, or the members of an ensemble, whose PDFs are averaged.
     card : dict
-        What they are: see `~astro_galtrans.photoz.files`.
+        What JSON can hold: bands, pixel scale, redshift grid, prior, settings of the networks, their calibration, and
+        what they were trained on.
     """
 
-    kind = ""  #: what a card says of the class
+    kind = ""  #: name of the class in a card
     network_class = DenseNetwork
 
     def __init__(self, networks, card):
@@ -55,7 +59,7 @@ class NetworkEstimator:
 
     @property
     def bands(self):
-        """Names of the bands it looks at."""
+        """Names of the bands."""
         return tuple(self.card["bands"])
 
     @property
@@ -73,7 +77,7 @@ class NetworkEstimator:
             The file; replaced if it exists.
         """
         tensors = {f"{k}.{name}": t for k, each in enumerate(self.networks) for name, t in each.state_dict().items()}
-        self.card = write_file(path, tensors, self.card)
+        self.card = FILE.write(path, tensors, self.card)
 
     @classmethod
     def from_parts(cls, tensors, card):
@@ -97,7 +101,7 @@ class NetworkEstimator:
     def _reddening(self, ebv, number):
         """E(B-V) as a column, where the networks were trained with it."""
         if not self.card["uses_ebv"]:
-            return None  # given or not: what was learnt without it needs none
+            return None  # even if it is given: networks trained without it have no input for it
         if ebv is None:
             msg = f"the estimator {self.name!r} was trained with E(B-V); give ebv, one number per galaxy"
             raise ValueError(msg)
@@ -117,7 +121,7 @@ class NetworkEstimator:
 
 
 class _StampEstimator(NetworkEstimator):
-    """What looks at stamps."""
+    """An estimator from stamps."""
 
     def __init__(self, networks, card):
         super().__init__(networks, card)
@@ -139,9 +143,9 @@ class _StampEstimator(NetworkEstimator):
         ebv : array-like, optional
             ``[N]``: Galactic reddening E(B-V) in mag, for an estimator that was trained with it.
         bands, pixel_scale : optional
-            What the images are; an error if the estimator is for others.
+            Of the images; an error if the estimator is for others.
         batch_size : int, optional
-            Stamps looked at together.
+            Stamps evaluated at once.
 
         Returns
         -------
@@ -204,7 +208,7 @@ class ImageEstimator(_StampEstimator):
 
     kind = "image"
     network_class = InceptionNetwork
-    views = 1  #: orientations of each stamp that are looked at and averaged, up to 8
+    views = 1  #: number of orientations of each stamp, up to 8, over which the PDF is averaged
 
     def _look(self, stamps, extra):
         features = with_extra(measured(stamps, self.photometry), extra)
@@ -295,7 +299,7 @@ def load(path):
     ~astro_galtrans.exceptions.CheckpointError
         If it is damaged, was edited, or is no file of an estimator.
     """
-    tensors, card = read_file(path)
+    tensors, card, _ = FILE.read(path)
     try:
         return KINDS[card["kind"]].from_parts(tensors, card)
     except (KeyError, TypeError, RuntimeError) as err:

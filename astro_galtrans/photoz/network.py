@@ -1,5 +1,5 @@
 """
-The two networks: a dense one on photometry, and an inception-like one on stamps that is told the photometry too.
+The two networks: a dense one on photometry, and an inception-like one on stamps and their photometry.
 
 The image network follows Pasquet et al. (2019, A&A 621, A26): blocks of parallel convolutions of several sizes,
 pooling, dense layers. Theirs has 27 million parameters and learnt photometry from half a million galaxies; ours is to
@@ -19,7 +19,7 @@ __all__ = ["DenseNetwork", "Inception", "InceptionNetwork", "LearnedApertures", 
 
 
 class Standardise(nn.Module):
-    """Features to mean 0 and standard deviation 1 in the training set, at most 8 of it."""
+    """Features to mean 0 and standard deviation 1 in the training set; outliers are clipped at 8."""
 
     def __init__(self, features):
         super().__init__()
@@ -49,7 +49,7 @@ class DenseNetwork(nn.Module):
     width, depth : int, optional
         Size and number of hidden layers.
     dropout : float, optional
-        Share of hidden values dropped in training.
+        Share of hidden values that is set to 0 at random in training.
     """
 
     def __init__(self, features, grid, width=192, depth=3, dropout=0.0):
@@ -63,7 +63,7 @@ class DenseNetwork(nn.Module):
         return self.head(self.known(features))
 
     def known(self, features):
-        """Features ``[B, F]`` to what the last layer sees of them, ``[B, width]``."""
+        """Features ``[B, F]`` to the input of the last layer, ``[B, width]``."""
         return self.body(self.standardise(features))
 
 
@@ -86,7 +86,7 @@ class InceptionNetwork(nn.Module):
     dense : int, optional
         Size of the dense layers.
     dropout : float, optional
-        Share of the values in the dense layers after the convolutions that are dropped in training.
+        Share of the values in the dense layers after the convolutions that is set to 0 at random in training.
     """
 
     def __init__(self, bands, features, grid, fold, width=32, dense=256, dropout=0.1):
@@ -102,7 +102,7 @@ class InceptionNetwork(nn.Module):
 
     @property
     def head(self):
-        """What turns numbers into a mixture."""
+        """The last layer, which gives the mixture and holds the redshift grid."""
         return self.photometric.head
 
     def forward(self, stamps, features):
@@ -153,7 +153,7 @@ class Inception(nn.Module):
 
     def forward(self, x):
         """``[B, n, H, W]`` to ``[B, 2 width, H, W]``."""
-        pooled = F.interpolate(self.pooled(F.avg_pool2d(x, 2)), x.shape[-2:])  # pooled and brought back
+        pooled = F.interpolate(self.pooled(F.avg_pool2d(x, 2)), x.shape[-2:])
         return torch.cat([self.point(x), self.near(x), self.far(x), pooled], dim=1)
 
 
@@ -161,8 +161,8 @@ class LearnedApertures(nn.Module):
     """
     Fluxes in apertures whose weights depend on the galaxy, as asinh magnitudes and colours.
 
-    The convolutions choose where to look (a bulge, a disc, all but the neighbour); the flux there is a weighted sum of
-    pixels in each band with the same weights, so colours are those of that part of the galaxy, whatever its brightness.
+    The convolutions choose the weight of each pixel (high in a bulge, or a disc, and low in a neighbour). The flux is
+    the weighted sum of pixels, with the same weights in each band, so colours are those of one part of the galaxy.
 
     Parameters
     ----------
@@ -186,11 +186,12 @@ class LearnedApertures(nn.Module):
         weight = weight / weight.square().sum(dim=-1, keepdim=True).sqrt()  # so that the noise of the sum is 1
         signal = torch.einsum("bap,bcp->bac", weight, flux.flatten(start_dim=2))
         magnitude = torch.asinh(signal / 2)
+        # about 0 for a galaxy of signal-to-noise 50, the middle of what redshifts are asked of
         return torch.cat([magnitude - 4, magnitude[..., 1:] - magnitude[..., :-1]], dim=2).flatten(start_dim=1)
 
     @staticmethod
     def _centred(flux):
-        """Where to look before anything is learnt: a Gaussian of a tenth of the stamp."""
+        """Logarithm of the weights before training: a Gaussian with a sigma of a tenth of the stamp."""
         y, x = (torch.linspace(-1, 1, n, device=flux.device) for n in flux.shape[-2:])
         return -0.5 * (y[:, None] ** 2 + x**2) / 0.2**2
 

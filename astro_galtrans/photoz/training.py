@@ -61,7 +61,7 @@ def train_image(
     grid : array-like, optional
         ``[K]``: redshifts of the PDFs; 256 from 0 to 5 % beyond the highest by default.
     ebv : array-like, optional
-        ``[N]``: Galactic reddening E(B-V) in mag, which the network is then told, and must be in `predict`.
+        ``[N]``: Galactic reddening E(B-V) in mag, a further input of the network; `predict` then needs it too.
     directory : path-like, optional
         Folder of ``estimator.safetensors``, with a folder of checkpoints and logs for each member. A training that was
         interrupted goes on from there, to the same result; one that is done is read.
@@ -72,7 +72,7 @@ def train_image(
     name : str, optional
         Name of the estimator.
     field : float, optional
-        Side of the middle of the stamp that is looked at (arcsec).
+        Side of the middle of the stamp that the network sees (arcsec).
     network : dict, optional
         Settings of `~astro_galtrans.photoz.network.InceptionNetwork`: ``width``, ``dense``, ``dropout``.
     memory : float, optional
@@ -161,7 +161,7 @@ def train_magnitudes(
     z_spec, bands, grid, ebv, seed, members, name, device, progress
         As for `train_photometric`.
     errors : array-like, optional
-        ``[N, C]``: errors of the magnitudes, of which the network is then told.
+        ``[N, C]``: errors of the magnitudes, further inputs of the network; `predict` then needs them too.
     network, **settings
         As for `train_photometric`.
 
@@ -230,7 +230,7 @@ def cross_validated(train, data, z_spec, *, folds=5, seed=0, grid=None, errors=N
 
 
 class _Fluxes:
-    """Fluxes in stamps and redshifts, as the training loop asks for them."""
+    """Fluxes in stamps and redshifts, as `fit` takes them."""
 
     def __init__(self, flux, photometry, which, extra, z):
         self.flux, self.photometry, self.which, self.extra = flux, photometry, which, extra
@@ -245,7 +245,7 @@ class _Fluxes:
 
 
 class _Magnitudes:
-    """Colours and a magnitude, and redshifts, as the training loop asks for them."""
+    """Colours and a magnitude, and redshifts, as `fit` takes them."""
 
     def __init__(self, features, errors, z):
         self.features, self.z = features, torch.as_tensor(z, dtype=torch.float32)
@@ -320,7 +320,7 @@ def _usable(z_spec, number, grid):
         msg = f"at least {FEWEST} galaxies are needed to train, {(~bad).sum()} are left (redshift {told})"
         raise ValueError(msg)
     if bad.any():
-        msg = f"{bad.sum()} of {number} galaxies do not train, for their redshift is {told}"
+        msg = f"{bad.sum()} of {number} galaxies are left out of the training, as their redshift is {told}"
         warnings.warn(msg, GaltransWarning, stacklevel=3)
     counts = {reason: int(where.sum()) for reason, where in reasons.items() if where.any()}
     return np.where(bad, np.nan, z), grid, np.flatnonzero(~bad), counts

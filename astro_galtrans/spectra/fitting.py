@@ -148,7 +148,7 @@ class ExactFit:
 
 
 def _vertex(x, y):
-    """Top of the parabola through three equidistant points: its place, how far from there it is lower by 1, its height."""
+    """Top of the parabola through three equidistant points: where, how far from there it is lower by 1, how high."""
     curvature = 2 * y[1] - y[0] - y[2]
     if not curvature > 0:
         return x[np.argmax(y)], np.inf, float(y.max())

@@ -80,7 +80,7 @@ def _mixtures(templates):
 
 
 def _usable(data, templates, z_range):
-    """`Samples` that all templates cover at all redshifts of the range: chi-squared of other pixels would not compare."""
+    """`Samples` that all templates cover at all redshifts of the range: chi-squared over others would not compare."""
     low, high = templates.coverage[0] * (1 + z_range[1]), templates.coverage[1] * (1 + z_range[0])
     if not np.ptp(data.flux) > 0:
         msg = f"the flux is the same ({data.flux[0]:g}) in all {len(data.flux)} usable pixels"

@@ -16,6 +16,8 @@ from astropy.io.registry import IORegistryError
 from astropy.nddata import InverseVariance, StdDevUncertainty
 from astropy.utils.exceptions import AstropyWarning
 
+from astro_galtrans.bandstack import check_layout
+
 from .samples import FLUX
 
 __all__ = ["Target", "read"]
@@ -83,16 +85,16 @@ def read(path, file_format=None):
 
 
 def _check_whole(path):
-    """Raise OSError if a FITS file is cut short: readers fail on such files in ways that do not say so."""
+    """Raise if a FITS file is cut short or lies about its size: readers fail on it in ways that do not say so."""
     with path.open("rb") as file:
         if file.read(6) != b"SIMPLE":
             return  # not FITS, or compressed
-    with fits.open(path) as hdus:
-        last = hdus[len(hdus) - 1].fileinfo()
-        end, size = last["datLoc"] + last["datSpan"], path.stat().st_size
-    if end > size:
-        msg = f"the file is cut short: {size} of {end} bytes"
-        raise OSError(msg)
+    try:
+        with path.open("rb") as file:
+            check_layout(file)
+    except ValueError as err:
+        msg = f"the file is cut short or damaged: {err}"
+        raise OSError(msg) from err
 
 
 def _sdss_image(path):

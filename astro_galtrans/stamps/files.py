@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import numpy as np
-from astropy.io import fits
 
+from astro_galtrans.bandstack import open_fits
 from astro_galtrans.geometry import fill_masked
 from astro_galtrans.units import flux_factor, flux_zeropoint
 
@@ -202,8 +202,7 @@ def _open_files(folder):
 def _read_array(path):
     if path.suffix == ".npy":
         return np.load(path, mmap_mode="r")
-    with fits.open(path) as hdus:
-        data = next((hdu.data for hdu in hdus if hdu.is_image and hdu.header["NAXIS"] >= 3), None)
+    data = next((hdu.data for hdu in open_fits(path) if hdu.is_image and hdu.header["NAXIS"] >= 3), None)
     if data is None:
         msg = f"{path} holds no image of three or more axes"
         raise ValueError(msg)

@@ -417,6 +417,8 @@ def _psf(stamps):
 
 def _per_galaxy(psf, stamps):
     """Whether the first axis of a PSF is that of galaxies."""
+    if hasattr(psf, "transform"):
+        return len(psf) > 1
     ndim = getattr(psf, "ndim", 0)
     return ndim == 4 or (ndim == 2 and len(psf) == len(stamps))
 

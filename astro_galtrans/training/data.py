@@ -1,13 +1,15 @@
 """Batches of random crops from pairs on disk, in network units, made ready while the network works."""
 
-import queue
-import threading
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from astropy.stats import mad_std
 from scipy.ndimage import gaussian_filter
+from torch.utils.data import DataLoader
 
 from astro_galtrans.geometry import fill_masked, output_mask
 from astro_galtrans.scaling import AsinhScaling
@@ -239,19 +241,28 @@ def stream(sampler, start, stop, *, workers=0, pinned=False):
     ------
     `~astro_galtrans.training.data.Batch`
     """
+
+    def make(step):
+        batch = sampler.batch(step)
+        return batch.map(lambda part: part.pin_memory()) if pinned else batch
+
     if workers:
-        yield from _from_processes(sampler, start, stop, workers, pinned)
+        loader = DataLoader(
+            _Numbered(sampler), batch_size=None, sampler=range(start, stop), num_workers=workers,
+            pin_memory=pinned, prefetch_factor=AHEAD,
+        )  # fmt: skip
+        yield from loader
         return
-    yield from _from_thread(sampler, start, stop, pinned)
-
-
-def _from_processes(sampler, start, stop, workers, pinned):
-    from torch.utils.data import DataLoader
-
-    yield from DataLoader(
-        _Numbered(sampler), batch_size=None, sampler=range(start, stop), num_workers=workers,
-        pin_memory=pinned, prefetch_factor=AHEAD,
-    )  # fmt: skip
+    steps = iter(range(start, stop))
+    with ThreadPoolExecutor(1, thread_name_prefix="galtrans-batches") as pool:
+        ready = deque(pool.submit(make, step) for step in islice(steps, AHEAD))
+        try:
+            while ready:
+                batch = ready.popleft().result()
+                ready.extend(pool.submit(make, step) for step in islice(steps, 1))
+                yield batch
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 class _Numbered:
@@ -262,35 +273,3 @@ class _Numbered:
 
     def __getitem__(self, step):
         return self.sampler.batch(step)
-
-
-def _from_thread(sampler, start, stop, pinned):
-    ready, done = queue.Queue(AHEAD), threading.Event()
-
-    def fill():
-        for step in range(start, stop):
-            try:
-                batch = sampler.batch(step)
-                batch = batch.map(lambda part: part.pin_memory()) if pinned else batch
-            except BaseException as err:  # noqa: BLE001 - raised where the batch is asked for
-                batch = err
-            while not done.is_set():
-                try:
-                    ready.put(batch, timeout=0.1)
-                    break
-                except queue.Full:
-                    continue
-            if done.is_set() or isinstance(batch, BaseException):
-                return
-
-    worker = threading.Thread(target=fill, name="galtrans-batches", daemon=True)
-    worker.start()
-    try:
-        for _ in range(start, stop):
-            batch = ready.get()
-            if isinstance(batch, BaseException):
-                raise batch
-            yield batch
-    finally:
-        done.set()
-        worker.join()

@@ -41,18 +41,9 @@ def fit(
         Other pairs to score with; by default the part of ``pairs`` called "validation", if the set is split.
     init : str or path-like, optional
         Start from this translator, a shipped one or a file, instead of random weights.
-    device : str, optional
-        "cpu", "cuda", "cuda:1", ..., or "auto": a GPU if there is one.
-    devices : int, optional
-        How many of them, each with a process of its own and other crops: the batch is so many times as large. They are
-        spawned, so a script that asks for more than one must guard its own start with
-        ``if __name__ == "__main__"``.
-    precision : str, optional
-        "32-true", or "bf16-mixed".
-    stop_after : int, optional
-        Stop, with a checkpoint, once that many steps of the whole are done; another call goes on.
-    progress : bool, optional
-        Show a progress bar on a terminal.
+    device, devices, precision, stop_after, progress
+        As for `astro_galtrans.loop.train`. Each device has other crops, so the batch is as many times as large as there
+        are devices.
 
     Returns
     -------
@@ -62,12 +53,8 @@ def fit(
     ------
     ValueError
         If the folder holds a checkpoint of another training, or the pairs or options do not fit the recipe.
-    FloatingPointError
-        If the loss is no longer finite; the last checkpoint stays.
     OSError
-        If the last checkpoint cannot be written, and the one before stays; or if another training writes to the folder.
-    CheckpointError
-        If there are checkpoints, and all are damaged.
+        If another training writes to the folder. Further errors are those of `astro_galtrans.loop.train`.
     """
     pairs, validation = _parts(pairs, validation)
     _check(recipe, pairs, validation)

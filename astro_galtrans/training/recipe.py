@@ -15,126 +15,106 @@ __all__ = ["Recipe", "describe_fields", "list_recipes", "load_recipe"]
 ABOVE_0 = 1e-9  # the lowest value of what has to be positive
 
 
-def _doc(meaning, low=None, high=math.inf):
-    """Documentation of a field, which `describe_fields` tabulates, and the values of a number that make sense."""
-    return {"metadata": {"doc": meaning, "range": None if low is None else (low, high)}}
+def _field(meaning, default=MISSING, low=None, high=math.inf):
+    """Return a field of a section with its documentation, which `describe_fields` tabulates, and a number's range."""
+    limits = None if low is None else (low, high)
+    return field(default=default, metadata={"doc": meaning, "range": limits})
 
 
 @dataclass(frozen=True)
 class Network:
     """Which network, in which size."""
 
-    name: str = field(**_doc("a name that ``galtrans list`` shows: swin, srgan, capsule, diffusion, or a plug-in's"))
-    preset: str = field(
-        default="tiny", **_doc('``"tiny"``, the size that is shipped, or ``"paper"``, that of the literature')
-    )
-    settings: dict = field(default_factory=dict, **_doc("a table of settings that replace the preset's"))
+    name: str = _field("a name that ``galtrans list`` shows: swin, srgan, capsule, diffusion, or a plug-in's")
+    preset: str = _field('``"tiny"``, the size that is shipped, or ``"paper"``, that of the literature', "tiny")
+    settings: dict = field(default_factory=dict, metadata={"doc": "a table of settings that replace the preset's"})
 
 
 @dataclass(frozen=True)
 class Data:
     """How pairs are cut and batched."""
 
-    crop: int = field(default=40, **_doc("side of a training crop (source pixels)", 4, 4096))
-    batch_size: int = field(default=12, **_doc("crops in a step, on each device", 1))
-    softening: float = field(
-        default=2.0, **_doc("softening flux of the asinh scaling, in sigma of the source's sky", ABOVE_0)
+    crop: int = _field("side of a training crop (source pixels)", 40, 4, 4096)
+    batch_size: int = _field("crops in a step, on each device", 12, 1)
+    softening: float = _field("softening flux of the asinh scaling, in sigma of the source's sky", 2.0, ABOVE_0)
+    bright_share: float = _field(
+        "share of the crops cut at the brightest of a few places, as most sky is empty", 0.6, 0, 1
     )
-    bright_share: float = field(
-        default=0.6, **_doc("share of the crops that are the brightest of a few; most of the sky is empty", 0, 1)
-    )
-    bright_candidates: int = field(default=3, **_doc("how many that few are", 1))
-    workers: int = field(default=0, **_doc("processes that prepare batches; 0: a thread, enough for the CPU", 0, 1024))
+    bright_candidates: int = _field("number of these places, drawn at random", 3, 1)
+    workers: int = _field("processes that prepare batches; 0: a thread, enough for the CPU", 0, 0, 1024)
 
 
 @dataclass(frozen=True)
 class Augment:
-    """What is done to crops, and how often; everything is drawn anew for each crop."""
+    """Random changes of crops, and their probabilities."""
 
-    dihedral: float = field(
-        default=1.0, **_doc("probability that source and target are turned and mirrored (one of eight ways)", 0, 1)
+    dihedral: float = _field(
+        "probability that source and target are rotated and reflected (one of eight ways)", 1.0, 0, 1
     )
-    shift: float = field(
-        default=0.0, **_doc("probability that both are shifted on the sky by a fraction of a pixel", 0, 1)
-    )
-    shift_pixels: float = field(default=0.5, **_doc("largest shift along each axis (source pixels)", 0, 100))
-    seeing: float = field(
-        default=0.0, **_doc("probability that the source is blurred, and its noise brought back", 0, 1)
-    )
-    seeing_fwhm: float = field(default=0.7, **_doc("largest FWHM of the Gaussian it is blurred with (arcsec)", 0, 60))
-    noise: float = field(default=0.0, **_doc("probability that the source gets more noise", 0, 1))
-    noise_sigma: float = field(
-        default=0.5, **_doc("largest standard deviation of that noise, in sigma of the source's sky", 0, 1000)
-    )
+    shift: float = _field("probability that both are shifted on the sky by a fraction of a pixel", 0.0, 0, 1)
+    shift_pixels: float = _field("largest shift along each axis (source pixels)", 0.5, 0, 100)
+    seeing: float = _field("probability that the source is blurred, and its sky noise restored", 0.0, 0, 1)
+    seeing_fwhm: float = _field("largest FWHM of the Gaussian it is blurred with (arcsec)", 0.7, 0, 60)
+    noise: float = _field("probability that the source gets more noise", 0.0, 0, 1)
+    noise_sigma: float = _field("largest standard deviation of that noise, in sigma of the source's sky", 0.5, 0, 1000)
 
 
 @dataclass(frozen=True)
 class Optimizer:
     """AdamW with a linear warm-up, then a cosine decay to a hundredth, and averaged weights."""
 
-    learning_rate: float = field(default=2e-3, **_doc("largest learning rate", 0, 1))
-    weight_decay: float = field(default=1e-4, **_doc("weight decay of AdamW", 0, 1))
-    warmup: int = field(default=200, **_doc("steps over which the learning rate rises from zero", 0))
-    clip: float = field(default=1.0, **_doc("norm to which a larger gradient is shortened", ABOVE_0))
-    ema: float = field(
-        default=0.999, **_doc("decay per step of the averaged weights, which are the ones that are kept", 0, 0.999999)
-    )
+    learning_rate: float = _field("largest learning rate", 2e-3, 0, 1)
+    weight_decay: float = _field("weight decay of AdamW", 1e-4, 0, 1)
+    warmup: int = _field("steps over which the learning rate rises from zero", 200, 0)
+    clip: float = _field("norm to which a larger gradient is shortened", 1.0, ABOVE_0)
+    ema: float = _field("decay per step of the averaged weights, which are the ones that are kept", 0.999, 0, 0.999999)
 
 
 @dataclass(frozen=True)
 class Loss:
-    """What is added to the network's own loss."""
+    """Terms that are added to the network's own loss."""
 
-    structure: float = field(
-        default=0.0,
-        **_doc("weight of differences in Gini, M20, concentration and asymmetry; 0: none, and nothing is computed", 0),
+    structure: float = _field(
+        "weight of differences in Gini, M20, concentration and asymmetry; 0: not computed", 0.0, 0
     )
 
 
 @dataclass(frozen=True)
 class Run:
-    """How long, from which seed, and what is written down on the way."""
+    """Length and seed of a training, its checkpoints, logs and validations."""
 
-    steps: int = field(**_doc("optimizer steps", 1))
-    hours: float = field(
-        default=float("inf"), **_doc("end earlier; the learning rate follows whichever of both ends first", ABOVE_0)
+    steps: int = _field("optimizer steps", MISSING, 1)
+    hours: float = _field(
+        "end after so many hours, if that is sooner; the learning rate follows", float("inf"), ABOVE_0
     )
-    seed: int = field(default=1, **_doc("seed of initial weights, crops and augmentation", 0))
-    checkpoint_minutes: float = field(default=5.0, **_doc("time between two checkpoints; 0: after every step", 0))
-    log_steps: int = field(
-        default=100, **_doc("steps between two rows of ``losses.csv``, which hold means over them", 1)
-    )
-    validation_steps: int = field(default=1000, **_doc("steps between two scores on validation pairs", 1))
-    validation_pairs: int = field(default=128, **_doc("how many validation pairs are scored, at most", 1))
-    score: str = field(
-        default="flux_loss", **_doc("the score that early stopping goes by: any column of ``validation.csv``")
-    )
-    patience: int = field(
-        default=0, **_doc("stop after so many scores without a better one, keep the best; 0: never", 0)
-    )
-    picture_steps: int = field(default=5000, **_doc("steps between two pictures of samples; 0: none", 0))
+    seed: int = _field("seed of initial weights, crops and augmentation", 1, 0)
+    checkpoint_minutes: float = _field("time between two checkpoints; 0: after every step", 5.0, 0)
+    log_steps: int = _field("steps between two rows of ``losses.csv``, which hold means over them", 100, 1)
+    validation_steps: int = _field("steps between two scores on validation pairs", 1000, 1)
+    validation_pairs: int = _field("how many validation pairs are scored, at most", 128, 1)
+    score: str = _field("the score that early stopping compares: a column of ``validation.csv``", "flux_loss")
+    patience: int = _field("stop after so many validations without a better score, keep the best; 0: never", 0, 0)
+    picture_steps: int = _field("steps between two pictures of samples; 0: none", 5000, 0)
 
 
 @dataclass(frozen=True)
 class Pairs:
     """Pairs to simulate where none are given; see `~astro_galtrans.pairs.simulated.PairSettings`."""
 
-    number: int = field(default=20000, **_doc("pairs to train on", 1))
-    held_out: int = field(default=1024, **_doc("other pairs, to validate, calibrate and score with", 0))
-    source: str = field(default="sdss", **_doc("source survey: a name, or a survey file"))
-    target: str = field(default="cfhtls-wide", **_doc("target survey, likewise"))
-    source_bands: list = field(default_factory=list, **_doc("bands of the source; none named: all"))
-    target_bands: list = field(default_factory=list, **_doc("bands of the target; none named: all"))
-    scale: int = field(default=0, **_doc("target pixels per source pixel; 0: from the surveys' pixel scales", 0, 4))
-    size: int = field(
-        default=0, **_doc("side of the source stamps (pixels); 0: from the source's pixel scale", 0, 2048)
-    )
-    seed: int = field(default=1, **_doc("seed of the pairs; those held out have the next", 0))
+    number: int = _field("pairs to train on", 20000, 1)
+    held_out: int = _field("other pairs, to validate, calibrate and score with", 1024, 0)
+    source: str = _field("source survey: a name, or a survey file", "sdss")
+    target: str = _field("target survey, likewise", "cfhtls-wide")
+    source_bands: list = field(default_factory=list, metadata={"doc": "bands of the source; none named: all"})
+    target_bands: list = field(default_factory=list, metadata={"doc": "bands of the target; none named: all"})
+    scale: int = _field("target pixels per source pixel; 0: from the surveys' pixel scales", 0, 0, 4)
+    size: int = _field("side of the source stamps (pixels); 0: from the source's pixel scale", 0, 0, 2048)
+    seed: int = _field("seed of the pairs; those held out have the next", 1, 0)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything a training depends on but the pairs."""
+    """All settings of a training; with the pairs they decide its result."""
 
     network: Network
     data: Data
@@ -143,8 +123,8 @@ class Recipe:
     loss: Loss
     run: Run
     pairs: Pairs
-    name: str = field(default="", **_doc("name of the translator; by default ``<network>-<source>-<target>``"))
-    description: str = field(default="", **_doc("one line that says what it does"))
+    name: str = _field("name of the translator; by default ``<network>-<source>-<target>``", "")
+    description: str = _field("one line that says what it does", "")
 
     def to_dict(self):
         """Return the recipe as nested dicts that JSON can hold."""

@@ -73,6 +73,7 @@ class TranslatorTask(Task):
         super().__init__(build_network(recipe, pairs.header))
         self.recipe, self.directory, self.pair_count = recipe, directory, len(pairs)
         self.init = None if init is None else str(init)
+        self.made_of = {"pairs": pairs.fingerprint, "validation": validation and validation.fingerprint}
         if state is not None:
             self._check(state)
             self.init = state["init"]
@@ -118,25 +119,35 @@ class TranslatorTask(Task):
         return path if draw_samples(path, network, self.sampler.batch(0), f"step {step}") else None
 
     def state(self):
-        """Return recipe, starting point, number of pairs and scalings."""
+        """Return recipe, starting point, number and fingerprints of pairs, and scalings."""
         softening = [list(scaling.softening) for scaling in self.scalings]
         return {
             "recipe": self.recipe.to_dict(), "init": self.init, "pairs": self.pair_count, "softening": softening,
+            "made_of": self.made_of,
         }  # fmt: skip
 
     def _check(self, state):
         """Refuse to go on with what another training left."""
-        there, asked = _identity(state["recipe"]), _identity(self.recipe.to_dict())
-        if there != asked:
+        differ = _differences(_identity(state["recipe"]), _identity(self.recipe.to_dict()))
+        if differ:
             msg = (
                 f"{self.directory} holds a checkpoint of a training with another recipe (differs in"
-                f" {', '.join(sorted(_differences(there, asked)))}); choose another folder or delete it"
+                f" {', '.join(differ)}); choose another folder or delete it"
             )
             raise ValueError(msg)
         if self.init is not None and state["init"] != self.init:
             msg = f"the training in {self.directory} began from {state['init']}, not {self.init}; choose another folder"
             raise ValueError(msg)
-        if state["pairs"] != self.pair_count:
+        there = state.get("made_of", self.made_of)  # checkpoints of earlier versions do not say
+        differ = [what for what, hashed in self.made_of.items() if there[what] != hashed]
+        same_number = state["pairs"] == self.pair_count
+        if not same_number and "pairs" in differ:  # pairs may be added to a training; as many others are a mistake
+            differ.remove("pairs")
+        if differ:
+            what = " and ".join("pairs" if name == "pairs" else f"{name} pairs" for name in differ)
+            msg = f"the training in {self.directory} began with other {what}; choose another folder, or those pairs"
+            raise ValueError(msg)
+        if not same_number:
             text = f"going on with {self.pair_count} pairs, where the training began with {state['pairs']}"
             warnings.warn(text, GaltransWarning, stacklevel=2)
 
@@ -149,8 +160,8 @@ def _identity(recipe):
 
 
 def _differences(a, b):
-    return (f"[{section}] {name}" for section in a for name in a[section].keys() | b[section].keys()
-            if _plain(a[section].get(name)) != _plain(b[section].get(name)))  # fmt: skip
+    return sorted(f"[{section}] {name}" for section in a for name in a[section].keys() | b[section].keys()
+                  if _plain(a[section].get(name)) != _plain(b[section].get(name)))  # fmt: skip
 
 
 def _plain(value):

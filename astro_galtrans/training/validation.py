@@ -37,7 +37,7 @@ class Validation:
         ----------
         model : `~astro_galtrans.models.base.TranslationModel`
             In evaluation mode.
-        devices : `~astro_galtrans.loop.devices.OneDevice` or `lightning_fabric.Fabric`
+        devices : `~astro_galtrans.loop.OneDevice` or `lightning_fabric.Fabric`
             For the device and the precision.
 
         Returns

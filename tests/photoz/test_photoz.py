@@ -1,6 +1,7 @@
 """Photo-z estimators, on small galaxies whose colour tells the redshift."""
 
 import csv
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -340,11 +341,27 @@ def trained(**settings):
 
 
 class Colours:
+    """Features as they are; keeps a record of which galaxies were asked for, and with how much noise."""
+
     def __init__(self, features, z):
-        self.features, self.z = features, z
+        self.features, self.z, self.asked = features, z, []
 
     def batch(self, rows, noise=0.0):
+        self.asked.append((noise, rows.tolist()))
         return (self.features[rows],)
+
+
+def test_every_epoch_shows_each_galaxy_once_with_noise_and_in_another_order():
+    data, held_out = Colours(torch.randn(100, 2), torch.rand(100) * 0.5), torch.arange(90, 100)
+    network = photoz.network.DenseNetwork(2, np.linspace(0, 0.6, 61), width=8, depth=1)
+    settings = photoz.TrainingSettings(epochs=2, batch_size=20, noise=0.3)
+    task.fit(network, data, torch.arange(90), held_out, settings, progress=False)
+    assert [rows for noise, rows in data.asked if not noise] == 3 * [list(range(90, 100))]
+    batches = [rows for noise, rows in data.asked if noise == 0.3]
+    assert [len(rows) for rows in batches] == 2 * [23, 23, 22, 22]  # of nearly equal size
+    first, second = (list(chain(*batches[k : k + 4])) for k in (0, 4))
+    assert sorted(first) == sorted(second) == list(range(90))
+    assert first != second
 
 
 def test_gradients_are_clipped_and_weights_averaged_as_the_settings_say():

@@ -1,5 +1,7 @@
 """Stamps: checked once, read lazily, taken from arrays, files, cutouts, pairs and translators."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from astropy import units as u
@@ -8,6 +10,7 @@ from astropy.nddata import CCDData, Cutout2D, NDData, StdDevUncertainty, Varianc
 from astropy.table import Table
 
 from astro_galtrans import load_translator
+from astro_galtrans.measure.psf import Frequencies, MoffatPSF, SampledPSF
 from astro_galtrans.stamps import Stamps, open_stamps
 from astro_galtrans.stamps.lazy import joined, middle, rows_of
 from astro_galtrans.stamps.stamps import translations
@@ -55,6 +58,15 @@ def test_rows_take_everything_along(stamps):
         np.testing.assert_array_equal(getattr(found, name), getattr(stamps, name)[rows])
     np.testing.assert_array_equal(stamps[np.arange(7) > 4].read(), stamps.read(slice(5, 7)))
     np.testing.assert_allclose(found.noise(), np.sqrt(stamps.variance[rows]), rtol=1e-6)
+
+
+def test_rows_take_their_own_psf_along(stamps, rng):
+    """PSFs that are objects are those of the rows, as arrays are; one for all stays."""
+    frequencies, bands = Frequencies((16, 16), 1, 0.2), [0, 1, 2]
+    for psf in (MoffatPSF(stamps.psf, 3.0), SampledPSF(rng.random((7, 3, 5, 5)), 0.2), MoffatPSF([1.0, 1.1, 1.2])):
+        found = replace(stamps, psf=psf)[[4, 1]].psf
+        expected = psf.transform(frequencies, [4, 1], bands)
+        np.testing.assert_allclose(found.transform(frequencies, [0, 1], bands), expected, rtol=1e-6)
 
 
 def test_the_middle_is_cut_from_everything(stamps):

@@ -208,6 +208,8 @@ def test_other_recipe_in_the_folder_is_refused(pairs, tmp_path):
     train(small(), pairs, tmp_path, stop_after=1)
     with pytest.raises(ValueError, match=r"another recipe \(differs in \[optimizer\] clip\)"):
         train(replace(small(), optimizer=replace(small().optimizer, clip=2.0)), pairs, tmp_path)
+    with pytest.raises(ValueError, match=r"another recipe \(differs in \[loss\] structure\)"):
+        train(replace(small(), loss=replace(small().loss, structure=0.1)), pairs, tmp_path)
     longer = train(small(steps=12), pairs, tmp_path)  # but it may be made longer
     assert longer.steps == 12
 
@@ -216,6 +218,16 @@ def test_other_number_of_pairs_is_warned_of(pairs, tmp_path):
     train(small(), pairs, tmp_path, stop_after=1)
     with pytest.warns(GaltransWarning, match="going on with 5 pairs, where the training began with 12"):
         train(small(), pairs.subset(range(5)), tmp_path, stop_after=2)
+
+
+def test_other_pairs_of_the_same_number_are_refused(pairs, others, tmp_path):
+    train(small(), pairs.subset(range(6)), tmp_path, validation=others, stop_after=1)
+    with pytest.raises(ValueError, match="began with other pairs; choose another folder, or those pairs"):
+        train(small(), pairs.subset(range(1, 7)), tmp_path, validation=others, stop_after=2)
+    for validation in (None, others.subset(range(len(others) - 1))):
+        with pytest.raises(ValueError, match="began with other validation pairs"):
+            train(small(), pairs.subset(range(6)), tmp_path, validation=validation, stop_after=2)
+    assert train(small(), pairs.subset(range(6)), tmp_path, validation=others, stop_after=2).steps == 2
 
 
 def test_corrupt_checkpoint_the_previous_is_used(pairs, tmp_path):

@@ -61,6 +61,26 @@ def test_mistakes_are_named(tmp_path, change, message):
         load_recipe(path)
 
 
+@pytest.mark.parametrize(
+    ("section", "name", "value"),
+    [
+        ("run", "steps", -5), ("run", "hours", -1.0), ("run", "hours", float("nan")), ("run", "log_steps", 0),
+        ("run", "patience", -1), ("data", "batch_size", 0), ("data", "crop", 0), ("data", "bright_share", 1.5),
+        ("optimizer", "ema", 2.0), ("optimizer", "clip", -1.0), ("optimizer", "learning_rate", float("inf")),
+        ("augment", "dihedral", -0.1), ("loss", "structure", -1.0), ("pairs", "number", 0),
+    ],
+)  # fmt: skip
+def test_settings_without_sense_are_refused_with_their_range(section, name, value):
+    with pytest.raises(ValueError, match=rf"'{name}' in \[{section}\] of swin must be from \S+ to \S+, got {value}"):
+        load_recipe("swin", **{section: {name: value}})
+
+
+@pytest.mark.parametrize("name", ["../swin", "/tmp/swin", "a/b", "a\\b", "..", "a\x1b[2J", "x" * 200])
+def test_names_stay_in_their_folder(name):
+    with pytest.raises(ValueError, match="expected up to 100 letters, digits, spaces and"):
+        load_recipe("swin", name=name)
+
+
 def test_no_such_recipe():
     with pytest.raises(FileNotFoundError, match="capsule, diffusion, srgan, swin"):
         load_recipe("swim")

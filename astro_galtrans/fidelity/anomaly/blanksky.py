@@ -14,20 +14,21 @@ for a field of a times b pixels, where :math:`\lambda` is the variance of a deri
 :math:`\rho_d(q)` are the densities of a :math:`\chi^2` field with C degrees of freedom. Then
 :math:`P(\max Q > q) = 1 - e^{-E(q)}`. With one map, :math:`Q = S^2`, this is the two-sided probability.
 
-Pixels miss the summit between them. Maxima of simulated blank sky, white noise through the same filter, tell by what
-factor thresholds are to be raised for simulated and expected numbers to agree.
+Pixels miss the summits of the field, which lie between them. Simulated blank sky, white noise through the same filter,
+tells by what factor thresholds have to be raised for simulated and expected numbers of peaks to agree.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 from scipy import fft, special
+from scipy.optimize import bisect
 
 from astro_galtrans.statistics.logprob import log_any, log_chi2_sf, log_complement
 
 __all__ = ["BlankSky", "blank_sky", "both_halves", "log_euler_characteristic", "log_peak_probability", "roughness"]
 
-HALF = np.log(0.5)
+HALF = np.log(0.5)  # the median of probabilities that are uniform between 0 and 1
 
 
 def log_euler_characteristic(q, dof, size, rough):
@@ -66,7 +67,7 @@ def log_peak_probability(q, dof, size, rough, factor=1.0):
         From `blank_sky`.
     """
     q = np.asarray(q, dtype=float) * factor
-    # below the mean of the map the expectation is no longer one of summits: such a peak is no news
+    # Below the mean of the map the formula no longer counts summits; a maximum as low as that is certain.
     return np.where(q < dof, 0.0, log_complement(log_euler_characteristic(np.maximum(q, dof), dof, size, rough)))
 
 
@@ -108,19 +109,10 @@ def both_halves(columns):
 
 
 class BlankSky(NamedTuple):
-    """
-    What simulated blank sky tells, made by `blank_sky`.
+    """Calibration of peak probabilities on simulated blank sky, made by `blank_sky`."""
 
-    Attributes
-    ----------
-    factors : tuple of float
-        By what factor thresholds are to be raised for one map, and for the sum of the squares of all.
-    tests : float
-        As how many independent tests those of all single maps and of the sum count.
-    """
-
-    factors: tuple
-    tests: float
+    factors: tuple  #: by which thresholds are raised: for one map, and for the sum of the squares of all maps
+    tests: float  #: number of independent tests that the tests of all single maps and of the sum amount to
 
 
 def blank_sky(point, pixels, size, *, number=300, seed=0):
@@ -165,11 +157,11 @@ def blank_sky(point, pixels, size, *, number=300, seed=0):
 
 
 def _halved(function, low, high, middle=HALF):
-    """Argument for which the median of a decreasing function is that of uniform probabilities."""
-    for _ in range(40):
-        argument = 0.5 * (low + high)
-        if np.median(function(argument)) > middle:
-            low = argument
-        else:
-            high = argument
-    return argument
+    """Argument for which the median of a decreasing function is that of uniform probabilities, or an end."""
+
+    def excess(argument):
+        return np.median(function(argument)) - middle
+
+    if excess(low) <= 0 or excess(high) >= 0:
+        return low if excess(low) <= 0 else high
+    return bisect(excess, low, high)

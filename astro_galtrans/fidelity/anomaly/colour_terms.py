@@ -6,28 +6,27 @@ source band is described as a sum of that of the target's band of that name and 
 
 .. math:: f_{s,b} = \sum_j M_{bj} f_{t,j} , \qquad j = b - 1, b, b + 1 ,
 
-an interpolation of the spectrum, which is linear and holds pixel by pixel. The coefficients are a robust fit (Huber
-1964) to the fluxes of many galaxies, each weighted by its noise and the scatter that is left, so that single galaxies
-whose flux is wrong do not change them.
+which interpolates the spectrum. The sum is linear, so that it holds pixel by pixel. The coefficients are a robust fit
+(Huber 1964) to the fluxes of many galaxies, each weighted by its noise and by the scatter about the fit, so that single
+galaxies whose flux is wrong do not change them.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 from astropy.table import QTable
-
-from astro_galtrans.stamps._old_lazy import View
+from scipy.optimize import bisect
 
 __all__ = ["ColourTerms", "fit_colour_terms", "measure_fluxes"]
 
-FEWEST = 30  #: galaxies for a fit
-APERTURE = 2.0  #: radius (arcsec) of the fluxes
-SIGNAL = 5.0  # sigma of the fluxes that enter
-HUBER = 1.5  # sigma beyond which a galaxy counts less
-FLOOR = 0.005  # least scatter of flux ratios: no galaxy counts as more than 0.5 % good
-LIMIT = 0.03  #: scatter of flux ratios that is taken for that of spectra; what is beyond it is error
-PRIOR = 3.0  # colours that vary by less than some times their noise give no colour term
-BATCH = 32
+FEWEST = 30  #: galaxies for a fit of three coefficients: ten for each
+APERTURE = 2.0  #: radius (arcsec) of the fluxes: most of a galaxy's light at ground-based seeing, few neighbours
+SIGNAL = 5.0  # sigma: fainter fluxes hardly count in the fit, and are not Gaussian relative to the target's
+HUBER = 1.5  # sigma beyond which a galaxy counts less: 96 % efficient where errors are Gaussian
+FLOOR = 0.005  # least scatter of flux ratios, so that a few very bright galaxies do not make the fit alone
+LIMIT = 0.03  #: scatter of flux ratios that galaxies' spectra can make between filters of one name; more is error
+PRIOR = 3.0  # ridge, in squares of a colour's spread over its noise: terms that noise alone would fit go to zero
+BATCH = 32  # galaxies transformed at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,8 +85,7 @@ def measure_fluxes(degrader, source, target, noise, *, rows=None, progress=True)
     Parameters
     ----------
     degrader : `~astro_galtrans.fidelity.anomaly.degrade.Degrader`
-    source, target : array-like
-        ``[N, C, H, W]`` and ``[N, C', sH, sW]``.
+    source, target : `~astro_galtrans.stamps.Stamps`
     noise : `~astro_galtrans.fidelity.anomaly.residuals.Noise`
     rows : array-like of int, optional
         Which galaxies; all by default.
@@ -104,13 +102,11 @@ def measure_fluxes(degrader, source, target, noise, *, rows=None, progress=True)
     from tqdm.auto import tqdm
 
     rows, n = np.arange(len(source)) if rows is None else np.asarray(rows), len(degrader.bands)
-    source, target = View(source, rows), View(target, rows)
-    aperture = _aperture(degrader)
-    found = []
+    aperture, found = _aperture(degrader), []
     for start in tqdm(range(0, len(rows), BATCH), desc="colour terms", disable=None if progress else True):
-        part = slice(start, start + BATCH)
-        matched = degrader.matched(rows[part])
-        scene, given = matched.scene(np.nan_to_num(target[part])), matched.source(source[part])
+        part = rows[start : start + BATCH]
+        matched = degrader.matched(part)
+        scene, given = matched.scene(np.nan_to_num(target.read(part))), matched.source(source.read(part))
         parts = np.zeros((len(given), n, n))
         for step in (-1, 0, 1):
             where = np.arange(max(0, -step), n - max(0, step))
@@ -119,7 +115,7 @@ def measure_fluxes(degrader, source, target, noise, *, rows=None, progress=True)
         found.append((_sums(given, aperture), parts))
     flux, parts = (np.concatenate(each) for each in zip(*found, strict=True))
     clipped = np.clip(np.nan_to_num(flux), 0, None) / np.where(np.isnan(noise.electrons), np.inf, noise.electrons)
-    return flux, np.sqrt(aperture.sum() * noise.sky**2 + clipped), parts
+    return flux, np.sqrt(aperture.sum() * noise.of(rows).sky ** 2 + clipped), parts
 
 
 def _aperture(degrader):
@@ -152,7 +148,7 @@ def fit_colour_terms(bands, flux, sigma, parts):
     for b in range(len(bands)):
         near = np.arange(max(0, b - 1), min(len(bands), b + 2))
         good = np.isfinite(flux[:, b]) & np.isfinite(parts[:, b]).all(axis=1)
-        good &= parts[:, b, b] > SIGNAL * sigma[:, b]  # by the target: a cut in the noisy flux would bias it
+        good &= parts[:, b, b] > SIGNAL * sigma[:, b]  # a cut in the source's flux, which has noise, would bias the fit
         if good.sum() < FEWEST:
             continue
         row, scatter[b] = _robust(parts[good, b][:, near], flux[good, b], sigma[good, b], list(near).index(b))
@@ -182,11 +178,8 @@ def _robust(parts, flux, sigma, own):
 
 def _excess(values, noise):
     """Scatter beyond noise: that for which the median of normalised absolute values is a Gaussian's."""
-    low, high = 0.0, 10 * np.median(np.abs(values)) + 1e-12
-    for _ in range(40):
-        middle = 0.5 * (low + high)
-        if np.median(np.abs(values) / np.hypot(noise, middle)) > 0.67449:
-            low = middle
-        else:
-            high = middle
-    return middle if middle > 1e-6 else 0.0
+
+    def median(scatter):
+        return np.median(np.abs(values) / np.hypot(noise, scatter)) - 0.67449
+
+    return bisect(median, 0, 10 * np.median(np.abs(values))) if median(0) > 0 else 0.0

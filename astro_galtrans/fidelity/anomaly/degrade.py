@@ -20,40 +20,27 @@ import numpy as np
 from scipy import fft
 
 from astro_galtrans.measure.psf import Frequencies, as_psf, equivalent_fwhm
-from astro_galtrans.stamps._old_lazy import View, batches
-from astro_galtrans.surveys import MOFFAT_BETA
 from astro_galtrans.units import flux_factor
 
 __all__ = ["Degrader", "Matched", "common_bands", "degrade"]
 
-REACH = 1.3  # FWHM of the source: how far from the edge of a stamp light from beyond matters
-BROADER = 1.02  # ratio of widths from which on the target counts as broader
-PROBED = 64  # galaxies whose PSFs are compared
+REACH = 1.3  # FWHM: 90 % of a Moffat profile's light is within it; pixels closer to the edge see what is not known
+BROADER = 1.02  # ratio of widths from which on one is broader: they are known to about 2 %, see `Tolerance`
+PROBED = 64  # galaxies whose PSFs are compared: enough for the median of a survey's seeing
+BATCH = 32  # galaxies transformed at once: in 5 bands of 128 x 128 pixels 10 MiB an array
 
 
 class Degrader:
     """
-    What brings stamps of the target survey to the PSF and pixels of the source survey.
+    Brings stamps of the target survey to the PSF and pixels of the source survey.
 
     Parameters
     ----------
-    number : int
-        Of galaxies.
-    shape, target_shape : tuple of int
-        Rows and columns of the stamps.
-    pixel_scale : float
-        Of the source (arcsec).
-    psf, target_psf : float, array-like, `~astro_galtrans.measure.psf.MoffatPSF` or `~.SampledPSF`
-        FWHM (arcsec) for all, per band, or per galaxy and band; or images, see
-        `~astro_galtrans.measure.psf.as_psf`.
-    bands, target_bands : sequence of str
-        Names; bands are matched by them.
-    factor : float, optional
-        Flux in the source's unit of one of the target's.
-    beta : float, optional
-        Exponent of the Moffat profiles of PSFs that are given by FWHM; infinite for Gaussians.
+    source, target : `~astro_galtrans.stamps.Stamps`
+        Of both surveys, or translations instead of the target: their PSFs, pixels, bands (matched by name) and zero
+        points. Fluxes come out in the source's unit.
     degrade_source : bool, optional
-        Bring the source to the PSF of the target instead, see `source`.
+        Bring the source to the PSF of the target instead, see `Matched.source`.
 
     Raises
     ------
@@ -62,27 +49,27 @@ class Degrader:
         the target's PSF is broader than the source's and ``degrade_source`` is False.
     """
 
-    def __init__(
-        self, number, shape, target_shape, *, pixel_scale, psf, target_psf, bands, target_bands, factor=1.0,
-        beta=MOFFAT_BETA, degrade_source=False,
-    ):  # fmt: skip
-        self.shape, self.scale = tuple(shape), _scale(shape, target_shape)
-        self.factor, self.degrade_source = np.float32(factor), degrade_source
-        self.in_source, self.in_target = common_bands(bands, target_bands)
-        self.bands = tuple(bands[k] for k in self.in_source)
-        self._psf = as_psf(psf, number, bands, pixel_scale, "psf", beta)
-        self._target_psf = as_psf(target_psf, number, target_bands, pixel_scale / self.scale, "target_psf", beta)
-        self.frequencies = Frequencies(self.shape, self.scale, float(pixel_scale))
+    def __init__(self, source, target, *, degrade_source=False):
+        number, pixel_scale = len(source), source.pixel_scale
+        self.shape, self.scale = source.shape, _scale(source.shape, target.shape)
+        self.factor = np.float32(flux_factor(target.survey.zeropoint, source.survey.zeropoint))
+        self.degrade_source = degrade_source
+        self.in_source, self.in_target = common_bands(source.bands, target.bands)
+        self.bands = tuple(source.bands[k] for k in self.in_source)
+        self._psf = as_psf(source.psf, number, source.bands, pixel_scale, "psf of the source")
+        self._target_psf = as_psf(target.psf, number, target.bands, pixel_scale / self.scale, "psf of the target")
+        self.frequencies = Frequencies(self.shape, self.scale, pixel_scale)
         probed = np.unique(np.linspace(0, number - 1, PROBED).astype(int))
         widths = (equivalent_fwhm(each, self.frequencies) for each in self._transfers(probed))
         self.fwhm, self.target_fwhm = (np.median(each, axis=0) for each in widths)  #: typical, per common band (arcsec)
         self._check_sharper()
         self.margin = int(np.ceil(REACH * max(self.target_fwhm if degrade_source else self.fwhm) / pixel_scale))
         if 2 * self.margin + 4 > min(self.shape):
-            msg = f"stamps of {shape[0]} x {shape[1]} pixels are too small for PSFs that reach {self.margin} pixels"
+            size = " x ".join(map(str, self.shape))
+            msg = f"stamps of {size} pixels are too small for PSFs that reach {self.margin} pixels"
             raise ValueError(msg)
         padded = tuple(2 * fft.next_fast_len((n + 1) // 2 + self.margin, real=True) for n in self.shape)
-        self.frequencies = Frequencies(padded, self.scale, float(pixel_scale))
+        self.frequencies = Frequencies(padded, self.scale, pixel_scale)
         self.terms = np.eye(len(self.bands))
 
     def _transfers(self, rows):
@@ -95,17 +82,11 @@ class Degrader:
     def _check_sharper(self):
         sharper, broader = ("target", "source") if self.degrade_source else ("source", "target")
         first, second = (self.target_fwhm, self.fwhm) if self.degrade_source else (self.fwhm, self.target_fwhm)
-        bad = [
-            f"{band} ({b:.2f} arcsec against {a:.2f})"
-            for band, a, b in zip(self.bands, first, second, strict=True)
-            if b > BROADER * a
-        ]
+        widths = zip(self.bands, first, second, strict=True)
+        bad = [f"{band} ({b:.2f} arcsec against {a:.2f})" for band, a, b in widths if b > BROADER * a]
         if bad:
-            hint = (
-                "leave degrade_source out"
-                if self.degrade_source
-                else "degrade_source=True compares at the target's PSF"
-            )
+            hint = "degrade_source=True compares at the target's PSF"
+            hint = "leave degrade_source out" if self.degrade_source else hint
             msg = f"the PSF of the {broader} is broader than that of the {sharper} in {', '.join(bad)}; {hint}"
             raise ValueError(msg)
 
@@ -206,13 +187,13 @@ class Matched:
         return np.einsum("...yixj->...yx", cut)
 
     def quick_image(self, spectrum):
-        """As `image`, of the part of the spectrum that source pixels resolve; ``spectrum`` is that part."""
+        """Image on the source's pixels of a spectrum from `coarse`: much quicker than `image`."""
         margin, (rows, columns) = self.degrader.margin, self.degrader.shape
         image = fft.irfft2(spectrum, s=self.frequencies.shape)
         return image[..., margin : margin + rows, margin : margin + columns]
 
     def coarse(self, spectrum):
-        """Part of a fine spectrum that source pixels resolve, for `quick_image`: summed over fine pixels."""
+        """Part of a fine spectrum that source pixels resolve, summed over the fine pixels in each of them."""
         y, x = self.frequencies.along(fine=False)
         step, scale = self.frequencies.fine_pixel, self.degrader.scale
         return self.frequencies.coarse(spectrum) * (_summing(y * step, scale) * _summing(x * step, scale))
@@ -233,17 +214,17 @@ class Matched:
         return self.quick_image(fft.rfft2(padded) * self.frequencies.coarse(self._kernel))
 
     def source_noise(self):
-        """Transfer function of white noise of the source, on the frequencies of its pixels; None if it stays white."""
+        """Transfer function of the source's white noise, on the frequencies of its pixels; None if it stays white."""
         return None if self._kernel is None else self.frequencies.coarse(self._kernel)
 
     def target_noise(self):
-        """As `source_noise`, of white noise in the fine pixels, as it comes out in the source's, ``[n, C, ky, kx]``."""
-        # what lies beyond the source's frequencies is suppressed by the common PSF
+        """Transfer function of white noise in fine pixels to noise in the source's pixels, ``[n, C, ky, kx]``."""
+        # Noise at frequencies that the source's pixels do not resolve is left out: the common PSF suppresses it.
         kernel = self.coarse(self.common * self._inverse)
         return np.abs(kernel) * (self.degrader.factor * self.degrader.scale)
 
     def point(self):
-        """Image of a point source of unit flux on padded source pixels, its middle in the first, as a spectrum."""
+        """Spectrum of a point source of unit flux in the middle of the first pixel, on padded source pixels."""
         y, x = self.frequencies.along(fine=False)
         half = self.frequencies.pixel_scale / (2 * np.pi)
         return self.frequencies.coarse(self.common) * (np.sinc(y * half) * np.sinc(x * half))
@@ -299,53 +280,31 @@ def common_bands(bands, target_bands):
     return [bands.index(band) for band in common], [target_bands.index(band) for band in common]
 
 
-def degrade(
-    translated, shape, *, bands, pixel_scale, psf, target_psf, target_bands=None, zeropoint=None, target_zeropoint=None,
-    beta=MOFFAT_BETA, terms=None,
-):  # fmt: skip
+def degrade(translated, source, *, terms=None):
     """
     Degrade images of the target survey to what the source survey sees.
 
     Parameters
     ----------
-    translated : array-like
-        ``[N, C', sH, sW]``, or ``[N, S, C', sH, sW]`` of which the first sample is taken: flux per pixel.
-    shape : tuple of int
-        Rows and columns of the source's stamps, ``(H, W)``.
-    bands : sequence of str
-        Bands of the source.
-    pixel_scale : float
-        Of the source (arcsec).
-    psf, target_psf : float or array-like
-        See `~astro_galtrans.measure.psf.as_psf`.
-    target_bands : sequence of str, optional
-        Bands of the target; those of the source by default.
-    zeropoint, target_zeropoint : float, optional
-        AB magnitude of one flux unit of source and target; without them the unit is kept.
-    beta : float, optional
-        Exponent of Moffat profiles of PSFs that are given by FWHM; infinite for Gaussians.
+    translated : `~astro_galtrans.stamps.Stamps`
+        Of several samples the first is taken.
+    source : `~astro_galtrans.stamps.Stamps`
+        The same galaxies in the source survey.
     terms : array-like, optional
         ``[C, C]``: `~astro_galtrans.fidelity.anomaly.colour_terms.ColourTerms` of the bands that both have.
 
     Returns
     -------
     `numpy.ndarray`
-        float32 ``[N, C, H, W]``, of the bands that both have, in the source's order.
+        float32 ``[N, C, H, W]`` in the source's unit, of the bands that both have, in the source's order.
 
     Raises
     ------
     ValueError
         As `Degrader`.
     """
-    images = View(translated)
-    factor = 1.0 if zeropoint is None or target_zeropoint is None else flux_factor(target_zeropoint, zeropoint)
-    degrader = Degrader(
-        len(images), shape, images.shape[-2:], pixel_scale=pixel_scale, psf=psf, target_psf=target_psf, bands=bands,
-        target_bands=target_bands or bands, factor=factor, beta=beta,
-    )  # fmt: skip
-    found, start = [], 0
-    for batch in batches(images, 32):
-        matched = degrader.matched(np.arange(start, start + len(batch)))
-        found.append(matched.image(matched.spectrum(matched.scene(batch), terms)))
-        start += len(batch)
+    images, degrader, found = translated.sample(), Degrader(source, translated), []
+    for rows in images.blocks(BATCH):
+        matched = degrader.matched(np.arange(rows.start, rows.stop))
+        found.append(matched.image(matched.spectrum(matched.scene(images.read(rows)), terms)))
     return np.concatenate(found)

@@ -25,76 +25,52 @@ from dataclasses import replace
 
 import numpy as np
 from astropy.table import QTable, vstack
+from scipy.stats import false_discovery_control
 
 from astro_galtrans.domain import sky_rms as measured_noise
-from astro_galtrans.stamps._old_lazy import View, checked_images, named
+from astro_galtrans.fidelity._sides import sides
 from astro_galtrans.statistics import sigma_mad
 from astro_galtrans.statistics.logprob import log_any, log_chi2_sf, score
-from astro_galtrans.surveys import MOFFAT_BETA
-from astro_galtrans.units import flux_factor
 
 from .blanksky import blank_sky, log_peak_probability
 from .colour_terms import ColourTerms, fit_colour_terms, measure_fluxes
-from .degrade import Degrader
+from .degrade import BATCH, Degrader
 from .residuals import Noise, Tolerance, compare, measure_correlation, measure_own_factor
 from .result import AnomalyResult
 
 __all__ = ["anomalies", "measure_own_noise"]
 
-BATCH = 32
-FITTED = 2000  # galaxies that colour terms are fitted to
-CORRELATED = 256  # galaxies whose residuals tell how noise is correlated
-NOISE_FROM = 48  # stamps in which a translation's own noise is measured
-WINGS_UNKNOWN = 0.5  # Moffat exponents scatter about 3.5 by so much of the range from 2.8 to 4.765
-SHARE = 0.05  # of galaxies called anomalous, so many may be called so by chance
+FITTED = 2000  # galaxies that colour terms are fitted to: their error is then far below the scatter tolerated
+CORRELATED = 256  # galaxies whose residuals tell how noise is correlated: some 10^5 pixels of sky
+NOISE_FROM = 48  # stamps in which a translation's own noise is measured: enough for a median
+WINGS_UNKNOWN = 0.5  # Moffat exponents scatter about 3.5 by so much of the range of `residuals.WINGS`
+SHARE = 0.05  # false discovery rate of anomalous galaxies (Benjamini & Hochberg 1995): one in twenty is so by chance
 
 
 def anomalies(
-    source, translated, *, bands, pixel_scale, sky_rms, psf, target_psf, target_bands=None, target=None,
-    zeropoint=None, target_zeropoint=None, electrons=None, beta=MOFFAT_BETA, own_noise=None, variance=None, mask=None,
-    noise="stated", colour_terms="fit", tolerance=None, degrade_source=False, worst=12, seed=0, progress=True,
+    source, translated, *, target=None, noise="stated", own_noise=None, colour_terms="fit", tolerance=None,
+    degrade_source=False, worst=12, seed=0, progress=True,
 ):  # fmt: skip
     """
     Score how implausible translations are, given the source images.
 
     Parameters
     ----------
-    source : array-like
-        ``[N, C, H, W]``: stamps of the source survey, background-subtracted flux per pixel. Pixels that are not finite
-        are left out. An array, or anything with a length that gives arrays for slices and arrays of indices.
-    translated : array-like or dict of str to array-like
-        Translations by name: ``[N, C', sH, sW]``, or ``[N, S, C', sH, sW]`` of which the first sample is looked at; s
-        is a whole number.
-    bands : sequence of str
-        Bands of the source. Only those that the target has too are compared.
-    pixel_scale : float
-        Of the source (arcsec).
-    sky_rms : sequence of float
-        Sky noise of a pixel of the source, per band.
-    psf, target_psf : float or array-like
-        PSFs of source and target: FWHM (arcsec), one, per band or per galaxy and band; or images, see
-        `astro_galtrans.measure.psf.as_psf`.
-    target_bands : sequence of str, optional
-        Bands of the translations; those of the source by default.
-    target : array-like, optional
-        ``[N, C', sH, sW]``: true images, if there are any. Colour terms are then measured on them, so that an error
-        common to all translations is not taken for one, and they are scored too, as ``"target"``: a check of what is
-        said of noise and PSF.
-    zeropoint, target_zeropoint : float, optional
-        AB magnitude of one flux unit of each survey. Without them both have the same unit.
-    electrons : sequence of float, optional
-        Electrons per flux unit of the source, per band, for photon noise; NaN or nothing for none.
-    beta : float, optional
-        Exponent of the Moffat profiles of PSFs that are given by FWHM; infinite for Gaussians.
-    own_noise : sequence of float or dict of str to it, optional
-        White noise in a pixel of the translations themselves, per band of the target; measured by default.
-    variance : array-like, optional
-        ``[N, C, H, W]``: noise variance of the source, instead of ``sky_rms`` and ``electrons``.
-    mask : array-like, optional
-        ``[N, C, H, W]`` or ``[N, H, W]``: True for pixels of the source to leave out.
+    source : `~astro_galtrans.stamps.Stamps`
+        With PSF, and noise: the variance of pixels, or else sky noise and, where the survey knows them, electrons.
+        Pixels that are masked or not finite are left out.
+    translated : `~astro_galtrans.stamps.Stamps`, array-like or dict of str to these
+        Translations by name, of whose samples the first is looked at; with whole numbers of their pixels in one of the
+        source. Bands that both surveys have are compared. Arrays need ``target``, which says whose images they are;
+        the PSF of translations is that of the target, or else of the first of them.
+    target : `~astro_galtrans.stamps.Stamps`, optional
+        True images. Colour terms are then measured on them, so that an error common to all translations is not taken
+        for one, and they are scored too, as ``"target"``: a check of what is said of noise and PSF.
     noise : {"stated", "measured"}, optional
         Take the noise for white, and as it is stated; or measure size and correlation of the residuals' noise, most
-        pixels being sky. For images that were resampled, or whose noise is not known well.
+        pixels being sky: for images that were resampled, or whose noise is not known well.
+    own_noise : sequence of float or dict of str to it, optional
+        White noise in a pixel of the translations themselves, per band of the target; measured by default.
     colour_terms : "fit", None or `~astro_galtrans.fidelity.anomaly.colour_terms.ColourTerms`, optional
         Between the filters: measured on the galaxies given, none, or known.
     tolerance : `~astro_galtrans.fidelity.anomaly.residuals.Tolerance`, optional
@@ -114,89 +90,44 @@ def anomalies(
 
     Raises
     ------
+    TypeError
+        If nothing says of which survey the images are.
     ValueError
         If numbers, shapes or bands do not fit, or the target's PSF is broader than the source's and ``degrade_source``
         is False; the message names the argument, and the band.
     """
-    bands, target_bands, models = list(bands), list(target_bands or bands), named(translated)
-    if "target" in models:
-        msg = "a translation cannot be called 'target'; choose another name"
-        raise ValueError(msg)
     if noise not in {"stated", "measured"}:
         msg = f"noise must be 'stated' or 'measured', got {noise!r}"
         raise ValueError(msg)
-    models = ({} if target is None else {"target": target}) | models
-    _check(source, models, bands, target_bands, variance, mask)
-    factor = 1.0 if None in {zeropoint, target_zeropoint} else flux_factor(target_zeropoint, zeropoint)
-    degrader = Degrader(
-        len(source), np.shape(source[:1])[-2:], np.shape(next(iter(models.values()))[:1])[-2:], pixel_scale=pixel_scale,
-        psf=psf, target_psf=target_psf, bands=bands, target_bands=target_bands, factor=factor, beta=beta,
-        degrade_source=degrade_source,
-    )  # fmt: skip
-    sky, electrons = _per_band("sky_rms", sky_rms, bands), _per_band("electrons", electrons, bands)
-    tolerance = _tolerance(tolerance or Tolerance(), psf)
-    judge = _Judge(degrader, source, sky, electrons, tolerance, variance, mask, seed)
+    models = sides(source, target, translated)
+    models.pop("source")
+    degrader = Degrader(source, next(iter(models.values())), degrade_source=degrade_source)
+    judge = _Judge(degrader, source, _tolerance(tolerance or Tolerance(), source.psf), seed)
     galaxies, terms, maps = [], [], []
-    for name, images in models.items():
-        images, own = View(images), own_noise.get(name) if isinstance(own_noise, dict) else own_noise
-        judge.noise = judge.noise_of(images, measure_own_noise(images) if own is None else own)
+    for name, stamps in models.items():
+        stamps, own = stamps.sample(), own_noise.get(name) if isinstance(own_noise, dict) else own_noise
+        judge.noise = judge.noise_of(measure_own_noise(stamps) if own is None else own, stamps.bands)
         if target is None or name == "target":
-            judge.terms = _terms(colour_terms, judge, images, progress)
-        judge.correlation = judge.correlation_of(images) if noise == "measured" else None
-        table = judge.table(images, name, progress)
-        galaxies.append(table)
+            judge.terms = _terms(colour_terms, judge, stamps, progress)
+        judge.correlation = judge.correlation_of(stamps) if noise == "measured" else None
+        galaxies.append(judge.table(stamps, name, progress))
         terms.append(judge.terms.table())
-        maps.append(judge.maps(images, name, np.asarray(table["row"])[: min(worst, len(table))]))
-    for table, name in zip(terms, models, strict=True):
-        table.add_column(np.full(len(table), name), name="model", index=0)
+        terms[-1].add_column([name] * len(terms[-1]), name="model", index=0)
+        maps.append(judge.maps(stamps, name, np.asarray(galaxies[-1]["row"])[: min(worst, len(stamps))]))
+    rows = [row for table in galaxies for row in _statistics(table, degrader.bands)]
+    names = ["model", "band", "quantity", "statistic", "value", "low", "high", "n"]
     tables = {
-        "summary": vstack([_summary(table, degrader.bands) for table in galaxies]),
-        "galaxies": vstack(galaxies, metadata_conflicts="silent"), "terms": vstack(terms), "maps": vstack(maps),
+        "statistics": QTable(rows=rows, names=names), "galaxies": vstack(galaxies, metadata_conflicts="silent"),
+        "terms": vstack(terms), "maps": vstack(maps),
     }  # fmt: skip
-    about = {"bands": list(degrader.bands), "pixel_scale": float(pixel_scale), "galaxies": len(source)}
-    about |= {
-        "noise": noise,
-        "margin": degrader.margin,
-        "degrade_source": bool(degrade_source),
-        "tolerance": vars(tolerance),
-    }
-    about |= {"equivalent_fwhm": _rounded(degrader.fwhm), "equivalent_target_fwhm": _rounded(degrader.target_fwhm)}
-    return AnomalyResult(tables, about | {"not compared": [band for band in bands if band not in degrader.bands]})
-
-
-def _rounded(values):
-    return [round(float(value), 3) for value in values]
-
-
-def _check(source, models, bands, target_bands, variance, mask):
-    """Shapes that fit, before anything is done."""
-    number, shape = len(source), np.shape(source[:1])[1:]
-    checked_images("source", source, number, bands)
-    for name, images in models.items():
-        if len(images) != number:
-            msg = f"{name} has {len(images)} images, the source {number}; give both of the same galaxies, in order"
-            raise ValueError(msg)
-        checked_images(name, images, number, target_bands, samples=name != "target")
-        first = np.shape(next(iter(models.values()))[:1])[-2:]
-        if np.shape(images[:1])[-2:] != first:
-            msg = f"stamps of {name} have {np.shape(images[:1])[-2:]} pixels, those of {next(iter(models))} {first}"
-            raise ValueError(msg)
-    for name, planes in (("variance", variance), ("mask", mask)):
-        wanted = {shape} if name == "variance" else {shape, shape[1:]}
-        if planes is not None and (len(planes) != number or np.shape(planes[:1])[1:] not in wanted):
-            got = (len(planes), *np.shape(planes[:1])[1:])
-            msg = f"{name} must have the shape of the source, {(number, *shape)}, got {got}"
-            raise ValueError(msg)
-
-
-def _per_band(name, values, bands):
-    if values is None:
-        return np.full(len(bands), np.nan)
-    values = np.array(values, dtype=float)
-    if values.shape != (len(bands),) or not (np.isnan(values) | (values > 0)).all():
-        msg = f"{name} must be one positive number per band ({', '.join(bands)}), got {values}"
-        raise ValueError(msg)
-    return values
+    about = {
+        "bands": list(degrader.bands), "pixel_scale": source.pixel_scale, "galaxies": len(source), "noise": noise,
+        "margin": degrader.margin, "degrade_source": bool(degrade_source), "tolerance": vars(judge.tolerance),
+        "equivalent_fwhm": np.round(degrader.fwhm, 3).tolist(),
+        "equivalent_target_fwhm": np.round(degrader.target_fwhm, 3).tolist(),
+        "not compared": [band for band in source.bands if band not in degrader.bands],
+    }  # fmt: skip
+    return AnomalyResult(tables, about)
 
 
 def _tolerance(tolerance, psf):
@@ -207,26 +138,26 @@ def _tolerance(tolerance, psf):
     return replace(tolerance, wings=WINGS_UNKNOWN if only_fwhm else 0.0)
 
 
-def measure_own_noise(images):
+def measure_own_noise(stamps):
     """
     Measure the noise of translations themselves, from differences of neighbouring pixels.
 
     Parameters
     ----------
-    images : array-like
-        ``[N, C, H, W]``.
+    stamps : `~astro_galtrans.stamps.Stamps`
 
     Returns
     -------
     `numpy.ndarray`
         ``[C]``: rms in a pixel, the median over some stamps.
     """
-    rows = np.unique(np.linspace(0, len(images) - 1, NOISE_FROM).astype(int))
-    found = [[measured_noise(plane, np.isfinite(plane)) or np.nan for plane in stamp] for stamp in images[rows]]
+    rows = np.unique(np.linspace(0, len(stamps) - 1, NOISE_FROM).astype(int))
+    images = stamps.sample().read(rows)
+    found = [[measured_noise(plane, np.isfinite(plane)) or np.nan for plane in stamp] for stamp in images]
     return np.nan_to_num(np.nanmedian(np.array(found, dtype=float), axis=0))
 
 
-def _terms(colour_terms, judge, images, progress):
+def _terms(colour_terms, judge, stamps, progress):
     bands = judge.degrader.bands
     if colour_terms is None:
         return ColourTerms.none(bands)
@@ -238,77 +169,75 @@ def _terms(colour_terms, judge, images, progress):
     if colour_terms != "fit":
         msg = f"colour_terms must be 'fit', None or ColourTerms, got {colour_terms!r}"
         raise ValueError(msg)
-    rows = np.unique(np.linspace(0, len(images) - 1, FITTED).astype(int))
-    return fit_colour_terms(
-        bands, *measure_fluxes(judge.degrader, judge.source, images, judge.noise, rows=rows, progress=progress)
-    )
+    rows = np.unique(np.linspace(0, len(stamps) - 1, FITTED).astype(int))
+    fluxes = measure_fluxes(judge.degrader, judge.source, stamps, judge.noise, rows=rows, progress=progress)
+    return fit_colour_terms(bands, *fluxes)
 
 
 class _Judge:
     """All that is the same for all models."""
 
-    def __init__(self, degrader, source, sky, electrons, tolerance, variance, mask, seed):
+    def __init__(self, degrader, source, tolerance, seed):
         self.degrader, self.source, self.tolerance = degrader, source, tolerance
-        self._sky, self._electrons = sky[degrader.in_source], electrons[degrader.in_source]
-        self._variance, self._mask = variance, mask
         self.noise = self.terms = self.correlation = None
+        self._sky = source.sky_rms[:, degrader.in_source]
+        if source.variance is None and not np.isfinite(self._sky).all():
+            unknown = ", ".join(np.array(degrader.bands)[~np.isfinite(self._sky).all(axis=0)])
+            msg = f"the noise of {source.name} is not known in {unknown}; give sky_rms or variance to its Stamps"
+            raise ValueError(msg)
         self._size = tuple(n - 2 * degrader.margin for n in degrader.shape)
         middle = degrader.matched(np.array([len(source) // 2])).point()[0]
         self._blank = blank_sky(middle, degrader.frequencies.shape, self._size, seed=seed)
 
-    def noise_of(self, images, own):
+    def noise_of(self, own, bands):
         """Noise with that of a translation."""
-        own = _per_band("own_noise", np.maximum(own, 1e-30), range(images.shape[1]))
-        return Noise(self._sky, self._electrons, own[self.degrader.in_target])
+        own = np.array(own, dtype=float)
+        if own.shape != (len(bands),) or not (own >= 0).all():
+            msg = f"own_noise must be one number, zero or positive, per band ({', '.join(bands)}), got {own}"
+            raise ValueError(msg)
+        electrons = self.source.electrons[self.degrader.in_source]
+        return Noise(self._sky, electrons, np.maximum(own, 1e-30)[self.degrader.in_target])  # zero would divide
 
-    def compare(self, images, rows):
+    def compare(self, stamps, rows):
         """`~astro_galtrans.fidelity.anomaly.residuals.Comparison` of some galaxies."""
-        self.degrader.terms = self.terms.matrix
-        calibration = (
-            self.terms.tolerated if self.tolerance.flux is None else np.full(len(self._sky), self.tolerance.flux)
-        )
-        planes = {
-            name: None if planes is None else np.asarray(planes[rows])
-            for name, planes in (("variance", self._variance), ("mask", self._mask))
-        }
+        self.degrader.terms, flux = self.terms.matrix, self.tolerance.flux
+        calibration = self.terms.tolerated if flux is None else np.full(len(self.degrader.bands), flux)
+        variance = None if self.source.variance is None else np.asarray(self.source.variance[rows])
         found = compare(
-            self.degrader.matched(rows), np.asarray(self.source[rows], dtype=np.float32), images[rows], self.noise,
-            self.tolerance, calibration, **planes,
+            self.degrader.matched(rows), self.source.read(rows), stamps.read(rows), self.noise.of(rows), self.tolerance,
+            calibration, variance=variance, mask=self.source.bad(rows),
         )  # fmt: skip
         return found if self.correlation is None else self.correlation.corrected(found)
 
-    def correlation_of(self, images):
+    def correlation_of(self, stamps):
         """Measure the noise on some galaxies: the translation's own, and what is not white or not as stated."""
         self.correlation = None
-        rows = np.unique(np.linspace(0, len(images) - 1, CORRELATED).astype(int))
+        rows = np.unique(np.linspace(0, len(stamps) - 1, CORRELATED).astype(int))
         rows = np.array_split(rows, -(-len(rows) // BATCH))
-        factor = measure_own_factor([self.compare(images, part) for part in rows])
+        factor = measure_own_factor([self.compare(stamps, part) for part in rows])
         self.noise = replace(self.noise, own=self.noise.own * np.where(np.isfinite(factor), factor, 1))
-        return measure_correlation([self.compare(images, part) for part in rows])
+        return measure_correlation([self.compare(stamps, part) for part in rows])
 
-    def table(self, images, name, progress):
+    def table(self, stamps, name, progress):
         """A row per galaxy, the worst first."""
         from tqdm.auto import tqdm
 
         parts = []
-        with tqdm(total=len(images), desc=name, unit="galaxy", disable=None if progress else True) as bar:
-            for start in range(0, len(images), BATCH):
-                rows = np.arange(start, min(start + BATCH, len(images)))
-                parts.append(self._scores(self.compare(images, rows)) | {"row": rows})
+        with tqdm(total=len(stamps), desc=name, unit="galaxy", disable=None if progress else True) as bar:
+            for block in stamps.blocks(BATCH):
+                rows = np.arange(block.start, block.stop)
+                parts.append(self._scores(self.compare(stamps, rows)) | {"row": rows})
                 bar.update(len(rows))
         columns = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-        anomalous = _discoveries(columns["score"])
-        names = ["row", "score", "score_chi2", "score_peak", "score_flux"]
-        table = QTable({"model": np.full(len(images), name), **{key: columns.pop(key) for key in names}})
-        table.add_column(anomalous, name="anomalous", index=3)
-        for key, values in columns.items():
-            table[key] = values
-        order = np.lexsort((table["row"], -table["score"]))
-        return table[order]
+        columns["anomalous"] = false_discovery_control(10.0 ** -columns["score"]) <= SHARE
+        first = "row", "score", "anomalous", "score_chi2", "score_peak", "score_flux"
+        names = sorted(columns, key=lambda key: (*first, key).index(key))
+        order = np.lexsort((columns["row"], -columns["score"]))
+        return QTable({"model": np.full(len(stamps), name)} | {key: columns[key][order] for key in names})
 
-    def maps(self, images, name, rows):
+    def maps(self, stamps, name, rows):
         """Maps of some galaxies as a table with images in its columns."""
-        found = self.compare(images, rows)
+        found = self.compare(stamps, rows)
         names = "source", "degraded", "residual", "significance"
         table = QTable({"model": np.full(len(rows), name), "row": rows})
         for key in names:
@@ -354,7 +283,7 @@ class _Judge:
         every = log_peak_probability(together, bands, self._size, found.roughness.mean(axis=1), both)
         z, weight = np.nan_to_num(found.flux_error / found.flux_sigma), np.nan_to_num(1 / found.flux_sigma)
         grey = (z * weight).sum(axis=1) ** 2 / np.maximum((weight**2).sum(axis=1), 1e-30)
-        coloured = (z**2).sum(axis=1) - grey  # independent of an error that is common to the bands
+        coloured = (z**2).sum(axis=1) - grey  # errors that differ between bands are independent of a common one
         flux = np.stack([log_chi2_sf(grey, 1), log_chi2_sf(np.maximum(coloured, 0), bands - 1)])
         return {
             "chi2": log_chi2_sf((found.chi2 * share).sum(axis=1), found.independent.sum(axis=1)),
@@ -373,33 +302,24 @@ def _extreme(maps):
     return np.take_along_axis(flat, place[..., None], 2)[..., 0].astype(float), *np.divmod(place, maps.shape[-1])
 
 
-def _discoveries(scores):
-    """Which galaxies are anomalous, so that of these one in twenty is by chance (Benjamini & Hochberg 1995)."""
-    order = np.argsort(-scores)
-    allowed = -np.log10(SHARE * np.arange(1, len(scores) + 1) / len(scores))
-    passed = np.flatnonzero(scores[order] >= allowed)
-    found = np.zeros(len(scores), bool)
-    found[order[: passed[-1] + 1 if len(passed) else 0]] = True
-    return found
-
-
-def _summary(table, bands):
-    """How a model does in each band, and in all."""
-    rows = []
+def _statistics(table, bands):
+    """Rows of the statistics of a model in each band, and in all together."""
+    model, n = str(table["model"][0]), len(table)
+    found = []
     for band in ("all", *bands):
         if band == "all":
             ratio, error = table["chi2_dof"], table["flux_error"]
         else:
             ratio, error = table[f"chi2_{band}"] / np.maximum(table[f"dof_{band}"], 1), table[f"flux_error_{band}"]
-        low, middle, high = np.nanpercentile(ratio, [16, 50, 84])
-        bias = np.nanmedian(error) if np.isfinite(error).any() else np.nan
-        spread = sigma_mad(error, ignore_nan=True) if np.isfinite(error).any() else np.nan
-        rows.append((str(table["model"][0]), band, len(table), middle, low, high, bias, spread))
-    names = ["model", "band", "n", "chi2_dof", "chi2_dof_16", "chi2_dof_84", "flux_bias", "flux_scatter"]
-    found = QTable(rows=rows, names=names)
-    whole = np.asarray(found["band"]) == "all"
-    for kind in ("", "_chi2", "_peak", "_flux"):
-        share = float(np.mean(np.asarray(table[f"score{kind}"]) > 2))
-        found[f"above_2{kind}"] = np.where(whole, share, np.nan)
-    found["anomalous"] = np.where(whole, np.count_nonzero(table["anomalous"]), 0)
+        middle, low, high = np.nanpercentile(ratio, [50, 16, 84])
+        error = error[np.isfinite(error)] if np.isfinite(error).any() else np.array([np.nan])
+        figures = {
+            ("chi2_dof", "median"): middle, ("chi2_dof", "percentile_16"): low, ("chi2_dof", "percentile_84"): high,
+            ("flux_error", "bias"): np.median(error), ("flux_error", "scatter"): sigma_mad(error),
+        }  # fmt: skip
+        if band == "all":
+            for kind in ("score", "score_chi2", "score_peak", "score_flux"):
+                figures[kind, "share_above_2"] = np.mean(np.asarray(table[kind]) > 2)
+            figures["anomalous", "number"] = np.count_nonzero(table["anomalous"])
+        found += [(model, band, *what, float(value), np.nan, np.nan, n) for what, value in figures.items()]
     return found

@@ -29,9 +29,9 @@ from .blanksky import both_halves, roughness
 
 __all__ = ["Comparison", "Correlation", "Noise", "Tolerance", "compare", "measure_correlation", "measure_own_factor"]
 
-SMOOTH = 1.5  # pixels
-LAG, CLIPPED = 3, 4  # pixels to which noise is correlated; sigma beyond which there is more than noise
-WINGS = 2.8, 4.765  # exponents of Moffat profiles with wide wings, and without: pure turbulence
+SMOOTH = 1.5  # pixels, about the sigma of a PSF: light that stands out of its own noise does so at that width
+LAG, CLIPPED = 3, 4  # pixels to which interpolation correlates noise; sigma beyond which a pixel is no mere noise
+WINGS = 2.8, 4.765  # Moffat exponents: wide wings, and those of turbulence alone (Trujillo et al. 2001)
 
 
 @dataclass(frozen=True)
@@ -59,11 +59,15 @@ class Tolerance:
 
 @dataclass(frozen=True, eq=False)
 class Noise:
-    """Noise of the source, and of the translation itself."""
+    """Noise of the source, and of the translation itself, in the common bands."""
 
-    sky: np.ndarray  #: ``[C]``: rms of the source's sky in a pixel
+    sky: np.ndarray  #: ``[1 or N, C]``: rms of the source's sky in a pixel
     electrons: np.ndarray  #: ``[C]``: electrons per flux unit, NaN for no photon noise
     own: np.ndarray  #: ``[C]``: rms of white noise in a pixel of the translation, its own flux unit
+
+    def of(self, rows):
+        """Return that of some galaxies."""
+        return self if len(self.sky) == 1 else replace(self, sky=self.sky[rows])
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +118,7 @@ class Correlation:
 
 def measure_own_factor(parts):
     """
-    Measure by what factor a translation's own noise, once degraded, differs from what it should be, if it were white.
+    Measure a translation's own noise after degrading, over what would be left of white noise.
 
     Parameters
     ----------
@@ -123,7 +127,7 @@ def measure_own_factor(parts):
     Returns
     -------
     `numpy.ndarray`
-        ``[C]``: from pixels below zero, which sources are not.
+        ``[C]``: the factor, from pixels below zero, where there is no light of sources.
     """
     degraded, own = (np.concatenate([getattr(part, name) for part in parts]) for name in ("degraded", "own"))
     inside = np.isfinite(np.concatenate([part.residual for part in parts]))
@@ -148,7 +152,7 @@ def measure_correlation(parts):
     sky = np.where(np.abs(residual) < CLIPPED * sizes[0][:, None, None], residual, np.nan)
     lags = range(-LAG, LAG + 1)
     correlations = np.array([_correlation(sky, y, x) for y in lags for x in lags])
-    # white noise averages out over light; what is correlated does so less, the less the larger the light
+    # White noise averages out over the pixels of a galaxy; correlated noise averages out less.
     flux = np.maximum(sizes[1], sizes[0] * np.sqrt(np.maximum(correlations.sum(axis=0), 0)))
     return Correlation(*sizes, flux, 1 / (correlations**2).sum(axis=0))
 
@@ -176,7 +180,7 @@ def compare(matched, source, translated, noise, tolerance, calibration, *, varia
     translated : `numpy.ndarray`
         ``[n, C', sH, sW]``.
     noise : `Noise`
-        Of the common bands.
+        Of these galaxies.
     tolerance : `Tolerance`
     calibration : array-like
         ``[C]``: the relative calibration error tolerated.
@@ -229,7 +233,7 @@ def _usable(degrader, source, mask):
     if mask is not None:
         usable &= ~(mask if mask.ndim == 4 else mask[:, None]).astype(bool)
     m = degrader.margin
-    if degrader.degrade_source:  # a bad pixel has spread
+    if degrader.degrade_source:  # the convolution has spread bad pixels
         usable = minimum_filter(usable.view(np.uint8), (1, 1, 2 * m + 1, 2 * m + 1)).view(bool)
     inside = np.zeros(usable.shape[-2:], bool)
     inside[m : inside.shape[0] - m, m : inside.shape[1] - m] = True
@@ -242,7 +246,7 @@ def _variance(matched, degraded, noise, variance):
         photons = (
             np.clip(degraded, 0, None) / np.where(np.isnan(noise.electrons), np.inf, noise.electrons)[:, None, None]
         )
-        variance = noise.sky[:, None, None] ** 2 + photons
+        variance = noise.sky[..., None, None] ** 2 + photons
     else:
         variance = np.asarray(variance, float)[:, matched.degrader.in_source]
     kernel = matched.source_noise()
@@ -266,7 +270,7 @@ def _independent(matched):
 
 
 def _effects(matched, spectrum, degraded, sigma2, sky, distortions):
-    """What is tolerated beside calibration, one sigma of each: list of images ``[n, C, H, W]``."""
+    """Images ``[n, C, H, W]`` of one sigma of each effect that is tolerated beside calibration."""
     found = []
     if sky:
         found.append(np.broadcast_to(np.sqrt(sigma2.min(axis=(2, 3), keepdims=True)) * sky, degraded.shape))
@@ -278,7 +282,7 @@ def _distortions(matched, tolerance):
     """Yield transfer functions of small changes of PSF and registration, ``[C, ky, kx]``."""
     y, x = matched.frequencies.along(fine=False)
     fwhm = matched.degrader.target_fwhm if matched.degrader.degrade_source else matched.degrader.fwhm
-    # a Gaussian of variance s2 more: exp(-k2 s2 / 2); of a PSF whose FWHM is by e larger, s2 = 2 e sigma2
+    # A PSF wider by a Gaussian of variance s2 is multiplied by exp(-k2 s2 / 2); a FWHM larger by e is s2 = 2 e sigma2.
     sigma2 = ((fwhm / SIGMA_TO_FWHM) ** 2)[:, None, None]
     for size, pattern in (
         (tolerance.width, x**2 + y**2),
@@ -292,12 +296,12 @@ def _distortions(matched, tolerance):
     if tolerance.wings:
         radius = np.hypot(y, x)
         wide, narrow = (np.array([moffat_transform(radius, each, beta) for each in fwhm]) for beta in WINGS)
-        # where a PSF lets hardly anything pass, neither do its wings
+        # Frequencies that the PSF suppresses would divide by zero; an error of its wings is suppressed there too.
         yield (tolerance.wings * (wide - narrow) / np.maximum((wide + narrow) / 2, 1e-2)).astype(np.float32)
 
 
 def _light(degraded, own):
-    """Degraded translation where it is above its own noise, which else would be taken for flux; all of it has none."""
+    """Degraded translation where it is above its own noise, lest noise be taken for flux; all of it without noise."""
     smooth = gaussian_filter(degraded, (0, 0, SMOOTH, SMOOTH))
     return np.where(smooth > np.sqrt(own)[:, :, None, None].astype(np.float32), degraded, 0)
 

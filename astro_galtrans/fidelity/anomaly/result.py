@@ -20,32 +20,25 @@ class AnomalyResult(Result):
     What `~astro_galtrans.fidelity.anomaly.measure.anomalies` found.
 
     ``galaxies``
-        A row per model and galaxy, the worst of each model first: the ``score`` and the three it is made of, whether
-        it is ``anomalous`` (of those so called, one in twenty by chance: Benjamini & Hochberg 1995), the ``kind`` of
-        its highest peak, the ``band`` where that is strongest and its place ``x``, ``y`` from the centre (arcsec),
-        ``chi2_dof`` and the ``flux_error``, (translated - source) / translated. Then the same of each band: the
-        ``peak`` in sigma, positive for what is invented.
-    ``summary``
-        Per model and band: median and scatter of chi-squared per degree of freedom, bias and scatter of flux errors;
-        and the shares of galaxies with scores above 2, of which a perfect translation has 0.01.
+        A row per model and galaxy, the worst of each model first: the ``score`` and the three scores it is made of;
+        whether the galaxy is ``anomalous`` (one in twenty anomalous galaxies is so by chance: Benjamini & Hochberg
+        1995); the ``kind`` of its highest peak, the ``band`` where that peak is strongest and its place ``x``, ``y``
+        from the centre (arcsec); ``chi2_dof``; the ``flux_error``, (translated - source) / translated. Then the same
+        quantities of each band, with the ``peak`` in sigma, positive for invented light.
+    ``statistics``
+        One long table with ``model``, ``band`` (``"all"`` for the galaxy as a whole), ``quantity``, ``statistic``,
+        ``value``, ``low``, ``high`` (NaN: there are no intervals) and the number of galaxies ``n``. Of ``chi2_dof``,
+        chi-squared per degree of freedom, there are the ``median``, ``percentile_16`` and ``percentile_84`` over
+        galaxies; of ``flux_error`` ``bias`` and ``scatter``; of each score the ``share_above_2``, 0.01 for a perfect
+        translation; and the ``number`` of ``anomalous`` galaxies.
     ``terms``
         Colour terms and the scatter about them.
     ``maps``
-        Images of the worst galaxies of each model, all bands: ``source``, ``degraded`` translation, ``residual`` in
-        sigma and ``significance`` of point sources.
+        Images of the worst galaxies of each model in all bands: the ``source``, the ``degraded`` translation, the
+        ``residual`` in sigma and the ``significance`` of point sources.
     """
 
     title = "Anomalies"
-
-    @property
-    def models(self):
-        """Names of what was scored, ``"target"`` too if true images were."""
-        return list(dict.fromkeys(map(str, self["summary"]["model"])))
-
-    @property
-    def bands(self):
-        """Bands that were compared."""
-        return list(self.meta["bands"])
 
     def scores(self, model, statistic=None):
         """
@@ -79,14 +72,11 @@ class AnomalyResult(Result):
         if Path(path).suffix == ".fits":
             return super().write(path, format=format, overwrite=overwrite)
         rest = {name: table for name, table in self.tables.items() if name != "maps"}
-        files = type(self)(rest, self.meta)._write_tables(path, format, overwrite)
+        files = Result.write(type(self)(rest, self.meta), path, format=format, overwrite=overwrite)
         if "maps" in self.tables:
             files.append(Path(path) / "maps.fits")
             self["maps"].write(files[-1], overwrite=True)
         return files
-
-    def _write_tables(self, path, kind, overwrite):
-        return super().write(path, format=kind, overwrite=overwrite)
 
     @classmethod
     def read(cls, path):

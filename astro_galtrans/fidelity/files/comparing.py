@@ -1,83 +1,66 @@
 """Fidelity of images on all levels, from whatever files they are in."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from astropy.io import fits
 
+from astro_galtrans.fidelity._sides import sides
 from astro_galtrans.fidelity.anomaly.residuals import Tolerance
-from astro_galtrans.pairs.store import HEADER_FILE, PairStore
+from astro_galtrans.fidelity.compare import BOOTSTRAP
+from astro_galtrans.pairs.store import HEADER_FILE
 
-from .frames import cut_pairs, cut_translated, open_translated
-from .inputs import from_stamps, from_store, named_paths
-from .levels import LEVELS, compare_images
+from .frames import are_frames, from_frames
+from .inputs import by_name, from_stamps, from_store, is_store
+from .levels import LEVELS, compare_levels
 
-__all__ = ["fidelity_from_files", "is_store"]
+__all__ = ["fidelity_from_files"]
+
+OPTIONS = *LEVELS, "translate"
 
 
 def fidelity_from_files(
-    source, target=None, translated=None, output="fidelity", *, levels=LEVELS, models=(), catalogue=None, detect=False,
-    source_survey=None, target_survey=None, source_bands=None, target_bands=None, pixel_scale=None, size=None,
-    scale=None, faint=None, source_psf=None, target_psf=None, by=None, bins=5, number=None, n_samples=None,
-    take="first", resamples=1000, colour_terms="fit", tolerance=None, degrade_source=False, morphology=None, seed=0,
-    stamps=None, progress=True, format="ecsv",  # noqa: A002 - astropy's word
+    source, target=None, translated=None, output="fidelity", *, frames=None, psf=None, levels=LEVELS, by=None, bins=5,
+    number=None, bootstrap=BOOTSTRAP, options=None, format="ecsv", progress=True,  # noqa: A002 - astropy's word
 ):  # fmt: skip
     """
     Compare translated with real images on all levels, from files to a folder of reports.
 
     Parameters
     ----------
-    source : path-like or array-like
-        A store of pairs; or stamps of the source survey; or its frames (images with world coordinates), one path or
-        several.
-    target : path-like or array-like, optional
+    source : path-like, `~astro_galtrans.pairs.store.PairStore`, `~astro_galtrans.stamps.Stamps` or list of path-like
+        A store of pairs; or stamps of the source survey; or its frames (images with world coordinates).
+    target : `~astro_galtrans.stamps.Stamps`, path-like or list of path-like, optional
         Stamps, or frames, of the target survey; none with a store, which holds them.
-    translated : dict of str to path-like or array-like, path-like or list of path-like, optional
-        Translations by name: stamps as `~astro_galtrans.fidelity.open_stamps` takes them, or frames. Without a dict
-        they are called by their file.
+    translated : dict of str to object, object or list of object
+        Translations by name: a `~astro_galtrans.Translator`, which translates the source; stamps, as
+        `~astro_galtrans.stamps.Stamps`, array or path; or, where the source is frames, frames. Without a dict they are
+        called by their translator or file. With a store, stamps are those of all pairs, or of all galaxies among them;
+        with ``number``, of the first galaxies.
     output : path-like, optional
-        Folder of the reports, one folder per level and ``index.html``. What is costly, translated and cut stamps, is
-        kept there and found again.
+        Folder of the reports, one folder per level and ``index.html``.
+    frames : dict, optional
+        Options of `~astro_galtrans.pairs.observed.build_pairs`, which cuts stamps out of frames, such as ``catalogue``
+        (objects are found in the source without it), ``size`` and ``source_survey``. If given, even empty, the files
+        are taken for frames; so they are if they have two axes and world coordinates.
+    psf : dict, optional
+        PSFs of ``"source"`` and ``"target"``, as `~astro_galtrans.stamps.Stamps` takes them, where the store or the
+        survey does not know them as well.
     levels : sequence of str, optional
-        Some of `~astro_galtrans.fidelity.LEVELS`.
-    models : sequence, optional
-        With a store: translators to judge, names or files.
-    catalogue : path-like or `~astropy.table.Table`, optional
-        Objects to cut out of frames. Source, target and translations are then taken for frames.
-    detect : bool, optional
-        Take them for frames, and find the objects in the source.
-    source_survey, target_survey : str or path-like, optional
-        Names or files of the surveys: needed with stamps.
-    source_bands, target_bands : str or sequence of str, optional
-        Bands of the stamps, or those of the frames to use; all of the survey by default.
-    pixel_scale : float, optional
-        Of the source's stamps (arcsec); the survey's by default.
-    size, scale, faint : optional
-        Of stamps cut out of frames, as for `~astro_galtrans.pairs.observed.build_pairs`.
-    source_psf, target_psf : float or array-like, optional
-        PSFs, see `~astro_galtrans.fidelity.anomaly.measure.anomalies`; by default those of the store or measured in the
-        frames, and the surveys' typical ones for stamps.
+        Some of `~astro_galtrans.fidelity.files.LEVELS`.
     by : dict of str to array-like, optional
-        What to bin by, beside the magnitude, size and redshift of a store's table.
+        Properties of the galaxies to bin by, beside the magnitude, size and redshift of a store's table.
     bins : int, optional
         Bins of equally many galaxies.
     number : int, optional
         Only the first so many galaxies.
-    n_samples : int, optional
-        Samples of translators that sample.
-    take : {"first", "mean", "both"}, optional
-        Of several samples, what to compare; anomalies are of the first.
-    resamples : int, optional
-        Bootstrap resamples.
-    colour_terms, tolerance, degrade_source
-        As for `~astro_galtrans.fidelity.anomaly.measure.anomalies`.
-    morphology : dict, optional
-        More options for `~astro_galtrans.measure.morphology.measure_morphology`.
-    seed : int, optional
-        Of samples, bootstrap and blank sky.
-    stamps : path-like, optional
-        Folder of translated stamps, to share them between runs; ``translated/`` in the output by default.
-    format : {"ecsv", "fits", "parquet"}, optional
+    bootstrap : `~astro_galtrans.statistics.bootstrap.Bootstrap`, optional
+        How intervals are made. Its seed is that of samples and of simulated blank sky too.
+    options : dict of str to dict, optional
+        More options of a level, such as ``{"anomaly": {"degrade_source": True}, "pixel": {"take": "mean"}}``, and of
+        ``"translate"``, `~astro_galtrans.stamps.Stamps.from_translator`: ``n_samples``, ``directory`` (to share
+        translated stamps between runs; ``translated/`` in the output by default).
+    format : {"ecsv", "fits"}, optional
         Kind of the tables.
     progress : bool, optional
         Show progress on a terminal.
@@ -89,112 +72,60 @@ def fidelity_from_files(
 
     Raises
     ------
+    TypeError
+        If stamps do not say of which survey they are.
     ValueError
         If there is nothing to judge, a level is unknown, or bands, shapes or numbers do not fit; before long work
         starts.
     """
-    output, translated = Path(output), named_paths(translated)
-    _check(levels, models, translated, source, target)
+    output, translated, options = Path(output), by_name(translated), options or {}
+    _check(source, target, translated, levels, options)
+    making = {"directory": output / "translated", "seed": bootstrap.seed, "progress": progress}
+    making |= options.get("translate", {})
     if is_store(source):
-        images = from_store(
-            source, translated, models, number=number, n_samples=n_samples, seed=seed,
-            stamps=stamps or output / "translated", progress=progress,
-        )  # fmt: skip
-    elif catalogue is not None or detect or _are_frames(source):
-        images = _from_frames(
-            source, target, translated, output, catalogue, number=number, progress=progress,
-            cutting=dict(
-                source_survey=source_survey, target_survey=target_survey, source_bands=source_bands,
-                target_bands=target_bands, size=size, scale=scale, faint=faint,
-            ),
-        )  # fmt: skip
+        found = from_store(source, translated, making, number)
+    elif frames is not None or are_frames(source):
+        found = from_frames(source, target, translated, output, frames or {}, making, number)
     else:
-        if source_survey is None or target_survey is None:
-            msg = "stamps do not say whose they are: give source_survey and target_survey, names or .ecsv files"
-            raise ValueError(msg)
-        images = from_stamps(
-            source, target, translated, source_survey=source_survey, target_survey=target_survey,
-            source_bands=source_bands, target_bands=target_bands, number=number, pixel_scale=pixel_scale,
-        )  # fmt: skip
-    images.by |= by or {}
-    _know(images, source_psf, target_psf, tolerance)
+        found = from_stamps(source, target, translated, making, number)
+    stamps, judging, known, about = found
+    for side, better in (psf or {}).items():
+        stamps[side] = replace(stamps[side], psf=better)
+    judging |= {"tolerance": Tolerance()} if "source" in (psf or {}) else {}
+    stamps = sides(stamps.pop("source"), stamps.pop("target"), stamps)
     if {"morphology", "anomaly"} & set(levels):
-        _check_seeing(images)
-    settings = dict(bins=bins, resamples=resamples, seed=seed, progress=progress, take=take)
-    judging = dict(colour_terms=colour_terms, degrade_source=degrade_source)
-    return compare_images(
-        images, output, levels=levels, morphology=morphology, anomaly=judging, format=format, **settings
-    )
+        _check_seeing(stamps)
+    options = options | {"anomaly": {"seed": bootstrap.seed} | judging | options.get("anomaly", {})}
+    return compare_levels(
+        stamps, output, levels=levels, options=options, by=known | (by or {}), bins=bins, bootstrap=bootstrap,
+        about=about, format=format, progress=progress,
+    )  # fmt: skip
 
 
-def _check(levels, models, translated, source, target):
-    unknown = [level for level in levels if level not in LEVELS]
-    if unknown or not len(levels):
-        msg = f"levels must be some of {', '.join(LEVELS)}, got {', '.join(map(str, levels)) or 'none'}"
+def _check(source, target, translated, levels, options):
+    """Mistakes that show before any image is read."""
+    for what, given, known in (("levels", levels, LEVELS), ("options", options, OPTIONS)):
+        unknown = [name for name in given if name not in known]
+        if unknown or not (len(given) or what == "options"):
+            msg = f"{what} must be some of {', '.join(known)}, got {', '.join(map(str, unknown)) or 'none'}"
+            raise ValueError(msg)
+    if not translated:
+        msg = "there is nothing to judge: give translators or translated images as translated"
         raise ValueError(msg)
-    if not (models or translated):
-        msg = "there is nothing to judge: give translated images, or translators with a store of pairs"
-        raise ValueError(msg)
-    store = is_store(source)
-    if models and not store:
-        msg = "translators are applied to stores of pairs only; translate the images first and give the translations"
-        raise ValueError(msg)
-    if store and target is not None:
+    if is_store(source) and target is not None:
         msg = f"{source} is a store of pairs, which holds the target's images too; leave the target out"
         raise ValueError(msg)
-    if not store and target is None:
+    if not is_store(source) and target is None:
         msg = f"{source} is no store of pairs (no {HEADER_FILE}), so the target's images are needed too"
         raise ValueError(msg)
 
 
-def is_store(source):
-    """
-    Whether this is a store of pairs.
-
-    Parameters
-    ----------
-    source : path-like, list of path-like, array-like or `~astro_galtrans.pairs.store.PairStore`
-    """
-    return isinstance(source, PairStore) or (isinstance(source, str | Path) and (Path(source) / HEADER_FILE).exists())
-
-
-def _are_frames(source):
-    """Whether files are images of the sky: two-dimensional, or with world coordinates; stamps have neither."""
-    paths = [source] if isinstance(source, str | Path) else source if isinstance(source, list | tuple) else []
-    if not paths or Path(paths[0]).suffix in {".npy", ""} or not Path(paths[0]).is_file():
-        return False
-    with fits.open(paths[0]) as hdus:
-        headers = [hdu.header for hdu in hdus if hdu.is_image and hdu.header.get("NAXIS", 0) >= 2]
-    return any(header["NAXIS"] < 4 and "CTYPE1" in header for header in headers)
-
-
-def _know(images, source_psf, target_psf, tolerance):
-    """What the user says of PSFs takes precedence."""
-    if source_psf is not None:
-        images.psf, images.tolerance = source_psf, Tolerance()
-    images.target_psf = images.target_psf if target_psf is None else target_psf
-    images.tolerance = tolerance or images.tolerance
-
-
-def _check_seeing(images):
+def _check_seeing(stamps):
     """Seeing must be known where PSFs matter."""
-    for name, psf, survey in zip(("source", "target"), (images.psf, images.target_psf), images.surveys, strict=True):
-        if np.ndim(psf) < 2 and not np.isfinite(psf).all():
-            unknown = ", ".join(np.array(survey.band_names)[~np.isfinite(np.broadcast_to(psf, len(survey.bands)))])
-            msg = f"the seeing of {survey.name} is not known in {unknown}; give {name}_psf, FWHM (arcsec) or images"
+    for name in ("source", "target"):
+        psf, bands = stamps[name].psf, np.array(stamps[name].bands)
+        if not hasattr(psf, "transform") and np.ndim(psf) < 2 and not np.isfinite(psf).all():
+            unknown = ", ".join(bands[~np.isfinite(np.broadcast_to(psf, len(bands)))])
+            which = f"the seeing of {stamps[name].survey.name} is not known in {unknown}"
+            msg = f"{which}; give psf={{{name!r}: ...}}, FWHM (arcsec) or images"
             raise ValueError(msg)
-
-
-def _from_frames(source, target, translated, output, catalogue, *, number, progress, cutting):
-    frames = open_translated(translated, target, cutting["target_bands"], progress=progress)
-    store = cut_pairs(source, target, output / "pairs", catalogue, progress=progress, **cutting)
-    stamps = {
-        name: cut_translated(store, source, images, output / "cut" / f"{name}.npy", progress=progress)
-        for name, images in frames.items()
-    }
-    covered = np.all([np.isfinite(images).all(axis=(1, 2, 3)) for images in stamps.values()], axis=0)
-    whole = store.subset(np.flatnonzero(covered))
-    stamps = {name: images[covered] for name, images in stamps.items()}
-    images = from_store(whole, stamps, number=number, stamps=None)
-    images.about |= {"not covered by all translations": int((~covered).sum())}
-    return images

@@ -5,78 +5,110 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from astro_galtrans._files import whole_file
-from astro_galtrans.bands import parse_bands
+from astro_galtrans._files import fingerprint, whole_file
+from astro_galtrans.bandstack import open_fits
+from astro_galtrans.fidelity._settings import settings_text
 from astro_galtrans.pairs.observed import build_pairs
 from astro_galtrans.pairs.observed.cutting import LocalMap, cut
 from astro_galtrans.pairs.observed.frames import open_frames
 from astro_galtrans.pairs.observed.tiles import Tile, place_of
+from astro_galtrans.stamps.lazy import as_array
+from astro_galtrans.translate import Translator
 from astro_galtrans.units import flux_factor
 
-__all__ = ["cut_pairs", "cut_translated", "open_translated"]
+from .inputs import from_store
+
+__all__ = ["are_frames", "cut_translated", "from_frames"]
 
 
-def cut_pairs(source, target, directory, catalogue, **options):
+def are_frames(source):
     """
-    Cut pairs of the galaxies of a catalogue, or of those found; see `~astro_galtrans.pairs.observed.build_pairs`.
+    Whether files are images of the sky: of two or three axes with world coordinates; stamps have neither.
+
+    Parameters
+    ----------
+    source : object
+        Path-like or list of path-like; everything else is none.
+    """
+    paths = [source] if isinstance(source, str | Path) else source if isinstance(source, list | tuple) else []
+    if not paths or Path(paths[0]).suffix in {".npy", ""} or not Path(paths[0]).is_file():
+        return False
+    headers = [hdu.header for hdu in open_fits(Path(paths[0])) if hdu.is_image and hdu.header.get("NAXIS", 0) >= 2]
+    return any(header["NAXIS"] < 4 and "CTYPE1" in header for header in headers)
+
+
+def from_frames(source, target, translated, output, options, making, number=None):
+    """
+    Cut stamps out of frames: pairs into ``pairs/`` of the output, translations into ``cut/``.
+
+    Both are kept under names made of the content of frames and catalogue, and found again by the same request only.
 
     Parameters
     ----------
     source, target : path-like or list of path-like
         Images with world coordinates.
-    directory : path-like
-        Folder of the store.
-    catalogue : path-like, `~astropy.table.Table` or None
-    **options
-        For `~astro_galtrans.pairs.observed.build_pairs`; those that are None are left out.
-
-    Returns
-    -------
-    `~astro_galtrans.pairs.store.PairStore`
-    """
-    options = {name: value for name, value in options.items() if value is not None}
-    return build_pairs(source, target, directory, catalogue, fractions=(0.0, 0.0, 1.0), minimum=1, **options)
-
-
-def open_translated(translated, target, target_bands=None, *, progress=True):
-    """
-    Index translated images, and make sure that they have the bands of the target.
-
-    Parameters
-    ----------
-    translated : dict of str to path-like or list of path-like
-        Translated images by name, with world coordinates.
-    target : path-like or list of path-like
-        Images of the target survey.
-    target_bands : str or sequence of str, optional
-        Bands to compare; all of the target by default.
-    progress : bool, optional
-        Show progress on a terminal.
-
-    Returns
-    -------
-    dict of str to `~astro_galtrans.pairs.observed.frames.Frames`
+    translated : dict of str to object
+        Frames, or `~astro_galtrans.Translator`.
+    output : `~pathlib.Path`
+    options : dict
+        Of `~astro_galtrans.pairs.observed.build_pairs`; those that are None are left out.
+    making, number
+        As for `~astro_galtrans.fidelity.files.inputs.from_store`, whose stamps, judging, by and about are returned.
 
     Raises
     ------
     ValueError
-        If a translation lacks bands.
+        If a translation lacks bands, or covers no galaxy.
     """
-    wanted = (
-        open_frames(target, progress=progress, what="target images").bands if target_bands is None else target_bands
+    progress = making["progress"]
+    options = {name: value for name, value in options.items() if value is not None}
+    ours, theirs = (
+        open_frames(
+            images, options.get(f"{side}_bands"), unit=options.get(f"{side}_unit"), progress=progress,
+            zeropoint=options.get(f"{side}_zeropoint"), what=f"{side} images",
+        )
+        for side, images in (("source", source), ("target", target))
+    )  # fmt: skip
+    frames = {
+        name: open_frames(item, theirs.bands, progress=progress, what=f"images of {name}")
+        for name, item in translated.items()
+        if not isinstance(item, Translator)
+    }
+    # All galaxies are of the test set, and one is enough.
+    settings = {"fractions": (0.0, 0.0, 1.0), "minimum": 1} | options
+    catalogue = settings.pop("catalogue", None)
+    known = (
+        Path(catalogue).read_bytes() if isinstance(catalogue, str | Path) else settings_text({"catalogue": catalogue})
     )
-    found = {}
-    for name, images in translated.items():
-        found[name] = open_frames(images, progress=progress, what=f"images of {name}")
-        missing = [band for band in parse_bands(wanted) if band not in found[name].bands]
-        if missing:
-            have = ", ".join(found[name].bands)
-            msg = f"bands missing among the images of {name}: {', '.join(missing)}; they have {have}"
-            raise ValueError(msg)
+    folder = fingerprint(_content(ours), _content(theirs), known, settings_text(settings))[:12]
+    store = build_pairs(source, target, output / "pairs" / folder, catalogue, progress=progress, **settings)
+    tiles = {frame.label: Tile(frame) for frame in ours.frames}
+    cuts, covered = {}, np.ones(len(store), bool)
+    for name, images in frames.items():
+        file = output / "cut" / f"{name}-{fingerprint(folder, _content(images))[:12]}.npy"
+        cuts[name] = cut_translated(store, tiles, images, file, progress=progress)
+        covered &= np.isfinite(cuts[name]).all(axis=(1, 2, 3))
+    rows = np.flatnonzero(covered)
+    cuts = {name: as_array(images)[rows] for name, images in cuts.items()}
+    found = from_store(store.subset(rows), translated | cuts, making, number)
+    found[-1]["not covered by all translations"] = int((~covered).sum())
     return found
 
 
-def cut_translated(pairs, source, frames, file, *, progress=True):
+def _content(frames):
+    """What tells frames from others, whatever they are called: bands, zero points, places and all pixels."""
+    parts = (
+        fingerprint(frame.band, str(frame.zeropoint), *frame.corners, *_planes(frames.pixels(frame)))
+        for frame in frames.frames
+    )
+    return fingerprint(*parts)
+
+
+def _planes(pixels):
+    return (np.asarray(plane) for plane in pixels if plane is not None)
+
+
+def cut_translated(pairs, tiles, frames, file, *, progress=True):
     """
     Cut translated images on the pixels of the target stamps of a store.
 
@@ -85,13 +117,12 @@ def cut_translated(pairs, source, frames, file, *, progress=True):
     Parameters
     ----------
     pairs : `~astro_galtrans.pairs.store.PairStore`
-        Made from ``source``.
-    source : path-like or list of path-like
-        Images that the pairs were made from.
+    tiles : dict of str to `~astro_galtrans.pairs.observed.tiles.Tile`
+        Source images that the pairs were made from, by label.
     frames : `~astro_galtrans.pairs.observed.frames.Frames`
         Translated images.
-    file : path-like
-        ``.npy`` file to write, appearing whole; what is there is kept.
+    file : `~pathlib.Path`
+        ``.npy`` file to write, appearing whole. One that is there is kept.
     progress : bool, optional
         Show progress on a terminal.
 
@@ -105,21 +136,20 @@ def cut_translated(pairs, source, frames, file, *, progress=True):
     ValueError
         If the translations cover no pair.
     """
-    file, header = Path(file), pairs.header
     if file.exists():
         return np.load(file, mmap_mode="r")
-    tiles = {frame.label: Tile(frame) for frame in open_frames(source, progress=progress, what="source images").frames}
-    shape = (len(header.target_bands),) + 2 * (header.target_size,)
+    header, name = pairs.header, file.stem.rpartition("-")[0]
     file.parent.mkdir(parents=True, exist_ok=True)
+    shape = (len(pairs), len(header.target_bands), header.target_size, header.target_size)
     with whole_file(file) as temporary:
-        stamps = np.lib.format.open_memmap(temporary, "w+", np.float32, (len(pairs), *shape))
-        rows = tqdm(pairs.table, desc=file.stem, unit="stamp", disable=None if progress else True)
+        stamps = np.lib.format.open_memmap(temporary, "w+", np.float32, shape)
+        rows = tqdm(pairs.table, desc=name, unit="stamp", disable=None if progress else True)
         for stamp, row in zip(stamps, rows, strict=True):
             place = place_of(tiles[str(row["source_file"])], float(row["ra"]), float(row["dec"]), header.size)
             stamp[:] = _stamp(frames, place, header)
         stamps.flush()
         if not np.isfinite(stamps).all(axis=(1, 2, 3)).any():
-            msg = f"{file.stem} covers none of the {len(pairs)} galaxies that source and target show"
+            msg = f"{name} covers none of the {len(pairs)} galaxies that source and target show"
             raise ValueError(msg)
     return np.load(file, mmap_mode="r")
 

@@ -7,126 +7,74 @@ import numpy as np
 from astro_galtrans._files import whole_file
 from astro_galtrans._optional import require
 from astro_galtrans.fidelity.anomaly.measure import anomalies
-from astro_galtrans.measure.psf import as_psf, psf_images
-from astro_galtrans.units import flux_factor
+from astro_galtrans.fidelity.morphology import morphology_fidelity
+from astro_galtrans.fidelity.photometry import photometry_fidelity
+from astro_galtrans.fidelity.pixel.measure import pixel_fidelity
 
-__all__ = ["LEVELS", "compare_images"]
+__all__ = ["LEVELS", "compare_levels"]
 
 GALLERY = {"pixel": "rmse", "photometry": "flux_3", "morphology": "gini"}  #: what galleries are sorted by
-PSF_RADIUS = 4.0  # arcsec: of the PSFs for Sersic fits
 LEVELS = "pixel", "photometry", "morphology", "anomaly"  #: what is measured, in this order
+MEASURED = "magnitude", "size"  # properties that morphology measures in the real image, and bins by, itself
 
 
-def compare_images(
-    images, output, *, levels=LEVELS, morphology=None, anomaly=None, bins=5, resamples=1000, seed=0, take="first",
-    progress=True, format="ecsv",  # noqa: A002
-):  # fmt: skip
+def compare_levels(stamps, output, *, levels, options, by, bins, bootstrap, about, format, progress):  # noqa: A002
     """
     Measure levels of fidelity and write their reports.
 
     Parameters
     ----------
-    images : `~astro_galtrans.fidelity.files.inputs.Images`
+    stamps : dict of str to `~astro_galtrans.stamps.Stamps`
+        ``"source"``, ``"target"`` and the translations.
     output : path-like
         Folder.
-    levels : sequence of str, optional
+    levels : sequence of str
         Some of `LEVELS`.
-    morphology, anomaly : dict, optional
-        More options of these levels.
-    bins, resamples, seed, take, progress, format
-        As for `fidelity_from_files`.
+    options : dict of str to dict
+        More options of each level.
+    by, bins, bootstrap, format, progress
+        As for `~astro_galtrans.fidelity.files.fidelity_from_files`.
+    about : dict
+        What the reports say of the images.
 
     Returns
     -------
     dict of str to `~astro_galtrans.fidelity.result.Result`
     """
-    shared = dict(bins=bins, resamples=resamples, seed=seed, take=take, by=images.by, progress=progress)
+    source, target, *_ = stamps.values()
+    translated = {name: images for name, images in stamps.items() if name not in {"source", "target"}}
+    shared = {"bins": bins, "bootstrap": bootstrap, "progress": progress, "take": "first"}
+    others = {name: values for name, values in by.items() if name not in MEASURED}
     run = {
-        "pixel": lambda: _pixel(images, shared), "photometry": lambda: _photometry(images, shared),
-        "morphology": lambda: _morphology(images, shared, morphology or {}),
-        "anomaly": lambda: _anomaly(images, seed=seed, progress=progress, **anomaly or {}),
-    }  # fmt: skip
+        "pixel": lambda **more: pixel_fidelity(target, translated, **shared | {"by": by} | more),
+        "photometry": lambda **more: photometry_fidelity(target, translated, **shared | {"by": by} | more),
+        "morphology": lambda **more: morphology_fidelity(target, translated, **shared | {"by": others} | more),
+        "anomaly": lambda **more: anomalies(source, translated, target=target, **{"progress": progress} | more),
+    }
     results, output = {}, Path(output)
     for level in (level for level in LEVELS if level in levels):
-        results[level] = run[level]()
-        results[level].meta |= images.about
+        results[level] = run[level](**options.get(level, {}))
+        results[level].meta |= about
         results[level].report(output / level, format=format, overwrite=True)
-        _galleries(output / level, results[level], GALLERY.get(level), images)
-        _index(output, results, images)  # after each level: what is done can be looked at
+        _galleries(output / level, results[level], GALLERY.get(level), source, target, translated)
+        # After each level, so that what is done can be looked at while the next is measured.
+        _index(output, results, about | {"galaxies": len(source), "translations": ", ".join(translated)})
     return results
 
 
-def _galleries(folder, result, metric, images):
+def _galleries(folder, result, metric, source, target, translated):
     """Write pictures of the galaxies that each translation did best, as usual and worst by the metric of a level."""
     if metric is None:
         return
-    source, target = images.surveys
-    known = {"sky_rms": images.target_sky_rms}
-    if source.band_names == target.band_names:
-        area = (np.shape(images.target[:1])[-1] / np.shape(images.source[:1])[-1]) ** 2
-        known |= {"source": images.source, "source_factor": flux_factor(source.zeropoint, target.zeropoint) / area}
-    for model, stamps in images.translated.items():
-        if not np.isfinite(result.scores(metric, model)).any():
-            continue
-        figure = result.gallery(metric, images.target, stamps, model=model, **known)
-        figure.savefig(folder / f"gallery_{model}.png")
+    known = {"source": source} if source.bands == target.bands else {}
+    for model, stamps in translated.items():
+        if np.isfinite(result.scores(metric, model)).any():
+            result.gallery(metric, target, stamps, model=model, **known).savefig(folder / f"gallery_{model}.png")
 
 
-def _imaging(images):
-    """What the levels that compare with the target ask for."""
-    return dict(
-        bands=images.surveys[1].band_names, pixel_scale=images.target_pixel_scale, sky_rms=images.target_sky_rms,
-        mask=images.masks[1],
-    )  # fmt: skip
-
-
-def _pixel(images, shared):
-    from astro_galtrans.fidelity.pixel.measure import pixel_fidelity
-
-    return pixel_fidelity(images.target, images.translated, variance=images.variances[1], **_imaging(images), **shared)
-
-
-def _photometry(images, shared):
-    from astro_galtrans.fidelity.photometry import photometry_fidelity
-
-    return photometry_fidelity(images.target, images.translated, **_imaging(images), **shared)
-
-
-def _morphology(images, shared, options):
-    from astro_galtrans.fidelity.morphology import morphology_fidelity
-
-    survey, pixel = images.surveys[1], images.target_pixel_scale
-    own = {"magnitude", "size"}  # which it measures itself
-    by = {name: values for name, values in images.by.items() if name not in own}
-    psf = as_psf(images.target_psf, len(images), survey.band_names, pixel, "target_psf")
-    known = {
-        "variance": images.variances[1], "gain": [band.electrons for band in survey.bands],
-        "zeropoint": survey.zeropoint, "psf": list(psf_images(psf, pixel, 2 * round(PSF_RADIUS / pixel) + 1)),
-    }  # fmt: skip
-    if not np.isfinite(known["gain"]).all():
-        known.pop("gain")
-    return morphology_fidelity(
-        images.target, images.translated, **_imaging(images), **shared | {"by": by}, **known | options
-    )
-
-
-def _anomaly(images, **options):
-    source, target = images.surveys
-    shape = np.shape(images.source[:1])[-2:]
-    return anomalies(
-        images.source, images.translated, target=images.target, bands=source.band_names, target_bands=target.band_names,
-        pixel_scale=images.target_pixel_scale * np.shape(images.target[:1])[-1] / shape[-1],
-        sky_rms=source.sky_rms(), electrons=[band.electrons for band in source.bands], psf=images.psf,
-        target_psf=images.target_psf, zeropoint=source.zeropoint, target_zeropoint=target.zeropoint,
-        mask=images.masks[0], variance=images.variances[0], tolerance=images.tolerance,
-        **{"noise": images.noise} | options,
-    )  # fmt: skip
-
-
-def _index(output, results, images):
-    """Write the page that leads to those of the levels."""
+def _index(output, results, about):
+    """Write the page that links the reports."""
     jinja2 = require("jinja2", extra="report")
-    about = images.about | {"galaxies": len(images), "translations": ", ".join(images.translated)}
     levels = {
         level: (result.title, list(result.tables), sorted(p.name for p in (output / level).glob("gallery_*.png")))
         for level, result in results.items()

@@ -4,62 +4,69 @@ from pathlib import Path
 
 import numpy as np
 
+from astro_galtrans.fidelity.compare import BOOTSTRAP
 from astro_galtrans.fidelity.redshift.measure import redshift_fidelity
 from astro_galtrans.fidelity.redshift.peaks import peak_fidelity, signal_to_noise
 from astro_galtrans.pairs.store import PairStore
-from astro_galtrans.stamps._old_files import PairImages
-from astro_galtrans.stamps._old_lazy import Joined, Middle
-from astro_galtrans.translate import Translator, load_translator
+from astro_galtrans.stamps import Stamps
+from astro_galtrans.stamps.files import opened
+from astro_galtrans.stamps.lazy import joined
+from astro_galtrans.stamps.stamps import as_stamps
+from astro_galtrans.translate import Translator
 
-from .inputs import opened
-from .translating import translate_pairs
+from .inputs import by_name
 
 __all__ = ["redshift_from_files"]
 
+COLUMNS = {"z_spec": "z", "magnitude": "r", "ebv": None}
+NO_GALAXIES = "star", "blank"  # kinds without a redshift to keep
+
 
 def redshift_from_files(
-    pairs, output, *, training_pairs=None, models=(), translated=None, estimator="image", number=None,
-    training_number=None, n_samples=None, crop=None, stamps=None, z="z", magnitude="r", ebv=None, bins=5,
-    floor=0.0, peaks=True, resamples=1000, seed=0, format="ecsv", progress=True, **options,  # noqa: A002 - astropy's word
+    pairs, translated, output, *, training_pairs=None, columns=None, number=(None, None), crop=None, peaks=True,
+    translate=None, bootstrap=BOOTSTRAP, format="ecsv", progress=True, **options,  # noqa: A002 - astropy's word
 ):  # fmt: skip
     """
     Measure what translations keep of the redshift, from a store of pairs to a folder with tables, figures and a page.
 
     Parameters
     ----------
-    pairs : path-like
-        A store of pairs with redshifts in its table. Without ``training_pairs`` its split says which train and which
-        test; a quarter tests where it is not split.
+    pairs : path-like or `~astro_galtrans.pairs.store.PairStore`
+        Pairs with redshifts in their table. Without ``training_pairs`` their split says which train and which test; a
+        quarter tests where they are not split.
+    translated : dict of str to object, object or list of object
+        Translations by name: a `~astro_galtrans.Translator`; or stamps that are already translated, an array or paths
+        as `~astro_galtrans.stamps.open_stamps` takes them, of all galaxies with a redshift, those of
+        ``training_pairs`` first. Several paths are taken one after the other.
     output : path-like
         Folder of the report; translated stamps (``translated/``) and estimators (``estimators/``) are kept there too.
-    training_pairs : path-like, optional
-        Another store, to train the estimators on; then all of ``pairs`` test.
-    models : sequence, optional
-        Translators: names, files or `~astro_galtrans.Translator`.
-    translated : dict of str to path-like or list of path-like, optional
-        Stamps that are already translated, by name, see `open_stamps`: of all galaxies with a redshift, those of
-        ``training_pairs`` first; several files are taken one after the other.
-    estimator, bins, floor, resamples, seed, progress, **options
-        As for `~astro_galtrans.fidelity.redshift.measure.redshift_fidelity`.
-    number, training_number : int, optional
-        At most so many test and training galaxies, the first ones; with two stores only.
-    n_samples : int, optional
-        Samples of each test galaxy, for translators that sample; one is made of each training galaxy.
+    training_pairs : path-like or `~astro_galtrans.pairs.store.PairStore`, optional
+        Other pairs, to train the estimators on; then all of ``pairs`` test.
+    columns : dict of str to str, optional
+        Columns of the table by what they are: ``"z_spec"`` (``"z"`` by default), ``"ebv"``, the Galactic reddening
+        E(B-V) that the estimators are told (none), and properties to bin by, such as ``"magnitude"`` (``"r"``, left
+        out if there is none).
+    number : tuple of int, optional
+        At most so many galaxies that test and that train, the first ones; with two stores only.
     crop : int, optional
         Side of the middle part of the stamps to look at (source pixels).
-    stamps : path-like, optional
-        Folder of the translated stamps, to share them between runs; ``translated/`` in the output by default.
-    z, magnitude, ebv : str, optional
-        Columns with the redshift, the magnitude to bin by (left out if there is none of that name) and the Galactic
-        reddening E(B-V) that the estimators are told.
     peaks : bool, optional
         Measure peak fluxes too, in ``peaks/``.
-    format : str, optional
-        Kind of the tables: ``"ecsv"``, ``"fits"`` or ``"parquet"``.
+    translate : dict, optional
+        Options of `~astro_galtrans.stamps.Stamps.from_translator`: ``n_samples`` of each test galaxy (of galaxies that
+        only train one sample is made), ``directory`` to share translated stamps between runs.
+    bootstrap : `~astro_galtrans.statistics.bootstrap.Bootstrap`, optional
+        How intervals are made. Its seed is that of samples, split and estimators too.
+    format : {"ecsv", "fits"}, optional
+        Kind of the tables.
+    progress : bool, optional
+        Show progress on a terminal.
+    **options
+        Of `~astro_galtrans.fidelity.redshift.measure.redshift_fidelity`: ``estimator``, ``bins``, ``floor``, ...
 
     Returns
     -------
-    fidelity : `~astro_galtrans.fidelity.redshift.measure.RedshiftFidelity`
+    fidelity : `~astro_galtrans.fidelity.redshift.result.RedshiftFidelity`
     peaks : `~astro_galtrans.fidelity.redshift.peaks.PeakFidelity` or None
 
     Raises
@@ -67,79 +74,67 @@ def redshift_from_files(
     ValueError
         If there is nothing to judge, a column is missing, or translators or stamps do not fit the pairs.
     """
-    stores, train, test = _parts(pairs, training_pairs, z, number, training_number)
-    header, output = stores[-1].header, Path(output)
-    if not (models or translated):
-        msg = "there is nothing to judge: name translators, or stamps that are already translated"
+    named, output, translated = COLUMNS | (columns or {}), Path(output), by_name(translated)
+    stores, train, test = _parts(pairs, training_pairs, named["z_spec"], number)
+    if not translated:
+        msg = "there is nothing to judge: give translators, or stamps that are already translated"
         raise ValueError(msg)
-    source, target = (Joined([PairImages(store, plane, crop) for store in stores]) for plane in ("source", "target"))
-    compared = {name: Middle(opened(paths), target.shape[-1]) for name, paths in (translated or {}).items()}
-    making = dict(seed=seed, crop=crop, progress=progress)
-    compared |= dict(_translations(stores, models, stamps or output / "translated", n_samples, making))
-    imaging, redshifts = _imaging(header), _column(stores, z)
-    known = {
-        "magnitudes": _column(stores, magnitude, needed=False),
-        "snr": signal_to_noise(source, **{name: imaging[name] for name in ("bands", "pixel_scale", "sky_rms")}),
-        "ebv": None if ebv is None else _column(stores, ebv),
-    }
+    sources, targets = ([Stamps.from_pairs(s, side, crop=crop) for s in stores] for side in ("source", "target"))
+    source, target = _joined(sources, "source"), _joined(targets, "target")
+    making = {"directory": output / "translated", "seed": bootstrap.seed, "progress": progress} | (translate or {})
+    found = {}
+    for name, item in translated.items():
+        if isinstance(item, Translator):
+            numbers = [1] * (len(stores) - 1) + [making.get("n_samples")]  # estimators look at one sample in training
+            parts = zip(sources, targets, numbers, strict=True)
+            found[name] = _joined(
+                [Stamps.from_translator(item, a, b, **making | {"n_samples": n}) for a, b, n in parts], name
+            )
+        else:
+            stamps = as_stamps(item if isinstance(item, Stamps) else opened(item), target, name)
+            found[name] = stamps.middle(target.shape[0])
+    known = {name: _column(stores, column, name in (columns or {})) for name, column in named.items() if column}
+    known = {name: values for name, values in known.items() if values is not None}
+    z_spec, shared = known.pop("z_spec"), {"bootstrap": bootstrap, "progress": progress}
+    ebv, by = known.pop("ebv", None), known | {"snr": signal_to_noise(source)}
     fidelity = redshift_fidelity(
-        source, target, compared, redshifts, estimator=estimator, train=train, test=test, bins=bins, floor=floor,
-        resamples=resamples, seed=seed, directory=output / "estimators", progress=progress, **known, **imaging,
-        **options,
+        source, target, found, z_spec, train=train, test=test, ebv=ebv, by=by, directory=output / "estimators",
+        **shared, **options,
     )  # fmt: skip
     fidelity.meta |= {"pairs": [str(store.directory) for store in stores], "crop": crop}
     fidelity.report(output, format=format, overwrite=True)
     if not peaks:
         return fidelity, None
     rows = {"train": train, "test": np.asarray(fidelity["galaxies"]["row"])} if train is not None else {}
-    found = peak_fidelity(source, target, compared, redshifts, seed=seed, progress=progress, **rows, **imaging)
-    found.report(output / "peaks", format=format, overwrite=True)
-    return fidelity, found
+    measured = peak_fidelity(source, target, found, z_spec, **rows, **shared)
+    measured.report(output / "peaks", format=format, overwrite=True)
+    return fidelity, measured
 
 
-def _translations(stores, models, directory, n_samples, making):
-    """Yield name and stamps of each translator: one sample of galaxies that only train."""
-    numbers = [n_samples] if len(stores) == 1 else [1, n_samples]
-    for model in models:
-        translator = model if isinstance(model, Translator) else load_translator(model)
-        parts = zip(stores, numbers, strict=True)
-        yield (
-            translator.name,
-            Joined([translate_pairs(s, translator, directory, n_samples=n, **making) for s, n in parts]),
-        )
+def _joined(parts, name):
+    """Stamps of all stores, one after the other."""
+    return parts[0] if len(parts) == 1 else parts[0].like(joined([part.images for part in parts]), name=name)
 
 
-def _imaging(header):
-    """What the diagnostics ask about the images of a store."""
-    return dict(
-        bands=header.source_bands, target_bands=header.target_bands, pixel_scale=header.source.pixel_scale,
-        target_pixel_scale=header.target_pixel_scale, sky_rms=header.source.sky_rms(),
-        target_sky_rms=header.target.sky_rms(header.target_pixel_scale),
-    )  # fmt: skip
-
-
-def _parts(pairs, training_pairs, z, number, training_number):
+def _parts(pairs, training_pairs, z, number):
     """The stores, limited to pairs with a redshift, and the rows that train and that test, or None to draw them."""
     if training_pairs is None:
-        store = _with_redshift(PairStore(pairs), z)
+        store = _with_redshift(pairs, z)
         split = store.table["split"] if "split" in store.table.colnames else np.array([])
         if not {"train", "test"} <= set(split):
             return [store], None, None
         return [store], np.flatnonzero(split == "train"), np.flatnonzero(split == "test")
-    sets = (training_pairs, training_number), (pairs, number)
-    stores = [_with_redshift(PairStore(path), z, limit) for path, limit in sets]
+    stores = [_with_redshift(store, z, most) for store, most in ((training_pairs, number[1]), (pairs, number[0]))]
     _same_surveys(*(store.header for store in stores))
     train, test = map(len, stores)
     return stores, np.arange(train), np.arange(train, train + test)
 
 
-def _with_redshift(store, z, limit=None):
-    if z not in store.table.colnames:
-        msg = f"{store.directory} has no column {z!r}; there are {', '.join(store.table.colnames)}"
-        raise ValueError(msg)
-    usable = np.isfinite(np.ma.filled(np.ma.asarray(store.table[z], dtype=float), np.nan))
+def _with_redshift(pairs, z, limit=None):
+    store = pairs if isinstance(pairs, PairStore) else PairStore(pairs)
+    usable = np.isfinite(_column([store], z))
     if "kind" in store.table.colnames:
-        usable &= ~np.isin(store.table["kind"], ["star", "blank"])
+        usable &= ~np.isin(store.table["kind"], NO_GALAXIES)
     return store.subset(np.flatnonzero(usable)[:limit])
 
 
@@ -153,11 +148,12 @@ def _same_surveys(first, second):
         raise ValueError(msg)
 
 
-def _column(stores, name, *, needed=True):
-    missing = [store.directory for store in stores if name not in store.table.colnames]
-    if missing:
-        if not needed:
-            return None
-        msg = f"{missing[0]} has no column {name!r}"
+def _column(stores, name, needed=True):
+    """A column of all stores; None if one of them lacks it and it is not needed."""
+    missing = [store for store in stores if name not in store.table.colnames]
+    if missing and needed:
+        msg = f"{missing[0].directory} has no column {name!r}; there are {', '.join(missing[0].table.colnames)}"
         raise ValueError(msg)
+    if missing:
+        return None
     return np.concatenate([np.ma.filled(np.ma.asarray(s.table[name], dtype=float), np.nan) for s in stores])

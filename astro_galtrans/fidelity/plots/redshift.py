@@ -329,7 +329,7 @@ def magnitude_scatter(table, *, title=None):
     Parameters
     ----------
     table : `~astropy.table.Table`
-        The table ``scatter`` of `~astro_galtrans.fidelity.redshift.peaks.PeakFidelity`.
+        Bias, scatter and sky noise of `~astro_galtrans.fidelity.redshift.peaks.PeakFidelity`.
     title : str, optional
         Above all.
 
@@ -337,25 +337,25 @@ def magnitude_scatter(table, *, title=None):
     -------
     `matplotlib.figure.Figure`
     """
-    kinds, quantities, models = (list(dict.fromkeys(map(str, table[n]))) for n in ("flux", "quantity", "model"))
+    kinds, bands, models = (list(dict.fromkeys(map(str, table[name]))) for name in ("quantity", "band", "model"))
     with style():
-        width = PANEL * len(kinds) * max(1, len(quantities) / 8) + 0.8
+        width = PANEL * len(kinds) * max(1, len(bands) / 8) + 0.8
         figure, grid = _grid(2, len(kinds), size=(width, 3.9), sharex=True, sharey="row")
         for kind, (bias, scatter) in zip(kinds, np.transpose(grid), strict=True):
-            of_kind = table[table["flux"] == kind]
+            of_kind = table[table["quantity"] == kind]
             for k, model in enumerate(models):
-                rows = of_kind[of_kind["model"] == model]
-                x = np.arange(len(rows)) + 0.12 * (k - (len(models) - 1) / 2)
                 for axes, name in ((bias, "bias"), (scatter, "scatter")):
-                    value, low, high = (_plain(rows[name + end]) for end in ("", "_low", "_high"))
+                    rows = of_kind[(of_kind["model"] == model) & (of_kind["statistic"] == name)]
+                    x = np.arange(len(rows)) + 0.12 * (k - (len(models) - 1) / 2)
+                    value, low, high = (np.asarray(rows[end], dtype=float) for end in ("value", "low", "high"))
                     axes.errorbar(x, value, _bars(value, low, high), ls="", marker="os^vD<>p*"[k % 9], ms=3,
                                   elinewidth=0.8, color=_cycle(k), label=model)  # fmt: skip
-            rows = of_kind[of_kind["model"] == models[0]]
-            edges = np.arange(len(rows) + 1) - 0.5
-            scatter.stairs(_plain(rows["sky_noise"]), edges, color="0.85", fill=True, label="sky noise of the target")
+            noise = of_kind[(of_kind["model"] == models[0]) & (of_kind["statistic"] == "sky_noise")]
+            edges, label = np.arange(len(noise) + 1) - 0.5, "sky noise of the target"
+            scatter.stairs(np.asarray(noise["value"], dtype=float), edges, color="0.85", fill=True, label=label)
             bias.axhline(0, color="0.6", lw=0.6, zorder=0)
-            bias.set_title(f"{kind} flux, n = {int(rows['n'][0]):,}")
-            scatter.set_xticks(range(len(quantities)), quantities, rotation=45)
+            bias.set_title(f"{kind} flux, n = {int(noise['n'][0]):,}")
+            scatter.set_xticks(range(len(bands)), bands, rotation=45)
             scatter.tick_params(axis="x", length=0)
         grid[0][0].set_ylabel("bias (mag)")
         grid[1][0].set(ylabel="scatter (mag)", ylim=(0, None))
@@ -363,11 +363,6 @@ def magnitude_scatter(table, *, title=None):
         if title:
             figure.suptitle(title, fontsize=9)
     return figure
-
-
-def _plain(column):
-    """A column or quantity as numbers."""
-    return np.asarray(getattr(column, "value", column), dtype=float)
 
 
 def _cycle(k):

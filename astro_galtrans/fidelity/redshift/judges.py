@@ -1,6 +1,5 @@
 """The estimators that judge: given ones, or ones trained on each side's own stamps, kept on disk and found again."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -8,10 +7,29 @@ import numpy as np
 
 from astro_galtrans import photoz
 from astro_galtrans._files import fingerprint
+from astro_galtrans.fidelity._settings import settings_text
+from astro_galtrans.photoz import GridPDF
+from astro_galtrans.stamps.stamps import check_noise
 
-__all__ = ["Judges"]
+__all__ = ["Judges", "imaging"]
 
-PROBES = 64  # stamps whose pixels identify a training set
+
+def imaging(stamps):
+    """
+    Return what the trainers of `astro_galtrans.photoz` ask for of a set of stamps.
+
+    Parameters
+    ----------
+    stamps : `~astro_galtrans.stamps.Stamps`
+
+    Raises
+    ------
+    ValueError
+        If the sky noise of a band is not known: features of estimators are fluxes in units of it.
+    """
+    check_noise(stamps)
+    sky = np.median(stamps.sky_rms, axis=0)  # estimators look at all galaxies alike
+    return {"bands": stamps.bands, "pixel_scale": stamps.pixel_scale, "sky_rms": tuple(sky.tolist())}
 
 
 class Judges:
@@ -25,7 +43,7 @@ class Judges:
     z_spec : `numpy.ndarray`
         ``[N]``: redshifts of all galaxies.
     train : `numpy.ndarray` of int
-        Which of them train.
+        Galaxies that train.
     ebv : `numpy.ndarray` or None
         ``[N]``: Galactic reddening.
     directory : path-like or None
@@ -39,23 +57,31 @@ class Judges:
         self._z_spec, self._train, self._ebv, self._options = z_spec, train, ebv, options
         self._directory = None if directory is None else Path(directory)
 
-    def of(self, side):
-        """Return the estimator for a `Side`, or None if only others are given."""
+    def of(self, name, stamps):
+        """Return the estimator for the stamps of a side, or None if only others are given."""
         if self._fitted is not None:
-            estimator = self._fitted.get(side.name)
-            return None if estimator is None else _checked(estimator, side)
-        stamps, z_spec = side.view(self._train), self._z_spec[self._train]
-        settings = side.imaging | self._options | {"ebv": self._reddening(self._train)}
+            estimator = self._fitted.get(name)
+            return None if estimator is None else _checked(estimator, name, stamps)
+        part, z_spec = stamps.sample()[self._train], self._z_spec[self._train]
+        settings = imaging(stamps) | self._options | {"ebv": self._reddening(self._train)}
         if self._directory is not None:
-            settings["directory"] = (
-                self._directory / f"{side.name}-{_fingerprint(self._make, stamps, z_spec, settings)}"
-            )
-            settings["directory"].mkdir(parents=True, exist_ok=True)
-        return self._make(stamps, z_spec, **settings)
+            folder = self._directory / f"{name}-{_fingerprint(self._make, part, z_spec, settings)}"
+            folder.mkdir(parents=True, exist_ok=True)
+            settings["directory"] = folder
+        return self._make(part.images, z_spec, **settings)
 
-    def predict(self, estimator, side, rows, sample=0):
+    def predict(self, estimator, stamps, rows):
         """Return the PDFs of some galaxies' stamps."""
-        return estimator.predict(side.view(rows, sample), ebv=self._reddening(rows))
+        return estimator.predict(stamps[rows].images, ebv=self._reddening(rows))
+
+    def averages(self, estimator, stamps, rows):
+        """Yield 1, 2, 4, ... and the number of samples, and the PDFs averaged over so many samples."""
+        density, last = 0.0, stamps.n_samples or 1
+        for number in range(1, last + 1):
+            pdfs = self.predict(estimator, stamps.sample(number - 1), rows)
+            density = density + pdfs.density
+            if number == last or number.bit_count() == 1:
+                yield number, pdfs if number == 1 else GridPDF(pdfs.z, density / number)
 
     def _reddening(self, rows):
         return None if self._ebv is None else self._ebv[rows]
@@ -86,28 +112,23 @@ def _train_photometric(images, z_spec, *, directory=None, **settings):
     return estimator
 
 
-def _checked(estimator, side):
+def _checked(estimator, name, stamps):
     """An estimator that says what images it is for must be given such."""
     bands = getattr(estimator, "bands", None)
-    if bands is not None and tuple(bands) != side.bands:
-        ours, theirs = ", ".join(side.bands), ", ".join(bands)
-        msg = f"the estimator given for {side.name} is for bands {theirs}, but its stamps are in {ours}"
+    if bands is not None and tuple(bands) != stamps.bands:
+        ours, theirs = ", ".join(stamps.bands), ", ".join(bands)
+        msg = f"the estimator given for {name} is for bands {theirs}, but its stamps are in {ours}"
         raise ValueError(msg)
     scale = getattr(estimator, "pixel_scale", None)
-    if scale is not None and not np.isclose(scale, side.pixel_scale, rtol=0.01):
-        ours = f'{side.pixel_scale:.4g}"'
-        msg = f'the estimator given for {side.name} is for pixels of {scale:.4g}", but those of its stamps are {ours}'
+    if scale is not None and not np.isclose(scale, stamps.pixel_scale, rtol=0.01):
+        ours = f'{stamps.pixel_scale:.4g}"'
+        msg = f'the estimator given for {name} is for pixels of {scale:.4g}", but those of its stamps are {ours}'
         raise ValueError(msg)
     return estimator
 
 
 def _fingerprint(make, stamps, z_spec, settings):
-    """What tells one training set and its settings from another, so that an estimator of the same is found again."""
-    name = getattr(make, "__qualname__", type(make).__name__)
-    probes = np.unique(np.linspace(0, len(stamps) - 1, PROBES).astype(int))
-    arrays = np.asarray(z_spec, dtype=float), np.asarray(stamps[probes], dtype=np.float32)
-    return fingerprint(name, *arrays, json.dumps(settings, default=_plain, sort_keys=True))[:12]
-
-
-def _plain(value):
-    return np.asarray(value).tolist() if isinstance(value, np.ndarray | np.number | list | tuple) else str(value)
+    """What tells one training from another: the function, every pixel, redshifts and settings."""
+    name = f"{getattr(make, '__module__', '')}.{getattr(make, '__qualname__', repr(make))}"
+    pixels = (fingerprint(stamps.read(rows)) for rows in stamps.blocks())  # block by block: all may not fit in memory
+    return fingerprint(name, settings_text(settings), np.asarray(z_spec, dtype=float), *pixels)[:12]

@@ -10,60 +10,62 @@ from itertools import pairwise
 
 import numpy as np
 from astropy.table import QTable
-from astropy.units import mag
 
 from astro_galtrans import photoz
+from astro_galtrans.fidelity._sides import sides
+from astro_galtrans.fidelity.compare import BOOTSTRAP
 from astro_galtrans.fidelity.plots import redshift as plots
 from astro_galtrans.fidelity.result import Result
 from astro_galtrans.photoz.scores import information
-from astro_galtrans.stamps._old_lazy import batches
-from astro_galtrans.stamps._sides import sides
-from astro_galtrans.statistics import bootstrap, sigma_mad
+from astro_galtrans.stamps.stamps import same_galaxies
+from astro_galtrans.statistics import bootstrap as resampled
+from astro_galtrans.statistics import sigma_mad
 
+from .judges import imaging
 from .selection import redshift_grid
 
 __all__ = ["PeakFidelity", "peak_fidelity", "peaks_and_totals", "signal_to_noise"]
 
-KINDS = "peak", "total"
-FEATURES = {"peak": "peaks", "total": "total"}  # of the photometric estimator
+FEATURES = {"peak": "peaks", "total": "total"}  # quantity: what the photometric estimator is told of it
+POGSON = 2.5 / np.log(10)  # magnitudes per relative change of a flux
 
 
 class PeakFidelity(Result):
     """
-    Tables ``information`` (nats that peaks or totals hold, per set of images) and ``scatter`` (bias and scatter of
-    each magnitude and colour, per model).
+    What `peak_fidelity` measured, as one long table ``statistics``.
+
+    Quantities are ``peak`` and ``total``. Their ``information`` (nats) is that of all bands together, for each set of
+    images (``source`` and ``target`` among the models); ``bias`` and ``scatter`` (mag) are those of each translation
+    against the target, with ``band`` a magnitude (``g``) or a colour (``g - r``); ``sky_noise`` (mag) is the scatter
+    that the target's sky noise makes.
     """
 
     title = "Peak fluxes"
 
     def plot_peak_information(self):
         """Information of peak and total fluxes in source, target and translations, as bars; None if not measured."""
-        if "information" not in self.tables:
+        table, bars = self["statistics"], {}
+        table = table[table["statistic"] == "information"]
+        if not len(table):
             return None
-        table, bars = self["information"], {}
         for row in table:
-            bars.setdefault(str(row["images"]), {})[str(row["features"])] = row["value"], row["low"], row["high"]
+            bars.setdefault(str(row["model"]), {})[str(row["quantity"])] = row["value"], row["low"], row["high"]
         return plots.information_bars(bars, {}, n=int(table["n"][0]))
 
     def plot_peak_scatter(self):
         """Bias and scatter that translation adds to each peak, total and colour."""
-        return plots.magnitude_scatter(self["scatter"])
+        table = self["statistics"]
+        return plots.magnitude_scatter(table[table["statistic"] != "information"])
 
 
-def peaks_and_totals(images, *, bands, pixel_scale, sky_rms):
+def peaks_and_totals(stamps):
     """
     Measure asinh magnitudes of the peak and of the total flux, without zero point.
 
     Parameters
     ----------
-    images : array-like
-        ``[N, C, H, W]``, square stamps centred on their galaxy.
-    bands : sequence of str
-        Names of the bands.
-    pixel_scale : float
-        In arcsec.
-    sky_rms : sequence of float
-        Sky noise of a pixel in each band, in the images' flux unit.
+    stamps : `~astro_galtrans.stamps.Stamps`
+        Square, galaxies in the middle; of several samples the first.
 
     Returns
     -------
@@ -72,21 +74,22 @@ def peaks_and_totals(images, *, bands, pixel_scale, sky_rms):
     """
     import torch
 
-    measure, flux = _fluxes(images, bands, pixel_scale, sky_rms)
+    measure, flux = _fluxes(stamps)
     rows = {"peak": -1, "total": measure.total_row}
     with torch.inference_mode():
         magnitude = photoz.asinh_magnitudes(flux, measure.noise)
-        error = 1.0857 / 2 / torch.sqrt(1 + (flux / (2 * measure.noise)) ** 2)  # softening and noise are the same
+        # the derivative of an asinh magnitude whose softening is the noise
+        error = POGSON / 2 / torch.sqrt(1 + (flux / (2 * measure.noise)) ** 2)
     return {kind: (magnitude[:, row].double().numpy(), error[:, row].double().numpy()) for kind, row in rows.items()}
 
 
-def signal_to_noise(images, *, bands, pixel_scale, sky_rms):
+def signal_to_noise(stamps):
     """
     Measure the total flux of the middle band over its sky noise.
 
     Parameters
     ----------
-    images, bands, pixel_scale, sky_rms
+    stamps : `~astro_galtrans.stamps.Stamps`
         As for `peaks_and_totals`.
 
     Returns
@@ -94,25 +97,23 @@ def signal_to_noise(images, *, bands, pixel_scale, sky_rms):
     `numpy.ndarray`
         ``[N]``.
     """
-    measure, flux = _fluxes(images, bands, pixel_scale, sky_rms)
-    middle = len(bands) // 2
+    measure, flux = _fluxes(stamps)
+    middle = len(stamps.bands) // 2
     return (flux[:, measure.total_row, middle] / measure.noise[measure.total_row, middle]).double().numpy()
 
 
-def _fluxes(images, bands, pixel_scale, sky_rms):
+def _fluxes(stamps):
     """How stamps are measured, and their fluxes ``[N, A + 1, C]``."""
     import torch
 
-    size = min(np.shape(images[:1])[-2:])
-    measure = photoz.Photometry(tuple(bands), float(pixel_scale), tuple(map(float, sky_rms)), size)
+    stamps = stamps.sample()
+    measure = photoz.Photometry(*imaging(stamps).values(), min(stamps.shape))
     with torch.inference_mode():
-        parts = [measure.fluxes(torch.from_numpy(np.array(part, dtype=np.float32))) for part in batches(images)]
-        return measure, torch.cat(parts)
+        return measure, torch.cat([measure.fluxes(torch.from_numpy(stamps.read(rows))) for rows in stamps.blocks()])
 
 
 def peak_fidelity(
-    source, target, translated, z_spec, *, bands, pixel_scale, sky_rms, target_sky_rms, target_bands=None,
-    target_pixel_scale=None, grid=None, train=None, test=None, folds=5, resamples=1000, seed=0,
+    source, target, translated, z_spec, *, train=None, test=None, grid=None, folds=5, bootstrap=BOOTSTRAP,
     progress=True, **settings,
 ):  # fmt: skip
     """
@@ -120,25 +121,17 @@ def peak_fidelity(
 
     Parameters
     ----------
-    source, target : array-like
-        ``[N, C, H, W]``: stamps of the same galaxies, centred, in the flux unit of their survey.
-    translated : array-like or dict of str to array-like
-        ``[N, C, H, W]``, or ``[N, S, C, H, W]``, of which the first sample is looked at.
-    z_spec : array-like
-        ``[N]``: redshifts.
-    bands, pixel_scale, sky_rms, target_sky_rms, target_bands, target_pixel_scale
-        As for `~astro_galtrans.fidelity.redshift.measure.redshift_fidelity`.
-    grid : array-like, optional
-        Redshift grid of the estimators.
+    source, target, translated, z_spec
+        As for `~astro_galtrans.fidelity.redshift.measure.redshift_fidelity`; of several samples the first is measured.
     train, test : array-like of int, optional
         Galaxies to train estimators of redshift on, and to measure; by default all are measured, by estimators trained
         on the other folds.
+    grid : array-like, optional
+        Redshift grid of the estimators.
     folds : int, optional
         Number of folds; 0 to leave the information out.
-    resamples : int, optional
-        Bootstrap resamples.
-    seed : int, optional
-        Seed of the folds, the estimators and the bootstrap.
+    bootstrap : `~astro_galtrans.statistics.bootstrap.Bootstrap`, optional
+        How intervals are made. Its seed is that of the folds and of the estimators too.
     progress : bool, optional
         Show a progress bar on a terminal.
     **settings
@@ -156,56 +149,53 @@ def peak_fidelity(
     from tqdm.auto import tqdm
 
     z_spec = np.ma.filled(np.ma.asarray(z_spec, dtype=float), np.nan)
-    found = sides(
-        source, target, translated, len(z_spec), bands=bands, pixel_scale=pixel_scale, sky_rms=sky_rms,
-        target_bands=target_bands, target_pixel_scale=target_pixel_scale, target_sky_rms=target_sky_rms,
-    )  # fmt: skip
+    compared = sides(source, target, translated)
+    same_galaxies(source=source, z_spec=z_spec)
     grid = redshift_grid(grid, z_spec, None)
     usable = np.isfinite(z_spec) & (z_spec >= grid[0]) & (z_spec <= grid[-1])
     train, test = ([] if rows is None else np.asarray(rows)[usable[rows]] for rows in (train, test))
     test = test if len(test) else np.flatnonzero(usable)
-    measured, informed = {}, []
-    for side in tqdm(found.values(), desc="peaks", unit="set", disable=None if progress else True):
-        measured[side.name] = peaks_and_totals(side.view(test), **side.imaging)
-        for kind in KINDS if folds else ():
-            options = settings | side.imaging | {"features": FEATURES[kind], "grid": grid, "seed": seed}
-            gain = _gain(side, z_spec, train, test, folds, options)
-            informed.append((side.name, kind, *bootstrap(np.mean, gain, n=resamples, seed=seed)))
-    tables = {"scatter": _scatter(measured, found["target"].bands, {"n": resamples, "seed": seed})}
-    if informed:
-        names = ["images", "features", "value", "low", "high", "n"]
-        tables = {"information": QTable(rows=informed, names=names)} | tables
+    intervals = {"n": bootstrap.resamples, "seed": bootstrap.seed, "level": bootstrap.level}
+    measured, rows = {}, []
+    for name, stamps in tqdm(compared.items(), desc="peaks", unit="set", disable=None if progress else True):
+        stamps = stamps.sample()
+        measured[name] = peaks_and_totals(stamps[test])
+        for kind, features in FEATURES.items() if folds else ():
+            options = settings | imaging(stamps) | {"features": features, "grid": grid, "seed": bootstrap.seed}
+            gain = _gain(stamps, z_spec, train, test, folds, options)
+            rows.append((name, "", kind, "information", *resampled(np.mean, gain, **intervals)))
+    rows += _scatter(measured, target.bands, intervals)
+    names = ["model", "band", "quantity", "statistic", "value", "low", "high", "n"]
     counts = {"galaxies": len(test), "training": len(train), "without redshift": int(np.count_nonzero(~usable))}
-    return PeakFidelity(tables, counts | {"folds": 0 if len(train) else folds, "seed": seed})
+    counts |= {"folds": 0 if len(train) else folds, "seed": bootstrap.seed}
+    return PeakFidelity({"statistics": QTable(rows=rows, names=names)}, counts)
 
 
-def _gain(side, z_spec, train, test, folds, options):
+def _gain(stamps, z_spec, train, test, folds, options):
     """Information in each galaxy tested, from an estimator that has not seen it."""
+    images = stamps[test].images
     if len(train):
-        estimator = photoz.train_photometric(side.view(train), z_spec[train], **options)
-        return information(estimator.predict(side.view(test)), z_spec[test], estimator.prior)
-    pdfs = photoz.cross_validated(photoz.train_photometric, side.view(test), z_spec[test], folds=folds, **options)
+        estimator = photoz.train_photometric(stamps[train].images, z_spec[train], **options)
+        return information(estimator.predict(images), z_spec[test], estimator.prior)
+    pdfs = photoz.cross_validated(photoz.train_photometric, images, z_spec[test], folds=folds, **options)
     return information(pdfs, z_spec[test], photoz.training_prior(z_spec[test], options["grid"]))
 
 
-def _scatter(measured, bands, resampling):
-    """Bias and scatter of each magnitude and colour of each translation against the real target."""
+def _scatter(measured, bands, intervals):
+    """Rows of bias and scatter of each magnitude and colour of each translation against the real target."""
     rows = []
     for name in (name for name in measured if name not in {"source", "target"}):
-        for kind in KINDS:
+        for kind in FEATURES:
             (ours, _), (real, error) = measured[name][kind], measured["target"][kind]
-            for label, difference, noise in _quantities(ours - real, error, bands):
-                value, low, high, n = bootstrap(_bias_and_scatter, difference, **resampling)
-                spread = (value[1], low[1], high[1], np.median(noise))
-                rows.append((name, kind, label, value[0], low[0], high[0], *spread, n))
-    columns = ["model", "flux", "quantity", "bias", "bias_low", "bias_high", "scatter", "scatter_low", "scatter_high"]
-    table = QTable(rows=rows, names=[*columns, "sky_noise", "n"])
-    for column in [*columns[3:], "sky_noise"]:
-        table[column].unit = mag
-    return QTable(table)
+            for band, difference, noise in _magnitudes_and_colours(ours - real, error, bands):
+                value, low, high, n = resampled(_bias_and_scatter, difference, **intervals)
+                for k, statistic in enumerate(("bias", "scatter")):
+                    rows.append((name, band, kind, statistic, value[k], low[k], high[k], n))
+                rows.append((name, band, kind, "sky_noise", np.median(noise), np.nan, np.nan, n))
+    return rows
 
 
-def _quantities(difference, error, bands):
+def _magnitudes_and_colours(difference, error, bands):
     """Yield the label, differences and errors of each magnitude, and of each colour of neighbouring bands."""
     for k, band in enumerate(bands):
         yield band, difference[:, k], error[:, k]

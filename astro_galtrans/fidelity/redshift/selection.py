@@ -8,23 +8,9 @@ from astro_galtrans._columns import name_rows
 from astro_galtrans.exceptions import GaltransWarning
 from astro_galtrans.photoz import default_grid
 
-__all__ = ["FEWEST", "columns", "redshift_grid", "split", "usable_redshifts"]
+__all__ = ["FEWEST", "redshift_grid", "split", "usable_redshifts"]
 
 FEWEST = 20  #: galaxies that train, that test, and that a bin must have to be measured
-
-
-def columns(columns, number):
-    """The columns that are given, as arrays of one number per galaxy."""
-    found = {}
-    for name, values in columns.items():
-        if values is None:
-            continue
-        values = np.ma.filled(np.ma.asarray(getattr(values, "value", values), dtype=float), np.nan)
-        if values.shape != (number,):
-            msg = f"{name} must be one number per galaxy ({number}), got shape {values.shape}"
-            raise ValueError(msg)
-        found[name] = values
-    return found
 
 
 def redshift_grid(grid, z_spec, estimator):
@@ -55,23 +41,19 @@ def usable_redshifts(z_spec, grid):
 
 def split(train, test, usable, seed, *, trains):
     """Rows that train and rows that test, of those that are usable."""
-    if train is None and (test is None or np.ndim(test) == 0):
-        if not trains:
-            train, test = [], np.flatnonzero(usable)
-        else:
-            train, test = _drawn(0.25 if test is None else test, usable, seed)
-    rows = {name: _rows(name, chosen, usable) for name, chosen in (("train", train), ("test", test))}
-    for name, other in (("train", "test"), ("test", "train")):
-        if rows[name] is None:
-            rows[name] = (
-                np.setdiff1d(np.arange(len(usable)), rows[other]) if trains or name == "test" else np.array([], int)
-            )
-    both = np.intersect1d(rows["train"], rows["test"])
-    if len(both):
-        where = np.isin(np.arange(len(usable)), both)
-        msg = f"training and test set overlap in {name_rows(where)}; an estimator must not have seen what tests it"
+    if train is None and np.ndim(test) == 0:
+        train, test = _drawn(0.25 if test is None else test, usable, seed) if trains else ([], usable)
+    train, test = _rows("train", train, usable), _rows("test", test, usable)
+    everyone = np.arange(len(usable))
+    if test is None:
+        test = np.setdiff1d(everyone, train)
+    if train is None:
+        train = np.setdiff1d(everyone, test) if trains else test[:0]
+    both = np.isin(everyone, train) & np.isin(everyone, test)
+    if both.any():
+        msg = f"training and test set overlap in {name_rows(both)}; an estimator must not have seen what tests it"
         raise ValueError(msg)
-    train, test = (rows[name][usable[rows[name]]] for name in ("train", "test"))
+    train, test = train[usable[train]], test[usable[test]]
     if len(test) < FEWEST or (trains and len(train) < FEWEST):
         msg = f"at least {FEWEST} usable galaxies each must train and test, got {len(train)} and {len(test)}"
         raise ValueError(msg)

@@ -1,4 +1,4 @@
-"""What the morphology asks of its input: shapes that agree, and errors that say which does not."""
+"""Checks of the input of morphology: shapes have to agree, and errors name the argument whose shape does not."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ def stack_shape(name, images):
     Parameters
     ----------
     name : str
-        What to call it.
+        Name of the argument, for the message.
     images : array-like
         ``[N, H, W]``, or anything with a length that gives arrays for slices.
 
@@ -35,11 +35,11 @@ def same_shape(name, values, shape):
     Parameters
     ----------
     name : str
-        What to call it.
+        Name of the argument, for the message.
     values : array-like or None
         ``[N, H, W]``.
     shape : tuple of int
-        Of the images.
+        Shape of the images.
 
     Raises
     ------
@@ -61,11 +61,11 @@ def per_galaxy(name, values, number):
     Parameters
     ----------
     name : str
-        What to call it.
+        Name of the argument, for the message.
     values : float, array-like or None
         A number, or ``[N]``.
     number : int
-        Of galaxies.
+        Number of galaxies.
 
     Returns
     -------
@@ -98,7 +98,7 @@ def point_spread(psf, number):
     psf : array-like or None
         ``[h, w]`` for all, or ``[N, h, w]``.
     number : int
-        Of galaxies.
+        Number of galaxies.
 
     Returns
     -------

@@ -99,7 +99,10 @@ def compile_loop(function=None, *, fastmath=RELAXED):
 
 def part_of_loop(function):
     """
-    Make a function part of each compiled one that calls it: for small functions, and for those that take functions.
+    Make a function part of each compiled one that calls it.
+
+    For functions with one caller, which need no machine code of their own, and those that take functions, which numba
+    cannot keep on disk.
 
     Parameters
     ----------
@@ -121,7 +124,7 @@ def compiling(progress):
     """
     listener = _Progress(progress)
     with event.install_listener("numba:compile", listener):
-        yield
+        yield listener
     if listener.bar is not None:
         listener.bar.close()
 
@@ -130,7 +133,7 @@ class _Progress(event.Listener):
     """Counts the loops that numba has compiled; what it finds on disk is no event."""
 
     def __init__(self, progress):
-        self.bar, self.progress = None, progress
+        self.bar, self.progress, self.number = None, progress, 0
 
     def on_start(self, event):
         if self.bar is None:
@@ -141,6 +144,7 @@ class _Progress(event.Listener):
     def on_end(self, event):
         if event.data["dispatcher"] in LOOPS:  # not one of numba's own
             self.bar.update()
+            self.number += 1
 
 
 # -- sorting
@@ -178,19 +182,19 @@ def falling(values):
     return order
 
 
-@compile_loop
+@part_of_loop
 def _keys(values):
     """Integers that fall as the values rise: the bits of a float32, its sign taken into account."""
     single = np.empty(len(values), np.float32)
     bits = single.view(np.uint32)
     for i in range(len(bits)):
-        single[i] = values[i]
+        single[i] = values[i]  # `bits` is a view of the same memory
         negative = bits[i] >> np.uint32(31)
         bits[i] = bits[i] if negative else ~bits[i] & np.uint32(0x7FFFFFFF)
     return bits
 
 
-@compile_loop
+@part_of_loop
 def _pass(shift, key, order, new_key, new_order):
     """Sort by one digit."""
     place = np.zeros(DIGIT + 1, np.int64)

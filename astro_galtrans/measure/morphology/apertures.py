@@ -143,7 +143,7 @@ def elliptical_sum(ellipse, a, planes):
     """Return the sum of the image in the scratch space over an ellipse (``form``) with semimajor axis ``a``."""
     centre_x, centre_y, q, sigma_y, sigma_x, upward, sideward, wide, high, corner = ellipse
     pixels, running, area, ends = planes
-    if not (a > 0 and math.isfinite(centre_x + centre_y + corner + a)):  # numbers of pixels must come of it
+    if not (a > 0 and math.isfinite(centre_x + centre_y + corner + a)):  # else indices below would not be numbers
         return 0.0 if a <= 0 else math.nan
     centre_x, centre_y = centre_x + OFFSET, centre_y + OFFSET
     height, width = pixels.shape
@@ -175,7 +175,7 @@ def elliptical_sum(ellipse, a, planes):
 
 @part_of_loop
 def lines(centre, reach, size):
-    """The lines of corners that an ellipse may meet, from the first to one past the last."""
+    """Return the lines of corners that an ellipse may meet: the first, and one past the last."""
     first = int(min(max(centre - reach - 1.0, 1.0), size - 1.0))
     return first, max(int(min(centre + reach + 2.0, size - 1.0)) + 1, first)
 
@@ -199,7 +199,7 @@ def chords(start, number, extent, reach, slope, offset, size, outside, area, end
     area, ends : `numpy.ndarray`
         What is found, ``[number]`` or longer and ``[2, number]``: the first corner, and one past the last.
     """
-    outside = min(outside, size - 1)  # it may be meant for the other axis; where it is one of many, any pixel does
+    outside = min(outside, size - 1)  # a corner of the other axis may be given where the answer is not looked at
     for k in range(number):
         along = start + k
         sine = along / extent

@@ -82,14 +82,14 @@ def search(image, mask, nx, ny, start, radius, sky):
     start : `numpy.ndarray`
         ``[N, 2]``: x and y where the search begins.
     radius, sky : `numpy.ndarray`
-        ``[N]``: of the circle, and the sky's asymmetry per pixel.
+        ``[N]``: radius of the circle of pixels that count, and the sky's asymmetry per pixel.
 
     Returns
     -------
     centre : `numpy.ndarray`
         ``[N, 2]``.
     lost : `numpy.ndarray`
-        ``[N]``, bool: was the search ever where there is nothing?
+        ``[N]``, bool: whether a step of the search went outside of the cutout, or to where there is no flux.
     """
     number, height, width = image.shape
     centre, lost, simplex = np.empty((number, 2)), np.zeros(number, np.bool_), np.empty((3, 3))
@@ -174,7 +174,7 @@ def _step(simplex, planes, galaxy):
 
 @compile_loop
 def _asymmetry(x, y, planes, galaxy):
-    """Asymmetry about a point: what is minimised (statmorph's ``_asymmetry_function``)."""
+    """Return the asymmetry about a point, the function that is minimised (statmorph's ``_asymmetry_function``)."""
     masked, nx, ny, radius, sky, lost = galaxy
     difference, total, area = 0.0, 0.0, 0.0
     if 0 <= x < nx and 0 <= y < ny:
@@ -182,6 +182,7 @@ def _asymmetry(x, y, planes, galaxy):
     if total == 0:
         lost[0] = True
         return OUT_OF_RANGE
+    # The area of a whole circle is known; only circles that lack pixels need the sum of the ramp's weights.
     low = radius - 0.5
     if not masked and low <= x <= nx - 1 - low and low <= y <= ny - 1 - low:
         area = math.pi * radius**2
@@ -190,14 +191,19 @@ def _asymmetry(x, y, planes, galaxy):
 
 @part_of_loop
 def _sums(x, y, edge, nx, ny, planes):
-    """Sums in a circle of an image's difference from itself turned, of itself, and of the pixels."""
+    """
+    Sum, in a circle, an image's absolute difference from itself turned, its absolute flux, and the pixels.
+
+    Each row is summed in float32, which vectorises, and the rows in float64.
+    """
     light, other_light, valid, other_valid, columns = planes
     height, width = light.shape
     for k in range(width):
         columns[k] = F32((k - x) ** 2)
     twice_x, twice_y = int(2 * x), int(2 * y)
     part_x, part_y = F32(2 * x - twice_x), F32(2 * y - twice_y)
-    right, up = int(part_x >= HALF), int(part_y >= HALF)  # where the pixel nearest to a turned one is
+    # A turned pixel falls between four; it is masked if the nearest of them is, as skimage's rotation of masks has it.
+    right, up = int(part_x >= HALF), int(part_y >= HALF)
     difference, total, area = 0.0, 0.0, 0.0
     for row in range(max(0, math.ceil(y - edge)), min(ny, int(y + edge) + 1)):
         reach = math.sqrt(abs(edge**2 - (row - y) ** 2))
@@ -222,5 +228,5 @@ def _sums(x, y, edge, nx, ny, planes):
 
 @part_of_loop
 def _ramp(square, edge):
-    """How much of a pixel at some distance is in a circle whose edge is a ramp a pixel wide."""
+    """Return the weight of a pixel at some squared distance in a circle whose edge is a ramp a pixel wide."""
     return max(ZERO, min(ONE, edge - F32(math.sqrt(square))))

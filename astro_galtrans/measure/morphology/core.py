@@ -1,4 +1,4 @@
-"""statmorph's quantities of a batch of cutouts, in its order, but for MID, shape asymmetry and Sersic models."""
+"""All quantities of statmorph but for MID, shape asymmetry and Sersic models, of a batch of cutouts, in its order."""
 
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ EXTENT_FLUX = 2.0  # statmorph's petro_extent_flux
 @dataclass
 class Geometry:
     """
-    What the other measurements need of a batch: ``[N]`` each, positions in pixels of the cutouts.
+    Centres, shapes and radii of a batch for the measurements that follow: ``[N]``, positions in pixels of the cutouts.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def _petrosian(cutouts, ellipses, guess=None):
 
 
 def _positions(cutouts, geometry):
-    """Where the cutout and the source are, and the source's shape about both centres."""
+    """Positions of the cutout and of the source, and the source's shape about both of its centres."""
     places = {"xc_centroid": geometry.xc + cutouts.xmin, "yc_centroid": geometry.yc + cutouts.ymin}
     places |= dict(zip(_shape_names("centroid"), shape(cutouts, geometry.xc, geometry.yc), strict=True))
     places |= {"xc_asymmetry": geometry.x + cutouts.xmin, "yc_asymmetry": geometry.y + cutouts.ymin}
@@ -135,7 +135,7 @@ def _light(cutouts, geometry):
 
 
 def _structure(cutouts, geometry, around):
-    """Gini, M20, and what is said by them; asymmetry and smoothness."""
+    """Gini, M20 and the statistics made of both; asymmetry and smoothness."""
     gini, m20 = gini_and_m20(cutouts, geometry.segment)
     sigma = np.nan_to_num(geometry.sky.sigma)
     sky_terms = geometry.sky.asymmetry, sigma

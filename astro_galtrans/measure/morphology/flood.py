@@ -56,7 +56,7 @@ def brightest_region(image, threshold, ny, nx, region):
 @compile_loop
 def taken(state, step, region, ny, nx):
     """
-    Copy which pixels are taken.
+    Copy from the canvas which pixels are taken.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def flood(state, step, start):
     Parameters
     ----------
     state : `numpy.ndarray`
-        Of each pixel of the canvas, uint8: 0, or 1 where allowed, which becomes 2 where taken; the rim is 0.
+        State of each pixel of the canvas, uint8: 0, or 1 where allowed, which becomes 2 where taken; the rim is 0.
     step : int
         Pixels in a row of the canvas.
     start : int
@@ -114,11 +114,11 @@ def roots_around(pixel, step, label, parent, found):
     Parameters
     ----------
     pixel, step : int
-        The pixel's number, and that of pixels in a row of the canvas.
+        The pixel's number, and how many pixels a row of the canvas has.
     label : `numpy.ndarray`
-        Of each pixel of the canvas: its rank in brightness if it was added, else -1.
+        For each pixel of the canvas: its rank in brightness if it was added, else -1.
     parent : `numpy.ndarray`
-        Of each rank: a brighter one of the same clump, or itself: the clump's brightest pixel, by which it is known.
+        For each rank: a brighter pixel's of the same clump, or itself if it is the clump's brightest, its root.
     found : `numpy.ndarray`
         ``[8]``: the clumps go here; their number is returned.
     """
@@ -129,7 +129,7 @@ def roots_around(pixel, step, label, parent, found):
             if root < 0:
                 continue
             while parent[root] != root:
-                parent[root] = parent[parent[root]]
+                parent[root] = parent[parent[root]]  # shortens the way for those who come next
                 root = parent[root]
             new = True
             for i in range(number):

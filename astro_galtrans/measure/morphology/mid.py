@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from ._jit import compile_loop, falling
+from ._jit import compile_loop, falling, part_of_loop
 from .cutouts import BAD
 from .filters import blur, gaussian_weights
 from .flood import ALLOWED, TAKEN, flood, roots_around, taken
@@ -120,7 +120,7 @@ def _pixels(image, used, height, width, least):
     return place[:number], flux[:number], total
 
 
-@compile_loop
+@part_of_loop
 def _excesses(place, flux, order, step, size, mean):
     """
     Each value over the mean of the clump of the brightest pixel above it, less eta; in rising order of the values.
@@ -153,7 +153,7 @@ def _excesses(place, flux, order, step, size, mean):
     return excess
 
 
-@compile_loop
+@part_of_loop
 def _smoothed(state, step, height, width):
     """Which pixels have more than half of the 3 x 3 around them taken, mirrored at the edges of the cutout."""
     for x in range(1, width + 1):
@@ -171,7 +171,7 @@ def _smoothed(state, step, height, width):
     return smooth
 
 
-@compile_loop
+@part_of_loop
 def _brent(table, tolerance):
     """
     A root, as `scipy.optimize.brentq` finds it, of a function given at quantiles from 0 to 1.
@@ -205,7 +205,7 @@ def _brent(table, tolerance):
     return x_cur
 
 
-@compile_loop
+@part_of_loop
 def _interpolated(x_pre, f_pre, x_cur, f_cur, x_blk, f_blk):
     """The secant's step, or that of inverse quadratic interpolation."""
     if x_pre == x_blk:
@@ -239,7 +239,7 @@ def _statistics(image, used, ny, nx, number, area, weights, mirrored):
     return multimode, intensity, deviation
 
 
-@compile_loop
+@part_of_loop
 def _smooth_canvas(place, flux, height, width, weights, mirrored):
     """A canvas with the smoothed image of some pixels."""
     step = width + 2
@@ -253,7 +253,7 @@ def _smooth_canvas(place, flux, height, width, weights, mirrored):
     return canvas
 
 
-@compile_loop
+@part_of_loop
 def _brightest_basins(flat, step):
     """
     Flux of the two brightest basins of local maxima, and the number of the pixel on top of the first.
@@ -282,7 +282,7 @@ def _brightest_basins(flat, step):
     return first, next_one, peak
 
 
-@compile_loop
+@part_of_loop
 def _brightest_neighbours(flat, step):
     """The numbers of each pixel's brightest neighbour, or its own."""
     above = np.zeros(len(flat), np.int32)

@@ -120,7 +120,7 @@ def _begin(residual, normal, start):
 
 
 def _finite(fit):
-    """Can the fit go on?"""
+    """Return which fits can go on."""
     return np.isfinite(fit.norm) & np.isfinite(fit.matrix.sum((1, 2))) & np.isfinite(fit.gradient.sum(1))
 
 
@@ -148,7 +148,7 @@ def _linearise(part, rows, normal):
 
 
 def _step(part, residual, rows, first, tolerances):
-    """One step of each fit: which were accepted, and what the residuals' function kept."""
+    """Make one step of each fit; return which were accepted, and the residuals (``kept``)."""
     move, par, model = _bounded(part)
     pnorm = _norm(part.scale * move)
     part.delta = np.where(first, np.minimum(part.delta, pnorm), part.delta)
@@ -173,7 +173,7 @@ def _step(part, residual, rows, first, tolerances):
 
 
 def _resize(part, par, pnorm, norm, actual, slope, ratio):
-    """Bound and parameter of the next step."""
+    """Set the bound and the parameter of the next step, by how well the linear model predicted this one."""
     shrink = np.where(actual >= 0, 0.5, 0.5 * slope / (slope + 0.5 * actual))
     shrink = np.where((0.1 * norm >= part.norm) | (shrink < 0.1), 0.1, shrink)
     poor, good = ratio <= 0.25, (par == 0) | (ratio >= 0.75)
@@ -183,7 +183,7 @@ def _resize(part, par, pnorm, norm, actual, slope, ratio):
 
 
 def _finish(part, actual, predicted, ratio, tolerances):
-    """MINPACK's tests."""
+    """Make MINPACK's tests of convergence."""
     f_tolerance, x_tolerance, calls = tolerances
 
     def settled(tolerance):

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from ._jit import compile_loop
+from ._jit import compile_loop, part_of_loop
 from .flood import roots_around
 
 __all__ = ["clearest_threshold", "clump_areas"]
@@ -21,7 +21,7 @@ MOST_STEPS = 200
 DRAWS = np.random.RandomState(0).uniform(size=2 * HOPS)  # statmorph's seed: the sequence that SciPy draws from
 
 
-@compile_loop
+@part_of_loop
 def clump_areas(place, flux, order, step, size):
     """
     Measure the areas of the two largest clumps of the r + 1 brightest pixels, for all r.
@@ -76,7 +76,7 @@ def clump_areas(place, flux, order, step, size):
     return largest, second
 
 
-@compile_loop
+@part_of_loop
 def clearest_threshold(largest, second, number, outside):
     """
     Return the ratio of two areas where (A2 / A1) A2 is highest, as statmorph finds it: multimode.
@@ -119,7 +119,7 @@ def _at(quantile, table, number, outside):
     return table[index] if index < len(table) else outside
 
 
-@compile_loop
+@part_of_loop
 def _hop(table, number, outside, start, lowest, step):
     """`scipy.optimize.basinhopping`, whose steps decide which of the many minima is found."""
     temperature, accepted = -REL_TEMPERATURE * lowest, 0

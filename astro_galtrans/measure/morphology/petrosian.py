@@ -67,7 +67,7 @@ def _petrosian_radii(image, mask, nx, ny, ellipses, outer, start):
 
 @part_of_loop
 def _first_root(galaxy, outer, start):
-    """Where the ratio first falls below eta, and whether that means nothing: there is no flux, or the first radius."""
+    """Find where the ratio first falls below eta, and tell if that radius is bad (see `petrosian_radius`)."""
     step, k, first, before, bad = (outer - ANNULUS) / (GRID - 1), start, start, 0.0, False
     while k < GRID:
         value, empty = _excess(ANNULUS + step * k, galaxy)
@@ -77,7 +77,7 @@ def _first_root(galaxy, outer, start):
         if value <= 0 and k > first:
             ends = ANNULUS + step * (k - 1), ANNULUS + step * k
             return _root(_excess, galaxy, ends, (before, value)), bad
-        # Below eta at once: the guess was too far out.
+        # Where the ratio is below eta at once the guess was too far out, and the search begins at the first radius.
         first, k = (0, 0) if value <= 0 else (first, k + 1)
         before = value
     return outer, True
@@ -149,7 +149,7 @@ def fraction_radii(image, ellipses, total, fractions):
 
 @part_of_loop
 def _fractions(ellipse, planes, step, whole, fractions, growth, radius):
-    """The radii of one galaxy; the curve of growth is known at the first nodes only, and at more where it must be."""
+    """Find the radii of one galaxy; the curve of growth is measured at no more nodes than bracket all of them."""
     known, growth[0] = 0, 0.0
     for f in range(len(fractions)):
         k = 0
@@ -200,7 +200,7 @@ def _root(function, given, ends, values):
 
 @part_of_loop
 def _fraction(a, b, c, f_a, f_b, f_c):
-    """Where between a and b to look next: by inverse quadratic interpolation if that is safe, else the middle."""
+    """Return where between a and b to look next: by inverse quadratic interpolation if it is safe, else half way."""
     xi, phi = (a - b) / (c - b), (f_a - f_b) / (f_c - f_b)
     if not (phi * phi < xi and (1 - phi) ** 2 < 1 - xi):
         return 0.5

@@ -1,5 +1,5 @@
 """
-Sersic models of many galaxies at once, as statmorph fits them with astropy: the same model, first guess and path.
+Sersic models of many galaxies, as statmorph fits them with astropy: the same model, first guess and path.
 
 Pixels have the value at their centre, and the PSF is convolved with the model within the cutout, as
 ``statmorph.ConvolvedSersic2D`` does it. Residuals are in float64; the Jacobian, of analytic derivatives, in float32.

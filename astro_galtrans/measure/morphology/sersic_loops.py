@@ -7,7 +7,7 @@ the way to the minimum is.
 
 import numpy as np
 
-from ._jit import compile_loop
+from ._jit import compile_loop, part_of_loop
 
 __all__ = ["SMALLEST_N", "derivatives", "products", "profiles", "residuals"]
 
@@ -53,7 +53,7 @@ def profiles(parameters, b, rows, sizes, out):
             out[i] = np.nan
 
 
-@compile_loop
+@part_of_loop
 def _profile(parameters, b, y, nx, line):
     """Draw one row of pixels."""
     radius, n, theta = parameters[1], max(parameters[2], SMALLEST_N), parameters[6]
@@ -115,7 +115,7 @@ def derivatives(parameters, b, slope, rows, sizes, out):
             _derivatives(parameters[i], b[i], slope[i], y, nx, out[i, :, y])
 
 
-@compile_loop
+@part_of_loop
 def _derivatives(parameters, b, slope, y, nx, out):
     """Draw one row of pixels."""
     radius, n, rest, theta = parameters[1], max(parameters[2], SMALLEST_N), 1 - parameters[5], parameters[6]
@@ -174,7 +174,7 @@ def products(columns, parameters, rows, image, weight, sizes, residual, matrix, 
                 matrix[i, k, m] = matrix[i, m, k] = _dot(table[k], table[m], ny * nx)
 
 
-@compile_loop
+@part_of_loop
 def _known(amplitude, values, weights, residual, nx, column, rest):
     """Residuals, and the derivative by the amplitude, to which the model is proportional."""
     inverse = 1 / amplitude if amplitude != 0 else 1.0
@@ -183,7 +183,7 @@ def _known(amplitude, values, weights, residual, nx, column, rest):
         rest[x] = residual[x]
 
 
-@compile_loop
+@part_of_loop
 def _weigh(line, weights, nx, column):
     for x in range(nx):
         column[x] = line[x] * F(weights[x])

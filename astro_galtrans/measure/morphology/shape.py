@@ -136,7 +136,7 @@ def _box(image, x, y, side):
     return values
 
 
-@compile_loop
+@part_of_loop
 def clipped_sky(sky):
     """
     Estimate the level and noise of the sky: the mode of Bertin & Arnouts (1996) after clipping at three sigma of it.

@@ -33,7 +33,7 @@ def sums_turned(image, mask, nx, ny, ellipses, a):
     nx, ny : `numpy.ndarray`
         ``[N]``: size of each cutout.
     ellipses : `numpy.ndarray`
-        ``[N, 5]``, as of ``.ellipses.sums``; the images are turned about their centres.
+        ``[N, 5]``: of `.apertures.ellipses`; the images are turned about their centres.
     a : `numpy.ndarray`
         ``[N, 2]``: the larger and the smaller semimajor axis.
 
@@ -46,7 +46,7 @@ def sums_turned(image, mask, nx, ny, ellipses, a):
     number, height, width = image.shape
     longest = max(height, width) + 2 * PAD
     light, valid, weight = np.empty((height, width)), np.empty((height, width)), np.empty((height, width))
-    around = 3 * height + 1, 3 * width + 1  # of a point half a pixel beyond the last the pixel before is the first
+    around = 3 * height + 1, 3 * width + 1  # and one more, for points in the outer half of the last pixel
     other_light, other_valid = np.zeros(around), np.empty(around)
     other_valid[:] = 1.0
     columns, rows, ends = np.empty(longest), np.empty(longest), np.empty((2, longest), np.int64)
@@ -70,7 +70,11 @@ def sums_turned(image, mask, nx, ny, ellipses, a):
 
 @compile_loop
 def take(image, mask, light, valid, other_light, other_valid):
-    """Keep a galaxy as it is, and mirrored in the middle of nine times its area."""
+    """
+    Copy a galaxy's pixels, and mirrored into the middle of planes three times as wide and high; is any pixel masked?
+
+    Around the mirrored galaxy there is no flux, and no mask: what is turned to from beyond the edge counts as dark.
+    """
     height, width = image.shape
     masked = 0
     for y in range(height):
@@ -87,7 +91,7 @@ def take(image, mask, light, valid, other_light, other_valid):
 
 @part_of_loop
 def between(mirrored, y, x, part_x, part_y):
-    """Interpolate between a pixel and those before it in a mirrored image."""
+    """Interpolate, in a mirrored image, between a pixel and those before it along x and y."""
     one = UINT(1)
     own = mirrored[y, x] + part_x * (mirrored[y, x - one] - mirrored[y, x])
     before = mirrored[y - one, x] + part_x * (mirrored[y - one, x - one] - mirrored[y - one, x])
@@ -96,14 +100,19 @@ def between(mirrored, y, x, part_x, part_y):
 
 @part_of_loop
 def _pixels(centre, reach, size):
-    """The pixels that an ellipse may meet, from the first to one past the last."""
+    """Return the pixels along an axis that an ellipse may meet: the first, and one past the last."""
     first = int(max(centre - reach, 0.0))
     return first, max(int(min(centre + reach + 2.0, float(size))), first)
 
 
-@compile_loop
+@part_of_loop
 def _add_overlap(ellipse, a, factor, box, weight, columns, rows, ends, corners):
-    """Add the areas of pixels in an ellipse, times a factor: mixed differences of F over their corners."""
+    """
+    Add the area of each pixel in an ellipse, times a factor, to the pixels' weights.
+
+    `.apertures` sums without them, but a product of two images needs the weight of each pixel. The area is the mixed
+    difference of F over the pixel's corners, of which two lines are kept.
+    """
     x, y, q, sigma_y, sigma_x, upward, sideward, wide, high, corner = ellipse
     left, right, low, top = box
     x, y, whole, size = x + OFFSET, y + OFFSET, a * a * (math.pi / q), len(columns)
@@ -127,17 +136,15 @@ def _add_overlap(ellipse, a, factor, box, weight, columns, rows, ends, corners):
 
 @part_of_loop
 def _sums(x, y, box, planes, found):
-    """The sums over one galaxy."""
+    """Write the five sums over one galaxy, the turned image being read from the mirrored one."""
     light, valid, other_light, other_valid, weights = planes
     height, width = light.shape
     left, right, low, top = box
     twice_x, twice_y = int(2 * x), int(2 * y)
     part_x, part_y = 2 * x - twice_x, 2 * y - twice_y
     start, opposite = UINT(left), UINT(2 * width - twice_x + left)
-    nearest, up = (
-        UINT(opposite - UINT(part_x >= 0.5)),
-        UINT(part_y >= 0.5),
-    )  # where the pixel nearest to a turned one is
+    # A turned pixel falls between four; it is masked if the nearest of them is, as skimage's rotation of masks has it.
+    nearest, up = UINT(opposite - UINT(part_x >= 0.5)), UINT(part_y >= 0.5)
     difference, total, area, difference2, total2 = 0.0, 0.0, 0.0, 0.0, 0.0
     for row in range(low, top):
         here, own = UINT(row), UINT(2 * height - twice_y + row)

@@ -47,6 +47,8 @@ class PairOptions:
     cell: float = 3.0  #: side of the cells of the sky that are split (arcmin)
     fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)  #: shares of training, validation, test
     seed: int = 0  #: of the split and of the places of blank stamps
+    bad_planes: str | int | tuple | None = None  #: planes of masks that are bad, see `astro_galtrans.bandstack.read`
+    subtract_background: bool | int = False  #: subtract the sky of every image; a number is the side of the boxes
 
 
 def build_pairs(
@@ -117,7 +119,10 @@ def build_pairs(
         ("target", target, target_survey, target_bands, target_unit, target_zeropoint, target_psf),
     ):
         what = f"{name} images"
-        frames = open_frames(images, bands, unit=unit, zeropoint=zeropoint, progress=progress, what=what)
+        frames = open_frames(
+            images, bands, unit=unit, zeropoint=zeropoint, bad_planes=settings.bad_planes,
+            subtract_background=settings.subtract_background, progress=progress, what=what,
+        )  # fmt: skip
         wanted = None if bands is None else tuple(band for band in frames.bands if band in parse_bands(bands))
         sides.append(Side(frames, describe(frames, survey, wanted, name), psf=psf))
     _check_overlap(*(side.frames for side in sides))

@@ -7,6 +7,7 @@ are read again where pairs are cut, and a bounded number of them is kept.
 
 import os
 import re
+import warnings
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,9 +20,11 @@ from astropy.io.fits import HDUList
 from tqdm.auto import tqdm
 
 from astro_galtrans._files import fingerprint
+from astro_galtrans.background import subtracted
 from astro_galtrans.bands import OPTICAL_BANDS, parse_bands
 from astro_galtrans.bandstack import read
-from astro_galtrans.domain import seeing_from_stars, sky_rms
+from astro_galtrans.domain import SKY_LEVEL, seeing_from_stars, sky_level, sky_rms
+from astro_galtrans.exceptions import GaltransWarning
 from astro_galtrans.geometry import pixel_scale
 from astro_galtrans.moments import SIGMA_TO_FWHM
 
@@ -177,26 +180,42 @@ def _bytes(planes):
     return sum(array.nbytes for array in arrays)
 
 
-def open_frames(images, bands=None, *, unit=None, zeropoint=None, progress=True, what="images"):
+def open_frames(
+    images, bands=None, *, unit=None, zeropoint=None, bad_planes=None, subtract_background=False, progress=True,
+    what="images",
+):  # fmt: skip
     """
     Index the images of a survey as `Frames`: each image is read once, measured, and not kept.
 
-    ``bands`` are those to take (all by default), or their names where images do not say which they hold; ``unit`` and
-    ``zeropoint`` are as for `astro_galtrans.bandstack.read`, and messages call the images ``what``. Images that cannot
-    be read go into ``failures``. Raises ValueError if none can be read, or bands asked for are missing.
+    ``bands`` are those to take (all by default), or their names where images do not say which they hold; ``unit``,
+    ``zeropoint`` and ``bad_planes`` are as for `astro_galtrans.bandstack.read`, and messages call the images ``what``.
+    ``subtract_background`` subtracts the sky of each image (a number is the side of the boxes in pixels); without it a
+    warning names images that still have their sky. Images that cannot be read go into ``failures``. Raises ValueError
+    if none can be read, or bands asked for are missing.
     """
     wanted = None if bands is None else parse_bands(bands)
-    reader = partial(_read, wanted=wanted, unit=unit, zeropoint=zeropoint)
-    frames, failures = [], {}
+    reader = partial(
+        _read, wanted=wanted, subtract=subtract_background, unit=unit, zeropoint=zeropoint, bad_planes=bad_planes
+    )
+    frames, failures, with_sky = [], {}, []
     for entry in tqdm(expand(images), desc=what, unit="image", disable=None if progress else True):
         try:
-            frames.extend(_measured(entry, wanted, reader(entry)))
+            stack = reader(entry)
+            frames.extend(_measured(entry, wanted, stack))
+            with_sky += [] if subtract_background else _with_sky(entry, wanted, stack)
         except (OSError, ValueError, TypeError, KeyError) as err:
             failures[str(entry[0])] = f"{type(err).__name__}: {err}"
     if not frames:
         some = "; ".join(f"{label}: {why}" for label, why in list(failures.items())[:3])
         msg = f"none of the {what} can be used ({len(failures)} tried): {some}"
         raise ValueError(msg)
+    if with_sky:
+        some = ", ".join(with_sky[:3])
+        msg = (
+            f"{len(with_sky)} of the {what} have a level of the sky that is not zero ({some}), and their stamps will "
+            "have it, too: pass subtract_background=True, or images whose sky is subtracted"
+        )
+        warnings.warn(msg, GaltransWarning, stacklevel=3)
     found = Frames(frames, failures, reader)
     missing = [band for band in wanted or () if band not in found.bands]
     if missing:
@@ -212,17 +231,29 @@ def _measured(entry, wanted, stack):
             yield measured_frame(entry, name, stack, image)
 
 
-def _read(entry, wanted, **settings):
+def _with_sky(entry, wanted, stack):
+    """Bands of an image whose sky was left in."""
+    found = []
+    for band, (data, _, mask, _) in zip(stack.bands, stack.planes, strict=True):
+        good = np.isfinite(data) if mask is None else np.isfinite(data) & ~mask
+        rms = sky_rms(data, good)
+        level = sky_level(data, good, rms)
+        if (wanted is None or band in wanted) and level is not None and abs(level) > SKY_LEVEL * rms:
+            found.append(f"{level / rms:.1f} sigma in {band} of {entry[0]}")
+    return found
+
+
+def _read(entry, wanted, subtract=False, **settings):
     """Read an image: by the names it gives its bands, or by those asked for if it gives none."""
     _, item, band = entry
     if band is not None:
-        return read(item, [band], **settings)
+        return subtracted(read(item, [band], **settings), subtract)
     try:
-        return read(item, **settings)
+        return subtracted(read(item, **settings), subtract)
     except ValueError:
         if wanted is None:
             raise
-        return read(item, wanted, **settings)
+        return subtracted(read(item, wanted, **settings), subtract)
 
 
 def measured_frame(entry, band, stack, image, level=None):

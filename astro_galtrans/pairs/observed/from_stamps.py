@@ -11,17 +11,17 @@ from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, replace
 from functools import partial
 from hashlib import blake2b
+from pathlib import Path
 from zlib import crc32
 
 import numpy as np
-from astropy.io import fits
 from astropy.nddata import CCDData, NDData, StdDevUncertainty
 from astropy.wcs import WCS
 from tqdm.auto import tqdm
 
 from astro_galtrans._optional import require
 from astro_galtrans.bands import parse_bands
-from astro_galtrans.bandstack import read
+from astro_galtrans.bandstack import open_fits, read
 from astro_galtrans.moments import gaussian_fwhm
 from astro_galtrans.surveys import Survey, get_survey
 from astro_galtrans.units import parse_unit
@@ -114,12 +114,11 @@ def _planes(image):
         parts = [_planes(part) for part in image.values()]
         return np.concatenate([data for data, _ in parts]), parts[0][1]
     if isinstance(image, str | os.PathLike):
-        with fits.open(image, memmap=False) as hdus:
-            hdu = next((h for h in hdus if h.is_image and h.header.get("NAXIS", 0) >= 2), None)
-            if hdu is None:
-                msg = f"{image} holds no image"
-                raise ValueError(msg)
-            data, unit = np.array(hdu.data), hdu.header.get("BUNIT")
+        hdu = next((h for h in open_fits(Path(image)) if h.is_image and h.header.get("NAXIS", 0) >= 2), None)
+        if hdu is None:
+            msg = f"{image} holds no image"
+            raise ValueError(msg)
+        data, unit = np.array(hdu.data), hdu.header.get("BUNIT")
     elif isinstance(image, NDData):
         data, unit = np.asarray(image.data), image.unit
     else:

@@ -1,10 +1,13 @@
 """A store opened for reading."""
 
+import json
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
+from astro_galtrans._files import fingerprint
 
 from ._header import SPLITS, read_header
 from ._shards import Shards
@@ -80,6 +83,16 @@ class PairStore:
             elif name in {"ra", "dec"}:
                 table[name].unit = "deg"
         return table
+
+    @cached_property
+    def fingerprint(self):
+        """SHA-256 of what is known of the pairs (surveys, settings, every row of the table): others have another."""
+        table = self._shards.table()
+        rows = slice(None) if self._chosen is None else self._chosen
+        columns = (part for name in sorted(table) for part in (name, str(table[name][rows].tolist())))
+        header = self.header.to_dict()
+        header.pop("version")
+        return fingerprint(json.dumps(header, sort_keys=True), *columns)
 
     def column(self, name):
         """One column of the table as an array, without reading the others; or None if there is no such column."""

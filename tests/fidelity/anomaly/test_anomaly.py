@@ -14,9 +14,18 @@ from astro_galtrans.fidelity.anomaly.measure import anomalies
 from astro_galtrans.fidelity.anomaly.residuals import Tolerance
 from astro_galtrans.fidelity.anomaly.result import AnomalyResult
 from astro_galtrans.statistics.logprob import log_any, log_chi2_sf, log_complement
+from helpers import make_survey
 
 EXACT = Tolerance(flux=0, width=0, ellipticity=0, wings=0)
-KNOWN = scenes.IMAGING | {"tolerance": EXACT, "colour_terms": None, "own_noise": [0, 0, 0]}
+KNOWN = {"tolerance": EXACT, "colour_terms": None, "own_noise": [0, 0, 0], "progress": False}
+WITHOUT_PHOTONS = make_survey(scenes.BANDS, scenes.PIXEL, scenes.SKY, zeropoint=scenes.ZEROPOINT), scenes.SURVEYS[1]
+
+
+def judged(source, translated, *, known=None, **options):
+    """Scores of translations, one or by name, of a source of which more may be known."""
+    many = translated if isinstance(translated, dict) else {"translated": translated}
+    many = {name: scenes.of_target(images) for name, images in many.items()}
+    return anomalies(scenes.stamps(source, **known or {}), many, **KNOWN | options)
 
 
 def ordered(result, name, model="translated"):
@@ -30,8 +39,8 @@ def ordered(result, name, model="translated"):
 def perfect():
     source, target, _ = scenes.pairs(300, seed=3)
     noisy = target + np.random.default_rng(1).normal(0, 1.3, target.shape)
-    kept = KNOWN | {"own_noise": {"clean": [0, 0, 0], "noisy": [1.3] * 3}}
-    return anomalies(source, {"clean": target, "noisy": noisy.astype(np.float32)}, **kept)
+    own = {"clean": [0, 0, 0], "noisy": [1.3] * 3}
+    return judged(source, {"clean": target, "noisy": noisy.astype(np.float32)}, own_noise=own)
 
 
 @pytest.mark.parametrize("model", ["clean", "noisy"])
@@ -47,12 +56,24 @@ def test_a_perfect_translation_has_chi2_of_one_and_uniform_probabilities(perfect
         assert stats.kstest(p, "uniform").pvalue > 1e-3
         assert (p < 0.01).mean() < 0.03
     assert ordered(perfect, "anomalous", model).sum() <= 1
+    assert (
+        perfect.value("anomalous", "number", model=model, band="all")[0] == ordered(perfect, "anomalous", model).sum()
+    )
+    assert perfect.value("chi2_dof", "median", model=model, band="all")[0] == np.median(ratio)
+    error = ordered(perfect, "flux_error_r", model)
+    assert_allclose(
+        perfect.value("flux_error", "scatter", model=model, band="r")[0],
+        stats.median_abs_deviation(error, scale="normal"),
+        rtol=1e-4,
+    )
+    share = np.mean(perfect.scores(model, "peak") > 2)
+    assert perfect.value("score_peak", "share_above_2", model=model, band="all")[0] == share
 
 
 def test_blank_sky_has_no_anomalies(rng):
     sky = rng.normal(0, 1, (200, 3, scenes.SIDE, scenes.SIDE)) * scenes.SKY[:, None, None]
     nothing = np.zeros((200, 3, 2 * scenes.SIDE, 2 * scenes.SIDE), np.float32)
-    result = anomalies(sky.astype(np.float32), nothing, **KNOWN)
+    result = judged(sky.astype(np.float32), nothing)
     assert not ordered(result, "anomalous").any()
     assert stats.kstest(10 ** -result.scores("translated", "peak"), "uniform").pvalue > 1e-3
     assert (result.scores("translated", "flux") == 0).all()  # no flux, so no error of it
@@ -61,7 +82,7 @@ def test_blank_sky_has_no_anomalies(rng):
 def test_a_flux_error_has_the_chi2_and_significance_it_must_have():
     source, target, _ = scenes.pairs(200, seed=5)
     exact = scenes.pairs(200, seed=5, noise=False)[0]
-    result = anomalies(source, 1.1 * target, **KNOWN)
+    result = judged(source, 1.1 * target)
     m = result.meta["margin"]
     inside = ..., slice(m, -m), slice(m, -m)
     model = 1.1 * exact.astype(float)
@@ -82,7 +103,7 @@ def test_a_flux_error_has_the_chi2_and_significance_it_must_have():
 def test_one_galaxy_with_a_flux_error_stands_out_though_colour_terms_are_fitted():
     source, target, _ = scenes.pairs(120, seed=6, faint=30)
     target[17] *= 1.1
-    result = anomalies(source, target, **KNOWN | {"colour_terms": "fit", "tolerance": Tolerance(width=0, wings=0)})
+    result = judged(source, target, colour_terms="fit", tolerance=Tolerance(width=0, wings=0))
     assert int(result["galaxies"]["row"][0]) == 17
     assert ordered(result, "anomalous")[17] and ordered(result, "score_flux")[17] > 5
     assert_allclose(ordered(result, "flux_error")[17], 0.1 / 1.1, atol=0.02)
@@ -102,7 +123,7 @@ def test_a_point_source_is_found_where_it_is_at_the_significance_it_must_have(si
         target = target + np.float32(fake)
     else:
         source = source + np.float32(flux[:, None, None] * point)
-    result = anomalies(source, target, **KNOWN)
+    result = judged(source, target)
     # white noise far from the galaxy: flux over noise, the noise of the square of the PSF
     expected = [f * np.sqrt((p**2).sum()) / sky for f, p, sky in zip(flux, point, scenes.SKY, strict=True)]
     for band, value in zip(scenes.BANDS, expected, strict=True):
@@ -121,13 +142,14 @@ def test_a_point_source_is_found_where_it_is_at_the_significance_it_must_have(si
 
 def test_what_is_tolerated_is_no_anomaly():
     source, target, _ = scenes.pairs(80, seed=8, faint=50, bright=300)
-    wrong = KNOWN | {"psf": 1.03 * scenes.FWHM}
-    assert ordered(anomalies(source, target, **wrong), "anomalous").mean() > 0.5
-    result = anomalies(source, target, **wrong | {"tolerance": Tolerance(flux=0, width=0.03, ellipticity=0, wings=0)})
+    wrong = {"psf": 1.03 * scenes.FWHM}
+    assert ordered(judged(source, target, known=wrong), "anomalous").mean() > 0.5
+    width = Tolerance(flux=0, width=0.03, ellipticity=0, wings=0)
+    result = judged(source, target, known=wrong, tolerance=width)
     assert ordered(result, "anomalous").mean() < 0.05
     moved = scenes.pairs(80, seed=8, faint=50, bright=300, x=0.05, noise=False)[1]
-    assert ordered(anomalies(source, moved, **KNOWN), "anomalous").mean() > 0.9
-    result = anomalies(source, moved, **KNOWN | {"tolerance": Tolerance(0, 0, 0, 0, shift=0.05, sky=0.1)})
+    assert ordered(judged(source, moved), "anomalous").mean() > 0.9
+    result = judged(source, moved, tolerance=Tolerance(0, 0, 0, 0, shift=0.05, sky=0.1))
     assert ordered(result, "anomalous").mean() < 0.05
 
 
@@ -135,8 +157,8 @@ def test_a_translation_with_noise_of_its_own_is_judged_without_bias():
     source, target, _ = scenes.pairs(150, seed=15, faint=5, bright=30)
     own = 20.0  # in a source pixel more than the noise of the source
     noisy = (target + np.random.default_rng(2).normal(0, own, target.shape)).astype(np.float32)
-    settings = KNOWN | {"own_noise": [own] * 3, "tolerance": Tolerance(0, 0.05, 0.02, 0, shift=0.05, sky=0.1)}
-    result = anomalies(source, noisy, **settings)
+    tolerance = Tolerance(0, 0.05, 0.02, 0, shift=0.05, sky=0.1)
+    result = judged(source, noisy, own_noise=[own] * 3, tolerance=tolerance)
     for band in scenes.BANDS:
         pull = ordered(result, f"flux_error_{band}") / ordered(result, f"flux_sigma_{band}")
         assert_allclose([np.mean(pull), np.std(pull)], [0, 1], atol=0.3)
@@ -149,9 +171,9 @@ def test_noise_that_is_correlated_or_not_as_stated_is_measured():
     # the mean of two neighbours, as of an image that was resampled between its pixels
     noise = 1.3 * scenes.SKY[:, None, None] * rng.standard_normal((150, 3, scenes.SIDE, scenes.SIDE + 1))
     source = (source + (noise[..., 1:] + noise[..., :-1]) / 2).astype(np.float32)
-    kept = KNOWN | {"electrons": None}
-    assert abs(ordered(anomalies(source, target, **kept), "chi2_dof").mean() - 1) > 0.1
-    result = anomalies(source, target, noise="measured", **kept)
+    known = {"surveys": WITHOUT_PHOTONS}
+    assert abs(ordered(judged(source, target, known=known), "chi2_dof").mean() - 1) > 0.1
+    result = judged(source, target, noise="measured", known=known)
     assert_allclose(ordered(result, "chi2_dof").mean(), 1, atol=0.02)
     for statistic in ("chi2", "peak", "flux"):
         assert (result.scores("translated", statistic) > 2).mean() < 0.05
@@ -159,7 +181,7 @@ def test_noise_that_is_correlated_or_not_as_stated_is_measured():
     dof, spread = ordered(result, "dof_r"), ordered(result, "chi2_r").std()
     assert_allclose(spread, np.sqrt(2 * dof[0] * (1 + 2 * 0.5**2)), rtol=0.2)
     with pytest.raises(ValueError, match="'stated' or 'measured', got 'white'"):
-        anomalies(source, target, noise="white", **kept)
+        judged(source, target, noise="white")
 
 
 def test_colour_terms_of_filters_are_found_and_taken_out():
@@ -171,37 +193,39 @@ def test_colour_terms_of_filters_are_found_and_taken_out():
     shapes = scenes.pairs(number, seed=9, colours=colours, faint=30, noise=False)[0] / flux[:, :, None, None]
     source = shapes * (flux @ terms.T)[:, :, None, None]
     source = (source + rng.standard_normal(source.shape) * np.sqrt(scenes.SKY[:, None, None] ** 2)).astype(np.float32)
-    kept = KNOWN | {"electrons": None}
-    assert ordered(anomalies(source, target, **kept), "anomalous").mean() > 0.9
-    result = anomalies(source, target, **kept | {"colour_terms": "fit"})
+    known = {"surveys": WITHOUT_PHOTONS}
+    assert ordered(judged(source, target, known=known), "anomalous").mean() > 0.9
+    result = judged(source, target, known=known, colour_terms="fit")
     assert ordered(result, "anomalous").mean() < 0.05
     found = ColourTerms.from_table(result["terms"])
     assert_allclose(found.matrix, terms, atol=0.02)
     assert (found.scatter < 0.005).all()
-    again = anomalies(source, target, **kept | {"colour_terms": found})
+    again = judged(source, target, known=known, colour_terms=found)
     assert_allclose(again.scores("translated"), result.scores("translated"), atol=0.05)
 
 
 def test_true_images_are_scored_too_and_give_the_colour_terms():
     source, target, _ = scenes.pairs(60, seed=10, faint=30)
-    result = anomalies(source, {"bright": 1.05 * target}, target=target, **KNOWN | {"colour_terms": "fit"})
+    real, fit = scenes.of_target(target), KNOWN | {"colour_terms": "fit"}
+    result = anomalies(scenes.stamps(source), {"bright": 1.05 * target}, target=real, **fit)  # arrays, as the target's
     assert result.models == ["target", "bright"]
     assert ordered(result, "anomalous", "target").mean() < 0.05
     assert ordered(result, "anomalous", "bright").mean() > 0.9  # an error that all share is not taken for a colour term
-    lenient = anomalies(source, {"bright": 1.05 * target}, **KNOWN | {"colour_terms": "fit"})
+    lenient = judged(source, {"bright": 1.05 * target}, colour_terms="fit")
     assert ordered(lenient, "anomalous", "bright").mean() < 0.05
 
 
 def test_a_broader_target_is_compared_at_its_own_psf():
     target = scenes.pairs(150, seed=11)[1]
     coarse = target.reshape(150, 3, scenes.SIDE, 2, scenes.SIDE, 2).sum(axis=(3, 5))
-    settings = KNOWN | {"psf": scenes.TARGET_FWHM, "target_psf": scenes.FWHM, "electrons": None}
+    surveys = WITHOUT_PHOTONS[0], make_survey(scenes.BANDS, scenes.PIXEL, zeropoint=scenes.TARGET_ZEROPOINT)
+    swapped = {"psf": scenes.TARGET_FWHM, "target_psf": scenes.FWHM, "surveys": surveys}
     rng = np.random.default_rng(12)
     sharp = coarse / scenes.FACTOR + rng.standard_normal(coarse.shape) * scenes.SKY[:, None, None]
     blurred = scenes.pairs(150, seed=11, noise=False)[0] * scenes.FACTOR
     with pytest.raises(ValueError, match="degrade_source=True"):
-        anomalies(sharp, blurred, **settings)
-    result = anomalies(sharp, blurred, degrade_source=True, **settings)
+        anomalies(*scenes.stamps(sharp, blurred, **swapped), **KNOWN)
+    result = anomalies(*scenes.stamps(sharp, blurred, **swapped), degrade_source=True, **KNOWN)
     ratio = ordered(result, "chi2_dof")
     assert_allclose(ratio.mean(), 1, atol=0.02)
     assert 0.002 < (result.scores("translated", "chi2") > 2).mean() + 0.002 < 0.05
@@ -209,7 +233,8 @@ def test_a_broader_target_is_compared_at_its_own_psf():
     fake = blurred + np.float32(
         [2000 * scenes.gaussian(scenes.SIDE, scenes.PIXEL, fwhm * scenes.TO_SIGMA, 2, 2) for fwhm in scenes.FWHM]
     )
-    assert ordered(anomalies(sharp, fake, degrade_source=True, **settings), "anomalous").mean() > 0.95
+    result = anomalies(*scenes.stamps(sharp, fake, **swapped), degrade_source=True, **KNOWN)
+    assert ordered(result, "anomalous").mean() > 0.95
 
 
 def test_bad_pixels_and_broken_galaxies():
@@ -219,7 +244,7 @@ def test_bad_pixels_and_broken_galaxies():
     source[2, :, 15:20, 20] = 1e6
     source[3, 1] = np.nan
     target[4, 0, 3, 3] = np.nan
-    result = anomalies(source, target, mask=mask, worst=2, **KNOWN)
+    result = judged(source, target, known={"mask": mask}, worst=2)
     side = scenes.SIDE - 2 * result.meta["margin"]
     assert list(ordered(result, "dof_r")) == [side**2] * 2 + [side**2 - 5, 0, 0, side**2]
     assert not ordered(result, "anomalous").any()
@@ -232,7 +257,7 @@ def test_written_it_is_read_again_and_drawn(tmp_path):
     pytest.importorskip("matplotlib")
     pytest.importorskip("jinja2")
     source, target, _ = scenes.pairs(20, seed=14)
-    result = anomalies(source, target, **KNOWN, worst=2)
+    result = judged(source, target, worst=2)
     result.report(tmp_path / "out")
     assert {"worst_translated.png", "probabilities.png", "report.html", "maps.fits"} <= {
         p.name for p in tmp_path.glob("out/*")
@@ -249,20 +274,24 @@ def test_written_it_is_read_again_and_drawn(tmp_path):
 
 def test_what_does_not_fit_is_named():
     source, target, _ = scenes.pairs(3, seed=1)
-    with pytest.raises(ValueError, match="few has 2 images, the source 3"):
-        anomalies(source, {"few": target[:2]}, **KNOWN)
-    with pytest.raises(ValueError, match="two has 2 bands where 3 are named"):
-        anomalies(source, {"two": target[:, :2]}, **KNOWN)
+    with pytest.raises(ValueError, match="few has 2 rows, source 3"):
+        judged(source, {"few": target[:2]})
+    with pytest.raises(ValueError, match="two has 2 bands, the survey mine has 3"):
+        anomalies(scenes.stamps(source), {"two": target[:, :2]}, target=scenes.of_target(target), **KNOWN)
     with pytest.raises(ValueError, match="cannot be called 'target'"):
-        anomalies(source, {"target": target}, **KNOWN)
-    with pytest.raises(ValueError, match="sky_rms must be one positive number per band"):
-        anomalies(source, target, **KNOWN | {"sky_rms": [1, 2]})
-    with pytest.raises(ValueError, match="mask must have the shape of the source"):
-        anomalies(source, target, mask=np.zeros((3, 4, 4)), **KNOWN)
+        judged(source, {"target": target})
+    with pytest.raises(TypeError, match=r"give Stamps, or target= \(Stamps of that survey\)"):
+        anomalies(scenes.stamps(source), target, **KNOWN)
+    with pytest.raises(TypeError, match=r"source must be Stamps\(images, survey\).*got ndarray"):
+        anomalies(source, scenes.of_target(target), **KNOWN)
+    with pytest.raises(ValueError, match="noise of source is not known in r; give sky_rms or variance"):
+        judged(source, target, known={"sky_rms": [1, np.nan, 2]})
+    with pytest.raises(ValueError, match=r"own_noise must be one number, zero or positive, per band \(g, r, i\)"):
+        judged(source, target, own_noise=[1, 2])
     with pytest.raises(ValueError, match="'fit', None or ColourTerms"):
-        anomalies(source, target, **KNOWN | {"colour_terms": "some"})
+        judged(source, target, colour_terms="some")
     with pytest.raises(ValueError, match="colour terms are for u, g"):
-        anomalies(source, target, **KNOWN | {"colour_terms": ColourTerms.none("ug")})
+        judged(source, target, colour_terms=ColourTerms.none("ug"))
     with pytest.raises(ValueError, match="zero or positive, got width=-1"):
         Tolerance(width=-1)
 
@@ -306,10 +335,8 @@ def test_maxima_of_blank_sky_have_uniform_probabilities(rng):
 
 
 def test_planted_light_has_its_flux_place_and_psf():
-    degrader = Degrader(
-        2, (40, 40), (80, 80), bands="gri", target_bands="gri",
-        **{name: scenes.IMAGING[name] for name in ("pixel_scale", "psf", "target_psf", "beta")},
-    )  # fmt: skip
+    surveys = scenes.SURVEYS[0], make_survey(scenes.BANDS, scenes.PIXEL / 2, zeropoint=scenes.ZEROPOINT)
+    degrader = Degrader(*scenes.stamps(np.zeros((2, 3, 40, 40)), np.zeros((2, 3, 80, 80)), surveys=surveys))
     flux = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
     found = add_points(degrader, np.zeros((2, 3, 40, 40)), [0, 1], [1.1, -2.0], [0.3, 2.5], flux)
     expected = [
@@ -327,6 +354,20 @@ def test_planted_light_has_its_flux_place_and_psf():
     distance = np.exp(np.tan(np.radians(20)) * along)
     for weight, coordinate in ((x, np.cos(along)), (y, np.sin(along))):
         assert_allclose((arms[0, 1] * weight).sum() / 2, (distance * coordinate).mean(), atol=0.01)
+
+
+def test_sky_noise_of_each_galaxy_is_its_own():
+    """Galaxies in front of a sky twice as noisy are judged by that; so they are where the variance says the same."""
+    source, target, _ = scenes.pairs(40, seed=18, faint=5, bright=30, noise=False)
+    sky = np.where(np.arange(40)[:, None] % 2, 2, 1) * scenes.SKY
+    rng = np.random.default_rng(4)
+    source = source + rng.standard_normal(source.shape) * sky[:, :, None, None]
+    variance = np.broadcast_to(sky[:, :, None, None] ** 2, source.shape)
+    found = judged(source, target, known={"sky_rms": sky, "surveys": WITHOUT_PHOTONS})
+    assert_allclose(ordered(found, "chi2_dof")[1::2].mean(), 1, atol=0.05)
+    assert_allclose(ordered(found, "chi2_dof")[::2].mean(), 1, atol=0.05)
+    same = judged(source, target, known={"variance": variance})
+    assert_allclose(ordered(found, "chi2_dof"), ordered(same, "chi2_dof"), rtol=1e-5)
 
 
 def test_roc_of_two_gaussians(rng):

@@ -8,8 +8,17 @@ from scipy import fft, integrate
 
 from astro_galtrans.fidelity.anomaly.degrade import Degrader, degrade
 from astro_galtrans.measure.psf import Frequencies, MoffatPSF, SampledPSF, equivalent_fwhm, moffat_transform, psf_images
+from astro_galtrans.stamps import Stamps
+from helpers import make_survey
 
 N, PIXEL = scenes.SIDE, scenes.PIXEL
+
+
+def stamps(images, pixel, psf, bands="r", **known):
+    """Stamps with Gaussian PSFs of these FWHMs, or other ones."""
+    if not hasattr(psf, "transform") and np.ndim(psf) < 3:
+        psf = MoffatPSF(np.full(len(bands), psf) if np.ndim(psf) == 0 else psf, np.inf)
+    return Stamps(images, make_survey(bands, pixel, **known), psf=psf)
 
 
 def scene(n, pixel, fwhm):
@@ -22,9 +31,9 @@ def scene(n, pixel, fwhm):
 def test_what_the_source_sees(scale, tolerance):  # at scale 1 the target's pixels do not resolve its PSF
     source, target = scene(N, PIXEL, 1.2), scene(scale * N, PIXEL / scale, 0.8)
     found = degrade(
-        1000 * target[None, None], (N, N), bands="r", pixel_scale=PIXEL, psf=1.2, target_psf=0.8, beta=np.inf,
-        zeropoint=22.5, target_zeropoint=30,
-    )  # fmt: skip
+        stamps(1000 * target[None, None], PIXEL / scale, 0.8, zeropoint=30),
+        stamps(source[None, None], PIXEL, 1.2, zeropoint=22.5),
+    )
     assert found.shape == (1, 1, N, N) and found.dtype == np.float32
     assert_allclose(found[0, 0], source, atol=tolerance * source.max())
     assert_allclose(found.sum(), 1.5, rtol=1e-3)  # the wings of both are inside
@@ -37,7 +46,7 @@ def test_psfs_as_images_are_the_same(floor, tolerance, monkeypatch):
     source, target = scene(N, PIXEL, 1.2), scene(2 * N, PIXEL / 2, 0.8)
     psfs = [scenes.gaussian(25, PIXEL, 1.2 * scenes.TO_SIGMA), scenes.gaussian(51, PIXEL / 2, 0.8 * scenes.TO_SIGMA)]
     found = degrade(
-        target[None, None], (N, N), bands="r", pixel_scale=PIXEL, psf=psfs[0][None], target_psf=5 * psfs[1][None]
+        stamps(target[None, None], PIXEL / 2, 5 * psfs[1][None]), stamps(source[None, None], PIXEL, psfs[0][None])
     )
     assert_allclose(found[0, 0], source, atol=tolerance * source.max())
 
@@ -45,10 +54,8 @@ def test_psfs_as_images_are_the_same(floor, tolerance, monkeypatch):
 def test_bands_are_matched_by_name_and_galaxies_by_their_own_seeing():
     seeing = np.array([[1.2, 1.3], [1.4, 1.1]])
     target = np.array([[scene(2 * N, PIXEL / 2, fwhm) * k for k, fwhm in enumerate((0.7, 0.8, 0.9), 1)]] * 2)
-    found = degrade(
-        target, (N, N), bands="gi", target_bands="gri", pixel_scale=PIXEL, psf=seeing, target_psf=[0.7, 0.8, 0.9],
-        beta=np.inf,
-    )  # fmt: skip
+    source = stamps(np.zeros((2, 2, N, N)), PIXEL, seeing, "gi")
+    found = degrade(stamps(target, PIXEL / 2, [0.7, 0.8, 0.9], "gri"), source)
     expected = [[factor * scene(N, PIXEL, fwhm) for factor, fwhm in zip((1, 3), row, strict=True)] for row in seeing]
     assert_allclose(found, expected, atol=1e-5)
 
@@ -56,9 +63,8 @@ def test_bands_are_matched_by_name_and_galaxies_by_their_own_seeing():
 def test_colour_terms_mix_bands_at_one_psf():
     target = np.array([[scene(2 * N, PIXEL / 2, fwhm) * k for k, fwhm in enumerate((0.7, 0.9), 1)]])
     terms = np.array([[0.9, 0.05], [-0.1, 1.2]])
-    found = degrade(
-        target, (N, N), bands="gr", pixel_scale=PIXEL, psf=[1.2, 1.3], target_psf=[0.7, 0.9], beta=np.inf, terms=terms
-    )
+    source = stamps(np.zeros((1, 2, N, N)), PIXEL, [1.2, 1.3], "gr")
+    found = degrade(stamps(target, PIXEL / 2, [0.7, 0.9], "gr"), source, terms=terms)
     fluxes = terms @ [1, 2]
     expected = [flux * scene(N, PIXEL, fwhm) for flux, fwhm in zip(fluxes, (1.2, 1.3), strict=True)]
     assert_allclose(found[0], expected, atol=2e-5)
@@ -66,12 +72,12 @@ def test_colour_terms_mix_bands_at_one_psf():
 
 def test_the_source_can_be_degraded_instead():
     source, target = scene(N, PIXEL, 0.8), scene(2 * N, PIXEL / 2, 1.3)
-    common = dict(pixel_scale=PIXEL, psf=0.8, target_psf=1.3, bands="r", target_bands="r", beta=np.inf)
+    both = stamps(source[None, None], PIXEL, 0.8), stamps(target[None, None], PIXEL / 2, 1.3)
     with pytest.raises(
         ValueError, match=r"the target is broader .* r \(1.30 arcsec against 0.80\).*degrade_source=True"
     ):
-        Degrader(1, (N, N), (2 * N, 2 * N), **common)
-    degrader = Degrader(1, (N, N), (2 * N, 2 * N), degrade_source=True, **common)
+        Degrader(*both)
+    degrader = Degrader(*both, degrade_source=True)
     matched = degrader.matched([0])
     m = degrader.margin
     inside = slice(m, -m), slice(m, -m)
@@ -81,9 +87,11 @@ def test_the_source_can_be_degraded_instead():
 
 
 def test_noise_of_the_translation_comes_out_as_predicted():
-    degrader = Degrader(
-        1, (N, N), (2 * N, 2 * N), pixel_scale=PIXEL, psf=1.2, target_psf=0.8, bands="r", target_bands="r", factor=3.0
+    both = (
+        (np.zeros((1, 1, N, N)), PIXEL, MoffatPSF([1.2])),
+        (np.zeros((1, 1, 2 * N, 2 * N)), PIXEL / 2, MoffatPSF([0.8])),
     )
+    degrader = Degrader(stamps(*both[0], zeropoint=30 + 2.5 * np.log10(3)), stamps(*both[1]))
     matched, square = degrader.matched([0]), 0.0
     for y in (N, N + 1):  # what pixels at each place in a source pixel do to their surroundings
         for x in (N, N + 1):
@@ -120,20 +128,24 @@ def test_images_of_psfs():
 
 
 def test_what_does_not_fit_is_said():
-    fits = dict(pixel_scale=PIXEL, psf=1.2, target_psf=0.8, bands="gr", target_bands="gr")
+    def degrader(side=40, target_side=80, psf=1.2, target_psf=0.8, target_bands="gr"):
+        source = Stamps(np.zeros((3, 2, side, side)), make_survey("gr", PIXEL), psf=psf)
+        shape = 3, len(target_bands), *np.broadcast_to(target_side, 2)
+        return Degrader(source, Stamps(np.zeros(shape), make_survey(target_bands, PIXEL / 2), psf=target_psf))
+
     with pytest.raises(ValueError, match="70 x 80 pixels, source of 40 x 40; both must show"):
-        Degrader(3, (40, 40), (70, 80), **fits)
+        degrader(target_side=(70, 80))
     with pytest.raises(ValueError, match="no band is in both surveys: g, r and Y, J"):
-        Degrader(3, (40, 40), (80, 80), **fits | {"target_bands": "YJ"})
-    with pytest.raises(ValueError, match="target_psf is for 1 galaxies and 3 bands; there are 3 galaxies"):
-        Degrader(3, (40, 40), (80, 80), **fits | {"target_psf": [0.8, 0.7, 0.6]})
-    with pytest.raises(ValueError, match="psf is for 2 galaxies and 2 bands"):
-        Degrader(3, (40, 40), (80, 80), **fits | {"psf": np.full((2, 2), 1.2)})
+        degrader(target_bands="YJ")
+    with pytest.raises(ValueError, match="psf of the target is for 1 galaxies and 3 bands; there are 3 galaxies"):
+        degrader(target_psf=[0.8, 0.7, 0.6])
+    with pytest.raises(ValueError, match="psf of the source is for 2 galaxies and 2 bands"):
+        degrader(psf=np.full((2, 2), 1.2))
     with pytest.raises(ValueError, match="FWHM must be positive"):
-        Degrader(3, (40, 40), (80, 80), **fits | {"psf": [1.2, np.nan]})
+        degrader(psf=[1.2, np.nan])
     with pytest.raises(ValueError, match="too small for PSFs that reach"):
-        Degrader(3, (8, 8), (16, 16), **fits)
+        degrader(8, 16)
     with pytest.raises(ValueError, match="k odd"):
         SampledPSF(np.ones((1, 8, 8)), PIXEL)
     with pytest.raises(ValueError, match="of sum zero or less"):
-        Degrader(3, (40, 40), (80, 80), **fits | {"psf": np.zeros((2, 9, 9))})
+        degrader(psf=np.zeros((2, 9, 9)))

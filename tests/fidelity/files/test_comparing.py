@@ -7,14 +7,20 @@ from astropy.io import fits
 from astropy.nddata import CCDData
 from astropy.table import Table
 from numpy.testing import assert_allclose
+from toy_network import ToyTranslator, toy_card
 
 from astro_galtrans.cli import main
+from astro_galtrans.fidelity.anomaly.residuals import Tolerance
 from astro_galtrans.fidelity.anomaly.result import AnomalyResult
 from astro_galtrans.fidelity.files import fidelity_from_files
 from astro_galtrans.fidelity.files.inputs import from_store
+from astro_galtrans.models.checkpoint import Checkpoint
 from astro_galtrans.pairs.store import PairHeader, PairStore, PairWriter
+from astro_galtrans.stamps import Stamps
+from astro_galtrans.statistics.bootstrap import Bootstrap
 from astro_galtrans.surveys import get_survey
-from helpers import make_wcs
+from astro_galtrans.translate import Translator
+from helpers import make_survey, make_wcs
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("jinja2")
@@ -22,7 +28,6 @@ pytest.importorskip("jinja2")
 N = 24
 SURVEYS = get_survey("sdss").select("gri"), get_survey("cfhtls-wide").select("gri")
 QUICK = dict(levels=["anomaly"], progress=False)
-STAMPS = QUICK | dict(source_survey="sdss", target_survey="cfhtls-wide", source_bands="gri", target_bands="gri")
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +45,16 @@ def store(images, tmp_path_factory):
             seeing = {f"fwhm_{band}": fwhm for band, fwhm in zip("gri", scenes.FWHM, strict=True)}
             writer.add(source, target, row | seeing, signal=target > 0)
     return folder
+
+
+def make_translator():
+    model = ToyTranslator.from_preset("tiny", tuple("gri"), tuple("gri"), 2).eval()
+    return Translator(Checkpoint(model, toy_card("gri", name="toy"), "0" * 64))
+
+
+def of_both(source, target):
+    """Stamps of both surveys in memory."""
+    return Stamps(source, SURVEYS[0]), Stamps(target, SURVEYS[1], scenes.PIXEL / 2)
 
 
 def saved(path, stamps):
@@ -67,12 +82,12 @@ def test_a_store_and_stamps_of_its_galaxies(store, images, tmp_path):
 
 def test_stamps_of_the_middle_are_compared_with_the_middle(store, images, tmp_path):
     middle = images[1][:, :, 8:-8, 8:-8]
-    found = from_store(store, {"middle": saved(tmp_path / "m.npy", middle)}, number=5, stamps=tmp_path)
+    found, _, by, _ = from_store(store, {"middle": saved(tmp_path / "m.npy", middle)}, {}, number=5)
     rows = [0, 1, 2, 4, 5]
-    assert found.source.shape == (5, 3, 24, 24) and found.target.shape == (5, 3, 48, 48)
-    np.testing.assert_array_equal(found.translated["middle"][:], middle[rows])
-    assert_allclose(found.target[:], middle[rows], rtol=1e-6)
-    assert_allclose(found.by["redshift"], 0.1 + 0.01 * np.array(rows))
+    assert found["source"].images.shape == (5, 3, 24, 24) and found["target"].images.shape == (5, 3, 48, 48)
+    np.testing.assert_array_equal(found["middle"].read(), middle[rows])
+    assert_allclose(found["target"].read(), middle[rows], rtol=1e-6)
+    assert_allclose(by["redshift"], 0.1 + 0.01 * np.array(rows))
 
 
 def test_stamps_in_files(images, tmp_path, capsys):
@@ -94,14 +109,30 @@ def test_stamps_in_files(images, tmp_path, capsys):
     assert found.models == ["target", "mine"] and found.scores("mine").argmax() == 5
 
 
+def test_stamps_and_a_translator(images, tmp_path):
+    """Stamps are translated as pairs are; what was translated is found again, and other stamps are not taken for it."""
+    source, target = of_both(*images)
+    translator = make_translator()
+    settings = dict(output=tmp_path, number=5, **QUICK)
+    found = fidelity_from_files(source, target, translator, **settings)["anomaly"]
+    assert found.models == ["target", "toy"] and found.meta["galaxies"] == 5
+    direct = {"toy": translator.stamps(source.read(slice(5)))}
+    again = fidelity_from_files(source, target, direct, **settings)["anomaly"]
+    assert_allclose(again.scores("toy"), found.scores("toy"), rtol=1e-4)
+    assert len(list((tmp_path / "translated").iterdir())) == 1
+    brighter = fidelity_from_files(Stamps(1.5 * source.read(), SURVEYS[0]), target, translator, **settings)["anomaly"]
+    assert len(list((tmp_path / "translated").iterdir())) == 2
+    assert not np.allclose(brighter.scores("toy"), found.scores("toy"), rtol=1e-2)
+
+
 @pytest.mark.slow
 def test_all_levels(store, images, tmp_path):
     paths = {"same": saved(tmp_path / "same.npy", images[1])}
-    results = fidelity_from_files(store, None, paths, tmp_path / "out", resamples=20, bins=2, progress=False)
+    results = fidelity_from_files(store, None, paths, tmp_path / "out", bootstrap=Bootstrap(20), bins=2, progress=False)
     assert list(results) == ["pixel", "photometry", "morphology", "anomaly"]
     for level in results:
         assert (tmp_path / "out" / level / "report.html").exists()
-    assert results["pixel"].value("rmse", "same")[0] == 0
+    assert results["pixel"].value("rmse", model="same")[0] == 0
     page = (tmp_path / "out" / "index.html").read_text()
     assert all(f"{level}/report.html" in page for level in results)
 
@@ -146,12 +177,12 @@ def test_frames_and_a_catalogue(field, tmp_path):
         [scenes.gaussian(25, pixel, fwhm * scenes.TO_SIGMA) for fwhm in seeing]
         for pixel, seeing in ((scenes.PIXEL, scenes.FWHM), (scenes.PIXEL / 2, scenes.TARGET_FWHM))
     ]
+    exact = {"anomaly": {"colour_terms": None, "tolerance": Tolerance()}}
     found = fidelity_from_files(
-        field / "x", field / "y", {"good": field / "good", "bad": field / "bad"}, tmp_path,
-        catalogue=field / "objects.ecsv", source_survey="sdss", target_survey="cfhtls-wide", size=32, colour_terms=None,
-        source_psf=psfs[0], target_psf=psfs[1], **QUICK,
+        field / "x", field / "y", {"good": field / "good", "bad": field / "bad"}, tmp_path, frames=cutting(field),
+        psf=dict(zip(("source", "target"), psfs, strict=True)), options=exact, **QUICK,
     )["anomaly"]  # fmt: skip
-    store = PairStore(tmp_path / "pairs")
+    store = PairStore(next((tmp_path / "pairs").iterdir()))
     assert len(store) == found.meta["galaxies"] > 10
     truth = np.flatnonzero(store.table["row"] == 6)[0]
     assert found.scores("bad").argmax() == truth and found.scores("bad")[truth] > 100
@@ -159,40 +190,78 @@ def test_frames_and_a_catalogue(field, tmp_path):
     assert np.median(found.scores("good")) < 2
     # a translation's noise is measured over all its galaxies: one that is wrong changes the others' scores a little
     assert_allclose(np.delete(found.scores("bad"), truth), np.delete(found.scores("good"), truth), atol=1.0)
-    cut = np.load(tmp_path / "cut" / "good.npy")
+    (file,) = (tmp_path / "cut").glob("good-*.npy")
+    cut = np.load(file)
     sky = 1.2 * np.ones(3)[:, None, None]
     middle = np.abs(cut - store.images("target")[:])[..., 24:40, 24:40]
     assert np.median(middle / sky) < 3
 
 
+def cutting(field):
+    return dict(catalogue=field / "objects.ecsv", source_survey="sdss", target_survey="cfhtls-wide", size=32)
+
+
+@pytest.mark.filterwarnings("ignore:the target images have pixels of 0.198 arcsec")
+@pytest.mark.filterwarnings("ignore:no pair is in")
+def test_other_frames_under_the_same_name_are_not_taken_for_the_first(field, tmp_path):
+    """A translation that was made again, with a galaxy elsewhere, must not get the figures of the one before."""
+    settings = dict(frames=cutting(field), options={"anomaly": {"colour_terms": None}}, **QUICK)
+    mine = tmp_path / "mine"
+    mine.mkdir()
+
+    def scores(which):
+        for file in (field / which).iterdir():
+            (mine / file.name).write_bytes(file.read_bytes())
+        result = fidelity_from_files(field / "x", field / "y", {"mine": mine}, tmp_path / "out", **settings)
+        return result["anomaly"].scores("mine")
+
+    good, bad = scores("good"), scores("bad")
+    (pairs,) = (tmp_path / "out" / "pairs").iterdir()
+    moved = np.flatnonzero(PairStore(pairs).table["row"] == 6)[0]
+    assert bad[moved] > good[moved] + 5
+    files = sorted((tmp_path / "out" / "cut").glob("mine-*.npy"))
+    assert len(files) == 2
+    assert_allclose(scores("good"), good)  # the first ones are found again
+    assert sorted((tmp_path / "out" / "cut").glob("mine-*.npy")) == files
+    # Other objects are other pairs: those of the first catalogue must not be among them.
+    fewer = Table.read(field / "objects.ecsv")[:5]
+    result = fidelity_from_files(
+        field / "x", field / "y", {"mine": mine}, tmp_path / "out",
+        **settings | {"frames": cutting(field) | {"catalogue": fewer}},
+    )  # fmt: skip
+    assert result["anomaly"].meta["galaxies"] <= 5 < len(good)
+
+
 def test_mistakes_are_said_before_anything_is_done(store, images, field, tmp_path):
-    source, target = images
-    out = tmp_path / "out"
+    source, target = of_both(*images)
+    wrong, out = images[1], tmp_path / "out"
     with pytest.raises(ValueError, match="levels must be some of pixel, photometry, morphology, anomaly, got shape"):
         fidelity_from_files(source, target, target, out, levels=["shape"])
+    with pytest.raises(ValueError, match=r"options must be some of pixel, .*, anomaly, translate, got anomalies"):
+        fidelity_from_files(source, target, target, out, options={"anomalies": {}})
     with pytest.raises(ValueError, match="nothing to judge"):
         fidelity_from_files(store, output=out)
     with pytest.raises(ValueError, match="leave the target out"):
         fidelity_from_files(store, target, target, out)
     with pytest.raises(ValueError, match="target's images are needed"):
         fidelity_from_files(source, None, target, out)
-    with pytest.raises(ValueError, match="stamps do not say whose they are"):
-        fidelity_from_files(source, target, target, out)
-    with pytest.raises(ValueError, match="numbers of stamps differ: source 24, target 24, few 3"):
-        fidelity_from_files(source, target, {"few": target[:3]}, out, **STAMPS)
-    with pytest.raises(ValueError, match="two has 2 bands, the survey cfhtls-wide 3: g, r, i"):
-        fidelity_from_files(source, target, {"two": target[:, :2]}, out, **STAMPS)
+    with pytest.raises(TypeError, match=r"files and arrays do not say whose they are: give Stamps\.from_files"):
+        fidelity_from_files(images[0], target, wrong, out)
+    with pytest.raises(ValueError, match="few has 3 rows, target 24"):
+        fidelity_from_files(source, target, {"few": wrong[:3]}, out, **QUICK)
+    with pytest.raises(ValueError, match="two has 2 bands, the survey cfhtls-wide has 3: g, r, i"):
+        fidelity_from_files(source, target, {"two": wrong[:, :2]}, out, **QUICK)
     with pytest.raises(ValueError, match=r"few has 3 stamps; there are 23 galaxies .*number=3"):
-        fidelity_from_files(store, None, {"few": target[:3]}, out)
+        fidelity_from_files(store, None, {"few": wrong[:3]}, out)
     with pytest.raises(ValueError, match=r"stamps of odd have 31 pixels along a side, not 64"):
-        fidelity_from_files(store, None, {"odd": target[:, :, :31, :31]}, out)
-    with pytest.raises(ValueError, match="applied to stores of pairs only"):
-        fidelity_from_files(source, target, None, out, models=["swin-sdss-cfhtls"])
-    with pytest.raises(ValueError, match="two translations have the same name"):
+        fidelity_from_files(store, None, {"odd": wrong[:, :, :31, :31]}, out)
+    with pytest.raises(ValueError, match="two translations have the same name, x, x; give a dict"):
         fidelity_from_files(store, None, [tmp_path / "a" / "x.npy", tmp_path / "b" / "x.npy"], out)
+    with pytest.raises(ValueError, match="the seeing of mine is not known in r; give psf="):
+        fidelity_from_files(Stamps(images[0], make_survey("gri", fwhm=[1, np.nan, 1])), target, wrong, out, **QUICK)
     with pytest.raises(ValueError, match="bands missing among the images of gr: i; they have g, r"):
         fidelity_from_files(
             field / "x", field / "y", {"gr": [field / "good" / "g.fits", field / "good" / "r.fits"]}, tmp_path / "f",
-            catalogue=field / "objects.ecsv", size=32, **QUICK,
+            frames={"catalogue": field / "objects.ecsv", "size": 32}, **QUICK,
         )  # fmt: skip
     assert not out.exists()

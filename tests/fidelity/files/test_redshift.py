@@ -2,20 +2,16 @@
 
 import numpy as np
 import pytest
-from astropy.io import fits
 from toy_network import BANDS, SKY_RMS, ToySampler, ToyTranslator, toy_card
 
-from astro_galtrans.fidelity.files import (
-    PairImages,
-    TranslatedStamps,
-    open_stamps,
-    redshift_from_files,
-    translate_pairs,
-    translating,
-)
-from astro_galtrans.fidelity.redshift.measure import RedshiftFidelity
+from astro_galtrans.cli import main
+from astro_galtrans.fidelity.files import redshift_from_files
+from astro_galtrans.fidelity.redshift.result import RedshiftFidelity
 from astro_galtrans.models.checkpoint import Checkpoint
 from astro_galtrans.pairs.store import PairHeader, PairStore, PairWriter
+from astro_galtrans.stamps import Stamps, translated
+from astro_galtrans.stamps.translated import open_translated
+from astro_galtrans.statistics.bootstrap import Bootstrap
 from astro_galtrans.surveys import get_survey
 from astro_galtrans.translate import Translator
 
@@ -65,69 +61,57 @@ def test_pair_images_are_the_middle_with_bad_pixels_filled(tmp_path):
         planes = dict(source_mask=np.zeros(source.shape, bool), target_mask=mask, signal=mask)
         writer.add(source, target, {"index": 0, "z": 0.1}, **planes)
     store = PairStore(tmp_path / "pairs")
-    assert PairImages(store, "source", 20).shape == (1, 5, 20, 20)
-    assert PairImages(store, "target", 20).shape == (1, 5, 40, 40)
-    for plane in ("source", "target"):
-        np.testing.assert_allclose(PairImages(store, plane, 20)[:], 1, rtol=1e-6)
+    for side, pixels in (("source", 20), ("target", 40)):
+        stamps = Stamps.from_pairs(store, side, crop=20)
+        assert stamps.images.shape == (1, 5, pixels, pixels)
+        np.testing.assert_allclose(stamps.read(), 1, rtol=1e-6)
     with pytest.raises(ValueError, match="crop must be 24"):
-        PairImages(store, "source", 21)
+        Stamps.from_pairs(store, "source", crop=21)
 
 
 def test_translated_stamps_are_what_the_translator_gives(stores, tmp_path):
-    store, translator = PairStore(stores[1]), make_translator()
-    stamps = translate_pairs(store, translator, tmp_path, crop=16, progress=False)
-    assert stamps.shape == (64, 1, 5, 32, 32)
-    expected = translator.stamps(PairImages(store, "source", 16)[:64])
-    np.testing.assert_array_equal(stamps[:], expected)
-    np.testing.assert_array_equal(stamps[[40, 3]], expected[[40, 3]])
+    source, translator = Stamps.from_pairs(PairStore(stores[1]), "source", crop=16), make_translator()
+    real = Stamps.from_pairs(PairStore(stores[1]), "target", crop=16)
+    stamps = Stamps.from_translator(translator, source, real, directory=tmp_path, progress=False)
+    assert stamps.images.shape == (64, 1, 5, 32, 32)
+    expected = translator.stamps(source.read())
+    np.testing.assert_array_equal(stamps.read(), expected)
+    np.testing.assert_array_equal(stamps.read([40, 3]), expected[[40, 3]])
     # ten sigma of flux comes out as such: zero point and pixel area
-    flux = PairImages(store, "source", 16)[:].sum(axis=(2, 3))
-    np.testing.assert_allclose(stamps[:][:, 0].sum(axis=(2, 3)), flux * 10 ** (0.4 * 7.5), rtol=0.05, atol=500)
+    flux = source.read().sum(axis=(2, 3))
+    np.testing.assert_allclose(expected[:, 0].sum(axis=(2, 3)), flux * 10 ** (0.4 * 7.5), rtol=0.05, atol=500)
 
 
 def test_what_was_translated_is_found_again(stores, tmp_path, monkeypatch):
-    monkeypatch.setattr(translating, "CHUNK", 24)
-    store, sampler = PairStore(stores[1]), make_translator(ToySampler, name="sampler")
-    whole = translate_pairs(store, sampler, tmp_path / "whole", n_samples=2, progress=False)[:]
+    monkeypatch.setattr(translated, "CHUNK", 24)
+    both = [Stamps.from_pairs(PairStore(stores[1]), side) for side in ("source", "target")]
+    sampler = make_translator(ToySampler, name="sampler")
+
+    def translate(folder, n_samples=2):
+        settings = dict(n_samples=n_samples, directory=tmp_path / folder, progress=False)
+        return Stamps.from_translator(sampler, *both, **settings).read()
+
+    whole = translate("whole")
     assert whole.shape[:2] == (64, 2) and not np.array_equal(whole[:, 0], whole[:, 1])
-    translate_pairs(store, sampler, tmp_path / "cut", n_samples=2, progress=False)
+    translate("cut")
     (folder,) = (tmp_path / "cut").iterdir()
     first, last = folder / "00000.npy", folder / "00002.npy"
     kept = first.stat().st_mtime_ns
     last.unlink()
     with pytest.raises(FileNotFoundError, match="1 of 3 files are missing"):
-        TranslatedStamps(folder)
-    again = translate_pairs(store, sampler, tmp_path / "cut", n_samples=2, progress=False)
-    np.testing.assert_array_equal(again[:], whole)
+        open_translated(folder)
+    np.testing.assert_array_equal(translate("cut"), whole)
     assert first.stat().st_mtime_ns == kept
-    translate_pairs(store, sampler, tmp_path / "cut", n_samples=1, progress=False)
+    translate("cut", n_samples=1)
     assert len(list((tmp_path / "cut").iterdir())) == 2  # other settings, another folder
 
 
 def test_translators_for_other_pairs_are_refused(stores, tmp_path):
-    store = PairStore(stores[1])
-    for bands, scale, message in ((BANDS, 3, r"scale 3, the pairs have .* scale 2"), (BANDS[:3], 2, "i, z missing")):
+    for bands, scale, message in ((BANDS, 3, r"makes 3 of each, the pairs have"), (BANDS[:3], 2, "i, z missing")):
         model = ToyTranslator.from_preset("tiny", bands, bands, scale).eval()
         translator = Translator(Checkpoint(model, toy_card(scale=scale), "0" * 64))
         with pytest.raises(ValueError, match=message):
-            translate_pairs(store, translator, tmp_path)
-
-
-def test_stamps_in_any_container(rng, tmp_path):
-    stamps = rng.normal(size=(4, 5, 6, 6)).astype(np.float32)
-    np.save(tmp_path / "all.npy", stamps)
-    fits.writeto(tmp_path / "all.fits", stamps)
-    for folder, write in (("fits", fits.writeto), ("npy", np.save)):
-        (tmp_path / folder).mkdir()
-        for k, stamp in enumerate(stamps):
-            write(tmp_path / folder / f"{k}.{folder}", stamp)
-    for name in ("all.npy", "all.fits", "fits", "npy"):
-        found = open_stamps(tmp_path / name)
-        assert len(found) == 4 and found.shape == stamps.shape
-        np.testing.assert_array_equal(found[1:3], stamps[1:3])
-        np.testing.assert_array_equal(found[np.array([3, 0])], stamps[[3, 0]])
-    with pytest.raises(FileNotFoundError, match=r"nothing\.npy"):
-        open_stamps(tmp_path / "nothing.npy")
+            redshift_from_files(stores[1], translator, tmp_path, progress=False)
 
 
 @pytest.mark.slow
@@ -137,21 +121,40 @@ def test_redshift_from_files(stores, tmp_path):
     pytest.importorskip("jinja2")
     truth = np.concatenate([PairStore(folder).images("target")[:] for folder in stores])
     np.save(tmp_path / "truth.npy", truth)
+    compared = {"truth": tmp_path / "truth.npy", "toy": make_translator()}
     settings = dict(
-        training_pairs=stores[0], models=[make_translator()], translated={"truth": tmp_path / "truth.npy"}, crop=20,
-        estimator="photometric", bins=1, resamples=10, epochs=8, batch_size=16, peaks=False, progress=False,
+        training_pairs=stores[0], crop=20, estimator="photometric", bins=1, bootstrap=Bootstrap(10), epochs=8,
+        batch_size=16, peaks=False, progress=False,
     )  # fmt: skip
-    result, peaks = redshift_from_files(stores[1], tmp_path / "out", **settings)
+    result, peaks = redshift_from_files(stores[1], compared, tmp_path / "out", **settings)
     assert peaks is None and len(result["galaxies"]) == 64
-    assert result.value("target", "information")[0] > 0.2
-    assert result.value("plug_in", "information", "truth") == result.value("target", "information")
-    assert {"report.html", "readings.ecsv", "information.png"} <= {p.name for p in (tmp_path / "out").iterdir()}
+    target = result.value("information", reading="target")
+    assert target[0] > 0.2 and result.value("information", reading="plug_in", model="truth") == target
+    assert {"report.html", "statistics.ecsv", "information.png"} <= {p.name for p in (tmp_path / "out").iterdir()}
     estimators = {p: p.stat().st_mtime_ns for p in (tmp_path / "out" / "estimators").glob("*/*.safetensors")}
     assert len(estimators) == 4
-    again, _ = redshift_from_files(stores[1], tmp_path / "out", **settings)
+    again, _ = redshift_from_files(stores[1], compared, tmp_path / "out", **settings)
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "out" / "estimators").glob("*/*.safetensors")} == estimators
-    np.testing.assert_array_equal(again["readings"]["value"], result["readings"]["value"])
+    np.testing.assert_array_equal(again["statistics"]["value"], result["statistics"]["value"])
     assert RedshiftFidelity.read(tmp_path / "out").models == result.models
+
+
+@pytest.mark.slow
+def test_the_command_line(stores, tmp_path, capsys):
+    """A shipped translator and stamps by name; the ratios are printed."""
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("jinja2")
+    train, test = (PairStore(folder).images("target")[:] for folder in stores)
+    np.save(tmp_path / "truth.npy", np.concatenate([train[:40], test[:24]]))
+    command = ["redshift", str(stores[1]), "--train", str(stores[0]), "-o", str(tmp_path / "out"), "--no-peaks"]
+    command += ["--translated", f"truth={tmp_path / 'truth.npy'}", "-m", "srgan-sdss-cfhtls", "--number", "24"]
+    command += ["--estimator", "photometric", "--epochs", "2", "--bins", "1", "--train-number", "40"]
+    assert main(command) == 0
+    out = capsys.readouterr().out
+    assert out.strip().endswith("report.html") and "plug_in_information" in out
+    result = RedshiftFidelity.read(tmp_path / "out")
+    assert result.models == ["truth", "srgan-sdss-cfhtls"] and len(result["galaxies"]) == 24
+    assert result.meta["resamples"] == 1000 and set(result["bins"]["by"]) == {"z_spec", "magnitude", "snr"}
 
 
 def test_the_split_of_one_store_is_used(tmp_path):
@@ -160,8 +163,8 @@ def test_the_split_of_one_store_is_used(tmp_path):
     store = write_store(tmp_path / "pairs", 128, 3, split=split)
     np.save(tmp_path / "x.npy", PairStore(store).images("target")[:])
     result, _ = redshift_from_files(
-        store, tmp_path / "out", translated={"x": tmp_path / "x.npy"}, estimator="photometric", epochs=2, bins=1,
-        resamples=0, peaks=False, progress=False,
+        store, tmp_path / "x.npy", tmp_path / "out", estimator="photometric", epochs=2, bins=1, peaks=False,
+        bootstrap=Bootstrap(0), progress=False,
     )  # fmt: skip
     np.testing.assert_array_equal(result["galaxies"]["row"], np.flatnonzero(split == "test"))
     counts = dict(zip(result["counts"]["galaxies"], result["counts"]["n"], strict=True))
@@ -169,10 +172,11 @@ def test_the_split_of_one_store_is_used(tmp_path):
 
 
 def test_missing_columns_and_nothing_to_judge(stores, tmp_path):
-    with pytest.raises(ValueError, match="has no column 'z_spec'"):
-        redshift_from_files(stores[0], tmp_path, models=[make_translator()], z="z_spec")
+    for wrong, column in (({"z_spec": "z_best"}, "z_best"), ({"magnitude": "mag"}, "mag"), ({"ebv": "ebv"}, "ebv")):
+        with pytest.raises(ValueError, match=f"has no column '{column}'; there are index, kind, z, r"):
+            redshift_from_files(stores[0], make_translator(), tmp_path, columns=wrong, progress=False)
     with pytest.raises(ValueError, match="nothing to judge"):
-        redshift_from_files(stores[0], tmp_path)
+        redshift_from_files(stores[0], None, tmp_path)
     np.save(tmp_path / "few.npy", np.zeros((3, 5, 48, 48), np.float32))
-    with pytest.raises(ValueError, match="few has 3 images for 128 redshifts"):
-        redshift_from_files(stores[0], tmp_path / "out", translated={"few": tmp_path / "few.npy"}, progress=False)
+    with pytest.raises(ValueError, match="few has 3 rows, target 128"):
+        redshift_from_files(stores[0], tmp_path / "few.npy", tmp_path / "out", progress=False)

@@ -4,14 +4,26 @@ import numpy as np
 import pytest
 
 from astro_galtrans.exceptions import GaltransWarning
-from astro_galtrans.fidelity.redshift.measure import RedshiftFidelity, redshift_fidelity
+from astro_galtrans.fidelity.redshift.measure import redshift_fidelity
+from astro_galtrans.fidelity.redshift.result import RATIOS, RedshiftFidelity
 from astro_galtrans.photoz.pdfs import GridPDF
+from astro_galtrans.stamps import Stamps
+from astro_galtrans.statistics.bootstrap import Bootstrap
+from helpers import make_survey
 
 BANDS = "g", "r", "i"
 GRID = np.linspace(0, 1, 201)
 SKY = {"source": 1.0, "target": 0.3}
-IMAGING = dict(bands=BANDS, pixel_scale=0.4, sky_rms=[SKY["source"]] * 3, target_sky_rms=[SKY["target"]] * 3, grid=GRID)
+SURVEYS = {"source": make_survey(BANDS, 0.4, SKY["source"]), "target": make_survey(BANDS, 0.2, SKY["target"])}
+SAID = {
+    name: dict(bands=BANDS, pixel_scale=s.pixel_scale, sky_rms=s.sky_rms(), grid=GRID) for name, s in SURVEYS.items()
+}
 N = 800
+
+
+def stamps(source, target):
+    """Images of both surveys."""
+    return Stamps(source, SURVEYS["source"]), Stamps(target, SURVEYS["target"])
 
 
 def make_stamps(z, noise, rng, size):
@@ -63,25 +75,30 @@ def fidelity(galaxies):
     enlarged = np.kron(source, np.ones((2, 2), np.float32)) / 4
     samples = np.stack([target + rng.normal(0, SKY["target"], target.shape) for _ in range(3)], axis=1)
     models = {"truth": target, "shuffled": rng.permutation(target), "enlarged": enlarged, "samples": samples}
+    by = {"magnitude": rng.uniform(17, 20, N), "snr": rng.uniform(5, 50, N)}
     return redshift_fidelity(
-        source, target, models, z, estimator=Regression, magnitudes=rng.uniform(17, 20, N), snr=rng.uniform(5, 50, N),
-        bins={"magnitude": [17, 18.5, 20], "z_spec": 2, "snr": 1}, resamples=40, progress=False, **IMAGING,
+        *stamps(source, target), models, z, estimator=Regression, by=by, grid=GRID, bootstrap=Bootstrap(40),
+        bins={"magnitude": [17, 18.5, 20], "z_spec": 2, "snr": 1}, progress=False,
     )  # fmt: skip
 
 
+def of_reading(fidelity, quantity, reading, model=""):
+    return fidelity.value(quantity, reading=reading, model=model)
+
+
 def ratio(fidelity, model, quantity):
-    table = fidelity["ratios"]
-    (row,) = table[(table["model"] == model) & (table["quantity"] == quantity)]
-    return row["value"], row["low"], row["high"]
+    return fidelity.value(quantity, model=model)
 
 
 def test_readings_of_every_model_are_there(fidelity):
-    table = fidelity["readings"]
-    of_models = {(str(r["model"]), str(r["reading"])) for r in table}
+    table = fidelity["statistics"]
+    metrics = table[np.isin(table["quantity"], ["sigma_mad", "crps"]) & (table["reading"] != "fewer")]
+    of_models = {(str(r["model"]), str(r["reading"])) for r in metrics}
     expected = {("", "target"), ("", "source"), ("samples", "averaged")}
     expected |= {(model, reading) for model in fidelity.models for reading in ("retrained", "plug_in")}
     assert of_models == expected
-    assert set(table["metric"]) >= {
+    assert len(metrics) == 2 * len(expected)
+    assert set(table["quantity"]) >= {
         "sigma_mad",
         "bias_mean",
         "outlier_005",
@@ -91,7 +108,8 @@ def test_readings_of_every_model_are_there(fidelity):
         "information",
     }
     assert (table["n"] == N // 4).all()
-    assert (table["low"] <= table["high"]).all()
+    metrics = table[~np.isin(table["quantity"], list(RATIOS))]
+    assert (metrics["low"] <= metrics["high"]).all()
 
 
 def test_information_is_that_of_gaussians(fidelity, galaxies):
@@ -99,12 +117,12 @@ def test_information_is_that_of_gaussians(fidelity, galaxies):
     source, _, z = galaxies
     told = Regression.features(source)
     residual = z - told @ np.linalg.lstsq(told, z, rcond=None)[0]
-    value, low, high = fidelity.value("source", "information")
+    value, low, high = of_reading(fidelity, "information", "source")
     assert abs(value - np.log(z.std() / residual.std())) < 2 * (high - low)
 
 
 def test_shuffled_images_hold_nothing(fidelity):
-    _, low, high = fidelity.value("retrained", "information", "shuffled")
+    _, low, high = of_reading(fidelity, "information", "retrained", "shuffled")
     assert low - 0.5 * (high - low) < 0 < high + 0.5 * (high - low)
     value, low, high = ratio(fidelity, "shuffled", "retention")
     assert abs(value) < 0.05
@@ -119,7 +137,7 @@ def test_enlarged_source_keeps_everything(fidelity):
 
 def test_truth_as_translation_is_the_target(fidelity):
     for metric in ("sigma_mad", "information", "pit_ks"):
-        assert fidelity.value("plug_in", metric, "truth") == fidelity.value("target", metric)
+        assert of_reading(fidelity, metric, "plug_in", "truth") == of_reading(fidelity, metric, "target")
     for ours, best in (("plug_in_scatter", "target_scatter"), ("plug_in_information", "target_information")):
         assert ratio(fidelity, "truth", ours) == ratio(fidelity, "truth", best)
     assert ratio(fidelity, "truth", "plug_in_scatter")[0] < 0.8
@@ -130,7 +148,7 @@ def test_ratio_is_that_of_the_galaxies_resampled_together(fidelity):
     above, below = table["information_retrained_samples"], table["information_source"]
     value, low, high = ratio(fidelity, "samples", "retention")
     np.testing.assert_allclose(value, np.mean(above) / np.mean(below))
-    apart = np.array(fidelity.value("retrained", "information", "samples")[1:]) / np.mean(below)
+    apart = np.array(of_reading(fidelity, "information", "retrained", "samples")[1:]) / np.mean(below)
     assert high - low < 1.5 * (apart[1] - apart[0])
 
 
@@ -138,8 +156,7 @@ def test_a_share_of_nothing_is_no_number(galaxies):
     """Where the source says nothing of the redshift, what was kept of it is undefined."""
     source, target, z = galaxies
     blind = np.random.default_rng(7).permutation(source)
-    result = redshift_fidelity(blind, target, target, z, estimator=Regression, bins=1, resamples=50, progress=False,
-                               **IMAGING)  # fmt: skip
+    result = run((blind, target, z), bootstrap=Bootstrap(50))
     _, low, high = ratio(result, "translated", "retention")
     assert np.isnan(low) and np.isnan(high)
     assert np.isfinite(ratio(result, "translated", "plug_in_scatter")).all()
@@ -151,7 +168,7 @@ def test_averaged_pdfs_are_those_averaged_over_samples(galaxies, fidelity):
     rows = np.asarray(fidelity["galaxies"]["row"])
     rng = np.random.default_rng(2)
     train = np.setdiff1d(np.arange(N), rows)
-    judge = Regression(target[train], z[train], **{k: IMAGING[k] for k in ("bands", "pixel_scale", "sky_rms", "grid")})
+    judge = Regression(target[train], z[train], **SAID["target"])
     samples = [target + rng.normal(0, SKY["target"], target.shape) for _ in range(3)]
     density = np.mean([judge.predict(sample[rows].astype(np.float32)).density for sample in samples], axis=0)
     by_hand = np.mean([np.interp(z[row], GRID, pdf) for row, pdf in zip(rows, density, strict=True)])
@@ -159,15 +176,20 @@ def test_averaged_pdfs_are_those_averaged_over_samples(galaxies, fidelity):
     expected = np.log([np.interp(z[row], GRID, pdf) for row, pdf in zip(rows, density, strict=True)]) - np.log(prior)
     np.testing.assert_allclose(fidelity["galaxies"]["information_averaged_samples"], expected, rtol=1e-4, atol=1e-4)
     assert by_hand > 0
-    assert fidelity.value("averaged", "information", "samples") > fidelity.value("plug_in", "information", "samples")
-    table = fidelity["samples"]
-    assert set(table["model"]) == {"samples"}
-    gain = table[table["metric"] == "information"]
+    assert of_reading(fidelity, "information", "averaged", "samples") > of_reading(
+        fidelity, "information", "plug_in", "samples"
+    )
+    table = fidelity["statistics"]
+    assert set(table["model"][table["samples"] > 1]) == {"samples"}
+    gain = table[
+        (table["quantity"] == "information") & (table["model"] == "samples") & (table["reading"] != "retrained")
+    ]
     assert gain["samples"].tolist() == [1, 2, 3]  # powers of two, and all there are
+    assert gain["reading"].tolist() == ["plug_in", "fewer", "averaged"]
     two = np.mean([judge.predict(sample[rows].astype(np.float32)).density for sample in samples[:2]], axis=0)
     density = [np.interp(z[row], GRID, pdf) for row, pdf in zip(rows, two, strict=True)]
     middle = np.mean(np.log(density) - np.log(prior))
-    plug_in, averaged = (fidelity.value(name, "information", "samples")[0] for name in ("plug_in", "averaged"))
+    plug_in, averaged = (of_reading(fidelity, "information", name, "samples")[0] for name in ("plug_in", "averaged"))
     np.testing.assert_allclose(gain["value"], [plug_in, middle, averaged], rtol=1e-4, atol=1e-4)
 
 
@@ -175,10 +197,10 @@ def test_bins_add_up(fidelity):
     table = fidelity["bins"]
     assert set(table["by"]) == {"magnitude", "z_spec", "snr"}
     for by in ("magnitude", "z_spec", "snr"):
-        rows = table[(table["by"] == by) & (table["reading"] == "source") & (table["metric"] == "information")]
+        rows = table[(table["by"] == by) & (table["reading"] == "source") & (table["quantity"] == "information")]
         assert rows["n"].sum() == N // 4
         np.testing.assert_allclose(np.average(rows["value"], weights=rows["n"]),
-                                   fidelity.value("source", "information")[0])  # fmt: skip
+                                   of_reading(fidelity, "information", "source")[0])  # fmt: skip
 
 
 def test_result_reads_back_and_draws_the_same(fidelity, tmp_path):
@@ -186,7 +208,7 @@ def test_result_reads_back_and_draws_the_same(fidelity, tmp_path):
     fidelity.write(tmp_path)
     again = RedshiftFidelity.read(tmp_path)
     assert again.models == fidelity.models == ["truth", "shuffled", "enlarged", "samples"]
-    assert again.value("source", "information") == pytest.approx(fidelity.value("source", "information"))
+    assert of_reading(again, "information", "source") == pytest.approx(of_reading(fidelity, "information", "source"))
     names = [name for name, _ in again.figures()]
     assert {"information", "bins_magnitude", "redshifts_truth", "pit_samples", "stack_shuffled"} <= set(names)
 
@@ -196,9 +218,10 @@ def test_result_reads_back_and_draws_the_same(fidelity, tmp_path):
 
 def run(galaxies, translated=None, z_spec=None, **options):
     source, target, z = galaxies
-    settings = IMAGING | dict(estimator=Regression, resamples=5, bins=1, progress=False) | options
+    settings = dict(estimator=Regression, bootstrap=Bootstrap(5), bins=1, grid=GRID, progress=False) | options
+    real = (settings.pop(name, one) for name, one in zip(SURVEYS, stamps(source, target), strict=True))
     return redshift_fidelity(
-        source, target, target if translated is None else translated, z if z_spec is None else z_spec, **settings
+        *real, target if translated is None else translated, z if z_spec is None else z_spec, **settings
     )
 
 
@@ -231,15 +254,11 @@ def test_train_and_test_as_asked_for(galaxies):
 
 def test_fitted_estimators_judge_without_training(galaxies):
     source, target, z = galaxies
-    scales = {"source": (source, 0.4, SKY["source"]), "target": (target, 0.2, SKY["target"])}
-    fitted = {
-        name: Regression(images, z, bands=BANDS, pixel_scale=scale, sky_rms=[sky] * 3, grid=GRID)
-        for name, (images, scale, sky) in scales.items()
-    }
+    fitted = {name: Regression(images, z, **SAID[name]) for name, images in (("source", source), ("target", target))}
     result = run(galaxies, estimator=fitted, grid=None)
     assert len(result["galaxies"]) == N
-    assert set(result["readings"]["reading"]) == {"target", "source", "plug_in"}
-    assert "retention" not in result["ratios"]["quantity"]
+    assert set(result["statistics"]["reading"]) == {"target", "source", "plug_in"}
+    assert "retention" not in result["statistics"]["quantity"]
     fitted["target"].bands = ("u", "g", "r")
     with pytest.raises(ValueError, match="target is for bands u, g, r"):
         run(galaxies, estimator=fitted)
@@ -253,41 +272,47 @@ class Lazy:
 
     def __init__(self, images):
         self.images, self.largest = images, 0
+        self.shape, self.dtype, self.ndim = images.shape, images.dtype, images.ndim
 
     def __len__(self):
         return len(self.images)
 
     def __getitem__(self, rows):
         part = self.images[rows]
-        self.largest = max(self.largest, len(part))
+        self.largest = max(self.largest, len(np.atleast_1d(part)))
         return part
 
 
 def test_lazy_stamps_give_the_same(galaxies, fidelity):
     source, target, z = galaxies
     lazy = [Lazy(source), Lazy(target), Lazy(target[:, None])]
-    result = redshift_fidelity(
-        *lazy, z, estimator=Regression, resamples=0, progress=False, **IMAGING,
-    )  # fmt: skip
-    assert result.value("source", "information")[0] == fidelity.value("source", "information")[0]
+    result = run((*lazy[:2], z), lazy[2], bootstrap=Bootstrap(0))
+    assert of_reading(result, "information", "source")[0] == of_reading(fidelity, "information", "source")[0]
     assert all(stamps.largest <= 256 for stamps in lazy)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"z_spec": np.full(10, 0.5)}, r"source has 800 images for 10 redshifts"),
+        ({"z_spec": np.full(10, 0.5)}, r"z_spec has 10 rows, source 800"),
+        ({"source": Stamps(np.zeros((9, 3, 20, 20)), SURVEYS["source"])}, r"target has 800 rows, source 9"),
+        ({"source": np.zeros((N, 3, 20, 20))}, r"source must be Stamps\(images, survey\).*got ndarray"),
         (
-            {"bands": ("g", "r"), "sky_rms": [1, 1], "target_sky_rms": [1, 1]},
-            r"source has 3 bands where 2 are named: g, r",
+            {"source": Stamps(np.zeros((N, 1, 3, 20, 20)), SURVEYS["source"])},
+            r"source must be \[N, C, H, W\], one image",
         ),
-        ({"pixel_scale": 0.0}, r"pixel_scale must be a positive"),
-        ({"target_pixel_scale": 0.4}, r"cover 8\.0 x 8\.0 arcsec and 16\.0 x 16\.0 arcsec"),
-        ({"target_sky_rms": [1.0]}, r"target_sky_rms must be one positive number per band"),
-        ({"translated": np.zeros((N, 2, 2, 3, 40, 40), np.float32)}, r"\[N, S, C, H, W\] \(S samples\), got"),
+        (
+            {"source": Stamps(np.zeros((N, 3, 20, 20)), SURVEYS["source"], 0.2)},
+            r"cover 4\.0 x 4\.0 .* 8\.0 x 8\.0 arcsec",
+        ),
+        (
+            {"source": Stamps(np.zeros((N, 3, 20, 20)), make_survey(BANDS, 0.4, [1, np.nan, 1]))},
+            "sky noise of stamps in r is not known; give",
+        ),
+        ({"translated": np.zeros((N, 2, 2, 3, 40, 40), np.float32)}, r"\[N, S, C, H, W\]; got shape"),
         (
             {"translated": np.zeros((N, 3, 20, 20), np.float32)},
-            r"translated have 20 x 20 pixels and those of target 40",
+            r"translated have 20 x 20 pixels, those of the target 40 x 40",
         ),
         ({"translated": {"source": np.zeros((N, 3, 40, 40))}}, r"cannot be called 'source'"),
         ({"translated": {}}, r"empty dict"),
@@ -296,12 +321,32 @@ def test_lazy_stamps_give_the_same(galaxies, fidelity):
         ({"test": 1.5}, r"between 0 and 1"),
         ({"test": [1, 2]}, r"at least 20 usable galaxies"),
         ({"z_spec": np.full(N, np.nan)}, r"none|at least 20"),
-        ({"magnitudes": [1.0]}, r"magnitude must be one number per galaxy \(800\)"),
+        ({"by": {"magnitude": [1.0]}}, r"what to bin by, 'magnitude', has shape \(1,\); there are 800"),
         ({"estimator": "neural"}, r"'image', 'photometric'"),
         ({"estimator": {"source": None}}, r"one for 'target'"),
     ],
 )
 @pytest.mark.filterwarnings("ignore::astro_galtrans.exceptions.GaltransWarning")
 def test_what_does_not_fit_is_named(galaxies, change, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         run(galaxies, **change)
+
+
+def test_estimators_are_found_again_and_only_for_the_same_pixels_and_settings(galaxies, tmp_path):
+    """One pixel of one training galaxy, or one setting, makes it another training."""
+    source, target, z = galaxies
+    part = source[:60].copy(), target[:60].copy(), z[:60]
+    settings = dict(estimator="photometric", directory=tmp_path, test=np.arange(30), epochs=1, batch_size=16)
+
+    def trained(galaxies=part, **options):
+        before = set(tmp_path.glob("*/*.safetensors"))
+        run(galaxies, **settings | options)
+        return sorted(path.parent.name.split("-")[0] for path in set(tmp_path.glob("*/*.safetensors")) - before)
+
+    assert trained() == ["source", "target", "translated"]
+    assert trained() == []
+    assert trained(epochs=2) == ["source", "target", "translated"]
+    changed = part[0].copy()
+    changed[43, 1, 2, 3] += 1e-3
+    assert trained((changed, *part[1:])) == ["source"]
+    assert trained((changed, *part[1:])) == []

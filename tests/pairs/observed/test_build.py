@@ -162,6 +162,47 @@ def test_signal_is_where_the_source_is(store):
         assert signal[distance < 0.6].all() and signal[distance > 4].mean() < 0.05
 
 
+def test_sky_that_was_left_in_is_told_of_and_taken_out(sky, store, tmp_path):
+    level = {"source": 1.5, "target": -40.0}  # of the noise: 75 and -40
+    images = {side: sky.image(side, seed=int(side == "target")) for side in level}
+    for side, image in images.items():
+        image.data += np.float32(level[side])
+    with pytest.warns(
+        GaltransWarning, match=r"1 of the (source|target) images have a level of the sky .*subtract_backgr"
+    ):
+        raised = build_pairs(*images.values(), tmp_path / "raised", sky.table(), **OPTIONS)
+    taken = build_pairs(*images.values(), tmp_path / "taken", sky.table(), subtract_background=True, **OPTIONS)
+    assert len(raised) == len(taken) == 25
+    for k in range(25):
+        for side in level:
+            stamp, with_sky = getattr(taken, side)(k)[0], getattr(raised, side)(k)[0]
+            edge = np.concatenate([stamp[[0, -1]].ravel(), stamp[:, [0, -1]].ravel()])
+            assert abs(np.median(edge)) < 0.8 * NOISE[side] < abs(np.median(with_sky))
+        flux = centroid(taken.source(k)[0], taken.table["x"][k], taken.table["y"][k], SOURCE)[0]
+        assert flux == pytest.approx(10 ** (0.4 * (22.5 - sky.magnitude[taken.table["row"][k]])), rel=0.04)
+
+
+def test_planes_of_a_mask_that_mark_light_lose_no_pair(sky, tmp_path):
+    paths = {}
+    for side in ("source", "target"):
+        image = sky.image(side, seed=int(side == "target"))
+        flags = np.where(image.data > 5 * NOISE[side], 32, 0).astype("i4")
+        planes = fits.Header([("MP_BAD", 0), ("HIERARCH MP_DETECTED", 5)])
+        header = image.wcs.to_header()
+        header.update({"FILTER": "r", "BUNIT": str(image.unit), "MAGZERO": ZEROPOINT[side]})
+        hdus = [
+            fits.PrimaryHDU(),
+            fits.ImageHDU(image.data, header, name="IMAGE"),
+            fits.ImageHDU(flags, planes, name="MASK"),
+        ]
+        paths[side] = tmp_path / f"{side}.fits"
+        fits.HDUList(hdus).writeto(paths[side])
+    pairs = build_pairs(*paths.values(), tmp_path / "pairs", sky.table(), **OPTIONS)
+    assert len(pairs) == 25
+    with pytest.raises(ValueError, match="usable"):
+        build_pairs(*paths.values(), tmp_path / "none", sky.table(), bad_planes="DETECTED", max_bad=0.001, **OPTIONS)
+
+
 def test_blank_stamps_hold_nothing_but_sky(sky, store):
     blank = np.flatnonzero(store.table["kind"] == "blank")
     assert len(blank) >= 3

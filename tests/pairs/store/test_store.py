@@ -274,3 +274,82 @@ def test_nan_in_a_header_is_json(tmp_path):
     PairWriter(tmp_path, PairHeader(unknown, unknown, 1, 8, observation={"limit": np.inf}))
     assert "NaN" not in (tmp_path / "pairs.json").read_text()
     PairWriter(tmp_path, PairHeader(unknown, unknown, 1, 8, observation={"limit": np.inf}))  # is the same one
+
+
+# -- stores from anywhere
+
+
+def replace_dataset(path, make):
+    """Put something else in the place of a shard's ``target``."""
+    with h5py.File(path, "r+") as file:
+        data = file["target"][()]
+        del file["target"]
+        make(file, data)
+
+
+def _external(file, data, other):
+    file.create_dataset("target", data.shape, "<f4", external=[(str(other), 0, h5py.h5f.UNLIMITED)])
+
+
+def _virtual(file, data, other):
+    layout = h5py.VirtualLayout(data.shape, "<f4")
+    layout[:] = h5py.VirtualSource(str(other), "secret", data.shape)
+    file.create_virtual_dataset("target", layout)
+
+
+def _soft_link(file, data, _other):
+    file["elsewhere"] = data
+    file["target"] = h5py.SoftLink("/elsewhere")
+
+
+def _external_link(file, _data, other):
+    file["target"] = h5py.ExternalLink(str(other), "/secret")
+
+
+@pytest.mark.parametrize("make", [_external, _virtual, _soft_link, _external_link])
+def test_shards_that_point_elsewhere_are_refused(tmp_path, make):
+    write(tmp_path, range(4))
+    other = tmp_path / "secret.h5"
+    with h5py.File(other, "w") as file:
+        file["secret"] = np.ones((4, 2, 40, 40), "f4")
+    replace_dataset(shard_path(tmp_path, 0), lambda file, data: make(file, data, other))
+    with pytest.raises(ValueError, match=r"shard-00000.h5: target is (a link|no dataset with its values in this file)"):
+        PairStore(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda data: data.astype("f8"), lambda data: data.astype("i4"), lambda data: data[:, :1], lambda data: data[:3],
+     lambda data: data[..., :39], lambda data: data[0]],
+)  # fmt: skip
+def test_datasets_of_another_type_or_shape_are_refused(tmp_path, change):
+    write(tmp_path, range(4))
+    replace_dataset(shard_path(tmp_path, 0), lambda file, data: file.create_dataset("target", data=change(data)))
+    with pytest.raises(ValueError, match=r"target is \w+ \(.*; this store's format says f4 \(4, 2, 40, 40\)"):
+        PairStore(tmp_path)
+
+
+def test_a_table_of_rows_that_were_never_written_is_refused(tmp_path):
+    write(tmp_path, range(4))
+    with h5py.File(shard_path(tmp_path, 0), "r+") as file:
+        kind = file["table"].dtype
+        del file["table"]
+        file.create_dataset("table", (10**9,), kind)
+    with pytest.raises(ValueError, match="expected a row per pair"):
+        PairStore(tmp_path)
+
+
+def test_two_writers_lose_nothing(tmp_path):
+    """The second is refused while the first is at it, and goes on after it."""
+    first = PairWriter(tmp_path, HEADER, 4)
+    with pytest.raises(OSError, match="is being written to by process"):
+        PairWriter(tmp_path, HEADER, 4)
+    for numbers in (range(8), range(8, 16)):
+        writer = PairWriter(tmp_path, HEADER, 4) if first is None else first
+        for k in numbers:
+            writer.add(*make_pair(k)[:2], {"index": k})
+        writer.close()
+        first = None
+    assert sorted(PairStore(tmp_path).table["index"]) == list(range(16))
+    with pytest.raises(ValueError, match="was closed"):
+        writer.add(*make_pair(0)[:2], {})

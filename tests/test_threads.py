@@ -1,0 +1,88 @@
+"""Public functions leave the state that threads share alone, and give in threads what they give alone."""
+
+import sys
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from decimal import getcontext
+from locale import getlocale
+
+import numpy as np
+import pytest
+import torch
+from astropy import units as u
+from matplotlib import rcParams
+
+import astro_galtrans
+from astro_galtrans import domain, load_translator, translate
+from astro_galtrans.bandstack import read, write_fits
+from astro_galtrans.batch import translate_file
+from helpers import make_bands, make_ccd
+
+MODEL = "swin-sdss-cfhtls"
+
+
+def state():
+    """What all threads of a process share and a function could leave changed."""
+    return {
+        "filters": list(warnings.filters), "showwarning": warnings.showwarning, "numpy errors": np.geterr(),
+        "units": len(u.get_current_unit_registry().all_units),
+        "equivalencies": len(u.get_current_unit_registry().equivalencies),
+        "threads": torch.get_num_threads(), "default dtype": torch.get_default_dtype(),
+        "gradients": torch.is_grad_enabled(), "torch": torch.get_rng_state().tolist(),
+        "numpy": np.random.get_state()[1].tolist(), "matplotlib": dict(rcParams), "recursion": sys.getrecursionlimit(),  # noqa: NPY002
+        "print": np.get_printoptions(), "decimal": getcontext().prec, "locale": getlocale(),
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("threads") / "r.fits"
+    write_fits(make_ccd((24, 30)), path)
+    return path
+
+
+def calls(file, folder):
+    """Each public function once, as a function of nothing."""
+    images = make_bands((24, 30))
+    files = {}
+    for band, image in images.items():
+        files[band] = folder / f"{band}.fits"
+        write_fits(image, files[band])
+    translator, ccd = load_translator(MODEL), make_ccd((24, 30))
+    good = np.isfinite(ccd.data)
+    return {
+        "read": lambda: read(file), "write_fits": lambda: write_fits(ccd, folder / "w.fits", overwrite=True),
+        "translate": lambda: translate(images, MODEL),
+        "samples": lambda: translate(images, "diffusion-sdss-cfhtls", seed=1),
+        "target grid": lambda: translate(images, MODEL, output_grid="target"),
+        "file": lambda: translate_file(list(files.values()), translator, folder / "o.fits", overwrite=True),
+        "stamps": lambda: translator.stamps(np.zeros((2, 5, 16, 16), "f4"), seed=1),
+        "list": lambda: (astro_galtrans.list_translators(), astro_galtrans.list_surveys()),
+        "survey": lambda: astro_galtrans.get_survey("sdss").describe(),
+        "domain": lambda: domain.measure([ccd.data], [~good], ["r"], 0.4),
+    }  # fmt: skip
+
+
+def test_nothing_shared_is_changed(file, tmp_path):
+    for name, call in calls(file, tmp_path).items():
+        call()  # once, for what is loaded on the way
+        before = state()
+        call()
+        after = state()
+        assert {key for key in before if before[key] != after[key]} == set(), name
+
+
+def test_threads_translate_as_one_does():
+    stacks = [make_bands((24, 30), seed=k) for k in range(4)]
+    alone = [translate(images, MODEL)["r"].data for images in stacks]
+    before, interval = state(), sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            together = list(pool.map(lambda images: translate(images, MODEL)["r"].data, 5 * stacks))
+    finally:
+        sys.setswitchinterval(interval)
+    for number, found in enumerate(together):
+        np.testing.assert_array_equal(found, alone[number % 4])
+    after = state()
+    assert {key for key in before if before[key] != after[key]} == set()
