@@ -167,16 +167,9 @@ def _setting(value, entry, depth):
 
 def frozen(value):
     """
-    Return a read-only copy of what JSON holds; `copy.deepcopy` gives one that may be changed.
+    Read-only copy of what JSON holds: dicts and lists of subclasses that refuse to be changed.
 
-    Parameters
-    ----------
-    value : object
-
-    Returns
-    -------
-    object
-        Equal to ``value``; dicts and lists are of subclasses that refuse to be changed.
+    It is equal to ``value``; `copy.deepcopy` gives a copy that may be changed.
     """
     if isinstance(value, dict):
         return _Dict({key: frozen(item) for key, item in value.items()})

@@ -1,13 +1,16 @@
-"""What two or more networks share."""
+"""Building blocks that two or more networks share."""
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-__all__ = ["LOG_STD_RANGE", "SkipConnection", "crop_to", "pad_to_multiple", "split_estimate"]
+__all__ = [
+    "LOG_STD_RANGE", "SKIP_RADIUS", "SkipConnection", "crop_to", "pad_to_multiple", "split_estimate", "start_from_skip",
+]  # fmt: skip
 
 #: Bounds of log(std) in network units, reached smoothly: exp(-6) is far below any sky noise, exp(3) beyond any doubt.
 LOG_STD_RANGE = (-6.0, 3.0)
+SKIP_RADIUS = 2  #: source pixels that the bicubic interpolation of a skip connection reaches
 
 
 class SkipConnection(nn.Module):
@@ -61,3 +64,13 @@ def split_estimate(raw, skip):
     low, high = LOG_STD_RANGE
     middle, half = (low + high) / 2, (high - low) / 2
     return skip + residual, middle + half * torch.tanh(log_std / half)
+
+
+def start_from_skip(conv):
+    """Let an untrained network answer with its skip connection and a standard deviation of about exp(-1)."""
+    mean = conv.out_channels // 2
+    with torch.no_grad():
+        conv.weight[:mean] = 0
+        conv.bias[:mean] = 0
+        conv.bias[mean:] = 0.5  # `split_estimate` turns 0.5 into -1.0
+    return conv

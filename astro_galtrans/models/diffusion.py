@@ -1,7 +1,7 @@
 r"""
 Conditional diffusion: samples of what the target survey would have seen, given the source.
 
-The mean of all possible answers is smooth; a sample looks like an image, noise and all. So the work is split, as in
+The mean of all possible answers is smooth; a sample looks like an image, with noise. So the work is split, as in
 CorrDiff (Mardani et al. 2023, arXiv:2309.15214):
 
 1. a *regression* network gives the mean flux of every target pixel given the source, and its standard deviation s;
@@ -10,10 +10,10 @@ CorrDiff (Mardani et al. 2023, arXiv:2309.15214):
 
    .. math:: z = (\sinh y - \sinh m) / (s \cosh m),
 
-   where y is the target and m the mean, both in network units. z has zero mean and unit variance
-   whatever the brightness, so :math:`\sigma_{data} = 1`, and an untrained denoiser (F = 0) already draws white noise
-   of the right amplitude. What it learns is how neighbouring pixels and bands go together. Being linear in
-   flux, a z of zero mean leaves the flux without bias.
+   where y is the target and m the mean, both in network units. z has zero mean and unit variance whatever the
+   brightness, so :math:`\sigma_{data} = 1`, and an untrained denoiser (F = 0) already draws white noise of the right
+   amplitude; it learns how neighbouring pixels and bands are correlated. Since z is linear in flux, a z of zero mean
+   leaves the flux without bias.
 
 Both networks are small U-Nets on the *source* grid: target pixels enter and leave as ``scale**2`` channels.
 """
@@ -177,7 +177,7 @@ def standardise(target, mean, log_std):
 
 
 def unstandardise(residual, mean, log_std):
-    """Undo `standardise` on numpy planes, in place, to a `Prediction`."""
+    """`Prediction` of a residual: the inverse of `standardise` on numpy planes, in place."""
     spread = np.empty_like(residual)
     for z, m, s, std in zip(residual, mean, log_std, spread, strict=True):
         flux_std = np.cosh(m) * np.exp(s)

@@ -17,17 +17,9 @@ import math
 import torch
 
 __all__ = [
-    "churned_level",
-    "euler_step",
-    "heun_correction",
-    "loss_weight",
-    "noise_levels",
-    "preconditioning",
-    "random_levels",
-    "sample",
-    "slope",
-    "white_noise",
-]
+    "churned_level", "euler_step", "heun_correction", "loss_weight", "noise_levels", "preconditioning", "random_levels",
+    "sample", "slope", "white_noise",
+]  # fmt: skip
 
 
 def noise_levels(steps, sigma_min, sigma_max, rho=7.0):

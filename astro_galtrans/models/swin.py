@@ -4,9 +4,9 @@ Swin Transformer translation: self-attention in small windows, shifted between l
 The network is SwinIR (Liang et al. 2021, https://arxiv.org/abs/2108.10257), built from the windows of Liu et al. (2021,
 https://arxiv.org/abs/2103.14030); parameters carry the names of the authors' code, so that their weights load.
 
-How it computes is its own. A token is a pixel's ``width`` features. Within a residual group tokens stay *in window
-order* -- the 64 tokens of a window next to each other -- and one gather takes them from the plain windows of a block to
-the shifted windows of the next. Windows that meet the same attention mask are kept together, so that mask and
+The computation is arranged differently. A token is a pixel's ``width`` features. Within a residual group tokens stay
+*in window order* (the 64 tokens of a window next to each other), and one gather takes them from the plain windows of a
+block to the shifted windows of the next. Windows that meet the same attention mask are kept together, so that mask and
 relative position bias are one small matrix per group and nothing is built per window.
 """
 
@@ -61,25 +61,13 @@ class SwinTranslator(TranslationModel):
 
     name: ClassVar[str] = "swin"
     PRESETS: ClassVar[dict[str, dict]] = {
-        "tiny": {
-            "depths": (2, 2),
-            "width": 48,
-            "heads": 2,
-            "window": 8,
-            "mlp_ratio": 2.0,
-            "upsampler": "pixelshuffledirect",
-            "resi": "1conv",
-        },
-        "paper": {
-            "depths": (6,) * 6,
-            "width": 180,
-            "heads": 6,
-            "window": 8,
-            "mlp_ratio": 2.0,
-            "upsampler": "pixelshuffle",
-            "resi": "1conv",
-        },
-    }
+        "tiny": dict(
+            depths=(2, 2), width=48, heads=2, window=8, mlp_ratio=2.0, upsampler="pixelshuffledirect", resi="1conv"
+        ),
+        "paper": dict(
+            depths=(6,) * 6, width=180, heads=6, window=8, mlp_ratio=2.0, upsampler="pixelshuffle", resi="1conv"
+        ),
+    }  # fmt: skip
 
     def __init__(
         self, in_bands, out_bands, scale, *, depths=(2, 2), width=48, heads=2, window=8, mlp_ratio=2.0,
@@ -92,24 +80,23 @@ class SwinTranslator(TranslationModel):
             len(self.in_bands), 2 * len(self.out_bands), scale=self.scale, depths=depths, width=width, heads=heads,
             window=window, mlp_ratio=mlp_ratio, upsampler=upsampler, resi=resi,
         )  # fmt: skip
-        self._start_from_the_skip()
+        last = self.network.last_convolution
+        nn.init.zeros_(last.weight)  # an untrained network returns the skip connection and a deviation of exp(-1)
+        with torch.no_grad():
+            means, log_stds = last.bias.chunk(2)
+            means.zero_()
+            log_stds.fill_(_raw_log_std(-1.0))
 
     def forward(self, source):
         """Source ``[B, C_in, H, W]`` to an `~astro_galtrans.models.base.Estimate` on the finer grid."""
         return Estimate(*split_estimate(self.network(source), self.skip(source)))
 
-    @torch.no_grad()
-    def _start_from_the_skip(self):
-        """Make the untrained network return the skip connection, with a standard deviation of exp(-1)."""
-        last = self.network.last_convolution
-        nn.init.zeros_(last.weight)
-        means, log_stds = last.bias.chunk(2)
-        means.zero_()
-        log_stds.fill_(_raw_log_std(-1.0))
-
 
 def _reach(depths, window, upsampler, resi):
-    """How many pixels from a tile's cut edge, which is a multiple of the window, an output pixel can feel the cut."""
+    """
+    Pixels from a tile's cut edge, which is a multiple of the window, at which an output pixel can still depend on the
+    cut.
+    """
     conv = 1 if resi == "1conv" else 2
     front = 1  # conv_first
     for depth in depths:
@@ -121,7 +108,7 @@ def _reach(depths, window, upsampler, resi):
 
 
 def _raw_log_std(log_std):
-    """Invert what `split_estimate` does to a raw log_std."""
+    """Value that `split_estimate` turns into ``log_std``."""
     low, high = LOG_STD_RANGE
     half = (high - low) / 2
     return half * math.atanh((log_std - (low + high) / 2) / half)
@@ -267,7 +254,7 @@ class SwinBlock(nn.Module):
         """
         Tokens ``[N*M, C]`` in the order of the block before to tokens in this block's order of windows.
 
-        ``order`` is the way from one to the other (`_change_order`), ``counts`` the number of windows of each kind.
+        ``order`` is the index from one to the other (`_change_order`), ``counts`` the number of windows of each kind.
         """
         biases, size = self.attn.bias(), self.attn.window**2
         lengths, kinds = _chunks(counts, CHUNK, size)
@@ -284,7 +271,10 @@ class SwinBlock(nn.Module):
         return tokens + self.mlp(self.norm2(tokens))
 
     def _block_into(self, result, tokens, bias):
-        """Do as `_block`, overwriting the tokens; a tenth faster, as products add to what is there."""
+        """
+        Write what `_block` returns into ``result``, overwriting the tokens; a tenth faster, as products add to what is
+        there.
+        """
         _add_linear(tokens, self.attn.proj, self.attn.mix(self.norm1(tokens), bias), out=tokens)
         _add_linear(tokens, self.mlp.fc2, self.mlp.hidden(self.norm2(tokens)), out=result)
 
@@ -329,7 +319,7 @@ class WindowAttention(nn.Module):
         return self.proj(self.mix(tokens, bias))
 
     def mix(self, tokens, bias):
-        """What `forward` does before the last projection: each head's weighted means, side by side."""
+        """Weighted means of all heads, side by side: what `forward` does before the last projection."""
         qkv = self.qkv(tokens)
         return _Attention.apply(qkv, bias) if qkv.requires_grad else _fused_attention(qkv, bias)
 
@@ -423,7 +413,7 @@ def _window_order(batch, height, breadth, window, shift):
 
 
 def _window_kinds(rows, columns, shift):
-    """Which mask each window meets: 0 none; 1, 2, 3 where the shift wrapped it around in x, in y, in both."""
+    """Mask that each window meets: 0 for none; 1, 2, 3 where the shift wrapped it around in x, in y, in both."""
     kinds = np.zeros((rows, columns), dtype=int)
     if shift:
         kinds[:, -1] += 1
@@ -465,7 +455,7 @@ def _relative_position(window):
 
 
 def _drop_derived(_, state_dict, prefix, *__):
-    """Let go of what official state dicts hold beside weights: it follows from the configuration."""
+    """Remove what official state dicts hold beside weights, which follows from the configuration."""
     for name in ("attn_mask", "attn.relative_position_index"):
         state_dict.pop(prefix + name, None)
 
