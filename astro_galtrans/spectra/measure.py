@@ -137,7 +137,10 @@ def _result(data, scan, exact, mixture, peaks, z_range):
         medium=data.medium,
         noise=data.noise,
         amplitudes={t.name: float(a) for t, a in zip(mixture.templates, amplitudes, strict=True)},
-        peaks=_peak_table(peaks, scale),
+        peaks=QTable(
+            {"z": peaks[:, 0], "uncertainty": peaks[:, 1] * np.sqrt(scale), "delta_chi2": peaks[:, 2] / scale},
+            meta={"scale": float(scale)},
+        ),
         curve=QTable({"z": scan.redshifts[::-1], "delta_chi2": scan.gain[::-1] / scale}),
         fit=_fit_table(data, model, continuum),
     )
@@ -149,22 +152,14 @@ def _gain_shares(exact, mixture, amplitudes, z):
 
 
 def _flag(z, width, gain, margin, z_range):
-    flag = Flag(0)
     edge = 3e-4 * (1 + z)
-    for raised, member in (
-        (margin < LEAST_MARGIN, Flag.COMPETING),
-        (gain < LEAST_GAIN, Flag.WEAK),
-        (z - z_range[0] < edge or z_range[1] - z < edge, Flag.EDGE),
-        (not np.isfinite(width), Flag.NO_CURVATURE),
-    ):
-        flag |= member if raised else Flag(0)
-    return flag
-
-
-def _peak_table(peaks, scale):
-    table = QTable({"z": peaks[:, 0], "uncertainty": peaks[:, 1] * np.sqrt(scale), "delta_chi2": peaks[:, 2] / scale})
-    table.meta["scale"] = float(scale)
-    return table
+    raised = {
+        Flag.COMPETING: margin < LEAST_MARGIN,
+        Flag.WEAK: gain < LEAST_GAIN,
+        Flag.EDGE: z - z_range[0] < edge or z_range[1] - z < edge,
+        Flag.NO_CURVATURE: not np.isfinite(width),
+    }
+    return Flag(sum(flag for flag, is_raised in raised.items() if is_raised))
 
 
 def _fit_table(data, model, continuum):

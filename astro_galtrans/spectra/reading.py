@@ -148,28 +148,19 @@ def _targets(path, found):
         raise ValueError(msg)
     if "fibermap" in spectra[0].meta:
         return _desi_targets(path, spectra)
-    rows = [row for spectrum in spectra for row in _rows(spectrum)]
+    rows = [row for spectrum in spectra for row in ([spectrum] if spectrum.flux.ndim == 1 else spectrum)]
     rows = [_sdss_mask(path, row) for row in rows] if len(rows) == 1 else rows
     names = [""] if len(rows) == 1 else [str(number) for number in range(len(rows))]
     return [Target(str(path), name, *_position(row.meta), (row,)) for name, row in zip(names, rows, strict=True)]
 
 
-def _rows(spectrum):
-    return [spectrum] if spectrum.flux.ndim == 1 else [spectrum[i] for i in range(spectrum.flux.shape[0])]
-
-
 def _desi_targets(path, arms):
     """`Target` list of a DESI file, which has a spectrum of each arm for every row of the fibre map."""
     fibres = arms[0].meta["fibermap"]
+    rows = zip(fibres["TARGETID"], fibres["TARGET_RA"], fibres["TARGET_DEC"], strict=True)
     return [
-        Target(
-            str(path),
-            str(fibres["TARGETID"][i]),
-            float(fibres["TARGET_RA"][i]),
-            float(fibres["TARGET_DEC"][i]),
-            tuple(_row(arm, i) for arm in arms),
-        )
-        for i in range(len(fibres))
+        Target(str(path), str(name), float(ra), float(dec), tuple(_row(arm, i) for arm in arms))
+        for i, (name, ra, dec) in enumerate(rows)
     ]
 
 

@@ -95,13 +95,10 @@ def _wavelength(spectrum):
         raise ValueError(msg) from err
     step = np.diff(wavelength)
     if not ((step > 0).all() or (step < 0).all()):
-        msg = f"the spectral axis neither increases nor decreases throughout ({_turns(step)} of {len(step)} steps turn)"
+        turns = min((step <= 0).sum(), (step >= 0).sum())
+        msg = f"the spectral axis neither increases nor decreases throughout ({turns} of {len(step)} steps turn)"
         raise ValueError(msg)
     return wavelength
-
-
-def _turns(step):
-    return int(min((step <= 0).sum(), (step >= 0).sum()))
 
 
 def _flux(spectrum, wavelength):

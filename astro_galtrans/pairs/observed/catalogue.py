@@ -40,12 +40,10 @@ class Objects:
         return len(self.row)
 
     def __getitem__(self, index):
-        return Objects(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
+        return Objects(*(getattr(self, f.name)[index] for f in fields(self)))
 
     def __add__(self, other):
-        return Objects(
-            **{f.name: np.concatenate([getattr(self, f.name), getattr(other, f.name)]) for f in fields(self)}
-        )
+        return Objects(*(np.concatenate([getattr(x, f.name) for x in (self, other)]) for f in fields(self)))
 
     @property
     def index(self):
@@ -56,8 +54,7 @@ class Objects:
     @property
     def fingerprint(self):
         """Short hash of positions and redshifts, which tells a catalogue from another."""
-        content = np.stack([self.ra, self.dec, self.redshift])
-        return fingerprint(content.tobytes())[:12]
+        return fingerprint(np.stack([self.ra, self.dec, self.redshift]).tobytes())[:12]
 
 
 def read_catalogue(catalogue, redshift=None, magnitude=None):

@@ -11,18 +11,9 @@ from astro_galtrans._files import whole_file
 from astro_galtrans.pairs.store import SPLITS
 
 __all__ = [
-    "BEYOND",
-    "DAMAGED",
-    "EDGE",
-    "MASKED",
-    "NOTHING",
-    "OFFSET",
-    "OUTSIDE",
-    "REASONS",
-    "Journal",
-    "Rejected",
+    "BEYOND", "DAMAGED", "EDGE", "MASKED", "NOTHING", "OFFSET", "OUTSIDE", "REASONS", "Journal", "Rejected",
     "read_summary",
-]
+]  # fmt: skip
 
 FILE, SUMMARY = "progress.jsonl", "summary.ecsv"
 

@@ -22,21 +22,14 @@ from astro_galtrans.pairs.store import (
     default_scale,
     shard_path,
     write_shard,
-)
+)  # fmt: skip
 from astro_galtrans.surveys import Survey, get_survey
 
 from .colours import galaxy_colours, star_colours
 from .population import Sample, draw_scene
 from .render import draw_seeing, render_pair
 
-__all__ = [
-    "SIGNAL",
-    "PairSettings",
-    "default_size",
-    "default_spread",
-    "simulate_pair",
-    "simulate_pairs",
-]
+__all__ = ["SIGNAL", "PairSettings", "default_size", "default_spread", "simulate_pair", "simulate_pairs"]
 
 SIGNAL = 3.0  #: sigma of the target's sky above which a noise-free pixel counts as signal
 SHARD = 64  # pairs in a file: 27 MB for five bands of SDSS and CFHTLS
@@ -160,11 +153,9 @@ def simulate_pair(settings, index):
 def _truth_row(settings, index, scene, seeing):
     empty = dict.fromkeys(("z", "r", "half_light_radius", "bulge_fraction", "x", "y", "ebv"), np.nan)
     row = {"index": index, "kind": scene.kind} | empty | scene.truth
-    magnitudes = scene.truth.get("magnitudes")
     names = [f"mag_{survey.name}_{band}" for survey in settings.surveys for band in survey.band_names]
-    values = np.full(len(names), np.nan) if magnitudes is None else magnitudes
-    row.pop("magnitudes", None)
-    row |= dict(zip(names, map(float, values), strict=True))
+    magnitudes = row.pop("magnitudes", np.full(len(names), np.nan))
+    row |= dict(zip(names, map(float, magnitudes), strict=True))
     bands = settings.surveys[0].band_names
     return row | {f"fwhm_{b}": float(f) for b, f in zip(bands, seeing.fwhm, strict=True)}
 
@@ -205,7 +196,8 @@ def simulate_pairs(directory, count, settings=None, *, workers=None, progress=Tr
         require(package, extra="simulate")
     for survey in settings.surveys:  # tables built once, inherited by the workers
         star_colours(survey, 5000.0), galaxy_colours(survey, 0.0, 0.1, 0.0)
-    with PairWriter(directory, _header(settings)):  # makes the folder and holds it, or finds other pairs in it
+    header = PairHeader(*settings.surveys, settings.scale, settings.size, simulation=settings.to_dict())
+    with PairWriter(directory, header):  # makes the folder and holds it, or finds other pairs in it
         missing = [k for k in range(-(-count // SHARD)) if not shard_path(directory, k).exists()]
         bar = tqdm(total=len(missing) * SHARD, unit="pair", disable=None if progress else True)
         pool = ProcessPoolExecutor(workers or os.cpu_count(), mp_context=_context(), initializer=die_with_parent)
@@ -221,10 +213,6 @@ def _context():
     # forked workers inherit the colour tables, which take seconds to compute; elsewhere each computes its own
     methods = multiprocessing.get_all_start_methods()
     return multiprocessing.get_context("fork" if "fork" in methods else None)
-
-
-def _header(settings):
-    return PairHeader(*settings.surveys, settings.scale, settings.size, simulation=settings.to_dict())
 
 
 def _write_shard(directory, settings, number):

@@ -136,13 +136,9 @@ def _add_galaxy(scene, rng, surveys, r, x, y, z_max=Z_MAX):
     if knots:
         bright = _magnitudes(surveys, r, (1 - bulge_fraction) * knots, 3.0, z, dust)
         _add_knots(scene, rng, bright, radius, q_disc, angle, x, y)
-    total = _total(disc, bulge_fraction < 0.98, bulge, bulge_fraction > 0.02)
+    light = (bulge_fraction < 0.98) * 10 ** (-0.4 * disc) + (bulge_fraction > 0.02) * 10 ** (-0.4 * bulge)
     truth = {"z": z, "r": r, "half_light_radius": radius, "bulge_fraction": bulge_fraction, "x": x, "y": y, "ebv": dust}
-    return truth | {"magnitudes": total}
-
-
-def _total(disc, has_disc, bulge, has_bulge):
-    return -2.5 * np.log10(has_disc * 10 ** (-0.4 * disc) + has_bulge * 10 ** (-0.4 * bulge))
+    return truth | {"magnitudes": -2.5 * np.log10(light)}
 
 
 def _add_faint_galaxy(scene, rng, surveys, r, x, y):

@@ -68,11 +68,8 @@ def render_pair(scene, rng, surveys, seeings, size, scale, noise=True):
     )
     if not noise:
         return x.astype("f4"), y.astype("f4"), y.astype("f4")
-    noisy = (
-        _with_noise(x, source, source.pixel_scale, rng),
-        _with_noise(y, target, source.pixel_scale / scale, rng),
-    )
-    return noisy[0].astype("f4"), noisy[1].astype("f4"), y.astype("f4")
+    noisy = _with_noise(x, source, source.pixel_scale, rng), _with_noise(y, target, source.pixel_scale / scale, rng)
+    return *(image.astype("f4") for image in noisy), y.astype("f4")
 
 
 @dataclass(frozen=True)
@@ -88,9 +85,8 @@ class _Grid:
 @cache
 def _grid(stamp, pixel_scale, fine):
     n, pixel = stamp * fine, pixel_scale / fine
-    return _Grid(
-        n, fine, pixel_scale, pixel, 2 * np.pi * np.fft.rfftfreq(n, pixel), 2 * np.pi * np.fft.fftfreq(n, pixel)
-    )
+    kx, ky = (2 * np.pi * frequencies(n, pixel) for frequencies in (np.fft.rfftfreq, np.fft.fftfreq))
+    return _Grid(n, fine, pixel_scale, pixel, kx, ky)
 
 
 def _transform(profile, grid):
