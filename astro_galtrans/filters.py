@@ -30,17 +30,14 @@ _TRAPEZOID = re.compile(r"trapezoid\(\s*([\d.]+)\s*,\s*([\d.]+)\s*,\s*([\d.]+)\s
 @cache
 def load_curve(name):
     """
-    Load a filter curve.
+    Return the wavelengths (Angstrom, in steps of `STEP`) and the response of a filter, the share of photons detected.
+
+    The response is known up to a factor.
 
     Parameters
     ----------
     name : str
-        See the top of this module.
-
-    Returns
-    -------
-    wavelength, response : `~numpy.ndarray`
-        Wavelengths (Angstrom) in steps of `STEP`, and the share of photons that is detected, up to a factor.
+        In one of the forms on top of this module.
 
     Raises
     ------

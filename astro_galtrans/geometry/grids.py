@@ -259,7 +259,7 @@ class ResampledLowLevelWCS(BaseWCSWrapper):
 
 def pixel_area(wcs, shape=None):
     """
-    Solid angle of the pixel at the centre of an image.
+    Return the solid angle of the pixel at the centre of an image in square arcsec, distortions included.
 
     Parameters
     ----------
@@ -267,11 +267,6 @@ def pixel_area(wcs, shape=None):
         World coordinates, as for `check_celestial`.
     shape : tuple of int, optional
         Shape of the image ``(H, W)``; by default what ``wcs`` says of it, and without either the reference pixel.
-
-    Returns
-    -------
-    float
-        Area in square arcsec, distortions included.
     """
     wcs = check_celestial(wcs)
     x, y = _centre(wcs, shape)
@@ -287,7 +282,7 @@ def pixel_scale(wcs, shape=None):
 
 def same_grid(wcs_a, wcs_b, shape, tol=1e-3):
     """
-    Whether two images of one shape put their pixels at the same places on the sky.
+    Return whether two images of one shape put their pixels at the same places on the sky.
 
     Parameters
     ----------
@@ -297,10 +292,6 @@ def same_grid(wcs_a, wcs_b, shape, tol=1e-3):
         Shape of the images, ``(H, W)`` last.
     tol : float, optional
         Largest distance of matching pixels that still counts as the same, in pixels.
-
-    Returns
-    -------
-    bool
     """
     if wcs_a is wcs_b:
         return True

@@ -9,23 +9,20 @@ _RADII = (2, 4, 8, 16, 32)  # pixels; a hole deeper than the last, as of a brigh
 
 def output_mask(mask, scale, footprint):
     """
-    Mask of the finer grid: every pixel that a masked source pixel may have touched.
+    Mask ``(..., scale * H, scale * W)`` of every pixel of the finer grid that a masked source pixel may have touched.
 
-    A network sees a square window, so a masked pixel reaches ``footprint`` pixels along each axis and along diagonals.
+    A network sees a square window, so that a masked pixel reaches ``footprint`` pixels along each axis and along
+    diagonals.
 
     Parameters
     ----------
     mask : `~numpy.ndarray` or None
-        True where the source is masked, ``(..., H, W)``. Where a network mixes bands, pass the union over bands.
+        True where the source is masked, ``(..., H, W)``. Where a network mixes bands, pass the union over bands. With
+        None the result is None.
     scale : int
         Output pixels along the side of a source pixel.
     footprint : int
         How far a source pixel influences the result, in source pixels; 0 for not beyond itself.
-
-    Returns
-    -------
-    `~numpy.ndarray` of bool or None
-        ``(..., scale * H, scale * W)``; None for None.
     """
     if mask is None:
         return None
@@ -88,7 +85,7 @@ def fill_masked(data, mask=None):
 
 
 def _fill_plane(plane, holes):
-    """Fill one plane in place; sums are taken at bad pixels only, so the cost goes with their number."""
+    """Fill one plane in place; sums are taken at bad pixels only, so that the time grows with their number."""
     pad = _RADII[-1]  # windows reach over the edge of the image, where every weight is 0
     good = np.pad(~holes, pad)
     known = np.pad(np.where(holes, 0, plane), pad)

@@ -46,7 +46,7 @@ class Target:
 
 def read(path, file_format=None):
     """
-    Read a file of spectra.
+    Read a file of spectra to a list of `Target`.
 
     Parameters
     ----------
@@ -55,10 +55,6 @@ def read(path, file_format=None):
         whatever specutils reads.
     file_format : str, optional
         Name of the reader, as ``Spectrum.read.list_formats()`` has them; by default the file's content decides.
-
-    Returns
-    -------
-    list of `Target`
 
     Raises
     ------

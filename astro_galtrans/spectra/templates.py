@@ -62,10 +62,6 @@ class Template:
         kind : str, optional
             ``"absorption"`` or ``"emission"``.
 
-        Returns
-        -------
-        `Template`
-
         Raises
         ------
         ValueError
@@ -128,17 +124,12 @@ def default_mixture(dispersion):
 @cache
 def default_templates(dispersion=120.0):
     """
-    Return the package's templates.
+    Return the package's templates: a tuple of `Template`, two of stars and four of gas.
 
     Parameters
     ----------
     dispersion : float, optional
         Standard deviation of the emission lines (km/s), that of the galaxy and the instrument together.
-
-    Returns
-    -------
-    tuple of `Template`
-        Two of stars, four of gas.
     """
     return (*_stellar_templates(), *(_gas_template(name, dispersion) for name in LINE_RATIOS))
 

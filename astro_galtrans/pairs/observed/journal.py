@@ -102,16 +102,11 @@ class Journal:
 
 def read_summary(directory):
     """
-    Return what became of the objects of a store made from images.
+    Return what became of the objects of a store made from images: columns ``what``, ``number`` and ``meaning``.
 
     Parameters
     ----------
     directory : path-like
         Folder of the store.
-
-    Returns
-    -------
-    `~astropy.table.Table`
-        Columns ``what``, ``number`` and ``meaning``.
     """
     return Table.read(Path(directory) / SUMMARY, format="ascii.ecsv")

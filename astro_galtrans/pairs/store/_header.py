@@ -72,17 +72,14 @@ class PairHeader:
 
 def default_scale(source, target):
     """
-    Target pixels per source pixel for a pair of surveys.
+    Return the number of target pixels per source pixel, 1 to 4, nearest to the ratio of the pixel scales of two
+    surveys.
+
+    It is 1 towards a coarser survey, for which ``translate(..., output_grid="target")`` gives the survey's own pixels.
 
     Parameters
     ----------
     source, target : `~astro_galtrans.surveys.Survey` or str
-
-    Returns
-    -------
-    int
-        The integer from 1 to 4 nearest to the ratio of the pixel scales; 1 towards a coarser survey, for which
-        ``translate(..., output_grid="target")`` gives the survey's own pixels.
     """
     ratio = get_survey(source).pixel_scale / get_survey(target).pixel_scale
     return min(max(round(ratio), 1), MAX_SCALE)
@@ -90,16 +87,12 @@ def default_scale(source, target):
 
 def read_header(directory):
     """
-    Read the header of a store.
+    Read the `PairHeader` of a store.
 
     Parameters
     ----------
     directory : path-like
         Folder of the store.
-
-    Returns
-    -------
-    `PairHeader`
 
     Raises
     ------
@@ -136,11 +129,8 @@ def header_of_pairs(directory):
     """
     Return the `PairHeader` of the pairs in a folder, or None if it holds none.
 
-    A header alone is what a run left that failed before its first shard: it binds nobody.
-
-    Parameters
-    ----------
-    directory : path-like
+    A header without shards is what a run left that failed before its first one; such a folder is free for other
+    settings.
     """
     directory = Path(directory)
     begun = (directory / HEADER_FILE).exists() and any(directory.glob(PATTERN))

@@ -155,7 +155,7 @@ class PairStore:
 
     def crop(self, index, y, x, size):
         """
-        Read only part of a pair.
+        Return the `Crop` of part of a pair, without reading the rest.
 
         Parameters
         ----------
@@ -165,10 +165,6 @@ class PairStore:
             Lower left corner (source pixels).
         size : int
             Side (source pixels).
-
-        Returns
-        -------
-        `Crop`
 
         Raises
         ------
@@ -190,16 +186,12 @@ class PairStore:
 
     def subset(self, indices):
         """
-        Limit the set to some pairs, without reading them.
+        Return a `PairStore` limited to some pairs, without reading them.
 
         Parameters
         ----------
         indices : array_like
             Numbers of pairs of this set, in the order wanted, or one bool per pair.
-
-        Returns
-        -------
-        `PairStore`
         """
         indices = np.asarray(indices)
         indices = np.flatnonzero(indices) if indices.dtype == bool else indices.astype(np.int64)
@@ -214,16 +206,12 @@ class PairStore:
 
     def split(self, name):
         """
-        Limit the set to the training, validation or test part.
+        Return a `PairStore` limited to the training, validation or test part.
 
         Parameters
         ----------
         name : str
             "train", "validation" or "test".
-
-        Returns
-        -------
-        `PairStore`
 
         Raises
         ------
@@ -239,16 +227,12 @@ class PairStore:
 
     def images(self, plane="source"):
         """
-        All images of one kind as one array that is read when sliced.
+        Return all images of one kind as `Images`, an array that is read when sliced.
 
         Parameters
         ----------
         plane : str, optional
             "source" or "target".
-
-        Returns
-        -------
-        `Images`
 
         Raises
         ------
