@@ -49,7 +49,7 @@ class Band:
     fwhm: float  #: typical FWHM of the PSF, a Moffat profile, without the pixel (arcsec)
     sky_rms: float  #: sky rms in a native pixel (flux unit of the survey)
     electrons: float = nan  #: electrons per flux unit, for photon noise; without it there is none
-    filter: str = ""  #: name of the filter curve, see `astro_galtrans.pairs.simulated.colours`
+    filter: str = ""  #: name of the filter curve, see `astro_galtrans.filters`
     depth: float = nan  #: AB magnitude of a point source detected at five sigma
     aperture: float = nan  #: diameter (arcsec) that the depth is for; NaN for PSF photometry
     source: str = ""  #: where the values come from, if it is not that of the survey

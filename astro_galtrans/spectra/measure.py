@@ -29,7 +29,7 @@ def redshift(spectrum, *, z_range=(-0.01, 1.2), templates=None, medium="auto"):
 
     The spectrum is modelled as a mixture of templates over a smooth free continuum; chi-squared is scanned over all
     redshifts by weighted cross-correlation (Tonry & Davis 1979, AJ 84, 1511, as generalised in
-    `astro_galtrans.spectra.correlation`), and its highest peaks are fitted again on the pixels themselves.
+    ``astro_galtrans.spectra.correlation``), and its highest peaks are fitted again on the pixels themselves.
 
     Parameters
     ----------

@@ -52,7 +52,7 @@ class PairSettings:
     size: int | None = None  #: side of the source stamp (source pixels); None: `default_size`
     seed: int = 1
     seeing_spread: float | None = None  #: log-normal scatter of the source's seeing; None: 0.13, or 0.02 from space
-    kind: str | None = None  #: one kind of stamp for all (see `astro_galtrans.pairs.simulated.population.KINDS`)
+    kind: str | None = None  #: one kind of stamp for all ("galaxy", "field", "star" or "blank")
     sample: Sample = field(default_factory=Sample)  #: which central galaxies
     source_bands: tuple[str, ...] | None = None  #: None: all of the survey's
     target_bands: tuple[str, ...] | None = None
