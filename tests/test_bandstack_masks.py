@@ -190,6 +190,19 @@ def test_all_bad(header):
     assert not read(file_of(flags), bad_planes="none").mask.any()
 
 
+def test_noise_of_some_bands_only():
+    ivar = np.ones(SHAPE)
+    ivar[0, 0] = 0
+    with_noise = file_of(fits.ImageHDU(ivar, name="IVAR"))
+    with pytest.warns(
+        GaltransWarning, match="files of bands r do not say how noisy they are: the noise of g is not used"
+    ):
+        stack = read({"g": with_noise, "r": file_of()})
+    assert stack.variance is None
+    assert "GTNOISE" not in stack.meta
+    assert_array_equal(np.argwhere(stack.mask), [[0, 0, 0]])  # what is bad stays bad
+
+
 def test_weights_of_zero_everywhere():
     with pytest.raises(ValueError, match=r"2 WHT\] calls all pixels bad \(weight 0\); remove this extension"):
         read(file_of(fits.ImageHDU(np.zeros(SHAPE), name="WHT")))

@@ -93,8 +93,14 @@ def test_interrupted_it_goes_on_to_the_same_end(tmp_path):
     assert loop.read_state(tmp_path / "parts")["step"] == 17
     again = train(settings, tmp_path / "parts")
     assert torch.equal(again.result().weights, whole) and again.step == 40
-    with (tmp_path / "parts" / "losses.csv").open() as file:
-        assert [row["step"] for row in csv.DictReader(file)] == ["10", "20", "30", "40"]
+    ours, theirs = (rows_of(tmp_path / name / "losses.csv") for name in ("parts", "whole"))
+    assert [(row["step"], row["loss"]) for row in ours] == [(row["step"], row["loss"]) for row in theirs]
+    assert [row["step"] for row in ours] == ["10", "20", "30", "40"]
+
+
+def rows_of(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
 
 
 def test_without_a_directory_nothing_is_written(tmp_path, monkeypatch):
@@ -109,8 +115,7 @@ def test_the_log_holds_means_of_the_loss(tmp_path):
     for k in range(40):
         expected.append(training.network.weights.detach().numpy() @ gradient(k))
         training.advance(gradient(k), k / 40)
-    with (tmp_path / "losses.csv").open() as file:
-        rows = list(csv.DictReader(file))
+    rows = rows_of(tmp_path / "losses.csv")
     np.testing.assert_allclose([float(row["loss"]) for row in rows], np.mean(np.reshape(expected, (4, 10)), 1), 1e-4)
     last = 0.05 * (0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * 39 / 40)))
     assert float(rows[-1]["learning_rate"]) == pytest.approx(last, rel=1e-5)

@@ -50,6 +50,7 @@ _LAYOUT_CARD = re.compile(
     r"|Z(IMAGE|TENSION|CMPTYPE|BITPIX|NAXIS\d*|TILE\d+|NAME\d+|VAL\d+|QUANTIZ|DITHER0|BLANK|SCALE|ZERO|SIMPLE|EXTEND)"
     r"|Z[PG]COUNT|FZ[AQ].*|"
 )
+_OWN_CARDS = {card for card, _ in PROVENANCE_CARDS.values()}
 _HISTORY_TITLE = "cards of the input, which need not hold for this image:"
 
 
@@ -81,7 +82,9 @@ def common_meta(metas, bands):
         name, values = str(key).upper(), [(meta[key], band) for meta, band in different if key in meta]
         texts = [repr(value) for value, _ in values]
         shared = len(set(texts)) == 1 and len(texts) == len(different)
-        if shared and (KEPT_CARDS.fullmatch(name) or (not as_header and not _fits_value(first[key]))):
+        if shared and (
+            KEPT_CARDS.fullmatch(name) or name in _OWN_CARDS or (not as_header and not _fits_value(first[key]))
+        ):
             kept[key] = deepcopy(first[key])
         elif not (_LAYOUT_CARD.fullmatch(name) or is_wcs_card(name)):
             listed = ", ".join(f"{text} ({band})" for text, (_, band) in zip(texts, values, strict=True))

@@ -190,8 +190,8 @@ def states_good(header):
 
 
 #: Cards of the input that hold for its translation, too: they speak of the object and the place, not of instrument,
-#: exposure, pixels or processing. GT* cards are this package's own.
+#: exposure, pixels or processing.
 KEPT_CARDS = re.compile(
     r"OBJECT|OBJNAME|OBJID|OBJ_ID|TARGNAME|TARGET|FIELD|TILENAME|TILE|TRACT|PATCH|BRICK|BRICKNAME|SKYCELL"
-    r"|(RA|DEC)_(TARG|OBJ)|(RA|DEC)OBJ|OBJ(RA|DEC)|REDSHIFT|GT[A-Z]+"
+    r"|(RA|DEC)_(TARG|OBJ)|(RA|DEC)OBJ|OBJ(RA|DEC)|REDSHIFT"
 )

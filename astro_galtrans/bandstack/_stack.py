@@ -1,5 +1,6 @@
 """The stack of bands, and the two doors."""
 
+import warnings
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -7,6 +8,7 @@ import numpy as np
 from astropy import units as u
 
 from astro_galtrans.bands import parse_bands
+from astro_galtrans.exceptions import GaltransWarning
 from astro_galtrans.geometry import same_grid
 from astro_galtrans.units import flux_factor, flux_zeropoint, parse_unit
 
@@ -184,9 +186,10 @@ def read(image, bands=None, *, zeropoint=None, unit=None, align=True, bad_planes
     -----
     GaltransWarning
         If a file holds an extension as large as the image that is not understood, or planes of a mask of which no
-        convention says what they mean.
+        convention says what they mean; or if the files of some bands only say how noisy they are.
     """
     layers, origin = load(image, bands, unit=unit, zeropoint=zeropoint, bad_planes=bad_planes)
+    layers = _with_noise_in_all(layers)
     first = layers[0]
     gathered = _gather([_in_unit_of(first, layer) for layer in layers], tuple(layer.band for layer in layers))
     meta = common_meta([layer.meta for layer in layers], [layer.band for layer in layers])
@@ -301,6 +304,19 @@ def write_fits(image, path, overwrite=False):
     if not isinstance(image, _writers.FITS_KINDS):
         image = _writers.to_hdulist(image if isinstance(image, BandStack) else read(image))
     _writers.write_hdulist(image, path, overwrite)
+
+
+def _with_noise_in_all(layers):
+    """Leave out the noise that files have of some bands only; of objects that is an error, since it can be given."""
+    without = [layer.band for layer in layers if layer.variance is None]
+    found = [layer for layer in layers if layer.variance is not None]
+    if not without or not found or not all("noise" in layer.notes for layer in found):
+        return layers
+    have = ", ".join(layer.band for layer in found)
+    msg = f"the files of bands {', '.join(without)} do not say how noisy they are: the noise of {have} is not used"
+    warnings.warn(msg, GaltransWarning, stacklevel=4)
+    quiet = [{name: text for name, text in layer.notes.items() if name != "noise"} for layer in layers]
+    return [layer._replace(variance=None, notes=notes) for layer, notes in zip(layers, quiet, strict=True)]
 
 
 def _joined_notes(layers):

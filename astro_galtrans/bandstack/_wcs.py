@@ -248,7 +248,7 @@ def _sip_as_tpv(wcs):
         # the second axis has its own variable first: PV2_4 stands for yy
         rows = (in_xy[0], in_xy[1][::-1])
         pv += [(i + 1, _TPV_FIRST_TERM[n] + k, value) for i, row in enumerate(rows) for k, value in enumerate(row)]
-    tpv = wcs.deepcopy()
+    tpv = _with_matrix(wcs, matrix)
     tpv.sip = None
     tpv.wcs.ctype = ["RA---TPV", "DEC--TPV"]
     tpv.wcs.set_pv([*wcs.wcs.get_pv(), *pv])
@@ -256,17 +256,23 @@ def _sip_as_tpv(wcs):
     return tpv
 
 
+def _with_matrix(wcs, matrix):
+    """Copy of a WCS with a matrix and unit CDELT, before which wcslib applies the polynomials of a TPV."""
+    wcs = wcs.deepcopy()
+    if wcs.wcs.has_cd():
+        wcs.wcs.cd = matrix
+    else:
+        wcs.wcs.cdelt, wcs.wcs.pc = (1, 1), matrix
+    return wcs
+
+
 def _longitude_first(wcs):
     """Return a WCS of the same sky whose first world axis is the longitude: the order of world axes is free."""
     if wcs.wcs.lng == 0:
         return wcs
-    matrix, swapped = wcs.pixel_scale_matrix, wcs.deepcopy()
+    swapped = _with_matrix(wcs, wcs.pixel_scale_matrix[::-1])
     swapped.wcs.ctype, swapped.wcs.crval = list(wcs.wcs.ctype)[::-1], wcs.wcs.crval[::-1]
     swapped.wcs.cunit = list(wcs.wcs.cunit)[::-1]
-    if wcs.wcs.has_cd():
-        swapped.wcs.cd = matrix[::-1]
-    else:
-        swapped.wcs.cdelt, swapped.wcs.pc = (1, 1), matrix[::-1]
     swapped.wcs.set()
     return swapped
 

@@ -11,6 +11,7 @@ _HOMES = {
     "photometry_fidelity": "photometry",
     "pixel_fidelity": "pixel.measure",
     "redshift_fidelity": "redshift.measure",
+    "redshift_from_files": "files",
 }
 __all__ = list(_HOMES)
 

@@ -201,12 +201,15 @@ class Result:
         if "about" not in tables:
             msg = f"{path} holds no result of a comparison (no table 'about')"
             raise FileNotFoundError(msg)
-        about = tables.pop("about")
-        return cls(tables, {str(row["what"]): json.loads(str(row["value"])) for row in about})
+        meta = {str(row["what"]): json.loads(str(row["value"])) for row in tables.pop("about")}
+        # A folder may hold tables of an earlier result, which this one replaced and does not have.
+        names = meta.pop("tables", list(tables))
+        return cls({name: table for name, table in tables.items() if name in names}, meta)
 
     def _all_tables(self):
-        values = [json.dumps(value) for value in self.meta.values()]
-        about = QTable([list(self.meta), values], names=["what", "value"], dtype=["str", "str"])
+        meta = self.meta | {"tables": list(self.tables)}
+        values = [json.dumps(value) for value in meta.values()]
+        about = QTable([list(meta), values], names=["what", "value"], dtype=["str", "str"])
         return {"about": about} | self.tables
 
     def report(self, directory, *, format="ecsv", overwrite=False):  # noqa: A002

@@ -48,6 +48,13 @@ def test_what_is_read_is_what_was_written(result, tmp_path, place):
     assert again["many"]["magnitude"].unit == u.mag
 
 
+def test_tables_of_an_earlier_result_are_not_read(result, tmp_path):
+    result.write(tmp_path)
+    Example({"few": result["few"][:1]}, {"seed": 2}).write(tmp_path, overwrite=True)
+    again = Example.read(tmp_path)
+    assert list(again.tables) == ["few"] and len(again["few"]) == 1 and again.meta == {"seed": 2}
+
+
 def test_one_fits_file_has_a_table_per_extension(result, tmp_path):
     (path,) = result.write(tmp_path / "all.fits")
     with fits.open(path) as hdus:

@@ -325,6 +325,24 @@ def test_interrupted_training_goes_on_to_the_same_result(tmp_path):
         photoz.train_image(images, z, directory=tmp_path, **settings | {"seed": 4})
 
 
+def test_stamps_are_shown_in_all_eight_orientations_of_a_square():
+    seen = set()
+
+    class Flat(photoz.network.DenseNetwork):
+        def forward(self, stamps):
+            if self.training:
+                seen.update(tuple(stamp.ravel().tolist()) for stamp in stamps)
+            return super().forward(stamps.flatten(1))
+
+    square = np.arange(9.0).reshape(3, 3)
+    data = Colours(torch.tensor(square, dtype=torch.float32).expand(40, 1, 3, 3), torch.rand(40) * 0.5)
+    settings = photoz.TrainingSettings(epochs=1, batch_size=4)
+    network = Flat(9, np.linspace(0, 0.6, 61), width=8, depth=1)
+    task.fit(network, data, torch.arange(36), torch.arange(36, 40), settings, progress=False)
+    expected = {tuple(np.rot90(side, k).ravel()) for side in (square, square[:, ::-1]) for k in range(4)}
+    assert seen == expected and len(seen) == 8
+
+
 def trained(**settings):
     """Train a small network on magnitudes, and return the largest change of a weight, and its run."""
     colours = torch.randn(200, 2, generator=torch.Generator().manual_seed(1))

@@ -49,7 +49,11 @@ def test_bad_pixels_and_empty_crops_do_not_count(rng):
     weight[..., 20:24, 30:34] = 0
     losses = [structure_loss(image, torch.where(weight > 0, truth, bad), weight) for bad in (0.0, 9.0)]
     assert torch.equal(*losses)
+    odd = torch.where(weight > 0, image, 9.0)  # nor does it matter what the prediction is there
+    assert structure_loss(odd, truth, weight).item() == pytest.approx(losses[0].item(), rel=1e-6)
     assert structure_loss(image, torch.zeros_like(truth)).item() == 0
+    both = torch.cat([image, image]), torch.cat([truth, torch.zeros_like(truth)])
+    assert structure_loss(*both).item() == pytest.approx(structure_loss(image, truth).item(), rel=1e-5)
 
 
 def test_a_recipe_asks_for_it():

@@ -40,27 +40,13 @@ class ColourTerms:
 
     @classmethod
     def none(cls, bands, scatter=0.0):
-        """
-        Return terms that change nothing.
-
-        Parameters
-        ----------
-        bands : sequence of str
-        scatter : float or array-like, optional
-            Of flux ratios.
-        """
+        """Return terms that change nothing, with this scatter of flux ratios."""
         zero = np.zeros(len(bands), int)
         return cls(tuple(bands), np.eye(len(bands)), np.broadcast_to(np.asarray(scatter, float), zero.shape), zero)
 
     @classmethod
     def from_table(cls, table):
-        """
-        Undo `table`.
-
-        Parameters
-        ----------
-        table : `~astropy.table.Table`
-        """
+        """Undo `table`."""
         bands = tuple(map(str, table["band"]))
         matrix = np.stack([np.asarray(table[f"from_{band}"], dtype=float) for band in bands], axis=1)
         return cls(bands, matrix, np.asarray(table["scatter"], dtype=float), np.asarray(table["n"]))
@@ -71,7 +57,7 @@ class ColourTerms:
         return np.minimum(self.scatter, LIMIT)
 
     def table(self):
-        """Return them as a table, a row per band."""
+        """Return the terms as a table, a row per band."""
         table = QTable({"band": list(self.bands), "n": self.number, "scatter": self.scatter})
         for k, band in enumerate(self.bands):
             table[f"from_{band}"] = self.matrix[:, k]

@@ -91,23 +91,11 @@ class Degrader:
             raise ValueError(msg)
 
     def target_transfer(self, rows):
-        """
-        Transfer function of the target's PSF, common bands, of some galaxies.
-
-        Parameters
-        ----------
-        rows : array-like of int
-        """
+        """Transfer functions of the target's PSF, common bands, of some galaxies."""
         return self._transfers(rows)[1]
 
     def matched(self, rows):
-        """
-        Return the `Matched` PSFs of some galaxies.
-
-        Parameters
-        ----------
-        rows : array-like of int
-        """
+        """Return the `Matched` PSFs of some galaxies."""
         own, target = self._transfers(rows)
         common = target if self.degrade_source else own
         kernel = common * _inverse(own, self._psf.floor) if self.degrade_source else None
@@ -135,51 +123,22 @@ class Matched:
 
     def scene(self, images):
         """
-        Transform of what target stamps show, freed from their PSF, in the source's flux unit.
+        Transform of target stamps ``[n, C', sH, sW]`` with their PSF taken out, in the source's flux unit.
 
-        Parameters
-        ----------
-        images : array-like
-            ``[n, C', sH, sW]``.
-
-        Returns
-        -------
-        `numpy.ndarray`
-            complex64 ``[n, C, ky, kx]``, common bands.
+        It is complex64 ``[n, C, ky, kx]``, of the common bands.
         """
         images = np.asarray(images, np.float32)[:, self.degrader.in_target] * self.degrader.factor
         padded = _padded(images, self.degrader.scale * self.degrader.margin, self.frequencies.fine)
         return fft.rfft2(padded) * self._inverse
 
     def spectrum(self, scene, terms=None):
-        """
-        Transform of a scene at the common PSF and, through colour terms, in the filters of the source.
-
-        Parameters
-        ----------
-        scene : `numpy.ndarray`
-            From `scene`.
-        terms : array-like, optional
-            ``[C, C]``; those of the degrader by default.
-        """
+        """Bring a `scene` to the common PSF and, by colour terms ``[C, C]``, to the filters of the source."""
         terms = np.asarray(self.degrader.terms if terms is None else terms, np.float32)
         mixed = scene if np.array_equal(terms, np.eye(len(terms))) else np.einsum("bj,njyx->nbyx", terms, scene)
         return mixed * self.common
 
     def image(self, spectrum):
-        """
-        Image on the source's pixels of a fine spectrum.
-
-        Parameters
-        ----------
-        spectrum : `numpy.ndarray`
-            ``[n, C, ky, kx]``.
-
-        Returns
-        -------
-        `numpy.ndarray`
-            float32 ``[n, C, H, W]``.
-        """
+        """Image, float32 ``[n, C, H, W]`` on the source's pixels, of a fine spectrum ``[n, C, ky, kx]``."""
         scale, margin, (rows, columns) = self.degrader.scale, self.degrader.margin, self.degrader.shape
         fine = fft.irfft2(spectrum, s=self.frequencies.fine)
         y, x = (slice(scale * margin, scale * (margin + n)) for n in (rows, columns))
@@ -199,14 +158,7 @@ class Matched:
         return self.frequencies.coarse(spectrum) * (_summing(y * step, scale) * _summing(x * step, scale))
 
     def source(self, images):
-        """
-        Source stamps at the common PSF, common bands.
-
-        Parameters
-        ----------
-        images : `numpy.ndarray`
-            ``[n, C, H, W]``.
-        """
+        """Source stamps ``[n, C, H, W]`` at the common PSF, in the common bands."""
         images = np.asarray(images, np.float32)[:, self.degrader.in_source]
         if self._kernel is None:
             return images

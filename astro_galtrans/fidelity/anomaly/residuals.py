@@ -97,17 +97,7 @@ class Correlation:
     independent: np.ndarray  #: share of independent pixels: one over the sum of squared correlations
 
     def corrected(self, found):
-        """
-        Correct statistics for it.
-
-        Parameters
-        ----------
-        found : `Comparison`
-
-        Returns
-        -------
-        `Comparison`
-        """
+        """Return a `Comparison` whose statistics are corrected for this noise."""
         scale, width = (each.astype(np.float32)[:, None, None] for each in (self.residual, self.significance))
         return replace(
             found, chi2=found.chi2 / self.residual**2, independent=found.independent * self.independent,
@@ -118,16 +108,9 @@ class Correlation:
 
 def measure_own_factor(parts):
     """
-    Measure a translation's own noise after degrading, over what would be left of white noise.
+    Measure a translation's own noise after degrading, over what would be left of white noise, ``[C]``.
 
-    Parameters
-    ----------
-    parts : list of `Comparison`
-
-    Returns
-    -------
-    `numpy.ndarray`
-        ``[C]``: the factor, from pixels below zero, where there is no light of sources.
+    ``parts`` is a list of `Comparison`. Pixels below zero tell, where there is no light of sources.
     """
     degraded, own = (np.concatenate([getattr(part, name) for part in parts]) for name in ("degraded", "own"))
     inside = np.isfinite(np.concatenate([part.residual for part in parts]))
@@ -137,15 +120,9 @@ def measure_own_factor(parts):
 
 def measure_correlation(parts):
     """
-    Measure the noise of residuals: most pixels of stamps are sky, and medians pass over the others.
+    Measure the noise of the residuals of a list of `Comparison`.
 
-    Parameters
-    ----------
-    parts : list of `Comparison`
-
-    Returns
-    -------
-    `Correlation`
+    Most pixels of stamps are sky, and medians are not moved by the others.
     """
     residual, maps = (np.concatenate([getattr(p, name) for p in parts]) for name in ("residual", "significance"))
     sizes = [MAD_TO_SIGMA * np.nanmedian(np.abs(each), axis=(0, 2, 3)) for each in (residual, maps)]

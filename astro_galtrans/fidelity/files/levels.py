@@ -51,34 +51,31 @@ def compare_levels(stamps, output, *, levels, options, by, bins, bootstrap, abou
         "morphology": lambda **more: morphology_fidelity(target, translated, **shared | {"by": others} | more),
         "anomaly": lambda **more: anomalies(source, translated, target=target, **{"progress": progress} | more),
     }
-    results, output = {}, Path(output)
+    results, pictures, output = {}, {}, Path(output)
     for level in (level for level in LEVELS if level in levels):
         results[level] = run[level](**options.get(level, {}))
         results[level].meta |= about
         results[level].report(output / level, format=format, overwrite=True)
-        _galleries(output / level, results[level], GALLERY.get(level), source, target, translated)
+        pictures[level] = _galleries(output / level, results[level], GALLERY.get(level), source, target, translated)
         # After each level, so that what is done can be looked at while the next is measured.
-        _index(output, results, about | {"galaxies": len(source), "translations": ", ".join(translated)})
+        _index(output, results, pictures, about | {"galaxies": len(source), "translations": ", ".join(translated)})
     return results
 
 
 def _galleries(folder, result, metric, source, target, translated):
-    """Write pictures of the galaxies that each translation did best, as usual and worst by the metric of a level."""
-    if metric is None:
-        return
-    known = {"source": source} if source.bands == target.bands else {}
-    for model, stamps in translated.items():
+    """Draw the galaxies that each translation did best, as usual and worst by a metric; return the files' names."""
+    known, files = {"source": source} if source.bands == target.bands else {}, []
+    for model, stamps in translated.items() if metric else ():
         if np.isfinite(result.scores(metric, model)).any():
-            result.gallery(metric, target, stamps, model=model, **known).savefig(folder / f"gallery_{model}.png")
+            files.append(f"gallery_{model}.png")
+            result.gallery(metric, target, stamps, model=model, **known).savefig(folder / files[-1])
+    return files
 
 
-def _index(output, results, about):
-    """Write the page that links the reports."""
+def _index(output, results, pictures, about):
+    """Write the page that links the reports, and no pictures of an earlier run."""
     jinja2 = require("jinja2", extra="report")
-    levels = {
-        level: (result.title, list(result.tables), sorted(p.name for p in (output / level).glob("gallery_*.png")))
-        for level, result in results.items()
-    }
+    levels = {level: (result.title, list(result.tables), pictures[level]) for level, result in results.items()}
     page = jinja2.Environment(autoescape=True).from_string(INDEX).render(levels=levels, about=about)
     with whole_file(output / "index.html") as file:
         file.write_text(page, encoding="utf8")

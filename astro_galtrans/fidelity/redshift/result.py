@@ -75,51 +75,23 @@ class RedshiftFidelity(Result):
         return found
 
     def plot_redshifts(self, model=None):
-        """
-        Photometric against spectroscopic redshift of each reading of a model, with residuals.
-
-        Parameters
-        ----------
-        model : str, optional
-            Name of the translation; the first by default.
-        """
+        """Photometric against spectroscopic redshift of each reading of a model (the first by default)."""
         model = model or self.models[0]
         return plots.redshift_panels(self["galaxies"]["z_spec"], self.of(model, "z_phot"), title=model)
 
     def plot_pit(self, model=None):
-        """
-        PIT histogram of each reading of a model.
-
-        Parameters
-        ----------
-        model : str, optional
-            Name of the translation; the first by default.
-        """
+        """PIT histogram of each reading of a model (the first by default)."""
         model = model or self.models[0]
         return plots.pit_histograms(self.of(model, "pit"), title=model)
 
     def plot_stack(self, model=None):
-        """
-        Stacked PDFs of each reading of a model over the histogram of redshifts.
-
-        Parameters
-        ----------
-        model : str, optional
-            Name of the translation; the first by default.
-        """
+        """Stacked PDFs of each reading of a model (the first by default) over the histogram of redshifts."""
         model = model or self.models[0]
         stacks = self.of(model, "stack")
         return plots.stacked_pdfs(self["stacks"]["z"], stacks, self["galaxies"]["z_spec"], title=model)
 
     def plot_bins(self, by="magnitude"):
-        """
-        Scatter and information of all readings of all models, side by side over bins; None if there are none.
-
-        Parameters
-        ----------
-        by : str, optional
-            ``"z_spec"``, or a name of what was binned by.
-        """
+        """Scatter and information of all readings in bins of a property, models side by side; None without bins."""
         table = self["bins"]
         table = table[table["by"] == by]
         if not len(table):

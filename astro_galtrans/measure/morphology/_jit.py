@@ -123,10 +123,12 @@ def compiling(progress):
         Show it, if there is a terminal?
     """
     listener = _Progress(progress)
-    with event.install_listener("numba:compile", listener):
-        yield listener
-    if listener.bar is not None:
-        listener.bar.close()
+    try:
+        with event.install_listener("numba:compile", listener):
+            yield listener
+    finally:
+        if listener.bar is not None:
+            listener.bar.close()
 
 
 class _Progress(event.Listener):

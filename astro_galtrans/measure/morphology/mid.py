@@ -73,11 +73,11 @@ def measure_mid(cutouts, segmap):
 
 @compile_loop
 def _segmaps(image, source, ny, nx, region, bad):
-    """Write the maps over those of Gini where they are defined; where is no flux, or the brightest pixel alone?"""
+    """Write the maps over those of Gini where they are defined, and mark galaxies whose map is bad."""
     for k in range(len(image)):
         height, width = ny[k], nx[k]
         place, flux, total = _pixels(image[k], source[k], height, width, -1.0)
-        if not total > 0:
+        if not total > 0:  # no flux
             bad[k] = True
             continue
         order, step, size, number = falling(flux), width + 2, (height + 2) * (width + 2), len(flux)
@@ -93,10 +93,10 @@ def _segmaps(image, source, ny, nx, region, bad):
             brightest = np.int64(place[order[0]])
             flood(state, step, brightest)
             state = _smoothed(state, step, height, width)  # statmorph regularises the map by a mean over 3 x 3 pixels
-            bad[k] = not state[brightest]
+            bad[k] = not state[brightest]  # the brightest pixel is alone
             state[brightest] = ALLOWED
             flood(state, step, brightest)
-        else:
+        else:  # every pixel of the cutout is above the threshold
             for i in range(size):
                 state[i] = TAKEN
         taken(state, step, region[k], height, width)
@@ -155,7 +155,7 @@ def _excesses(place, flux, order, step, size, mean):
 
 @part_of_loop
 def _smoothed(state, step, height, width):
-    """Which pixels have more than half of the 3 x 3 around them taken, mirrored at the edges of the cutout."""
+    """Return the pixels of which more than half of the 3 x 3 around are taken, mirrored at the edges of the cutout."""
     for x in range(1, width + 1):
         state[x], state[(height + 1) * step + x] = state[step + x], state[height * step + x]
     for start in range(0, len(state), step):

@@ -112,12 +112,15 @@ def derivatives(parameters, b, slope, rows, sizes, out):
         ny, nx = sizes[rows[i]]
         out[i] = 0
         for y in range(ny):
-            _derivatives(parameters[i], b[i], slope[i], y, nx, out[i, :, y])
+            # Six rows, not one array of them: only lines known to be contiguous are computed many pixels at a time.
+            lines = out[i, 0, y], out[i, 1, y], out[i, 2, y], out[i, 3, y], out[i, 4, y], out[i, 5, y]
+            _derivatives(parameters[i], b[i], slope[i], y, nx, lines)
 
 
 @part_of_loop
-def _derivatives(parameters, b, slope, y, nx, out):
+def _derivatives(parameters, b, slope, y, nx, lines):
     """Draw one row of pixels."""
+    by_rhalf, by_n, by_x, by_y, by_ellipticity, by_theta = lines
     radius, n, rest, theta = parameters[1], max(parameters[2], SMALLEST_N), 1 - parameters[5], parameters[6]
     amplitude, xc, dy = F(parameters[0]), F(parameters[3]), F(y - parameters[4])
     cos, sin, free = np.cos(theta), np.sin(theta), F(parameters[2] >= SMALLEST_N)
@@ -135,12 +138,12 @@ def _derivatives(parameters, b, slope, y, nx, out):
         steep = steepness * flux * power  # minus the derivative by the logarithm of the radius
         near = steep / max(square, TINY)
         along, across = near * major, near * minor
-        out[0, x] = steep * by_radius
-        out[1, x] = free * (half * steep * log - of_b * flux * (power - ONE))
-        out[2, x] = along * cos_major - across * sin_minor
-        out[3, x] = along * sin_major + across * cos_minor
-        out[4, x] = across * minor * by_ellip
-        out[5, x] = across * major * by_angle
+        by_rhalf[x] = steep * by_radius
+        by_n[x] = free * (half * steep * log - of_b * flux * (power - ONE))
+        by_x[x] = along * cos_major - across * sin_minor
+        by_y[x] = along * sin_major + across * cos_minor
+        by_ellipticity[x] = across * minor * by_ellip
+        by_theta[x] = across * major * by_angle
 
 
 @compile_loop

@@ -60,11 +60,11 @@ def measure_shape(cutouts, geometry):
 
 def _farthest(segmap, ellipses):
     """The semimajor axis of the smallest ellipse of this shape that holds all pixels of a segment."""
-    x, y, q, cos, sin = ellipses.T[:, :, None, None]
-    dy, dx = (np.arange(n) for n in segmap.shape[1:])
-    dy, dx = dy[:, None] - y, dx - x
-    square = (dx * cos + dy * sin) ** 2 + (q * (dy * cos - dx * sin)) ** 2
-    return np.sqrt(square.max((1, 2), where=segmap, initial=0.0))
+    row, dy, dx = np.nonzero(segmap)
+    x, y, q, cos, sin = ellipses[row].T
+    dy, dx, square = dy - y, dx - x, np.zeros(len(segmap))
+    np.maximum.at(square, row, (dx * cos + dy * sin) ** 2 + (q * (dy * cos - dx * sin)) ** 2)
+    return np.sqrt(square)
 
 
 def _half_light(cutouts, ellipses, total):
@@ -130,6 +130,7 @@ def _ring(image, mask, height, width, x, y, radius):
 
 @part_of_loop
 def _box(image, x, y, side):
+    """The pixels of the sky box."""
     values = np.empty(side * side)
     for i in range(side * side):
         values[i] = image[y + i // side, x + i % side]

@@ -109,6 +109,16 @@ def test_stamps_in_files(images, tmp_path, capsys):
     assert found.models == ["target", "mine"] and found.scores("mine").argmax() == 5
 
 
+def test_the_index_shows_this_run_alone(images, tmp_path):
+    source, target = of_both(*images)
+    for name in ("first", "second"):
+        settings = dict(levels=["pixel"], number=6, bootstrap=Bootstrap(5), bins=1, progress=False)
+        fidelity_from_files(source, target, {name: 1.1 * images[1]}, tmp_path, **settings)
+        page = (tmp_path / "index.html").read_text()
+        assert f"pixel/gallery_{name}.png" in page and page.count("gallery_") == page.count(f"gallery_{name}")
+        assert (tmp_path / "pixel" / f"gallery_{name}.png").exists()
+
+
 def test_stamps_and_a_translator(images, tmp_path):
     """Stamps are translated as pairs are; what was translated is found again, and other stamps are not taken for it."""
     source, target = of_both(*images)
