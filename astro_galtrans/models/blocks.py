@@ -5,7 +5,8 @@ import torch.nn.functional as F
 from torch import nn
 
 __all__ = [
-    "LOG_STD_RANGE", "SKIP_RADIUS", "SkipConnection", "crop_to", "pad_to_multiple", "split_estimate", "start_from_skip",
+    "LOG_STD_RANGE", "SKIP_RADIUS", "SkipConnection", "conv", "crop_to", "pad_to_multiple", "split_estimate",
+    "start_from_skip",
 ]  # fmt: skip
 
 #: Bounds of log(std) in network units, reached smoothly: exp(-6) is far below any sky noise, exp(3) beyond any doubt.
@@ -36,6 +37,11 @@ class SkipConnection(nn.Module):
         if self.scale == 1:
             return x
         return F.interpolate(x, scale_factor=self.scale, mode="bicubic", align_corners=False)
+
+
+def conv(n_in, n_out, kernel=3, bias=True):
+    """Return a convolution ``[B, n_in, H, W]`` to ``[B, n_out, H, W]``; beyond the edges the input is zero."""
+    return nn.Conv2d(n_in, n_out, kernel, padding=kernel // 2, bias=bias)
 
 
 def pad_to_multiple(x, multiple):

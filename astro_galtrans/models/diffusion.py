@@ -26,7 +26,7 @@ from torch import nn
 from astro_galtrans.tiling import tiled_map
 
 from .base import Estimate, Prediction, TranslationModel
-from .blocks import crop_to, pad_to_multiple, split_estimate
+from .blocks import conv, crop_to, pad_to_multiple, split_estimate
 from .losses import weighted_mean
 from .schedule import loss_weight, noise_levels, preconditioning, random_levels, sample, white_noise
 
@@ -206,9 +206,9 @@ class UNet(nn.Module):
             msg = f"widths and blocks must name as many levels, got {tuple(widths)} and {tuple(blocks)}"
             raise ValueError(msg)
         self.stride, self.radius = 2 ** (len(widths) - 1), _radius(blocks) + 2  # 2: stem and head
-        self.stem = _conv3(n_in, widths[0])
+        self.stem = conv(n_in, widths[0])
         self.body = Level(widths, blocks, embedding)
-        self.head = _conv3(widths[0], n_out)
+        self.head = conv(widths[0], n_out)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
@@ -249,7 +249,7 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, width, embedding):
         super().__init__()
-        self.conv1, self.conv2 = _conv3(width, width), _conv3(width, width)
+        self.conv1, self.conv2 = conv(width, width), conv(width, width)
         self.modulate = nn.Linear(embedding, 2 * width) if embedding else None
 
     def forward(self, x, embedding):
@@ -258,10 +258,6 @@ class ResidualBlock(nn.Module):
             scale, shift = self.modulate(embedding)[..., None, None].chunk(2, dim=1)
             h = h * (1 + scale) + shift
         return x + self.conv2(F.silu(h))
-
-
-def _conv3(n_in, n_out):
-    return nn.Conv2d(n_in, n_out, 3, padding=1)
 
 
 def _radius(blocks):

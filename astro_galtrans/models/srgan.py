@@ -21,7 +21,7 @@ from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from .base import Estimate, TranslationModel
-from .blocks import SKIP_RADIUS, split_estimate, start_from_skip
+from .blocks import SKIP_RADIUS, conv, split_estimate, start_from_skip
 
 __all__ = ["Discriminator", "Generator", "ResidualBlock", "SRGANTranslator"]
 
@@ -34,9 +34,10 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, width, norm):
         super().__init__()
-        self.conv1, self.norm1 = _conv(width, width, norm=norm), _norm(width, norm)
+        # a bias before a normalisation would be subtracted again
+        self.conv1, self.norm1 = conv(width, width, bias=not norm), _norm(width, norm)
         self.act = nn.PReLU()
-        self.conv2, self.norm2 = _conv(width, width, norm=norm), _norm(width, norm)
+        self.conv2, self.norm2 = conv(width, width, bias=not norm), _norm(width, norm)
 
     def forward(self, x):
         """Features ``[B, w, H, W]`` to the same."""
@@ -64,13 +65,13 @@ class Generator(nn.Module):
 
     def __init__(self, in_channels, out_channels, scale, *, width, blocks, fine_width, kernel, norm):
         super().__init__()
-        self.first = nn.Sequential(_conv(in_channels, width, kernel), nn.PReLU())
+        self.first = nn.Sequential(conv(in_channels, width, kernel), nn.PReLU())
         self.blocks = nn.Sequential(*(ResidualBlock(width, norm) for _ in range(blocks)))
-        self.merge = nn.Sequential(_conv(width, width, norm=norm), _norm(width, norm))
+        self.merge = nn.Sequential(conv(width, width, bias=not norm), _norm(width, norm))
         widths = (width, *(fine_width for _ in STAGES[scale]))
         stages = zip(widths, widths[1:], STAGES[scale], strict=False)
         self.upsample = nn.Sequential(*(_subpixel(a, b, factor) for a, b, factor in stages))
-        self.last = start_from_skip(_conv(widths[-1], 2 * out_channels, kernel))
+        self.last = start_from_skip(conv(widths[-1], 2 * out_channels, kernel))
 
     def forward(self, x):
         """Source ``[B, C_in, H, W]`` to residual and log std, ``[B, 2 C_out, sH, sW]``."""
@@ -211,18 +212,13 @@ class SRGANTranslator(TranslationModel):
         }
 
 
-def _conv(a, b, kernel=3, norm=False):
-    # a bias before a normalisation would be subtracted again
-    return nn.Conv2d(a, b, kernel, padding=kernel // 2, bias=not norm)
-
-
 def _norm(width, norm):
     return nn.BatchNorm2d(width) if norm else nn.Identity()
 
 
 def _subpixel(a, b, factor):
     """``[B, a, H, W]`` to ``[B, b, factor H, factor W]`` (Shi et al. 2016, arXiv:1609.05158)."""
-    return nn.Sequential(_conv(a, b * factor**2), nn.PixelShuffle(factor), nn.PReLU())
+    return nn.Sequential(conv(a, b * factor**2), nn.PixelShuffle(factor), nn.PReLU())
 
 
 def _receptive_radius(scale, blocks, kernel):

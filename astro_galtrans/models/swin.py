@@ -21,7 +21,7 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 
 from .base import Estimate, TranslationModel
-from .blocks import LOG_STD_RANGE, crop_to, pad_to_multiple, split_estimate
+from .blocks import LOG_STD_RANGE, conv, crop_to, pad_to_multiple, split_estimate
 
 __all__ = ["SwinIR", "SwinTranslator"]
 
@@ -97,14 +97,14 @@ def _reach(depths, window, upsampler, resi):
     Pixels from a tile's cut edge, which is a multiple of the window, at which an output pixel can still depend on the
     cut.
     """
-    conv = 1 if resi == "1conv" else 2
+    last = 1 if resi == "1conv" else 2
     front = 1  # conv_first
     for depth in depths:
         for block in range(depth):
             shift = window // 2 * (block % 2)
             front = shift + window * math.ceil((front - shift) / window)  # what a window touches, all of it feels
-        front += conv
-    return front + conv + (1 if upsampler == "pixelshuffledirect" else 3)
+        front += last
+    return front + last + (1 if upsampler == "pixelshuffledirect" else 3)
 
 
 def _raw_log_std(log_std):
@@ -140,8 +140,8 @@ class SwinIR(nn.Module):
         _check_sizes(depths, width, heads, window)
         self.window = window
         self.upsampler = upsampler
-        self.conv_first = _conv(in_channels, width)
-        self.patch_embed = PatchEmbed(width)
+        self.conv_first = conv(in_channels, width)
+        self.patch_embed = nn.ModuleDict({"norm": nn.LayerNorm(width)})  # patches are single pixels
         self.layers = nn.ModuleList(
             ResidualGroup(width, depth, heads, window, int(width * mlp_ratio), resi) for depth in depths
         )
@@ -164,7 +164,7 @@ class SwinIR(nn.Module):
 
     def features(self, shallow):
         """Shallow features ``[B, C, H, W]`` to deep ones, channels last in between."""
-        x = self.patch_embed.norm(shallow.permute(0, 2, 3, 1))  # [B, H, W, C]
+        x = self.patch_embed["norm"](shallow.permute(0, 2, 3, 1))  # [B, H, W, C]
         for layer in self.layers:
             x = layer(x)
         return self.norm(x).permute(0, 3, 1, 2)  # [B, C, H, W]
@@ -184,24 +184,16 @@ class SwinIR(nn.Module):
 
     def _add_reconstruction(self, width, out_channels, scale):
         if self.upsampler == "pixelshuffledirect":
-            self.upsample = nn.Sequential(_conv(width, out_channels * scale**2), nn.PixelShuffle(scale))
+            self.upsample = nn.Sequential(conv(width, out_channels * scale**2), nn.PixelShuffle(scale))
         elif self.upsampler == "pixelshuffle":
-            self.conv_before_upsample = nn.Sequential(_conv(width, 64), nn.LeakyReLU())
+            self.conv_before_upsample = nn.Sequential(conv(width, 64), nn.LeakyReLU())
             self.upsample = nn.Sequential(*_upsampling_steps(scale, 64))
-            self.conv_last = _conv(64, out_channels)
+            self.conv_last = conv(64, out_channels)
         elif self.upsampler == "" and scale == 1:
-            self.conv_last = _conv(width, out_channels)
+            self.conv_last = conv(width, out_channels)
         else:
             msg = f"upsampler must be 'pixelshuffledirect', 'pixelshuffle', or '' at scale 1; got {self.upsampler!r}"
             raise ValueError(msg)
-
-
-class PatchEmbed(nn.Module):
-    """The normalisation before the first group; patches are single pixels."""
-
-    def __init__(self, width):
-        super().__init__()
-        self.norm = nn.LayerNorm(width)
 
 
 class ResidualGroup(nn.Module):
@@ -210,14 +202,15 @@ class ResidualGroup(nn.Module):
     def __init__(self, width, depth, heads, window, hidden, resi):
         super().__init__()
         self.window = window
-        self.residual_group = BlockList(width, depth, heads, window, hidden)
+        blocks = (SwinBlock(width, heads, window, window // 2 * (i % 2), hidden) for i in range(depth))
+        self.residual_group = nn.ModuleDict({"blocks": nn.ModuleList(blocks)})  # as the official weights call them
         self.conv = _residual_conv(width, resi)
 
     def forward(self, x):
         """Features ``[B, H, W, C]`` to features."""
         *shape, width = x.shape
         tokens, before = x.reshape(-1, width), None  # [B*H*W, C], in image order
-        for block in self.residual_group.blocks:
+        for block in self.residual_group["blocks"]:
             counts = _windows_per_kind(tuple(shape), self.window, block.shift)
             tokens = block(tokens, self._reordering(x, before, block.shift), counts)
             before = block.shift
@@ -226,16 +219,6 @@ class ResidualGroup(nn.Module):
 
     def _reordering(self, x, before, after):
         return _change_order(tuple(x.shape[:3]), self.window, before, after, x.device)
-
-
-class BlockList(nn.Module):
-    """The blocks of one group, under the name the official weights give them."""
-
-    def __init__(self, width, depth, heads, window, hidden):
-        super().__init__()
-        self.blocks = nn.ModuleList(
-            SwinBlock(width, heads, window, window // 2 * (i % 2), hidden) for i in range(depth)
-        )
 
 
 class SwinBlock(nn.Module):
@@ -460,18 +443,13 @@ def _drop_derived(_, state_dict, prefix, *__):
         state_dict.pop(prefix + name, None)
 
 
-def _conv(inputs, outputs, size=3):
-    return nn.Conv2d(inputs, outputs, size, padding=size // 2)
-
-
 def _residual_conv(width, resi):
     if resi == "1conv":
-        return _conv(width, width)
+        return conv(width, width)
     if resi == "3conv":
         slim = width // 4
-        return nn.Sequential(
-            _conv(width, slim), nn.LeakyReLU(0.2), _conv(slim, slim, 1), nn.LeakyReLU(0.2), _conv(slim, width)
-        )
+        first, middle, last = conv(width, slim), conv(slim, slim, 1), conv(slim, width)
+        return nn.Sequential(first, nn.LeakyReLU(0.2), middle, nn.LeakyReLU(0.2), last)
     msg = f"resi must be '1conv' or '3conv', got {resi!r}"
     raise ValueError(msg)
 
@@ -479,7 +457,7 @@ def _residual_conv(width, resi):
 def _upsampling_steps(scale, width):
     """Convolution and pixel shuffle by 2 as often as needed, or once by 3."""
     factors = [3] if scale == 3 else [2] * (scale.bit_length() - 1)
-    return [layer for s in factors for layer in (_conv(width, width * s * s), nn.PixelShuffle(s))]
+    return [layer for s in factors for layer in (conv(width, width * s * s), nn.PixelShuffle(s))]
 
 
 def _init_linear(module):

@@ -111,7 +111,7 @@ def _refined(exact, mixture, redshifts):
 
 
 def _result(data, scan, exact, mixture, peaks, z_range):
-    mixture = exact.significant(mixture, peaks[0, 0])  # noise fitted by others would move and sharpen the peak
+    mixture = exact.significant(mixture, peaks[0, 0])  # others fit noise, and would move and sharpen the peak
     peaks[0, :2] = exact.refine(mixture, peaks[0, 0])[:2]
     z, width, gain = peaks[0]
     gains, amplitudes = exact(mixture, [z])

@@ -65,7 +65,7 @@ def _signal(image, noise, sigma):
     from scipy.ndimage import gaussian_filter
 
     smooth = gaussian_filter(image, sigma, mode="constant")
-    weight = np.clip(smooth / noise / SIGNAL - 0.5, 0, 1)  # a hard limit would jump with the noise
+    weight = np.clip(smooth / noise / SIGNAL - 0.5, 0, 1)  # a hard threshold would follow the noise
     taper = [np.clip(np.minimum(np.arange(n) + 1, n - np.arange(n)) / max(1, n // 8), 0, 1) for n in image.shape]
     peak = float((smooth * weight).max())
     if peak <= PEAK * noise:

@@ -91,18 +91,15 @@ def _galaxy_table(curves):
 
 @cache
 def _star_table(curves):
-    return _colours(curves, STAR_WAVELENGTHS, _planck(STAR_WAVELENGTHS, TEMPERATURES[:, None]))
+    # F_lambda of a black body up to a constant; 1.4388e8 = h c / k in Angstrom K
+    planck = STAR_WAVELENGTHS**-5.0 / np.expm1(1.4388e8 / (STAR_WAVELENGTHS * TEMPERATURES[:, None]))
+    return _colours(curves, STAR_WAVELENGTHS, planck)
 
 
 def _template(name):
     galsim = require("galsim", extra="simulate")
     wave, flux = np.loadtxt(f"{galsim.meta_data.share_dir}/SEDs/CWW_{name}_ext.sed", unpack=True)
     return wave[wave > 900], flux[wave > 900]  # to 22050 Angstrom
-
-
-def _planck(wave, temperature):
-    # F_lambda up to a constant; 1.4388e8 = h c / k in Angstrom K
-    return wave**-5.0 / np.expm1(1.4388e8 / (wave * temperature))
 
 
 def _calzetti(wave, ebv):
