@@ -122,8 +122,8 @@ class _Noise:
     """
 
     def __init__(self, variance, jacobian, offsets):
-        # where the value at the centre is taken, weights do not depend on the grids; else little: of many small images
-        # of one survey all share a table
+        # with a single point the weights do not depend on the grids; with more points they hardly do, and the jacobian
+        # is rounded, so that the many small images of a survey share a table
         shape = np.eye(2) if len(offsets) == 1 else np.round(jacobian, 3)
         squares, spread = _squared_weights(tuple(map(tuple, shape.tolist())), tuple(offsets))
         self._reach = 1 + int(np.ceil(spread))

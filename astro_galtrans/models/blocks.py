@@ -16,10 +16,10 @@ SKIP_RADIUS = 2  #: source pixels that the bicubic interpolation of a skip conne
 
 class SkipConnection(nn.Module):
     """
-    The source, interpolated to the target's grid: what a network has to improve on.
+    The source, interpolated to the target's grid: the answer that a network has to improve on.
 
-    Each output band starts from the input band of the same name, or, where there is none, from the mean of all. It has
-    no parameters. Interpolation is bicubic with pixel centres where the rescaled WCS has them.
+    Each output band starts from the input band of the same name, or, if there is none, from the mean of all. There are
+    no parameters. Interpolation is bicubic, with pixel centres where the rescaled WCS has them.
     """
 
     def __init__(self, in_bands, out_bands, scale):

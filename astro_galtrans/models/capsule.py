@@ -148,7 +148,7 @@ class Decoder(nn.Module):
         route = {"kernel": kernel, "iterations": iterations}
         pairs = list(pairwise(levels))[::-1]
         self.up = nn.ModuleList(ConvCapsules(coarse, fine, **route) for fine, coarse in pairs)
-        # the skip brings as many types again; they vote pixel by pixel
+        # the skip adds as many capsule types; all vote pixel by pixel
         self.join = nn.ModuleList(
             ConvCapsules((2 * fine[0], fine[1]), fine, kernel=1, iterations=iterations) for fine, _ in pairs
         )
@@ -272,7 +272,7 @@ def _receptive_radius(levels, kernel, blocks):
     up_the_encoder = ["stride"] * (levels - 1) + ["conv", "stride"]
     reach = 0
     for pixel in range(2**levels):
-        near = 1 + 2 * blocks + 1  # last convolution, residual pairs, meeting
+        near = 1 + 2 * blocks + 1  # what the last convolution, the residual pairs and `meet` read
         low, high = pixel - near, pixel + near
         for step in down_the_decoder + up_the_encoder:
             low, high = _read_by(step, low, high, kernel // 2)

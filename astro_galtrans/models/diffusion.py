@@ -190,14 +190,8 @@ class UNet(nn.Module):
     """
     U-Net of pre-activation residual blocks; any image size, finite receptive field, starts from zero.
 
-    Parameters
-    ----------
-    n_in, n_out : int
-        Channels.
-    widths, blocks : sequence of int
-        Channels of each level and residual blocks on either side of it.
-    embedding : int, optional
-        Length of the noise-level vector that modulates each block; 0 for none.
+    ``widths`` and ``blocks`` are the channels of each level and the residual blocks on either side of it. ``embedding``
+    is the length of the noise-level vector that modulates each block, 0 for none.
     """
 
     def __init__(self, n_in, n_out, widths, blocks, embedding=0):
@@ -261,6 +255,7 @@ class ResidualBlock(nn.Module):
 
 
 def _radius(blocks):
-    # of a level in its own pixels: a block sees 2 pixels away; a coarse pixel covers two, of which we may be either
+    # in the level's own pixels: a block reads 2 pixels to each side; a pixel of the coarser level covers two of these, of
+    # which the one in question may be either
     inner = 2 * _radius(blocks[1:]) + 1 if len(blocks) > 1 else 0
     return 2 * blocks[0] * (2 if len(blocks) > 1 else 1) + inner

@@ -102,7 +102,7 @@ def _reach(depths, window, upsampler, resi):
     for depth in depths:
         for block in range(depth):
             shift = window // 2 * (block % 2)
-            front = shift + window * math.ceil((front - shift) / window)  # what a window touches, all of it feels
+            front = shift + window * math.ceil((front - shift) / window)  # a cut in a window affects all of it
         front += last
     return front + last + (1 if upsampler == "pixelshuffledirect" else 3)
 

@@ -69,7 +69,7 @@ def read(path, file_format=None):
         raise FileNotFoundError(msg)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", AstropyWarning)  # every reader in turn says how the file is not its own
+            warnings.simplefilter("ignore", AstropyWarning)  # readers that do not take the file warn
             _check_whole(path)
             if (file_format is None or file_format.startswith("SDSS")) and (found := _sdss_image(path)):
                 return found

@@ -110,7 +110,7 @@ def build_pairs(
         If the images do not overlap, the catalogue has no coordinates, bands are missing, fewer than ``minimum`` pairs
         are usable, or the folder holds other pairs.
     """
-    require("h5py", extra="train")  # before the work whose result it is to write
+    require("h5py", extra="train")  # asked for before the work starts, whose result it writes
     settings = pair_options(options, size)
     objects = None if catalogue is None else distinct(read_catalogue(catalogue, redshift, magnitude))
     sides = []

@@ -74,7 +74,7 @@ def read_catalogue(catalogue, redshift=None, magnitude=None):
     redshifts = _column(table, redshift, REDSHIFT_NAMES, len(ra))
     known = redshifts[np.isfinite(redshifts)]
     if redshift is None and known.size and np.median(known) > LARGEST_REDSHIFT:
-        redshifts = np.full(len(ra), np.nan)  # the magnitude in the band z
+        redshifts = np.full(len(ra), np.nan)  # then the column holds magnitudes in the z band
     magnitudes = _column(table, magnitude, MAGNITUDE_NAMES, len(ra))
     return Objects(ra, dec, redshifts, magnitudes, np.full(len(ra), np.nan), np.arange(len(ra)))
 
@@ -92,7 +92,7 @@ def distinct(objects):
     order = np.lexsort([objects.row, ~np.isfinite(objects.redshift), lost])[: np.count_nonzero(~lost)]
     tree = cKDTree(unit_vectors(objects.ra[order], objects.dec[order]))
     close = tree.query_pairs(np.radians(ONE_OBJECT / 3600), output_type="ndarray")
-    for first, second in close[np.lexsort(close.T[::-1])]:  # a row that is left out takes no other with it
+    for first, second in close[np.lexsort(close.T[::-1])]:  # a row that is left out excludes no other
         again[order[second]] |= not again[order[first]]
     for rows, why in (
         (lost, "for want of a position (masked, blank, not finite or no angle)"),
@@ -118,7 +118,7 @@ def _column(table, asked, names, length):
         raise ValueError(msg)
     name = asked or find_column(table, names)
     values = np.full(length, np.nan) if name is None else numbers(table[name])
-    return np.where(values > -9, values, np.nan)  # -9, -99 and the like stand for not measured
+    return np.where(values > -9, values, np.nan)  # -9, -99 and the like mean "not measured"
 
 
 def detect(frame, data, mask, *, faint=None, bright=None, threshold=3.0, pixels=5):

@@ -56,7 +56,7 @@ def _band(band, frames, zeropoint):
         band,
         fwhm=float(f"{fwhm:.4g}") if np.isfinite(fwhm) else band.fwhm,
         sky_rms=float(f"{rms:.4g}") if np.isfinite(rms) else band.sky_rms,
-        depth=np.nan,  # the noise is now a measured one
+        depth=np.nan,  # it would be that of the noise before it was measured
         aperture=np.nan,
         source=source,
     )

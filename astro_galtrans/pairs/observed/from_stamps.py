@@ -181,7 +181,7 @@ def pairs_from_stamps(
     ValueError
         If the numbers of stamps differ, or fewer than ``minimum`` pairs are usable.
     """
-    require("h5py", extra="train")  # before the work whose result it is to write
+    require("h5py", extra="train")  # asked for before the work starts, whose result it writes
     settings = pair_options({"register": "each"} | options, size)
     if len(source) != len(target) or not len(source):
         msg = f"{len(source)} source and {len(target)} target stamps; expected as many of each, and some"

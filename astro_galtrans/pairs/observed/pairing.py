@@ -89,9 +89,9 @@ class PairMaker:
         Also returned are the rejected objects, as `~astro_galtrans.pairs.observed.journal.Journal.record` takes them.
         """
         try:
-            pixels = lambda: self.source.frames.pixels(tile.frame)  # noqa: E731 - read only if somebody asks
+            pixels = lambda: self.source.frames.pixels(tile.frame)  # noqa: E731 - read only if objects are detected
             objects, segments = objects_of(tile, self.tiles, catalogue, pixels, self.settings)
-        except (OSError, ValueError) as err:  # of a file that could be read a minute ago
+        except (OSError, ValueError) as err:  # the file was readable when it was indexed
             warnings.warn(f"{tile.frame.label} is left out: {err}", GaltransWarning, stacklevel=5)
             return Counter(unreadable=1), [[None, None, -1, DAMAGED, str(err)]]
         counts, rejected = Counter(objects=len(objects)), []
@@ -110,7 +110,7 @@ class PairMaker:
             row |= _registration(offsets[k], shifts[k], residual) | tile.row
             if row["index"] not in writer.indices:  # else written before the run was interrupted
                 planes = stamps[0].planes("source") | stamps[1].planes("target")
-                if planes["source_psf"] is None or planes["target_psf"] is None:  # the PSF of one alone is of no use
+                if planes["source_psf"] is None or planes["target_psf"] is None:  # a PSF on one side only is of no use
                     planes |= {"source_psf": None, "target_psf": None}
                 writer.add(*(stamp.image for stamp in stamps), row, signal=np.stack(stamps[1].signal), **planes)
         return counts, rejected
@@ -142,7 +142,7 @@ class PairMaker:
             try:
                 found, others[k] = self._offset(place, np.zeros(2))
             except (Rejected, ValueError, OSError):
-                continue  # which comes up again, with its reason, when the pair is cut
+                continue  # the error is met again, with its reason, when the pair is cut
             if not found.beyond and found.likeness > LIKENESS:
                 offsets[k] = np.array([found.dx, found.dy]) * self.pixel
         x, y = np.array([(place.x, place.y) for place in places]).reshape(-1, 2).T

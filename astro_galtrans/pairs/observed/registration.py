@@ -22,7 +22,7 @@ FINE = 0.05  # pixels between points of the lattice around the peak; a parabola 
 SIGNAL = 3.0  # sigma of the smoothed sky above which a pixel takes part
 LIKENESS = 0.3  #: correlation coefficient below which two images do not show the same
 PEAK = 5.0  # sigma of the smoothed sky that the highest pixel must reach, or it may be noise and is not registered
-EXPECTED = 10.0  # sigma of the other image's sky: what is so bright in one image must be seen in the other
+EXPECTED = 10.0  # sigma of the other image's sky: a source this bright in one image must be seen in the other
 
 
 class Offset(NamedTuple):

@@ -102,7 +102,7 @@ def _own(tile, tiles, objects):
             before = False
         elif len(objects) and other.frame.near(tile.frame):
             there = other.frame.edge_distance(objects.ra, objects.dec)
-            own &= (here > there) | ((here == there) & (not before))  # of equals the first in the list has it
+            own &= (here > there) | ((here == there) & (not before))  # a tie goes to the first
     return own
 
 
