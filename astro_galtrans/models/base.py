@@ -173,8 +173,8 @@ class TranslationModel(nn.Module, ABC):
         added = {name: term(estimate.mean, target, weight) for name, term in self.extra_terms.items()}
         return added | {
             "flux": weighted_flux_mse(estimate.mean, target, self.skip(source), weight),
-            # The mean is detached, since the likelihood alone would make it brighter than the mean flux. The factor does
-            # not move the minimum over log_std, and lets the flux error dominate in the layers that both share.
+            # The mean is detached, since the likelihood alone would make it brighter than the mean flux. The factor
+            # does not move the minimum over log_std, and lets the flux error dominate in layers that both share.
             "nll": 0.1 * gaussian_nll(estimate.mean.detach(), estimate.log_std, target, weight),
         }
 

@@ -255,7 +255,6 @@ class ResidualBlock(nn.Module):
 
 
 def _radius(blocks):
-    # in the level's own pixels: a block reads 2 pixels to each side; a pixel of the coarser level covers two of these, of
-    # which the one in question may be either
+    # in the level's own pixels: a block reads 2 pixels to each side; a coarse pixel covers two, and this may be either
     inner = 2 * _radius(blocks[1:]) + 1 if len(blocks) > 1 else 0
     return 2 * blocks[0] * (2 if len(blocks) > 1 else 1) + inner
