@@ -31,14 +31,11 @@ def output_mask(mask, scale, footprint):
         raise ValueError(msg)
     mask = np.asarray(mask, dtype=bool)
     if footprint and mask.any():
-        mask = _dilated(_dilated(mask, -1, int(footprint)), -2, int(footprint))
+        from scipy.ndimage import maximum_filter  # only where there is something masked
+
+        window = 2 * int(footprint) + 1
+        mask = maximum_filter(mask.view(np.uint8), window, mode="constant", axes=(-2, -1)).view(bool)
     return mask.repeat(scale, axis=-1).repeat(scale, axis=-2)
-
-
-def _dilated(mask, axis, reach):
-    from scipy.ndimage import maximum_filter1d  # only where there is something masked
-
-    return maximum_filter1d(mask.view(np.uint8), 2 * reach + 1, axis=axis, mode="constant").view(bool)
 
 
 def fill_masked(data, mask=None):

@@ -121,7 +121,9 @@ def _result(data, scan, exact, mixture, peaks, z_range):
     scale = max(reduced, 1.0)
     margin = (gain - peaks[1, 2]) / scale if len(peaks) > 1 else np.inf
     model, continuum = exact.model(mixture, amplitudes, z)
-    name, kind = shares(mixture.templates, amplitudes, _gain_shares(exact, mixture, amplitudes, z))
+    # a template's share in the gain is its amplitude times its correlation; the shares add up to the gain a.b
+    each = amplitudes * (mixture(exact.log_wavelength - np.log10(1 + z)) @ (exact.data.ivar * exact.residual))
+    name, kind = shares(mixture.templates, amplitudes, each)
     return RedshiftResult(
         z=float(z),
         uncertainty=float(width * np.sqrt(scale)),
@@ -144,11 +146,6 @@ def _result(data, scan, exact, mixture, peaks, z_range):
         curve=QTable({"z": scan.redshifts[::-1], "delta_chi2": scan.gain[::-1] / scale}),
         fit=_fit_table(data, model, continuum),
     )
-
-
-def _gain_shares(exact, mixture, amplitudes, z):
-    """Share of each template in the gain: its amplitude times its correlation; the shares add up to the gain a.b."""
-    return amplitudes * (mixture(exact.log_wavelength - np.log10(1 + z)) @ (exact.data.ivar * exact.residual))
 
 
 def _flag(z, width, gain, margin, z_range):
