@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from astro_galtrans._optional import require
+from astro_galtrans._progress import tqdm
 
 numba = require("numba", extra="morphology")
 event = require("numba.core.event", extra="morphology")
