@@ -38,10 +38,9 @@ def align_planes(planes, reference=0):
 
     Returns
     -------
-    data : `~numpy.ndarray`
-        ``(C, H, W)`` on the grid of the reference, NaN where a band does not cover it.
-    variance : `~numpy.ndarray` or None
-        Same shape; None unless every band has one.
+    data, variance : `~numpy.ndarray`
+        ``(C, H, W)`` on the grid of the reference; data are NaN where a band does not cover it, variance is None unless
+        every band has one.
     mask : `~numpy.ndarray` of bool
         Same shape; True where masked, not finite or not covered.
     report : dict of int to tuple

@@ -25,7 +25,7 @@ LEAST_MARGIN = 12.0
 
 def redshift(spectrum, *, z_range=(-0.01, 1.2), templates=None, medium="auto"):
     """
-    Measure the redshift of a galaxy from its spectrum.
+    Measure the redshift of a galaxy from its spectrum; return a `RedshiftResult`.
 
     The spectrum is modelled as a mixture of templates over a smooth free continuum; chi-squared is scanned over all
     redshifts by weighted cross-correlation (Tonry & Davis 1979, AJ 84, 1511, as generalised in
@@ -42,10 +42,6 @@ def redshift(spectrum, *, z_range=(-0.01, 1.2), templates=None, medium="auto"):
         Mixed with amplitudes that are not negative; `default_templates` by default.
     medium : str, optional
         Medium of the wavelengths: ``"vacuum"``, ``"air"``, or ``"auto"``, from the header (vacuum if that has no card).
-
-    Returns
-    -------
-    `RedshiftResult`
 
     Raises
     ------

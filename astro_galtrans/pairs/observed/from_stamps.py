@@ -152,7 +152,7 @@ def pairs_from_stamps(
     source, target, directory, catalogue=None, *, scale=None, size=64, minimum=1, shard=64, progress=True, **options
 ):
     """
-    Make pairs from stamps of the same objects that have no world coordinates.
+    Make a `~astro_galtrans.pairs.store.PairStore` from stamps of the same objects without world coordinates.
 
     The centres of two stamps are taken for the same place, to the search radius; the offset that is found is corrected
     (``register="each"``, unless asked for otherwise).
@@ -169,10 +169,6 @@ def pairs_from_stamps(
         As for `build_pairs`.
     **options
         Fields of `PairOptions`; those about detection have no meaning here.
-
-    Returns
-    -------
-    `~astro_galtrans.pairs.store.PairStore`
 
     Raises
     ------

@@ -162,7 +162,7 @@ def _truth_row(settings, index, scene, seeing):
 
 def simulate_pairs(directory, count, settings=None, *, workers=None, progress=True):
     """
-    Write a set of simulated pairs, or add what is missing of it.
+    Write a `~astro_galtrans.pairs.store.PairStore` of simulated pairs, or add what is missing of it; return it.
 
     Parameters
     ----------
@@ -176,10 +176,6 @@ def simulate_pairs(directory, count, settings=None, *, workers=None, progress=Tr
         Processes; as many as there are cores by default. The pairs do not depend on it.
     progress : bool, optional
         Show a progress bar on a terminal.
-
-    Returns
-    -------
-    `~astro_galtrans.pairs.store.PairStore`
 
     Raises
     ------

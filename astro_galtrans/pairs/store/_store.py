@@ -247,7 +247,7 @@ class PairStore:
 
 class Images:
     """
-    Images of a store as an array ``[N, C, H, W]`` that reads what it is sliced for.
+    Images of a store as an array ``[N, C, H, W]`` that reads what is sliced.
 
     Parameters
     ----------
