@@ -74,7 +74,7 @@ class Stamp:
 
 
 class PairMaker:
-    """Maker of the pairs of all ``tiles``, from two `Side` and with the settings of `PairOptions`."""
+    """Maker of the pairs of all ``tiles`` from two `Side`, with the settings of `PairOptions`."""
 
     def __init__(self, source, target, header, settings, tiles):
         self.source, self.target, self.header, self.settings = source, target, header, settings
@@ -83,8 +83,7 @@ class PairMaker:
 
     def write_tile(self, tile, catalogue, writer):
         """
-        Write the pairs of a tile that the store does not have yet; return a Counter of its objects by what became of
-        them.
+        Write the pairs of a tile that the store does not have yet; return its objects' number by what became of them.
 
         Also returned are the rejected objects, as `~astro_galtrans.pairs.observed.journal.Journal.record` takes them.
         """

@@ -68,7 +68,7 @@ class Place:
 
 
 def place_of(tile, ra, dec, size):
-    """`Place` of an object's stamp: whole pixels of the tile, the object (deg) as near to the centre as these allow."""
+    """`Place` of the stamp of an object at ``ra, dec`` (deg): whole pixels of the tile, centred as far as these allow."""
     x, y = (float(c) for c in tile.frame.pixels(ra, dec))
     column, row = (int(np.rint(c - (size - 1) / 2)) for c in (x, y))
     return Place(tile, x, y, StampGrid(tile.frame.wcs, column, row, size))
@@ -108,9 +108,9 @@ def _own(tile, tiles, objects):
 
 def blank_places(tile, segments, wanted, size, seed):
     """
-    `Place` list and centres (`Objects`) of random stamps in which nothing is detected, none overlapping another.
+    `Place` of random stamps in which nothing is detected, none overlapping another, and `Objects` at their centres.
 
-    There may be fewer than ``wanted``.
+    There may be fewer than ``wanted``. ``segments`` are the pixels ``[H, W]`` that belong to anything detected.
     """
     rng = np.random.default_rng([seed, *tile.frame.label.encode()[-32:]])
     taken, places, (height, width) = segments.copy(), [], tile.frame.shape
@@ -128,7 +128,7 @@ def blank_places(tile, segments, wanted, size, seed):
 
 
 def split_of(tile, places, settings):
-    """Part (training, validation, test, or none) that each stamp belongs to."""
+    """Part of each stamp ("train", "validation", "test", or "" for none), or that which the tile's ``row`` names."""
     if "split" in tile.row or not places:
         return [tile.row.get("split")] * len(places)
     around = places[0].grid.size * np.array([[0, 1, 1, 0], [0, 0, 1, 1]]) - 0.5
