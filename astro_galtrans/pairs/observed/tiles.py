@@ -68,7 +68,7 @@ class Place:
 
 
 def place_of(tile, ra, dec, size):
-    """`Place` of the stamp of an object at ``ra, dec`` (deg): whole pixels of the tile, centred as far as these allow."""
+    """`Place` of the stamp of an object at ``ra, dec`` (deg): whole pixels of the tile, centred as these allow."""
     x, y = (float(c) for c in tile.frame.pixels(ra, dec))
     column, row = (int(np.rint(c - (size - 1) / 2)) for c in (x, y))
     return Place(tile, x, y, StampGrid(tile.frame.wcs, column, row, size))
