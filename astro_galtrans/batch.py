@@ -1,10 +1,15 @@
 """Images in files, one or many: which files make one image, what is done already, what failed."""
 
+import hashlib
+import json
 import re
 from pathlib import Path
 
+import numpy as np
+from astropy.io import fits
 from tqdm.auto import tqdm
 
+from ._locks import locked
 from .bandstack import check_writable, write_fits
 from .translate import load_translator, translate
 
@@ -13,6 +18,9 @@ __all__ = ["find_images", "is_folder", "translate_file", "translate_files"]
 #: Ends of names that are FITS.
 SUFFIXES = tuple(f".{kind}{packed}" for kind in ("fits", "fit", "fts") for packed in ("", ".fz", ".gz", ".bz2"))
 #: A band's letter that stands alone in a file name or begins a group of digits: ``frame-g-000094``, ``4192-g4-0300``.
+#: Cards that say what an output was made of, beside that of the weights.
+REQUEST_CARDS = {"input": "GTINPUT", "options": "GTOPTION", "weights": "GTHASH", "translator": "GTMODEL"}
+NO_MATTER = frozenset({"tile", "batch_size"})  # options that a result does not depend on
 BAND_IN_NAME = re.compile(r"(?<![A-Za-z0-9])[ugrizy](?=[\d\W_]|$)")
 
 
@@ -43,14 +51,25 @@ def translate_file(images, translator, output, *, overwrite=False, progress=True
     ------
     OSError
         If the output exists and ``overwrite`` is False, or its folder does not exist; before any work is done.
+    ValueError
+        If the output is one of the images; with ``overwrite`` also.
     """
+    _refuse_inputs(images, [output])
     check_writable(output, overwrite=overwrite)
+    _translate(images, translator, output, {}, overwrite=overwrite, progress=progress, **options)
+
+
+def _translate(images, translator, output, cards, *, overwrite, progress, **options):
     image = images[0] if len(images) == 1 else list(images)
     with tqdm(desc=Path(output).name, unit="tile", disable=None if progress else True) as bar:
-        write_fits(translate(image, translator, progress=bar.update, **options), output, overwrite=overwrite)
+        result = translate(image, translator, progress=bar.update, **options)
+        result[0].header.update(cards)
+        write_fits(result, output, overwrite=overwrite)
 
 
-def translate_files(images, translator, folder, *, overwrite=False, progress=True, device=None, **options):
+def translate_files(
+    images, translator, folder, *, overwrite=False, progress=True, device=None, seed=None, report=None, **options
+):
     """
     Translate many images; one that fails does not stop the others.
 
@@ -60,33 +79,120 @@ def translate_files(images, translator, folder, *, overwrite=False, progress=Tru
         What `find_images` understands.
     translator : str or `~astro_galtrans.Translator`
     folder : path-like
-        Where to write ``NAME.fits`` for each; made if missing. Files that are there are skipped, so that an interrupted
-        run can be repeated.
+        Where to write ``NAME.fits`` for each; made if missing. Files that are there and were made of the same input by
+        the same weights with the same options are skipped, so that an interrupted run can be repeated; others that are
+        there count as failed.
     overwrite : bool, optional
         Do those again, too.
     progress, device, **options
         As for `translate_file`.
+    seed : int, optional
+        Seed of the samples. Each image has its own, of this one and the image's content, so that no two have the same
+        noise; it is recorded in the output (``GTSEED``).
+    report : callable, optional
+        Called with the name of each image and ``"translated"``, ``"skipped"`` or ``"failed"``.
 
     Returns
     -------
     dict
         Image to reason, for those that failed.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds an input, or an output would be one (a link to it, say); with ``overwrite`` also.
+    OSError
+        If another process writes to the folder.
     """
     groups = find_images(images)
     folder = Path(folder)
+    _refuse_inputs(
+        [file for files in groups.values() for file in files], [folder / f"{name}.fits" for name in groups], beside=True
+    )
     folder.mkdir(parents=True, exist_ok=True)
     if isinstance(translator, str | Path):
         translator = load_translator(translator, device)
-    failures = {}
-    for name, files in tqdm(groups.items(), unit="image", disable=None if progress else True):
-        output = folder / f"{name}.fits"
-        if output.exists() and not overwrite:
-            continue
-        try:
-            translate_file(files, translator, output, overwrite=overwrite, progress=False, **options)
-        except (ValueError, TypeError, KeyError, OSError, ArithmeticError) as err:
-            failures[name] = f"{type(err).__name__}: {err}"
+    failures, report = {}, report or (lambda *_: None)
+    settings = options | {"overwrite": overwrite}
+    with locked(folder):
+        for name, files in tqdm(groups.items(), unit="image", disable=None if progress else True):
+            try:
+                report(name, _one_of_many(files, translator, folder / f"{name}.fits", seed, **settings))
+            except Exception as err:  # noqa: BLE001 - of whatever kind: the others are still to be done
+                failures[name] = f"{type(err).__name__}: {err}"
+                report(name, "failed")
     return failures
+
+
+def _one_of_many(files, translator, output, seed, *, overwrite, **options):
+    """Translate an image unless that is done; say which."""
+    told = {key: value for key, value in (options | {"seed": seed}).items() if value is not None}
+    request = {
+        "input": _fingerprint(files),
+        "options": json.dumps({k: v for k, v in told.items() if k not in NO_MATTER}, sort_keys=True, default=str),
+        "weights": translator.checkpoint.sha256,
+        "translator": translator.name,
+    }
+    if output.exists() and not overwrite:
+        _check_same(output, request)
+        return "skipped"
+    if seed is not None:
+        words = np.frombuffer(bytes.fromhex(request["input"]), ">u4")
+        options["seed"] = int(np.random.SeedSequence([seed, *words]).generate_state(1)[0])
+    cards = {REQUEST_CARDS[what]: request[what] for what in ("input", "options")}
+    _translate(files, translator, output, cards, overwrite=overwrite, progress=False, **options)
+    return "translated"
+
+
+def _check_same(output, request):
+    """Raise unless an output was made as asked for."""
+    header = fits.getheader(output)
+    there = {what: header.get(card) for what, card in REQUEST_CARDS.items()}
+    differ = [what for what, value in request.items() if there[what] != value]
+    if differ:
+        hashes = {"input": "another input", "weights": "other weights"}
+        details = [hashes.get(w, f"{w} {there[w] or 'not recorded'} (asked for: {request[w]})") for w in differ]
+        msg = f"{output} exists and was made with {', '.join(details)}; overwrite it (--overwrite) or choose a folder"
+        raise FileExistsError(msg)
+
+
+def _fingerprint(files):
+    """SHA-256 of the contents of files in their order, and of the extensions asked for."""
+    whole = hashlib.sha256()
+    for name in files:
+        path, extension = _split(name)
+        with path.open("rb") as file:
+            whole.update(hashlib.file_digest(file, "sha256").digest() + extension.encode())
+    return whole.hexdigest()
+
+
+def _split(name):
+    """Path of a file and the extension asked for, ``[SCI]``."""
+    if Path(name).expanduser().exists() or not str(name).endswith("]"):
+        return Path(name).expanduser(), ""
+    path, bracket, extension = str(name).rpartition("[")
+    return Path(path).expanduser(), bracket + extension
+
+
+def _refuse_inputs(inputs, outputs, *, beside=False):
+    """Raise if an output is an input, by whatever name, or comes to lie among them, where it would be one next time."""
+    paths = [path for path in (_split(name)[0] for name in inputs) if path.exists()]
+    files = {_identity(path): path for path in paths}
+    folders = {_identity(path.parent): path for path in paths} if beside else {}
+    for output in map(Path, outputs):
+        same = files.get(_identity(output)) or folders.get(_identity(output.parent))
+        if same:
+            msg = f"the output {output} would replace an input, or lie beside it ({same}); choose another folder"
+            raise ValueError(msg)
+
+
+def _identity(path):
+    """What links to a file or folder share with it."""
+    try:
+        found = path.expanduser().stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def find_images(images):
@@ -133,7 +239,8 @@ def _lines(path):
 def _files(path):
     if not path.is_dir():
         return [path]  # whether it exists, and is FITS, its reader says best
-    files = sorted(p for p in path.iterdir() if p.name.lower().endswith(SUFFIXES))
+    # a hidden file is one that a killed run had not finished
+    files = sorted(p for p in path.iterdir() if p.name.lower().endswith(SUFFIXES) and not p.name.startswith("."))
     if not files:
         msg = f"{path} holds no FITS file (names ending in {', '.join(SUFFIXES)})"
         raise FileNotFoundError(msg)

@@ -2,9 +2,14 @@
 
 import argparse
 import json
+import os
 import sys
 import warnings
+from collections import Counter
+from contextlib import suppress
 from pathlib import Path
+
+from astro_galtrans._plain import printable
 
 __all__ = ["main"]
 
@@ -25,25 +30,46 @@ def main(arguments=None):
     int
         0 if all went well, 1 if something failed (the reason is on standard error), 130 if interrupted.
     """
+    _open_streams()
     options = _parser().parse_args(arguments)
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _short_warning
             return options.run(options) or 0
     except KeyboardInterrupt:
-        sys.stderr.write("galtrans: interrupted; the same command goes on where it stopped\n")
+        _tell("interrupted; the same command goes on where it stopped")
         return 130
     except Exception as err:  # a command's user wants the reason, not where in the code it showed
         if options.traceback:
             raise
         # a KeyError's text is the repr of its message
         reason = err.args[0] if isinstance(err, KeyError) and err.args else err
-        sys.stderr.write(f"galtrans: {type(err).__name__}: {reason}\n")
+        _tell(f"{type(err).__name__}: {reason}")
         return 1
 
 
 def _short_warning(message, category, *_place, **_options):
-    sys.stderr.write(f"galtrans: {category.__name__}: {message}\n")
+    _tell(f"{category.__name__}: {message}")
+
+
+def _tell(text):
+    """Write to standard error, if somebody listens; what comes out of files may not steer the terminal."""
+    with suppress(OSError, ValueError):  # closed, or a pipe whose reader has gone
+        sys.stderr.write(f"galtrans: {printable(text)}\n")
+
+
+def _open_streams():
+    """
+    Open the standard streams that the caller closed, to nowhere.
+
+    Else the next file that is opened gets their number, and what libraries write to standard error goes into it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, os.O_RDWR)
+            if descriptor != number:
+                os.dup2(descriptor, number)
+            setattr(sys, name, open(number, "r" if number == 0 else "w", encoding="utf8", closefd=False))  # noqa: SIM115
 
 
 def _parser():
@@ -79,7 +105,7 @@ def _list(_options):
     from astro_galtrans.training import list_recipes
 
     for name in list_translators():
-        print(f"{name:24} {load_translator(name).card['description']}")
+        print(f"{name:24} {printable(load_translator(name).card['description'])}")
     for what, names in (("networks", list_models()), ("surveys", list_surveys()), ("recipes", list_recipes())):
         print(f"{what}: {', '.join(names)}")
 
@@ -99,7 +125,7 @@ def _info(options):
     if options.json:
         print(json.dumps(card, indent=1))
         return
-    print(describe(card))
+    print(printable(describe(card)))
 
 
 # -- survey
@@ -167,9 +193,15 @@ def _translate(options):
         translate_file(options.images, options.model, options.output, overwrite=options.overwrite, **settings)
         print(options.output)
         return 0
-    failures = translate_files(options.images, options.model, options.output, overwrite=options.overwrite, **settings)
+    counts = Counter()
+    failures = translate_files(
+        options.images, options.model, options.output, overwrite=options.overwrite,
+        report=lambda _name, what: counts.update([what]), **settings,
+    )  # fmt: skip
     for image, reason in failures.items():
-        sys.stderr.write(f"galtrans: {image}: {reason}\n")
+        _tell(f"{image}: {reason}")
+    skipped = f", {counts['skipped']} skipped: made before by the same request" if counts["skipped"] else ""
+    print(f"{options.output}: {counts['translated']} images translated{skipped}, {counts['failed']} failed")
     return 1 if failures else 0
 
 
@@ -247,7 +279,7 @@ class _PrintFields(argparse.Action):
 def _train(options):
     from astro_galtrans.pairs.store import PairStore
     from astro_galtrans.training import load_recipe, train
-    from astro_galtrans.training.simulated import simulate_for
+    from astro_galtrans.training.train import simulate_for
 
     wanted = _given(options, "source", "target", "source_bands", "target_bands", "number")
     recipe = load_recipe(options.recipe, pairs=wanted, **_given(options, "hours", "steps"))

@@ -7,6 +7,7 @@ import numpy as np
 from astropy.visualization import make_lupton_rgb
 from tqdm.auto import tqdm
 
+from ._files import whole_file
 from ._optional import require
 from .bandstack import read, write_fits
 from .surveys import get_survey
@@ -110,7 +111,6 @@ def _draw(rows, path):
             axes.set_title(title)
     for axes in grid.flat:
         axes.set_axis_off()
-    temporary = path.with_suffix(".tmp.png")
-    figure.savefig(temporary, dpi=110)
-    temporary.replace(path)
+    with whole_file(path) as file:
+        figure.savefig(file, dpi=110)
     return path

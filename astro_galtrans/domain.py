@@ -1,13 +1,13 @@
 """
-Is an image like those a translator was trained on? What can be read off it, compared with the translator's card.
+Whether an image is like those a translator was trained on: what is measured of it, compared with the translator's card.
 
 Measured are the pixel scale, and per band the sky noise, the seeing and the brightest pixel; `check` compares them with
 a ``validity`` range such as::
 
     {"pixel_scale": [0.38, 0.41], "fwhm": {"r": [0.9, 1.6]}, "sky_rms": {"r": [0.02, 0.04]}, "peak": {"r": 90.0}}
 
-What a card does not limit, or an image does not tell, is not compared. Sky noise is estimated from a sample of pixels
-and seeing from a few dozen stars, so that a survey frame takes a fraction of a second.
+A quantity that the card does not limit, or that the image does not tell, is not compared. Sky noise is estimated from a
+sample of pixels and seeing from a few dozen stars, so that a survey frame takes a fraction of a second.
 """
 
 import warnings
@@ -17,15 +17,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from .exceptions import DomainError, DomainWarning
+from .moments import SIGMA_TO_FWHM, Ellipse, round_moments
 
-__all__ = ["Violation", "check", "find_stars", "gaussian_fwhm", "measure", "seeing_from_stars", "sky_rms"]
+__all__ = ["Violation", "check", "find_stars", "measure", "seeing_from_stars", "sky_rms"]
 
-SEEING_CARDS = ("SEEING", "PSF_FWHM", "FWHM", "IQIMAGE", "IQFINAL")  # the last two are those of CFHT
-SIGMA_TO_FWHM = np.sqrt(8 * np.log(2))
-MAD_PER_SIGMA = 0.67449
-MIN_STARS = 5
+MAD_PER_SIGMA = 0.67449  # median absolute deviation of a Gaussian of sigma 1
+RMS_WITHIN_3_SIGMA = 0.98658  # rms of a Gaussian of sigma 1 that is cut at 3 sigma
+MIN_STARS = 5  # fewer do not show where sizes crowd
+STAR_SIZES = 0.1  # relative difference from the typical size: PSFs vary less across a frame, galaxies more
 
-# what is measured: (name for people, unit, what to expect below the range, what to expect above it)
+# what is measured: (name in messages, unit, what to expect below the range, what to expect above it)
 QUANTITIES = {
     "pixel_scale": ("pixel scale", "arcsec", "sizes are taken for larger", "sizes are taken for smaller"),
     "fwhm": ("seeing (FWHM)", "arcsec", "sources come out too sharp", "sources come out too blurred"),
@@ -100,7 +101,7 @@ def _violations(measured, validity):
                 yield Violation(quantity, band, value, low, high)
 
 
-def measure(data, mask, bands, pixel_scale, meta=None):
+def measure(data, mask, bands, pixel_scale):
     """
     Measure what can be compared with a translator's range.
 
@@ -115,23 +116,19 @@ def measure(data, mask, bands, pixel_scale, meta=None):
         Names of the bands.
     pixel_scale : float
         Side of a pixel (arcsec).
-    meta : dict, sequence or mapping of dict, optional
-        Header of the image; one per band, in order or by name, if there are several bands. A card such as ``SEEING``
-        (arcsec) takes precedence over stars; one that several bands share says nothing of any and is not used.
 
     Returns
     -------
     dict
-        ``pixel_scale`` and, by band, ``fwhm`` (arcsec, see `gaussian_fwhm`), ``sky_rms`` and ``peak`` (flux unit):
+        ``pixel_scale`` and, by band, ``fwhm`` (arcsec, see `seeing_from_stars`), ``sky_rms`` and ``peak`` (flux unit):
         floats, or None where the image does not tell.
     """
     masks = [None] * len(bands) if mask is None else mask
     result = {"pixel_scale": float(pixel_scale), "fwhm": {}, "sky_rms": {}, "peak": {}}
-    for index, (band, plane, bad) in enumerate(zip(bands, data, masks, strict=True)):
+    for band, plane, bad in zip(bands, data, masks, strict=True):
         good = np.isfinite(plane) if bad is None else np.isfinite(plane) & ~np.asarray(bad, dtype=bool)
         noise = sky_rms(plane, good)
-        fwhm = _seeing_card(_header(meta, index, band, len(bands)), pixel_scale)
-        result["fwhm"][band] = seeing_from_stars(plane, good, noise, pixel_scale) if fwhm is None else fwhm
+        result["fwhm"][band] = seeing_from_stars(plane, good, noise, pixel_scale)
         result["sky_rms"][band] = noise
         result["peak"][band] = float(np.max(plane, where=good, initial=-np.inf)) if good.any() else None
     return result
@@ -178,32 +175,7 @@ def _clipped_rms(values):
     spread = np.median(np.abs(values)) / MAD_PER_SIGMA
     inside = values[np.abs(values) <= 3 * spread]
     # the rms of what is left also holds for coarsely digitised counts, where a MAD is a multiple of the step
-    return np.sqrt(np.mean(inside**2)) / 0.98658
-
-
-def _header(meta, index, band, n_bands):
-    """Return the header that belongs to one band, if any."""
-    if meta is None:
-        return {}
-    if not isinstance(meta, Mapping):
-        return meta[index] or {}
-    own = meta.get(band)
-    if isinstance(own, Mapping):
-        return own
-    return meta if n_bands == 1 else {}
-
-
-def _seeing_card(header, pixel_scale):
-    """Return the seeing (arcsec) a header states, or None."""
-    comments = getattr(header, "comments", {})
-    for card in SEEING_CARDS:
-        value = header.get(card)
-        if not isinstance(value, (int, float, np.number)):
-            continue
-        fwhm = float(value) * (pixel_scale if "pix" in str(comments[card] if comments else "").lower() else 1.0)
-        if 0 < fwhm < 60:  # surveys write 0, -1 or 99 for "not measured"
-            return fwhm
-    return None
+    return np.sqrt(np.mean(inside**2)) / RMS_WITHIN_3_SIGMA
 
 
 def seeing_from_stars(plane, good, noise, pixel_scale, max_stars=60):
@@ -227,11 +199,11 @@ def seeing_from_stars(plane, good, noise, pixel_scale, max_stars=60):
     Returns
     -------
     float or None
-        Median FWHM (arcsec, as of `gaussian_fwhm`), or None if fewer than five stars are found.
+        Median FWHM (arcsec, as of `~astro_galtrans.moments.gaussian_fwhm`), or None if fewer than five stars are found.
     """
-    half = int(np.clip(round(4 / pixel_scale), 5, 25))
-    _, sizes = find_stars(plane, good, noise, half, max_stars)
-    return float(np.median(sizes) * pixel_scale) if len(sizes) else None
+    half = int(np.clip(round(4 / pixel_scale), 5, 25))  # 4 arcsec, which holds a star in poor seeing
+    _, stars = find_stars(plane, good, noise, half, max_stars)
+    return float(SIGMA_TO_FWHM * np.median(np.sqrt(stars.xx)) * pixel_scale) if len(stars.xx) else None
 
 
 def find_stars(plane, good, noise, half, max_stars=60):
@@ -251,26 +223,30 @@ def find_stars(plane, good, noise, half, max_stars=60):
 
     Returns
     -------
-    boxes : list of `numpy.ndarray`
-        Sky-subtracted, ``[2 half + 1, 2 half + 1]``, around the brightest pixel of each star.
-    fwhm : `numpy.ndarray`
-        Their FWHM (pixels, as of `gaussian_fwhm`). Both are empty if fewer than five stars are found.
+    boxes : `numpy.ndarray`
+        ``[n, 2 half + 1, 2 half + 1]``, sky-subtracted, around the brightest pixel of each star.
+    stars : `~astro_galtrans.moments.Ellipse`
+        ``[n]`` each: centres relative to the boxes' and widths of the round Gaussians that match the stars (pixels).
+        Both are empty if fewer than five stars are found.
     """
+    nothing = np.empty((0, 2 * half + 1, 2 * half + 1)), Ellipse(*np.empty((5, 0)))
     if not noise or min(plane.shape) <= 2 * half:
-        return [], np.array([])
+        return nothing
     boxes = _isolated_sources(plane, good, noise, half)[:max_stars]
-    measured = [(fwhm, box) for box in boxes if (fwhm := gaussian_fwhm(box)) is not None]
-    if len(measured) < MIN_STARS:
-        return [], np.array([])
-    sizes = np.sort([fwhm for fwhm, _ in measured])
+    if len(boxes) < MIN_STARS:
+        return nothing
+    sources, found = round_moments(np.stack(boxes))
+    if found.sum() < MIN_STARS:
+        return nothing
+    width = np.where(found, np.sqrt(sources.xx), np.nan)
     # the star locus is where sizes crowd: the densest third of them
+    sizes = np.sort(width[found])
     third = max(MIN_STARS, len(sizes) // 3)
     start = np.argmin(sizes[third - 1 :] / sizes[: len(sizes) - third + 1])
-    typical = np.median(sizes[start : start + third])
-    stars = [(fwhm, box) for fwhm, box in measured if abs(fwhm / typical - 1) < 0.1]
-    if len(stars) < MIN_STARS:
-        return [], np.array([])
-    return [box for _, box in stars], np.array([fwhm for fwhm, _ in stars])
+    star = np.abs(width / np.median(sizes[start : start + third]) - 1) < STAR_SIZES
+    if star.sum() < MIN_STARS:
+        return nothing
+    return np.stack(boxes)[star], Ellipse(*(values[star] for values in sources))
 
 
 def _isolated_sources(plane, good, noise, half, max_pixels=200_000):
@@ -301,43 +277,3 @@ def _isolated_sources(plane, good, noise, half, max_pixels=200_000):
         if good[window].all() and np.count_nonzero(box >= peak) == 1 and box[outside].max() < 0.1 * peak:
             boxes.append(box)
     return boxes
-
-
-def gaussian_fwhm(box, n_iter=20):
-    r"""
-    Return the FWHM of the Gaussian that is most like a source: adaptive moments (Bernstein & Jarvis 2002, section 3.1).
-
-    With a round Gaussian weight as wide as the source, the weighted second moment is half the width squared. For a PSF
-    with wings this lies between the width at half maximum and that of the noise-equivalent area (such as the
-    ``psf_width`` of SDSS); it includes the pixel.
-
-    Parameters
-    ----------
-    box : `numpy.ndarray`
-        Sky-subtracted image, odd and square, the source near its centre.
-    n_iter : int, optional
-        Number of iterations.
-
-    Returns
-    -------
-    float or None
-        FWHM in pixels; None if there is no such Gaussian of at least 1.3 pixels (a hot pixel, a cosmic ray, noise).
-    """
-    half = box.shape[0] // 2
-    offset = np.arange(-half, half + 1.0)
-    x0 = y0 = 0.0
-    variance = (half / 5) ** 2
-    for _ in range(n_iter):
-        x, y = offset - x0, offset - y0
-        weighted = box * np.exp(-0.5 * y**2 / variance)[:, None] * np.exp(-0.5 * x**2 / variance)
-        along_x, along_y, flux = weighted.sum(axis=0), weighted.sum(axis=1), weighted.sum()
-        if not flux > 0:
-            return None
-        dx, dy = along_x @ x / flux, along_y @ y / flux
-        moment = 0.5 * (along_x @ (x - dx) ** 2 + along_y @ (y - dy) ** 2) / flux
-        if not 0 < moment < variance or max(abs(x0), abs(y0)) > half / 2:
-            return None
-        # the weight narrows a Gaussian: 1 / moment = 1 / source + 1 / weight
-        x0, y0, variance = x0 + 2 * dx, y0 + 2 * dy, 1 / (1 / moment - 1 / variance)
-    fwhm = SIGMA_TO_FWHM * np.sqrt(variance)
-    return float(fwhm) if 1.3 <= fwhm < half else None

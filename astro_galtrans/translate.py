@@ -15,6 +15,7 @@ import numpy as np
 from astropy.io.fits import Header
 from astropy.wcs.wcsapi import BaseHighLevelWCS, BaseLowLevelWCS
 
+from astro_galtrans.models._card import check_card
 from astro_galtrans.models.checkpoint import Checkpoint, load
 from astro_galtrans.models.shipped import find_weights, list_weights, pick_device
 
@@ -30,6 +31,7 @@ from .units import flux_factor, parse_unit
 
 __all__ = ["Translator", "list_translators", "load_translator", "translate"]
 
+MIN_SIDE = 4  # pixels, from which an image of one value is no image
 ROWS = 128  # output rows converted at once: a step that needs temporary arrays keeps them small
 
 
@@ -110,6 +112,7 @@ def translate(
     # 1. Any accepted input to bands on one grid, in the unit that the network was trained with.
     stack = read(image, bands, zeropoint=zeropoint, unit=unit, align=align)
     stack = to_unit(select(stack, spec.in_bands), card["source"]["unit"], card["source"]["zeropoint"])
+    _check_information(stack)
     outside = _compare_with_training(stack, translator, strict)
     stack, alignment = _on_one_grid(stack)
     bad = _bad_pixels(stack)
@@ -292,12 +295,16 @@ def load_translator(name_or_path, device="cpu"):
     path, device = find_weights(name_or_path), pick_device(device)
     if name_or_path in list_weights():
         return _load_shipped(path, device)
-    return Translator(load(path, device))
+    return _load(path, device)
 
 
-@cache
-def _load_shipped(path, device):
-    return Translator(load(path, device))
+def _load(path, device):
+    checkpoint = load(path, device)
+    check_card(checkpoint.card, path)
+    return Translator(checkpoint)
+
+
+_load_shipped = cache(_load)
 
 
 def _ready(translator, device):
@@ -373,6 +380,17 @@ def _grid(output_grid, card):
         return output_grid
     msg = f"output_grid must be 'target', a WCS, a FITS header or None, got {output_grid!r}"
     raise ValueError(msg)
+
+
+def _check_information(stack):
+    """Raise if a band holds one number everywhere: an image that was lost on the way, and nothing to translate."""
+    for band, plane in zip(stack.bands, stack.planes, strict=True):
+        usable = np.isfinite(plane.data) if plane.mask is None else np.isfinite(plane.data) & ~plane.mask
+        values = plane.data[usable]
+        # a strip of a few pixels may well hold one value
+        if values.size and min(plane.data.shape) >= MIN_SIDE and values.min() == values.max():
+            msg = f"all pixels of band {band} that can be used hold {values[0]:.4g}: there is no image in it"
+            raise ValueError(msg)
 
 
 def _compare_with_training(stack, translator, strict):

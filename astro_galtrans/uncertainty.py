@@ -1,8 +1,8 @@
 r"""
-The standard deviation that comes with a translated image: what it is made of, and how it is made to hold.
+The standard deviation that comes with a translated image, and what it is made of.
 
 The target of a translation is :math:`y`, what the other survey would have recorded, noise included; the error is that
-of the reported image as a forecast of :math:`y`. Three things make it up.
+of the reported image as a forecast of :math:`y`. It has three parts.
 
 *The network's own spread.* A deterministic network states the mean and the standard deviation :math:`\sigma` of
 :math:`y` given the source, so the error variance of that mean is :math:`\sigma^2`. A network that samples gives draws
@@ -15,10 +15,11 @@ independent draws from one distribution, so the mean of :math:`N` draws misses t
 where the sampler is right.) It matters that :math:`\sigma` is stated and not measured as the spread of the draws: the
 spread of two draws has one degree of freedom and is below half of :math:`\sigma` in 38 % of all pixels.
 
-*A calibration factor* per band, measured on pairs that the network never saw (`calibrate`), because networks misjudge
-themselves.
+*A calibration factor* per band, measured on pairs that the network never saw
+(``astro_galtrans.training.recalibrate``), because networks misjudge themselves.
 
-*Input noise beyond what the network was trained on*, which it could not know of (`propagate_variance`).
+*Noise of the input beyond that of the images the network was trained on*, of which its stated uncertainty does not
+know (`propagate_variance`).
 
 Everything here is per pixel. Neighbouring output pixels share input noise and errors of the network, so the variance of
 an aperture flux is larger than the sum of its pixels' variances.
@@ -28,7 +29,7 @@ from math import erf, sqrt
 
 import numpy as np
 
-__all__ = ["ONE_SIGMA", "SampleMean", "calibrate", "combine", "coverage", "propagate_variance"]
+__all__ = ["ONE_SIGMA", "SampleMean", "combine", "propagate_variance"]
 
 ONE_SIGMA = erf(sqrt(0.5))  #: probability of a Gaussian within one standard deviation, 0.6827
 
@@ -181,65 +182,3 @@ def propagate_variance(variance_in, nominal_variance, scale, out=None):
     blocks = out.reshape(bands, height, scale, width, scale)  # a view: every source pixel with its block
     blocks += excess[:, :, None, :, None]
     return out
-
-
-def calibrate(residual, std, select=None):
-    """
-    Return the factors that make the standard deviation hold.
-
-    Scaled by its factor, the standard deviation covers the residual of 68.27 % of the pixels of a band, whatever the
-    shape of their distribution: the factor is that quantile of ``abs(residual) / std``.
-
-    Parameters
-    ----------
-    residual, std : `numpy.ndarray`
-        ``[..., C, H, W]``: prediction minus truth, on pairs not used in training, and the stated standard deviation.
-    select : `numpy.ndarray` of bool, optional
-        Pixels to judge by, such as those with signal; a shape that broadcasts. All by default.
-
-    Returns
-    -------
-    `numpy.ndarray`
-        One factor per band.
-
-    Raises
-    ------
-    ValueError
-        If a band has no selected pixel, or one whose residual or standard deviation is unusable.
-    """
-    ratios = _ratios(residual, std, select)
-    return np.array([np.quantile(ratio, ONE_SIGMA, method="inverted_cdf") for ratio in ratios])
-
-
-def coverage(residual, std, select=None):
-    """
-    Return the fraction of pixels that lie within one standard deviation, per band.
-
-    Parameters
-    ----------
-    residual, std, select
-        As for `calibrate`.
-
-    Returns
-    -------
-    `numpy.ndarray`
-        One fraction per band; 0.6827 where the standard deviation is that of a Gaussian.
-    """
-    return np.array([np.mean(ratio <= 1) for ratio in _ratios(residual, std, select)])
-
-
-def _ratios(residual, std, select):
-    """Yield ``abs(residual) / std`` of the selected pixels, band by band."""
-    residual, std = np.broadcast_arrays(residual, std)
-    select = np.broadcast_to(True if select is None else select, residual.shape)
-    for band in range(residual.shape[-3]):
-        chosen = select[..., band, :, :]
-        value, sigma = residual[..., band, :, :][chosen], std[..., band, :, :][chosen]
-        usable = np.isfinite(value) & np.isfinite(sigma) & (sigma > 0)
-        if not (usable.size and usable.all()):
-            msg = (
-                f"band {band} has {usable.size} selected pixels, of which {np.count_nonzero(usable)} have a finite "
-                "residual and a positive standard deviation; select at least one pixel, and only such pixels"
-            )
-            raise ValueError(msg)
-        yield np.abs(value) / sigma

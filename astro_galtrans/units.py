@@ -8,7 +8,6 @@ point 22.5; for a spectral flux density the definition :math:`m = -2.5 \log_{10}
 """
 
 import re
-import warnings
 
 import numpy as np
 from astropy import units as u
@@ -74,14 +73,16 @@ def parse_unit(unit):
     if base.lower() in _SPELLINGS:
         count = _SPELLINGS[base.lower()]
         return count if base == text else count / u.s
-    try:
-        with warnings.catch_warnings():
-            # headers of every age come through here: an odd spelling that can be read is not the user's concern
-            warnings.simplefilter("ignore", u.UnitsWarning)
-            return u.Unit(text)
-    except ValueError as err:
+    # headers of every age come through here: an odd spelling that can be read is not the user's concern; astropy
+    # would warn of erg/s/cm2/Hz, which is erg/(s cm2 Hz)
+    first, *below = text.split("/")
+    if len(below) > 1 and "(" not in text:
+        text = f"{first}/({' '.join(below)})"
+    parsed = u.Unit(text, parse_strict="silent")
+    if isinstance(parsed, u.UnrecognizedUnit):
         msg = f"{unit!r} is not a known unit; pass unit=, e.g. unit='nanomaggy', 'uJy', 'adu' or 'electron / s'"
-        raise ValueError(msg) from err
+        raise ValueError(msg)
+    return parsed
 
 
 def flux_zeropoint(unit, meta=None, zeropoint=None):

@@ -15,7 +15,7 @@ DIR is not made again. Measured:
   ask for. What is not 1 there, or not the same in all apertures, no knowledge of the two PSFs explains: a perfect
   translator would show it too;
 - the width of point sources (the SDSS PSF image of each galaxy, in noise, translated) against the KiDS PSF image's,
-  both as `astro_galtrans.domain.gaussian_fwhm` measures it;
+  both as `astro_galtrans.moments.gaussian_fwhm` measures it;
 - the RMS of translated minus KiDS over pixels with signal, beside that of the resampled SDSS image.
 """
 
@@ -35,7 +35,7 @@ from scipy.ndimage import gaussian_filter
 from tqdm.auto import tqdm
 
 from astro_galtrans import load_translator
-from astro_galtrans.domain import SIGMA_TO_FWHM, gaussian_fwhm
+from astro_galtrans.moments import SIGMA_TO_FWHM, gaussian_fwhm
 from astro_galtrans.pairs.simulated import PairSettings
 from astro_galtrans.pairs.simulated.build import SIGNAL
 from astro_galtrans.pairs.simulated.population import Sample, draw_scene

@@ -6,8 +6,8 @@ Photo-z estimators on simulated pairs, and on a catalogue of real galaxies: what
 
 Z_TRAIN and Z_TEST are pairs made with ``galtrans simulate`` (galaxies of r < 20.3 and z < 0.6). Estimators are kept in
 OUT, checkpoints too, and found again. FILE is a table of redshift, ugriz magnitudes, four colours, and five errors
-(SDSS main sample). Times are CPU seconds of one core, the machine being shared. Intervals are 68 % of bootstrap
-resamples of the test galaxies; differences between estimators are resampled together.
+(SDSS main sample). Training times are by the clock, rates of predictions per CPU second, both on one core. Intervals
+are 68 % of bootstrap resamples of the test galaxies; differences between estimators are resampled together.
 """
 
 import argparse
@@ -67,7 +67,7 @@ def measure(kind, side, options):
 
 
 def trained(kind, side, options):
-    """Train an estimator, or find it, and return it with the CPU seconds it took."""
+    """Train an estimator, or find it, and return it with the seconds its training took."""
     train, folder = PairStore(options.train), Path(options.output) / f"{side}-{kind}-{options.members}"
     if options.number:
         train = train.subset(np.arange(options.number))
@@ -76,9 +76,9 @@ def trained(kind, side, options):
     imaging = {"bands": survey.band_names, "pixel_scale": scale, "sky_rms": survey.sky_rms(scale)}
     z, grid = np.asarray(train.table["z"], float), np.linspace(0, 0.615, 256)
     make = photoz.train_image if kind == "image" else photoz.train_photometric
-    settings = {"grid": grid, "members": options.members, "directory": folder, "progress": True}
+    settings = {"grid": grid, "members": options.members, "directory": folder, "device": "cpu", "progress": True}
     estimator = make(train.images(side), z, **imaging, **settings)
-    return estimator, estimator.card["training"]["cpu_seconds"]
+    return estimator, estimator.card["training"]["seconds"]
 
 
 def catalogue(path, found):

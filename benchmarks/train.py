@@ -24,11 +24,10 @@ from pathlib import Path
 
 import torch
 
+from astro_galtrans.loop import Training, choose_devices
 from astro_galtrans.pairs.store import PairStore, shard_path
 from astro_galtrans.training import fit, load_recipe
-from astro_galtrans.training.fit import make_fabric
-from astro_galtrans.training.loop import TrainingRun
-from astro_galtrans.training.stream import stream
+from astro_galtrans.training.task import TranslatorTask, settings_of
 
 CPU = torch.device("cpu")
 
@@ -70,19 +69,20 @@ def speed(name, options):
         augment={"shift": 0.25, "noise": 0.25, "seeing": 0.1},
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
-        fabric = make_fabric(options.device, precision=options.precision)
-        runs = [TrainingRun(fabric, recipe, PairStore(options.pairs), Path(folder)) for _ in range(2)]
-        resident = runs[0].sampler.batch(0).map(lambda part: part.to(fabric.device))
-        pinned = fabric.device.type == "cuda"
-        batches = stream(runs[1].sampler, 0, 10**6, workers=options.workers, pinned=pinned)
+        devices = choose_devices(options.device, precision=options.precision)
+        task = partial(TranslatorTask, recipe, PairStore(options.pairs), None, Path(folder), None)
+        runs = [Training(devices, task, settings_of(recipe, validate=False)) for _ in range(2)]
+        sampler = runs[0].task.sampler
+        resident = sampler.batch(0).map(lambda part: part.to(devices.device))
+        batches = runs[1].task.batches(0, 10**6, devices.device)
         steps = [lambda: bare(runs[0], resident), lambda: runs[1].advance(next(batches), 0.0)]
         for step in 3 * steps:
             step()
         times = [[], []]
         for _ in range(options.steps):
             for step, seconds in zip(steps, times, strict=True):
-                seconds.append(timed(step, fabric.device))
-        data = statistics.median(timed(partial(runs[0].sampler.batch, k), CPU) for k in range(20))
+                seconds.append(timed(step, devices.device))
+        data = statistics.median(timed(partial(sampler.batch, k), CPU) for k in range(20))
         batches.close()
     alone, whole = (statistics.median(seconds) for seconds in times)
     ratio = statistics.median(b / a for a, b in zip(*times, strict=True))
@@ -99,11 +99,11 @@ def speed(name, options):
 
 def bare(run, batch):
     """Forward, backward and the optimizer's step on a batch that is there."""
-    with run.fabric.autocast():
-        loss = sum(next(iter(run.model.losses(batch.source, batch.target, 0.0, run.generator))).values())
+    with run.devices.autocast():
+        loss = sum(next(iter(run.network.losses(batch.source, batch.target, 0.0, run.generator))).values())
     run.optimizers[0].zero_grad(set_to_none=True)
     loss.backward()
-    torch.nn.utils.clip_grad_norm_(run.model.parameters(), 1.0)
+    torch.nn.utils.clip_grad_norm_(run.network.parameters(), 1.0)
     run.optimizers[0].step()
 
 

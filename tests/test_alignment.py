@@ -17,6 +17,7 @@ from scipy.special import erf
 
 from astro_galtrans.geometry import align_planes, pixel_area, pixel_scale, resample, same_grid
 from astro_galtrans.geometry._interpolation import interpolate_plane
+from astro_galtrans.geometry._pixelmap import PixelMap
 from helpers import galaxy, make_wcs, shared_data
 
 SHAPE = (90, 110)
@@ -44,6 +45,17 @@ def star_positions(rng, n=4, shape=SHAPE):
     """Return stars 20 pixels apart at random subpixel phases."""
     y, x = np.mgrid[20 : shape[0] - 15 : 20, 20 : shape[1] - 15 : 20]
     return x.ravel() + rng.uniform(-0.5, 0.5, x.size), y.ravel() + rng.uniform(-0.5, 0.5, x.size)
+
+
+@pytest.mark.parametrize("angle", [0.0, 25.0])
+def test_on_equal_pixels_it_is_reprojects_quintic_interpolation(angle, rng):
+    """To the last pixel at the edge; rounding of world coordinates, some 1e-9 of a pixel, is all that is left."""
+    image = stars(*star_positions(rng)) + rng.normal(0, 0.1, SHAPE)
+    wcs = make_wcs(SHAPE)
+    grid = make_wcs(SHAPE, angle=angle, centre=(351.6 + 0.3 * 0.396 / 3600, 0.1 + 0.2 * 0.396 / 3600))
+    ours, *_ = interpolate_plane(image, None, None, PixelMap(grid, wcs, SHAPE), SHAPE)
+    theirs, _ = reproject_interp((image, wcs), grid, shape_out=SHAPE, order=5)
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-9 * image.max())
 
 
 @pytest.mark.parametrize(

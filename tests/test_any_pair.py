@@ -14,7 +14,6 @@ from toy_network import ToyTranslator, toy_card
 
 pytest.importorskip("galsim")
 pytest.importorskip("h5py")
-pytest.importorskip("lightning_fabric")
 pytest.importorskip("speclite")
 
 from astro_galtrans import get_survey, list_surveys, load_translator, translate

@@ -1,12 +1,18 @@
 """Files to images: grouping by band, skipping what is done, and going on after a failure."""
 
+import json
+import os
+import re
+import warnings
+from pathlib import Path
+
 import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.nddata import CCDData
 
 from astro_galtrans.batch import find_images, is_folder, translate_file, translate_files
-from helpers import make_bands
+from helpers import make_bands, make_cube
 
 MODEL = "swin-sdss-cfhtls"
 
@@ -79,3 +85,135 @@ def test_existing_file_is_refused_before_the_work(frames, tmp_path):
     with pytest.raises(OSError, match="exists"):
         translate_file(next(iter(find_images([frames]).values())), "no-such-model", output)
     assert output.read_bytes() == b"precious"
+
+
+# -- folders as users have them
+
+
+@pytest.fixture
+def cubes(tmp_path):
+    """Two images of one file each."""
+    folder = tmp_path / "cubes"
+    folder.mkdir()
+    for seed in (1, 2):
+        write_cube(folder / f"a{seed}.fits", seed)
+    return folder
+
+
+def write_cube(path, seed=1, **changes):
+    cube = make_cube((24, 30), seed=seed)
+    header = cube.wcs.to_header()
+    header["BUNIT"], header["BANDS"] = "nmgy", "u,g,r,i,z"
+    header.update(changes)
+    fits.PrimaryHDU(cube.data, header).writeto(path)
+
+
+def run(cubes, out, model=MODEL, **options):
+    """What became of each image, and the failures."""
+    told = {}
+    failures = translate_files([cubes], model, out, progress=False, report=told.__setitem__, **options)
+    return told, failures
+
+
+quiet = pytest.mark.filterwarnings("ignore::astro_galtrans.exceptions.GaltransWarning")
+
+
+@quiet
+@pytest.mark.parametrize("kind", ["system", "text", "bytes", "constant"])
+def test_a_bad_file_does_not_stop_the_others(cubes, tmp_path, kind):
+    bad = cubes / "a0.fits"
+    if kind == "system":
+        write_cube(bad, RADESYS="XYZ")
+    elif kind == "text":
+        write_cube(bad, OBSERVER="Andre")
+        bad.write_bytes(bad.read_bytes().replace(b"Andre", b"Andr\xe9"))
+    elif kind == "bytes":
+        bad.write_bytes(np.random.default_rng(1).bytes(5000))
+    else:
+        write_cube(bad)
+        with fits.open(bad, mode="update") as hdus:
+            hdus[0].data[:] = 7
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # astropy tells of characters that are not ASCII
+        told, failures = run(cubes, tmp_path / "out")
+    assert (told["a1"], told["a2"]) == ("translated", "translated")
+    # text that is not ASCII hurts nobody but the card that it is on
+    assert told["a0"] == ("translated" if kind == "text" else "failed") and ("a0" in failures) == (kind != "text")
+
+
+@quiet
+def test_the_same_request_is_skipped_and_another_is_an_error(cubes, tmp_path):
+    out = tmp_path / "out"
+    assert run(cubes, out)[0] == {"a1": "translated", "a2": "translated"}
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert run(cubes, out)[0] == {"a1": "skipped", "a2": "skipped"}
+    for changes, match in (
+        ({"model": "srgan-sdss-cfhtls"}, rf"other weights, translator {MODEL} \(asked for: srgan-sdss-cfhtls\)"),
+        ({"unit": "uJy"}, r'options \{\} \(asked for: \{"unit": "uJy"\}\)'),
+    ):
+        told, failures = run(cubes, out, **changes)
+        assert told == {"a1": "failed", "a2": "failed"}
+        assert re.search(match, failures["a1"]), failures
+    (cubes / "a1.fits").unlink()
+    write_cube(cubes / "a1.fits", seed=3)
+    told, failures = run(cubes, out)
+    assert told == {"a1": "failed", "a2": "skipped"} and "another input" in failures["a1"]
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert run(cubes, out, "srgan-sdss-cfhtls", overwrite=True)[0] == {"a1": "translated", "a2": "translated"}
+    assert fits.getheader(out / "a1.fits")["GTMODEL"] == "srgan-sdss-cfhtls"
+
+
+def test_a_file_of_somebody_else_is_not_taken_for_a_result(cubes, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    fits.PrimaryHDU(np.zeros((3, 3))).writeto(out / "a1.fits")
+    (cubes / "a2.fits").unlink()
+    told, failures = run(cubes, out)
+    assert told == {"a1": "failed"} and "translator not recorded" in failures["a1"]
+
+
+@pytest.mark.parametrize("name", ["itself", "relative", "symlink", "output is a link", "output is a hard link"])
+def test_inputs_are_never_replaced(cubes, tmp_path, name, monkeypatch):
+    before = {path.name: path.read_bytes() for path in cubes.iterdir()}
+    out = tmp_path / "out"
+    if name == "itself":
+        out = cubes
+    elif name == "relative":
+        monkeypatch.chdir(cubes)
+        out = "."
+    elif name == "symlink":
+        out.symlink_to(cubes, target_is_directory=True)
+    else:
+        out.mkdir()
+        link = os.link if name == "output is a hard link" else os.symlink
+        link(cubes / "a1.fits", out / "a1.fits")
+    for overwrite in (False, True):
+        with pytest.raises(ValueError, match="would replace an input, or lie beside it"):
+            translate_files([cubes], MODEL, out, overwrite=overwrite, progress=False)
+    with pytest.raises(ValueError, match="would replace an input"):
+        translate_file([cubes / "a1.fits"], MODEL, Path(out) / "a1.fits", overwrite=True)
+    assert {path.name: path.read_bytes() for path in cubes.iterdir()} == before
+
+
+@quiet
+def test_every_image_has_noise_of_its_own(cubes, tmp_path):
+    """The noise drawn for an image is what two seeds differ by; of two images it does not agree, and it is repeated."""
+    model = "diffusion-sdss-cfhtls"
+    for name, seed in (("5", 5), ("6", 6), ("again", 5)):
+        assert not run(cubes, tmp_path / name, model, seed=seed)[1]
+    drawn = []
+    for name in ("a1.fits", "a2.fits"):
+        one, other = (fits.getdata(tmp_path / seed / name) for seed in "56")
+        drawn.append(((one - other) / fits.getdata(tmp_path / "5" / name, "UNCERT")).ravel())
+    assert abs(np.corrcoef(*drawn)[0, 1]) < 0.1
+    headers = [fits.getheader(tmp_path / "5" / f"a{k}.fits") for k in (1, 2)]
+    assert headers[0]["GTSEED"] != headers[1]["GTSEED"]
+    assert [json.loads(header["GTOPTION"])["seed"] for header in headers] == [5, 5]
+    np.testing.assert_array_equal(
+        fits.getdata(tmp_path / "5" / "a1.fits"), fits.getdata(tmp_path / "again" / "a1.fits")
+    )
+
+
+def test_what_a_killed_run_left_is_no_image(cubes, tmp_path):
+    (cubes / ".0123456789ab-a3.fits").write_bytes(b"half")
+    assert list(find_images([cubes])) == ["a1", "a2"]

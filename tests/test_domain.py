@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 from astropy.convolution import Gaussian2DKernel, convolve_fft
 from astropy.io import fits
-from astropy.modeling.models import Moffat2D
 from astropy.utils.exceptions import AstropyUserWarning
 from numpy.testing import assert_allclose
 from photutils.detection import find_peaks
 from photutils.psf import fit_fwhm
 from scipy.optimize import brentq
 
-from astro_galtrans.domain import Violation, check, gaussian_fwhm, measure, seeing_from_stars, sky_rms
+from astro_galtrans.domain import Violation, check, measure, seeing_from_stars, sky_rms
 from astro_galtrans.exceptions import DomainError, DomainWarning
 from helpers import BANDS, SKY_RMS, galaxy, shared_data
 
@@ -28,12 +27,6 @@ def _frame(band):
     path = shared_data("sdss_stripe82", f"sdss-004192-{band}4-0300.fits.fz")
     with fits.open(path) as hdus:
         return hdus["SCI"].data, hdus["SCI"].header
-
-
-def _moffat(shape, x, y, fwhm, beta=3.5):
-    rows, columns = np.mgrid[: shape[0], : shape[1]]
-    gamma = fwhm / 2 / np.sqrt(2 ** (1 / beta) - 1)
-    return Moffat2D(1, x, y, gamma, beta)(columns, rows)
 
 
 def _stars(rng, noise=0.02, fwhm=3.0, n=12, shape=(300, 300)):
@@ -98,33 +91,6 @@ def test_sky_of_a_real_frame(band):
 
 
 # --- seeing ---
-
-
-@pytest.mark.parametrize("fwhm", [2.0, 3.3, 6.0])
-@pytest.mark.parametrize("offset", [(0, 0), (0.4, -0.3)])
-def test_width_of_a_gaussian_is_its_own(fwhm, offset):
-    y, x = np.mgrid[-15:16, -15:16]
-    source = 7 * np.exp(-0.5 * ((x - offset[0]) ** 2 + (y - offset[1]) ** 2) * (FWHM_PER_SIGMA / fwhm) ** 2)
-    assert_allclose(gaussian_fwhm(source), fwhm, rtol=0.04 if fwhm == 2 else 1e-5)  # the narrowest is undersampled
-
-
-@pytest.mark.parametrize("beta", [2.5, 3.5, 6.0])
-def test_width_of_a_psf_with_wings_lies_between_the_usual_definitions(beta):
-    psf = _moffat((61, 61), 30, 30, 4.0, beta)
-    noise_equivalent = 0.6644 * np.sqrt(psf.sum() ** 2 / (psf**2).sum())
-    assert 4.0 < gaussian_fwhm(psf) < noise_equivalent
-
-
-@pytest.mark.parametrize("what", ["hot pixel", "flat", "nothing", "hole"])
-def test_no_width_of_what_is_no_source(what):
-    box = np.zeros((21, 21))
-    if what == "hot pixel":
-        box[10, 10] = 1
-    elif what == "flat":
-        box += 1
-    elif what == "hole":
-        box[8:13, 8:13] = -1
-    assert gaussian_fwhm(box) is None
 
 
 @pytest.mark.parametrize("fwhm", [2.5, 3.5])
@@ -194,35 +160,6 @@ def _psfield_fwhm(band):
         return core + p0 * (1 + r**2 / beta / sp**2) ** (-beta / 2)
 
     return 2 * brentq(lambda r: profile(r) - profile(0) / 2, 0.1, 20) * PIXEL
-
-
-@pytest.mark.parametrize("card", ["SEEING", "PSF_FWHM", "FWHM", "IQIMAGE"])
-def test_a_card_comes_before_stars(card, rng):
-    image = _stars(rng)
-    assert measure([image], None, "r", PIXEL, {card: 0.81})["fwhm"] == {"r": 0.81}
-    header = fits.Header([(card, 2.0, "[pixels] of the PSF")])
-    assert_allclose(measure([image], None, "r", PIXEL, header)["fwhm"]["r"], 2 * PIXEL)
-
-
-@pytest.mark.parametrize("value", [0, -1, 99.0, np.nan, "good"])
-def test_a_card_that_says_nothing_is_passed_over(value, rng):
-    image = _stars(rng)
-    assert_allclose(measure([image], None, "r", PIXEL, {"SEEING": value})["fwhm"]["r"], 3 * PIXEL, rtol=0.03)
-
-
-def test_each_band_has_its_own_card():
-    blank = [np.zeros((9, 9))] * 2
-    cards = {"SEEING": 1.1}, {"SEEING": 0.9}
-    expected = {"g": 1.1, "r": 0.9}
-    assert measure(blank, None, "gr", PIXEL, cards)["fwhm"] == expected
-    assert measure(blank, None, "gr", PIXEL, dict(zip("gr", cards, strict=True)))["fwhm"] == expected
-    assert measure(blank, None, "gr", PIXEL, {"SEEING": 1.1})["fwhm"] == {"g": None, "r": None}
-
-
-def test_card_of_a_real_stack():
-    with fits.open(shared_data("cfhtls_w3", "CFHTLS-test_r.fits")) as hdus:
-        data, header = hdus[0].data, hdus[0].header
-    assert measure(data[None], None, "r", 0.186, header)["fwhm"] == {"r": 0.879}
 
 
 # --- everything ---
@@ -310,7 +247,7 @@ def test_real_frames_lie_in_the_range_of_their_survey_and_a_blurred_one_does_not
         "peak": {"r": 500.0},
     }
     assert header["FILTER"].strip() == "r"
-    assert check(measure(image[None], None, "r", PIXEL, header), limits, strict=True) == []
+    assert check(measure(image[None], None, "r", PIXEL), limits, strict=True) == []
     blurred = convolve_fft(image, Gaussian2DKernel(2))
     with pytest.warns(DomainWarning) as caught:
         check(measure(blurred[None], None, "r", PIXEL), limits)

@@ -22,7 +22,6 @@ from astro_galtrans.geometry import (
     pixel_scale,
     rescale_wcs,
     same_grid,
-    wcs_hdus,
 )
 from helpers import make_wcs, shared_data
 
@@ -100,6 +99,14 @@ def offset(coarse, fine, scale):
     x, y = points()
     before = coarse.pixel_to_world(x, y)
     return before.separation(fine.pixel_to_world((x + 0.5) * scale - 0.5, (y + 0.5) * scale - 0.5)).deg.max()
+
+
+def wcs_hdus(wcs):
+    """Return the cards of an image's header that hold a WCS, and the extensions with its lookup tables."""
+    primary, *tables = wcs.to_fits(relax=True)
+    for key in ("SIMPLE", "BITPIX", "NAXIS", "EXTEND"):
+        primary.header.remove(key, ignore_missing=True)
+    return primary.header, tables
 
 
 def written_and_read(wcs, path):

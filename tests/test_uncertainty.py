@@ -1,73 +1,17 @@
-"""Uncertainties against Gaussians, Student's t and Monte Carlo, whose answers are known."""
+"""Uncertainties against Gaussians and Monte Carlo, whose answers are known."""
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 
-from astro_galtrans.uncertainty import ONE_SIGMA, SampleMean, calibrate, combine, coverage, propagate_variance
+from astro_galtrans.uncertainty import ONE_SIGMA, SampleMean, combine, propagate_variance
 
 SHAPE = (2, 150, 150)
 
 
 def test_one_sigma_is_that_of_a_gaussian():
     assert_allclose(ONE_SIGMA, stats.norm.cdf(1) - stats.norm.cdf(-1), rtol=1e-14)
-
-
-@pytest.mark.parametrize(
-    ("distribution", "answer"),
-    [
-        (stats.norm(scale=0.5), 0.5),
-        (stats.norm(scale=3), 3.0),
-        (stats.t(3), stats.t(3).ppf(0.5 + ONE_SIGMA / 2)),
-        (stats.laplace(), -np.log(1 - ONE_SIGMA)),
-    ],
-)
-def test_factor_is_the_quantile_of_the_distribution(distribution, answer, rng):
-    std = rng.uniform(0.1, 10, SHAPE)
-    residual = std * distribution.rvs(SHAPE, random_state=rng)
-    factor = calibrate(residual, std)
-    assert factor.shape == (2,)
-    assert_allclose(factor, answer, rtol=0.02)
-
-
-@pytest.mark.parametrize("n", [1, 2, 3, 10, 1001])
-def test_factor_makes_the_coverage_exact(n, rng):
-    residual, std = rng.standard_t(2, (3, 1, n)), rng.uniform(1, 2, (3, 1, n))
-    covered = coverage(residual, std * calibrate(residual, std)[:, None, None] * (1 + 1e-12))
-    assert_allclose(covered, np.ceil(n * ONE_SIGMA) / n)
-
-
-def test_bands_are_calibrated_each_by_itself(rng):
-    truth = np.array([0.5, 1.0, 4.0])
-    residual = truth[:, None, None] * rng.normal(size=(8, 3, 60, 60))  # a batch of stamps
-    factor = calibrate(residual, np.ones_like(residual))
-    assert_allclose(factor, truth, rtol=0.03)
-    assert_allclose(coverage(residual, truth[:, None, None]), ONE_SIGMA, atol=0.01)
-
-
-def test_only_selected_pixels_count(rng):
-    residual, std = rng.normal(size=SHAPE), np.ones(SHAPE)
-    residual[:, :, 75:] *= 100
-    std[:, :, 75:] = np.nan
-    select = np.zeros(SHAPE[1:], dtype=bool)
-    select[:, :75] = True
-    assert_allclose(calibrate(residual, std, select), 1, rtol=0.03)
-    assert_allclose(coverage(residual, std, select), ONE_SIGMA, atol=0.02)
-
-
-@pytest.mark.parametrize("spoil", ["nothing selected", "std zero", "std nan", "residual inf"])
-@pytest.mark.parametrize("function", [calibrate, coverage])
-def test_unusable_pixels_are_an_error(spoil, function):
-    residual, std, select = np.ones((2, 4, 4)), np.ones((2, 4, 4)), np.ones((2, 4, 4), dtype=bool)
-    if spoil == "nothing selected":
-        select[1] = False
-    elif spoil.startswith("std"):
-        std[1, 0, 0] = 0 if spoil == "std zero" else np.nan
-    else:
-        residual[1, 0, 0] = np.inf
-    with pytest.raises(ValueError, match="band 1 has"):
-        function(residual, std, select)
 
 
 @pytest.mark.parametrize("n_samples", [1, 2, 5])
@@ -81,7 +25,7 @@ def test_error_of_the_mean_of_posterior_samples(n_samples, rng):
         samples.add((centre + sigma * rng.normal(size=shape)).astype(np.float32), sigma**2)
     pull = (truth - samples.mean) / np.sqrt(samples.variance)
     assert_allclose(pull.std(), 1, rtol=0.01)
-    assert_allclose(coverage(truth - samples.mean, np.sqrt(samples.variance)), ONE_SIGMA, atol=0.008)
+    assert_allclose(np.mean(np.abs(pull) <= 1), ONE_SIGMA, atol=0.008)
 
 
 def test_one_answer_has_the_variance_it_states(rng):

@@ -11,6 +11,7 @@ from astropy.nddata import VarianceUncertainty
 from astro_galtrans.bands import band_from_header, bands_from_header, parse_band, parse_bands
 from astro_galtrans.units import flux_zeropoint, parse_unit
 
+from ._numbers import mask_marks, worthless
 from ._opening import UNCERTAINTIES, take_apart
 
 __all__ = ["Layer", "load", "narrowed"]
@@ -163,7 +164,8 @@ def _checked_arrays(image, unit):
         claimed = _unit(unit if image.unit is None else image.unit)
         unit = _unit(image.unit if unit is None else unit)
         variance, useless = _variance(image.uncertainty, data, claimed)
-        return _Arrays(data, variance, _mask(image.mask, useless, data.shape), image.wcs(), unit)
+        mask = mask_marks(data, _mask(image.mask, useless, data.shape), image.label)
+        return _Arrays(data, variance, mask, image.wcs(), unit)
 
 
 def _native(data):
@@ -201,7 +203,7 @@ def _variance(uncertainty, data, unit):
     with np.errstate(divide="ignore"):
         wide = type(uncertainty)(array, unit=uncertainty.unit).represent_as(VarianceUncertainty)
     variance = wide.array if wide.unit is None else wide.array * wide.unit.to(unit**2)
-    useless = ~(variance >= 0) | np.isinf(variance)  # an inverse variance of zero marks a bad pixel
+    useless = worthless(array, variance, "uncertainty")
     variance[useless] = 0  # masked from here on; an infinity or NaN would spread when bands are resampled
     return narrowed(variance, data.dtype), (useless if useless.any() else None)
 

@@ -1,23 +1,20 @@
 """First step of the door in: take an object or file of any accepted kind apart into `Image`, what it says of itself."""
 
-import bz2
-import gzip
 import os
 import re
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
 from astropy.nddata import CCDData, InverseVariance, NDData, StdDevUncertainty, VarianceUncertainty
-from astropy.utils.exceptions import AstropyUserWarning
 
 from astro_galtrans.bands import band_from_header, known_band, parse_band
+from astro_galtrans.units import parse_unit
 
+from ._trust import open_fits
 from ._wcs import celestial_wcs, wcs_from_header
 
 __all__ = ["IMAGE_HDUS", "UNCERTAINTIES", "Image", "Origin", "take_apart"]
@@ -159,8 +156,14 @@ def _from_hdu(hdu, hdulist, label):
 
 
 def _hdu_uncertainty(hdu):
+    """Uncertainty of the kind that UTYPE says (CCDData writes it), in the unit that BUNIT says."""
     kinds = {kind.__name__: kind for kind in UNCERTAINTIES}
-    return kinds.get(hdu.header.get("UTYPE"), StdDevUncertainty)(hdu.data)  # as CCDData.read does
+    name = hdu.header.get("UTYPE", "StdDevUncertainty")
+    if name not in kinds:
+        msg = f"the extension {hdu.name} holds an uncertainty of kind {name!r} (UTYPE); known are {', '.join(kinds)}"
+        raise ValueError(msg)
+    unit = str(hdu.header.get("BUNIT", "")).strip()
+    return kinds[name](hdu.data, unit=parse_unit(unit) if unit else None)
 
 
 def _from_hdulist(hdulist, label, wanted, extension=None):
@@ -214,7 +217,7 @@ def _extension_band(hdu, wanted):
 
 def _from_path(path, wanted):
     path, extension = _split_extension(path)
-    return _from_hdulist(_read_file(path), str(path), wanted, extension)
+    return _from_hdulist(open_fits(path), str(path), wanted, extension)
 
 
 def _split_extension(path):
@@ -226,38 +229,3 @@ def _split_extension(path):
     name, _, version = (part.strip() for part in match[2].partition(","))
     extension = int(name) if name.isdigit() else (name, int(version)) if version.isdigit() else name
     return Path(match[1]).expanduser(), extension
-
-
-def _read_file(path):
-    """Contents of a FITS file, in memory; whatever is wrong with it is an OSError that names it."""
-    if not path.exists():
-        msg = f"there is no file {path}"
-        raise FileNotFoundError(msg)
-    if path.is_dir():
-        msg = f"{path} is a directory; expected a FITS file"
-        raise IsADirectoryError(msg)
-    if path.stat().st_size == 0:
-        msg = f"{path} is an empty file"
-        raise OSError(msg)
-    try:
-        with warnings.catch_warnings():
-            # astropy reads what there is of a truncated file, with a warning: half an image must not be translated
-            warnings.filterwarnings("error", ".*truncated|Error validating header", AstropyUserWarning)
-            with _unpacked(path) as file, fits.open(file, memmap=False, lazy_load_hdus=False) as hdulist:
-                for hdu in hdulist:
-                    hdu.data  # noqa: B018 - read here, where the file is open and a fault is the file's
-    except Exception as err:  # of many kinds: OSError, EOFError, zlib.error, TypeError from a buffer too short, ...
-        msg = f"{path} cannot be read; it is truncated, damaged or not FITS: {' '.join(str(err).split())}"
-        raise OSError(msg) from err
-    return hdulist
-
-
-def _unpacked(path):
-    """Open a file, unpacked: astropy takes the end of a truncated gzip file for the end of its contents."""
-    with path.open("rb") as file:
-        start = file.read(3)
-    unpack = {b"\x1f\x8b\x08": gzip.open, b"BZh": bz2.open}.get(start)
-    if unpack is None:
-        return path.open("rb")
-    with unpack(path) as file:
-        return BytesIO(file.read())

@@ -7,13 +7,13 @@ import numpy as np
 from astropy import units as u
 
 from astro_galtrans.bands import parse_bands
+from astro_galtrans.geometry import same_grid
 from astro_galtrans.units import flux_factor, flux_zeropoint, parse_unit
 
 from . import _writers
 from ._cards import add_provenance, common_meta
 from ._layers import load, narrowed
 from ._opening import Origin
-from ._wcs import same_grid
 
 __all__ = ["BandStack", "Plane", "read", "select", "to_unit", "write_fits", "write_like"]
 

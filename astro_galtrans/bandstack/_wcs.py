@@ -6,17 +6,15 @@ to it, and written back in a form that a cube's header can hold.
 """
 
 import re
-import warnings
 from functools import reduce
 
 import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
-from astropy.wcs import WCS, DistortionLookupTable, FITSFixedWarning, NoConvergence
-from astropy.wcs.utils import pixel_to_pixel
+from astropy.wcs import WCS, DistortionLookupTable
 from astropy.wcs.wcsapi import SlicedLowLevelWCS
 
-__all__ = ["celestial_wcs", "is_wcs_card", "same_grid", "wcs_from_header", "wcs_to_header"]
+__all__ = ["celestial_wcs", "is_wcs_card", "wcs_from_header", "wcs_to_header"]
 
 _WCS_CARD = re.compile(
     r"""(
@@ -68,10 +66,11 @@ def wcs_from_header(header, hdulist=None):
     """
     header = _first_two_axes(header)
     try:
-        with warnings.catch_warnings():
-            # repairs of old spellings (RADECSYS, dates): they leave the pixel to sky transformation as it is
-            warnings.simplefilter("ignore", FITSFixedWarning)
-            wcs = WCS(header, fobj=hdulist)
+        # wcslib's own repairs of old spellings (RADECSYS, dates), which astropy's would warn of: they leave the
+        # transformation as it is, and a filter for warnings would be one for all threads
+        wcs = WCS(header, fobj=hdulist, fix=False, _do_set=False)
+        wcs.wcs.fix()
+        wcs.wcs.set()
     except Exception as err:  # wcslib raises many kinds, MemoryError among them
         msg = f"the WCS in the header cannot be read: {' '.join(str(err).split())}"
         if "HDUList is required" in str(err):
@@ -112,33 +111,6 @@ def celestial_wcs(wcs, ndim):
         return _checked(SlicedLowLevelWCS(wcs, (0,) * (ndim - 2) + (slice(None), slice(None))))
     msg = f"the WCS has {wcs.pixel_n_dim} pixel axes and the image {ndim}; expected two, or as many as the image"
     raise ValueError(msg)
-
-
-def same_grid(wcs_a, wcs_b, shape, tolerance=1e-3):
-    """
-    Whether two WCS agree across an image.
-
-    Parameters
-    ----------
-    wcs_a, wcs_b : `~astropy.wcs.WCS` or APE 14 WCS
-    shape : tuple of int
-        Rows and columns of the image.
-    tolerance : float, optional
-        Largest distance in pixels.
-
-    Returns
-    -------
-    bool
-    """
-    if wcs_a is wcs_b:
-        return True
-    # distortions of a survey image are smooth: a grid of 7 by 7 points, edges included, sees them
-    y, x = np.meshgrid(*(np.linspace(-0.5, n - 0.5, 7) for n in shape), indexing="ij")
-    try:
-        there = pixel_to_pixel(wcs_a, wcs_b, x, y)
-    except NoConvergence:
-        return False
-    return bool(np.max(np.hypot(there[0] - x, there[1] - y)) < tolerance)  # False too where a point has no image (NaN)
 
 
 def wcs_to_header(wcs, ndim=2):
@@ -182,17 +154,28 @@ def wcs_to_header(wcs, ndim=2):
 
 def _first_two_axes(header):
     """Copy of a header as if it were that of one plane."""
+    header = _spelt_today(header)
     coupled = [key for key in header if re.fullmatch(r"(PC|CD)[12]_[3-9]", key) and header[key] != 0]
     if coupled:
         msg = f"the sky position depends on a third axis ({', '.join(coupled)}); pass one image per band"
         raise ValueError(msg)
-    plane = header.copy()  # cards are shared between headers that are built of them
-    for key in [key for key in plane if _EXTRA_AXIS_CARD.fullmatch(key)]:
-        plane.remove(key, ignore_missing=True)
+    for key in [key for key in header if _EXTRA_AXIS_CARD.fullmatch(key)]:
+        header.remove(key, ignore_missing=True)
     for key in ("NAXIS", "WCSAXES"):
-        if plane.get(key, 2) > 2:
-            plane[key] = 2
-    return plane
+        if header.get(key, 2) > 2:
+            header[key] = 2
+    return header
+
+
+def _spelt_today(header):
+    """Copy of a header with WCS keywords as the standard has them; wcslib reads the older ones (PC001001) and warns."""
+    header = header.copy()  # cards are shared between headers that are built of them
+    old = {key: re.sub(r"^(PC|CD)00(\d)00(\d)$", r"\1\2_\3", key) for key in header if key.startswith(("PC00", "CD00"))}
+    for key, new in (old | {"RADECSYS": "RADESYS", "EPOCH": "EQUINOX"}).items():
+        if key in header and key != new:
+            header.set(new, header.get(new, header[key]))
+            header.remove(key, ignore_missing=True, remove_all=True)
+    return header
 
 
 def _checked(wcs):

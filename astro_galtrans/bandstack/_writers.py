@@ -1,7 +1,6 @@
 """Writers of the door out: a stack to an object of the kind that came in, or to a file."""
 
 import os
-import uuid
 from copy import deepcopy
 from pathlib import Path
 
@@ -9,6 +8,8 @@ import numpy as np
 from astropy.io import fits
 from astropy.nddata import CCDData, NDData, StdDevUncertainty
 from astropy.wcs import WCS
+
+from astro_galtrans._files import whole_file
 
 from ._cards import set_card
 from ._wcs import wcs_to_header
@@ -102,14 +103,8 @@ def write_hdulist(hdus, path, overwrite=False):
     overwrite : bool, optional
     """
     check_writable(path, overwrite)
-    path = Path(path).expanduser()
-    # beside the output, so that the last step is a rename on one file system; the suffix tells astropy to compress
-    partial = path.with_name(f".{uuid.uuid4().hex}-{path.name}")
-    try:
-        hdus.writeto(partial, output_verify="exception")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_file(Path(path).expanduser()) as file:
+        hdus.writeto(file, output_verify="exception")
 
 
 def _make(stack, kind, flat):

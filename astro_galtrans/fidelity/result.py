@@ -6,13 +6,13 @@ read from disk draws the same ones.
 """
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
 from astropy.table import QTable
 
+from astro_galtrans._files import whole_file
 from astro_galtrans._optional import require
 
 __all__ = ["FORMATS", "Result"]
@@ -86,7 +86,8 @@ class Result:
         path = Path(path)
         if path.suffix == ".fits" and not path.is_dir() and format in {None, "fits"}:
             _check_free([path], overwrite)
-            _atomic(path, lambda file: _hdus(self._all_tables()).writeto(file))
+            with whole_file(path) as file:
+                _hdus(self._all_tables()).writeto(file)
             return [path]
         format = format or "ecsv"  # noqa: A001
         if format not in FORMATS or path.suffix in {f".{ending}" for ending in FORMATS}:
@@ -100,7 +101,8 @@ class Result:
         _check_free(files, overwrite)
         path.mkdir(parents=True, exist_ok=True)
         for file, table in files.items():
-            _atomic(file, lambda place, table=table: table.write(place, format=FORMATS[format], overwrite=True))
+            with whole_file(file) as place:
+                table.write(place, format=FORMATS[format])
         return list(files)
 
     @classmethod
@@ -163,11 +165,13 @@ class Result:
         figures = []
         for name, figure in self.figures():
             figures.append(f"{name}.png")
-            _atomic(directory / figures[-1], lambda file, figure=figure: figure.savefig(file, format="png"))
+            with whole_file(directory / figures[-1]) as file:
+                figure.savefig(file, format="png")
         template = jinja2.Environment(autoescape=True).from_string(PAGE)
         tables = {name: _cells(table) for name, table in self.tables.items()}
         html = template.render(title=self.title, meta=self.meta, tables=tables, figures=figures, format=format)
-        _atomic(page, lambda file: file.write_text(html, encoding="utf8"))
+        with whole_file(page) as file:
+            file.write_text(html, encoding="utf8")
         return page
 
 
@@ -176,16 +180,6 @@ def _check_free(paths, overwrite):
     if there and not overwrite:
         msg = f"{', '.join(there)} exists; overwrite=True replaces it"
         raise OSError(msg)
-
-
-def _atomic(path, write):
-    """Write a file beside its place and rename it: whoever reads sees the old one or the new, whole."""
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        write(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _hdus(tables):

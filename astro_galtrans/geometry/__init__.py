@@ -1,13 +1,13 @@
 """
-Where pixels are on the sky, and what happens to them when the grid changes.
+Positions of pixels on the sky, and the change from one pixel grid to another.
 
-`grids` holds what is exact (world coordinates of a finer grid, pixel areas, comparison of grids), `masks` what masked
-pixels do, `alignment` what needs interpolation (bands on one grid, the result on a grid of choice).
+`grids` holds what is exact (world coordinates of a finer grid, pixel areas, comparison of grids), `masks` the treatment
+of masked pixels, `alignment` what needs interpolation (bands on one grid, the result on a grid of choice).
 """
 
 from ._interpolation import interpolate_plane
 from .alignment import align_planes, resample
-from .grids import ResampledLowLevelWCS, check_celestial, pixel_area, pixel_scale, rescale_wcs, same_grid, wcs_hdus
+from .grids import ResampledLowLevelWCS, check_celestial, pixel_area, pixel_scale, rescale_wcs, same_grid
 from .masks import fill_masked, output_mask
 
 __all__ = [
@@ -22,5 +22,4 @@ __all__ = [
     "resample",
     "rescale_wcs",
     "same_grid",
-    "wcs_hdus",
 ]

@@ -2,8 +2,8 @@
 Where the pixels of one grid lie on another.
 
 World coordinates are smooth, but costly to evaluate: for a survey frame the transformation of all pixels takes longer
-than their interpolation. They are therefore evaluated on a coarse lattice and splined in between where that is good to
-`_TOLERANCE`, and at every pixel where it is not.
+than their interpolation. They are therefore evaluated on a coarse lattice, with splines in between, where that is good
+to `_TOLERANCE`, and at every pixel where it is not.
 """
 
 import warnings
@@ -13,8 +13,8 @@ from astropy.wcs.utils import pixel_to_pixel
 
 __all__ = ["PixelMap"]
 
-_STEP = 32  # pixels between points of the lattice
-_TOLERANCE = 1e-4  # pixels; a hundredth of the best centroid in a survey image
+_STEP = 32  # pixels between points of the lattice: a thousandth of the work, and distortions change more slowly
+_TOLERANCE = 1e-4  # pixels: a hundredth of the error of the best centroid in a survey image
 
 
 class PixelMap:

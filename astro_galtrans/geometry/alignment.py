@@ -1,7 +1,7 @@
 """
-What needs interpolation: bands brought to one grid, and a result brought to the grid somebody asks for.
+Interpolation of whole images: bands brought to one grid, and a result brought to the grid that the user asks for.
 
-Both go through `_interpolation.interpolate_plane`, which says what is conserved and how well.
+Both go through `_interpolation.interpolate_plane`, whose module says what is conserved and how well.
 """
 
 import numpy as np

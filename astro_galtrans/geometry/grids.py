@@ -22,11 +22,10 @@ __all__ = [
     "pixel_scale",
     "rescale_wcs",
     "same_grid",
-    "wcs_hdus",
 ]
 
 _TABLES = ("cpdis1", "cpdis2", "det2im1", "det2im2")
-_EXACT = 1e-9 * u.deg
+_EXACT = 1e-9 * u.deg  # 4 microarcsec: above the rounding of wcslib, below anything that a distortion would do
 
 
 def check_celestial(wcs):
@@ -255,31 +254,6 @@ class ResampledLowLevelWCS(BaseWCSWrapper):
         if bounds is None:
             return None
         return [None if b is None else tuple((np.array(b) + 0.5 - self._offset) / self._factor - 0.5) for b in bounds]
-
-
-def wcs_hdus(wcs):
-    """
-    Everything a FITS file needs to hold a FITS WCS, lookup tables included.
-
-    The numbers have 14 digits or more, so that positions read back agree to about 1e-11 deg.
-
-    Parameters
-    ----------
-    wcs : `~astropy.wcs.WCS`
-        World coordinates.
-
-    Returns
-    -------
-    header : `~astropy.io.fits.Header`
-        Cards for the header of the image.
-    tables : list of `~astropy.io.fits.ImageHDU`
-        Extensions with the lookup tables (``WCSDVARR``, ``D2IMARR``), to go into the same file; empty for most WCS.
-    """
-    primary, *tables = wcs.to_fits(relax=True)
-    header = primary.header
-    for key in ("SIMPLE", "BITPIX", "NAXIS", "EXTEND"):
-        header.remove(key, ignore_missing=True)
-    return header, tables
 
 
 def pixel_area(wcs, shape=None):

@@ -1,10 +1,10 @@
-"""What masked pixels do: how far they reach into a result, and what stands in for them in what a network sees."""
+"""Masked pixels: how far they reach into a result, and the values that replace them in the input of a network."""
 
 import numpy as np
 
 __all__ = ["fill_masked", "output_mask"]
 
-_RADII = (2, 4, 8, 16, 32)  # pixels; beyond the last one a hole is filled with the median of its band
+_RADII = (2, 4, 8, 16, 32)  # pixels; a hole deeper than the last, as of a bright star, gets the median of its band
 
 
 def output_mask(mask, scale, footprint):

@@ -1,28 +1,30 @@
-"""Asinh magnitudes, which exist for negative fluxes too, and colours of them."""
+"""Asinh magnitudes (Lupton, Gunn & Szalay 1999, AJ 118, 1406), defined for negative fluxes too, and their colours."""
 
 import numpy as np
 import torch
 
 __all__ = ["asinh_magnitudes", "colours_and_magnitude"]
 
-POGSON = 2.5 * np.log10(np.e)
+POGSON = 2.5 * np.log10(np.e)  # magnitudes per e-folding of the flux
 
 
 def asinh_magnitudes(flux, softening):
     """
-    Asinh magnitudes, without zero point.
+    Return asinh magnitudes, without zero point.
 
     Parameters
     ----------
     flux, softening : `torch.Tensor`
-        Of shapes that broadcast, in one unit.
+        Fluxes, and the flux below which the scale is linear (a sky noise, say); shapes broadcast, in one unit.
     """
     return -POGSON * (torch.asinh(flux / (2 * softening)) + torch.log(softening))
 
 
 def colours_and_magnitude(magnitudes):
     """
-    Differences of neighbouring bands, and the magnitude of the middle one: the same content, colours set free.
+    Return the colours of neighbouring bands, and the magnitude of the middle one.
+
+    The content is that of the magnitudes, in a form in which brightness and colour are apart.
 
     Parameters
     ----------

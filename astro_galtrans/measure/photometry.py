@@ -2,11 +2,12 @@
 
 import numpy as np
 import torch
+from scipy.ndimage import label
 
-from astro_galtrans.measure.morphology.apertures import ellipse_weights
-from astro_galtrans.measure.morphology.flood import connected_region
 from astro_galtrans.measure.smoothing import FWHM_TO_SIGMA, gaussian, smooth
+from astro_galtrans.moments import adaptive_moments
 
+from .overlap import ellipse_weights
 from .profiles import aperture_weights
 
 __all__ = ["Photometer"]
@@ -15,7 +16,9 @@ PEAK_RADIUS = 2.0  # where the peak is sought, lest it be a neighbour's (arcsec)
 DETECTION, SMOOTHING = 3.0, 1.0  # sigma of the smoothed stamp above which pixels belong to the source; FWHM (arcsec)
 KRON_SCALE, KRON_LEAST, KRON_REACH = 2.5, 1.4, 6.0  # photutils' kron_params, and the ellipse the moment is taken in
 WINDOW = 4.0  # half the side of the part that centroid and width are measured in (arcsec)
-STEPS, TOLERANCE = 100, 1e-4  # of the adaptive moments, in pixels
+NARROWEST = 0.3  # sigma (pixels) below which a Gaussian falls between pixels and its weighted moments mean nothing
+TOUCHING = np.zeros((3, 3, 3), bool)  # which pixels of a stack of stamps are neighbours: the eight around, of one stamp
+TOUCHING[1] = True
 
 
 class Photometer:
@@ -65,15 +68,8 @@ class Photometer:
         return stamps[..., self._near].amax(-1)
 
     def adaptive(self, stamps):
-        r"""
-        Return centroid and FWHM of the round Gaussian that, used as a weight, is found again.
-
-        .. math:: \sum w I (\mathbf{r} - \mathbf{r}_0) = 0, \qquad
-            \sigma^2 = \frac{\sum w I |\mathbf{r} - \mathbf{r}_0|^2}{\sum w I}, \qquad
-            w = e^{-|\mathbf{r} - \mathbf{r}_0|^2 / 2 \sigma^2},
-
-        the adaptive moments of Bernstein & Jarvis (2002, AJ 123, 583, section 3) with a round weight. A round Gaussian
-        has its own centroid and FWHM; anything else that of the Gaussian most like it where it is bright.
+        """
+        Return centroid and FWHM of the round Gaussian that matches each source, see `astro_galtrans.moments`.
 
         Parameters
         ----------
@@ -85,27 +81,15 @@ class Photometer:
         `torch.Tensor`
             ``[N, 3]``: x and y from the stamp's centre, and FWHM (pixels); NaN where there is no such Gaussian.
         """
-        part, x, y = self._middle(stamps)
-        state = torch.zeros(len(part), 3)
-        state[:, 2] = (SMOOTHING / self.scale * FWHM_TO_SIGMA * 1.5) ** 2
-        going = torch.arange(len(part))
-        for _ in range(STEPS):
-            new = _refined(part[going], x, y, state[going])
-            moved = (new[:, :2] - state[going, :2]).abs().amax(1) + (new[:, 2].sqrt() - state[going, 2].sqrt()).abs()
-            state[going] = new
-            going = going[moved > TOLERANCE]  # a NaN is not above anything: it is finished too
-            if not len(going):
-                break
-        state[going] = torch.nan
-        far = (state[:, :2].abs().amax(1) > PEAK_RADIUS / self.scale) | (state[:, 2].sqrt() > WINDOW / 2 / self.scale)
-        state = torch.where(far[:, None], torch.nan, state)
-        return torch.cat([state[:, :2], state[:, 2:].sqrt() / FWHM_TO_SIGMA], dim=1)
-
-    def _middle(self, stamps):
         half = int(np.ceil(WINDOW / self.scale))
-        (y0, y1), (x0, x1) = ((max(0, n // 2 - half), min(n, n - n // 2 + half)) for n in self.shape)
-        y, x = (torch.arange(a, b) - (n - 1) / 2 for a, b, n in ((y0, y1, self.shape[0]), (x0, x1, self.shape[1])))
-        return stamps[:, y0:y1, x0:x1], x, y
+        edges = [max(0, n // 2 - half) for n in self.shape]
+        rows, columns = (slice(edge, n - edge) for edge, n in zip(edges, self.shape, strict=True))
+        start, widest = 1.5 * SMOOTHING / self.scale * FWHM_TO_SIGMA, WINDOW / 2 / self.scale
+        found, good = adaptive_moments(
+            stamps[:, rows, columns].numpy(), start, (NARROWEST, widest), PEAK_RADIUS / self.scale, circular=True
+        )
+        width = np.sqrt(found.xx) / FWHM_TO_SIGMA
+        return torch.from_numpy(np.where(good, [found.x, found.y, width], np.nan).T).float()
 
     def segments(self, stamps, noise):
         """
@@ -124,7 +108,9 @@ class Photometer:
         smoothed = smooth(stamps, self._kernel, mode="zeros")
         above = smoothed > (DETECTION * noise * (self._kernel**2).sum())[:, None, None]
         seed = torch.where(self._near, smoothed, -torch.inf).flatten(1).argmax(1)
-        central = connected_region(above, seed)
+        labels, _ = label(above.numpy(), TOUCHING)
+        own = labels.reshape(len(labels), -1)[np.arange(len(labels)), seed.numpy()]
+        central = above & torch.from_numpy(labels == own[:, None, None])  # what is not above is labelled 0
         return central, above & ~central
 
     def kron(self, stamps, noise):
@@ -167,20 +153,6 @@ class Photometer:
         weights = ellipse_weights(axis, x0 - width // 2, y0 - height // 2, half, elongation, theta)
         top, left = half - height // 2, half - width // 2
         return (weights[:, top : top + height, left : left + width] * stamps).sum((1, 2))
-
-
-def _refined(stamps, x, y, state):
-    """One step of the adaptive moments: x, y and sigma squared of the Gaussian that the weighted image looks like."""
-    dx, dy = x - state[:, 0, None], y - state[:, 1, None]
-    weight_x, weight_y = (torch.exp(-(d**2) / (2 * state[:, 2, None])) for d in (dx, dy))
-    along = torch.einsum("nhw,nw->nh", stamps, weight_x)
-    across = torch.einsum("nhw,nh->nw", stamps, weight_y)
-    total = (along * weight_y).sum(1)
-    shift_x, shift_y = (across * weight_x * dx).sum(1) / total, (along * weight_y * dy).sum(1) / total
-    square = (across * weight_x * dx**2).sum(1) + (along * weight_y * dy**2).sum(1)
-    # where the weight is the image itself, the product of the two is half as wide: hence the factor of two on shifts
-    new = torch.stack([state[:, 0] + 2 * shift_x, state[:, 1] + 2 * shift_y, square / total], dim=1)
-    return torch.where(((total > 0) & (square > 0))[:, None], new, torch.nan)
 
 
 def _ellipse(stamps):

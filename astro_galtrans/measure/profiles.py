@@ -1,19 +1,17 @@
 """
-Light and colour profiles of many stamps at once, about one centre.
+Light in circles and rings of many stamps at once, about one centre.
 
 Each pixel's share in each ring is that of photutils' apertures (``method="exact"``), computed once for all stamps, so
-that profiles and curves of growth are products with one matrix. They are those of `photutils.profiles.RadialProfile`
-and `~photutils.profiles.CurveOfGrowth`.
+that a profile is a product with one matrix. It is that of `photutils.profiles.RadialProfile`, and its running sum that
+of `~photutils.profiles.CurveOfGrowth`.
 """
 
 import numpy as np
 
-from astro_galtrans.stamps._old_lazy import batches
+__all__ = ["Rings", "aperture_weights"]
 
-__all__ = ["Rings", "aperture_weights", "curves_of_growth", "radial_profiles"]
-
-WIDTH = 0.25  # of a ring at least (arcsec)
-MOST = 24  # rings
+WIDTH = 0.25  # least width of a ring (arcsec): a third of a sharp ground-based PSF, below which profiles hold no more
+MOST = 24  # rings, as many points as a drawn profile needs
 
 
 def aperture_weights(shape, radii, centre=None):
@@ -98,52 +96,3 @@ class Rings:
         """
         flat = stamps.reshape(-1, self.weights[0].size)
         return (flat @ self.weights.reshape(len(self.weights), -1).T).reshape(*stamps.shape[:-2], -1)
-
-
-def radial_profiles(images, *, pixel_scale, edges=None):
-    """
-    Return the mean surface brightness of stamps in rings around their centre.
-
-    Parameters
-    ----------
-    images : array-like
-        ``[N, C, H, W]``, flux per pixel.
-    pixel_scale : float
-        In arcsec.
-    edges : array-like, optional
-        As for `Rings`.
-
-    Returns
-    -------
-    radius : `numpy.ndarray`
-        ``[K]``: middles of the rings (arcsec).
-    profile : `numpy.ndarray`
-        ``[N, C, K]``: flux per square arcsec.
-    """
-    rings = Rings(np.shape(images[:1])[-2:], pixel_scale, edges)
-    return rings.middles, np.concatenate([rings.sums(part) for part in batches(images)]) / rings.area
-
-
-def curves_of_growth(images, *, pixel_scale, edges=None):
-    """
-    Return the flux of stamps within circles around their centre.
-
-    Parameters
-    ----------
-    images : array-like
-        ``[N, C, H, W]``, flux per pixel.
-    pixel_scale : float
-        In arcsec.
-    edges : array-like, optional
-        As for `Rings`, the first zero.
-
-    Returns
-    -------
-    radius : `numpy.ndarray`
-        ``[K]``: radii of the circles (arcsec).
-    flux : `numpy.ndarray`
-        ``[N, C, K]``.
-    """
-    rings = Rings(np.shape(images[:1])[-2:], pixel_scale, edges)
-    sums = np.concatenate([rings.sums(part) for part in batches(images)])
-    return rings.edges[1:], np.cumsum(sums, axis=-1)

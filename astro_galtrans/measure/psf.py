@@ -1,9 +1,9 @@
 r"""
 PSFs as transfer functions on the frequencies of a stamp, from a FWHM or from images.
 
-All are without the pixel: what brings finer pixels to coarser ones is a sum, so that pixels need no transfer function
-of their own. Images of PSFs are taken to be sampled by the pixels they are on, whose response, a sinc along each axis,
-is divided out.
+All are of the PSF without the pixel: finer pixels are summed to coarser ones elsewhere, so that pixels need no transfer
+function of their own. Images of PSFs are taken to be integrated over the pixels they are on, whose response, a sinc
+along each axis, is divided out.
 
 The transform of a Moffat profile of core :math:`r_0 = \mathrm{FWHM} / (2 \sqrt{2^{1/\beta} - 1})` is
 :math:`2 / \Gamma(\nu) \, (k r_0 / 2)^\nu K_\nu(k r_0)` with :math:`\nu = \beta - 1` (Trujillo et al. 2001, MNRAS 328,
@@ -16,11 +16,11 @@ from functools import lru_cache
 import numpy as np
 from scipy import fft, special
 
+from astro_galtrans.moments import SIGMA_TO_FWHM
 from astro_galtrans.surveys import MOFFAT_BETA
 
 __all__ = ["Frequencies", "MoffatPSF", "SampledPSF", "as_psf", "equivalent_fwhm", "moffat_transform", "psf_images"]
 
-SIGMA_TO_FWHM = np.sqrt(8 * np.log(2))
 TABLE = 60.0, 6000  # largest k r0, and steps: linear interpolation is good to 1e-5
 
 

@@ -172,7 +172,8 @@ class TranslationModel(nn.Module, ABC):
         added = {name: term(estimate.mean, target, weight) for name, term in self.extra_terms.items()}
         return added | {
             "flux": weighted_flux_mse(estimate.mean, target, self.skip(source), weight),
-            # the mean is detached: how sure the network is must not bend what it says
+            # The mean is detached, for the likelihood's minimum over it is brighter than the mean flux. The factor
+            # leaves the minimum over log_std as it is, and the layers that both share mostly to the flux.
             "nll": 0.1 * gaussian_nll(estimate.mean.detach(), estimate.log_std, target, weight),
         }
 

@@ -6,21 +6,24 @@ that JSON can hold) lies in the header, so that reading it needs neither torch n
 tensors and of the card, tell a file that was damaged or edited from one that was saved by `save`.
 """
 
-import hashlib
 import json
-import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from math import prod
+from operator import index
 from pathlib import Path
 
+from astro_galtrans._files import fingerprint, whole_file
 from astro_galtrans._release import __version__
 from astro_galtrans.exceptions import CheckpointError
 
+from ._card import check_network, frozen
 from .registry import get_model_class
 
 __all__ = ["FORMAT_VERSION", "Checkpoint", "load", "read_card", "save"]
 
 FORMAT_VERSION = 1
+LONGEST_HEADER = 2**24  # bytes; a card with its training history has some tens of thousands
 #: What `save` asks of its caller; it writes the rest of the card itself.
 REQUIRED = ("name", "source", "target", "calibration", "validity")
 KEY = "astro_galtrans"  # the entry of the safetensors metadata that holds the card
@@ -31,7 +34,7 @@ class Checkpoint:
     """A network with its card, as read from a file."""
 
     model: object  #: the `~astro_galtrans.models.base.TranslationModel`, ready to predict
-    card: dict  #: see `save`
+    card: dict  #: see `save`; read-only, since all users of a translator share it
     sha256: str  #: of the whole file, as ``sha256sum`` prints it
 
 
@@ -65,11 +68,13 @@ def save(path, model, card):
     from safetensors.torch import save as to_bytes
 
     path = Path(path)
-    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in _shipped(model).items()}
+    state = model.inference_state_dict()
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
     bare = to_bytes(tensors)
     card = _completed(card, model) | {"tensors_sha256": _tensors_sha256(bare, _header(bare, path))}
     card["card_sha256"] = _card_sha256(card)
-    _write_atomically(path, to_bytes(tensors, metadata={KEY: _canonical(card)}))
+    with whole_file(path) as file:
+        file.write_bytes(to_bytes(tensors, metadata={KEY: _canonical(card)}))
     return card
 
 
@@ -105,10 +110,11 @@ def load(path, device="cpu"):
     if _tensors_sha256(content, header) != card["tensors_sha256"]:
         msg = f"{path}: the weights do not match their checksum; the file is damaged or was edited"
         raise CheckpointError(msg)
+    _check_size(card["network"], header, path)
     model = _build(card["network"], path)
     _fill(model, from_bytes(content), path)
     # float32 whatever the file holds: a network may have been stored in half precision to save room
-    return Checkpoint(model.float().to(device).eval(), card, hashlib.sha256(content).hexdigest())
+    return Checkpoint(model.float().to(device).eval(), frozen(card), fingerprint(content))
 
 
 def read_card(path):
@@ -135,7 +141,7 @@ def read_card(path):
     path = Path(path)
     with path.open("rb") as file:
         start = file.read(8)
-        start += file.read(min(int.from_bytes(start, "little"), path.stat().st_size))
+        start += file.read(min(int.from_bytes(start, "little"), path.stat().st_size, LONGEST_HEADER + 1))
     return _card(_header(start, path, size=path.stat().st_size), path)
 
 
@@ -143,10 +149,16 @@ def _header(content, path, size=None):
     """Parse the safetensors header and check that all the bytes it announces are there."""
     size = len(content) if size is None else size
     end = 8 + int.from_bytes(content[:8], "little")
+    if end > LONGEST_HEADER:
+        msg = f"{path} is not a safetensors file: its header claims {end} bytes, and {LONGEST_HEADER} are the most"
+        raise CheckpointError(msg)
     try:
         header = json.loads(content[8:end])  # of what is there: fails where the file ends before its header does
-        stops = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-    except (ValueError, AttributeError, TypeError, KeyError, IndexError) as err:
+        tensors = [entry for name, entry in header.items() if name != "__metadata__"]
+        stops = [index(entry["data_offsets"][1]) for entry in tensors]
+        for entry in tensors:
+            [index(number) for number in (*entry["shape"], *entry["data_offsets"])], str(entry["dtype"])
+    except (ValueError, AttributeError, TypeError, KeyError, IndexError, RecursionError) as err:
         msg = f"{path} is not a safetensors file, or a truncated one ({size} bytes): {err}"
         raise CheckpointError(msg) from err
     if size != end + max(stops, default=0):
@@ -160,15 +172,20 @@ def _card(header, path):
     try:
         card = json.loads(header["__metadata__"][KEY])
         found = card["format_version"]
-    except (KeyError, TypeError, ValueError) as err:
+    except (KeyError, TypeError, ValueError, RecursionError) as err:
         msg = f"{path} is a safetensors file without a card of astro_galtrans; it is no translator"
         raise CheckpointError(msg) from err
     if found != FORMAT_VERSION:
         msg = f"{path} is of format version {found}; this astro_galtrans ({__version__}) reads version {FORMAT_VERSION}"
         raise CheckpointError(msg)
-    if _card_sha256(card) != card.get("card_sha256"):
+    try:
+        same = _card_sha256(card) == card.get("card_sha256")
+    except ValueError:  # NaN and infinities, which no card holds
+        same = False
+    if not same:
         msg = f"{path}: the card does not match its checksum; the file is damaged or was edited"
         raise CheckpointError(msg)
+    check_network(card, path)
     return card
 
 
@@ -204,10 +221,27 @@ def _versions():
     return {"astro_galtrans": __version__, "torch": torch.__version__}
 
 
-def _shipped(model):
-    """Return the tensors worth keeping: all but the parts that only training needs (an adversary)."""
-    unused = tuple(getattr(model, "training_only", ()))
-    return {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(unused)}
+def _check_size(network, header, path):
+    """Raise unless a network is as large as its weights: it is built without memory first, and only as far as that."""
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    sizes = [prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__"]
+    most_calls, most_elements = 5000 + 200 * len(sizes), 2**24 + 4 * sum(sizes)
+
+    class Budget(TorchFunctionMode):
+        calls = 0
+
+        def __torch_function__(self, function, _types, args=(), kwargs=None):
+            made = function(*args, **(kwargs or {}))
+            self.calls += 1
+            if self.calls > most_calls or (isinstance(made, torch.Tensor) and made.numel() > most_elements):
+                msg = f"{path} describes a network far larger than its {sum(sizes)} weights"
+                raise CheckpointError(msg)
+            return made
+
+    with torch.device("meta"), Budget():
+        _build(network, path)
 
 
 def _build(network, path):
@@ -218,13 +252,15 @@ def _build(network, path):
             return get_model_class(network["name"])(
                 network["in_bands"], network["out_bands"], network["scale"], **network["settings"]
             )
-    except (KeyError, TypeError, ValueError) as err:
+    except (KeyError, TypeError, ValueError, ArithmeticError, RuntimeError, IndexError, AttributeError) as err:
+        if isinstance(err, CheckpointError):
+            raise
         msg = f"{path} describes a network that this installation cannot build: {err}"
         raise CheckpointError(msg) from err
 
 
 def _fill(model, tensors, path):
-    expected = _shipped(model)
+    expected = model.inference_state_dict()
     missing, surplus = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
     if missing or surplus:
         msg = f"{path} does not fit its network: missing tensors {missing}, surplus tensors {surplus}"
@@ -250,27 +286,16 @@ def _plain(value):
 
 def _card_sha256(card):
     rest = {key: value for key, value in card.items() if key != "card_sha256"}
-    return hashlib.sha256(_canonical(rest).encode()).hexdigest()
+    return fingerprint(_canonical(rest))
 
 
 def _tensors_sha256(content, header):
     """Hash name, dtype, shape and bytes of each tensor, by name: the order in the file does not matter."""
     start = 8 + int.from_bytes(content[:8], "little")
     content = memoryview(content)
-    digest = hashlib.sha256()
+    parts = []
     for name in sorted(header.keys() - {"__metadata__"}):
         entry = header[name]
-        digest.update(_canonical([name, entry["dtype"], entry["shape"]]).encode())
         first, stop = entry["data_offsets"]
-        digest.update(content[start + first : start + stop])
-    return digest.hexdigest()
-
-
-def _write_atomically(path, content):
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+        parts += [_canonical([name, entry["dtype"], entry["shape"]]), content[start + first : start + stop]]
+    return fingerprint(*parts)

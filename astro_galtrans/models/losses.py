@@ -1,10 +1,10 @@
 r"""
 Losses as pure functions of tensors in network units.
 
-Network units are asinh magnitudes, :math:`u = \operatorname{arcsinh}(f/b)`. A network that minimises squared error in u
-predicts the mean asinh magnitude, and its flux is biased low wherever it is unsure. So errors are taken in flux,
-and divided by a scale that depends on the *source* only: the minimum is then the mean flux given the source,
-without bias, while faint and bright sources weigh alike.
+Network units are asinh magnitudes, :math:`u = \operatorname{arcsinh}(f/b)`. A network that minimises the squared error
+of u predicts the mean asinh magnitude, which is fainter than the mean flux wherever the flux is uncertain. So errors
+are taken in flux, and divided by a scale that depends on the *source* only: the minimum is then the mean flux given
+the source, without bias, and faint and bright sources weigh alike.
 """
 
 import torch
@@ -12,7 +12,8 @@ import torch.nn.functional as F
 
 __all__ = ["RELATIVE", "gaussian_nll", "weighted_flux_mse", "weighted_mean"]
 
-#: Errors count relative to the flux from 1 / RELATIVE = 4 softening fluxes on, 8 sigma of the sky.
+#: From 1 / RELATIVE = 4 softening fluxes on (8 sigma of the source's sky) errors count relative to the flux. The noise
+#: of the target is some 0.2 softening fluxes: an error of 5 % then weighs as much as that noise in a pixel of sky.
 RELATIVE = 0.25
 
 
@@ -20,20 +21,20 @@ def weighted_mean(values, weight=None):
     """
     Mean of ``values * weight``; without weights, the mean.
 
-    It is not divided by the mean weight: a crop that is half masked shall count half.
+    It is not divided by the mean weight, so that a crop that is half masked counts half.
     """
     return values.mean() if weight is None else (values * weight).mean()
 
 
 def weighted_flux_mse(mean, target, reference, weight=None):
     r"""
-    Mean squared flux error, relative to what error the local brightness of the source allows.
+    Mean squared flux error, relative to an error that grows with the local brightness of the source.
 
     .. math:: \Bigl\langle \frac{(\sinh m - \sinh t)^2}{1 + (\varphi \sinh r)^2} \Bigr\rangle
 
-    with :math:`\varphi` = `RELATIVE`. Were it 1, the noise of the many sky pixels would drown the few bright ones,
-    whose relative errors are small numbers but hold nearly all of the squared flux error; were it 0, the brightest star
-    of a batch would drown all else.
+    with :math:`\varphi` = `RELATIVE`. With 1, the noise of the many sky pixels would outweigh the few bright ones,
+    whose relative errors are small but hold nearly all of the squared flux error; with 0, the brightest star of a
+    batch would outweigh everything else.
 
     Parameters
     ----------
@@ -53,8 +54,15 @@ def gaussian_nll(mean, log_std, target, weight=None):
     Negative log-likelihood of the target's flux, :math:`\langle \ln s + e^2 / 2 s^2 \rangle`.
 
     :math:`e = (\sinh m - \sinh t) / \cosh m` is the flux error in network units by error propagation at the mean,
-    so that ``std * d flux/d u`` at the mean is the standard deviation of the flux. All ``[B, C, H, W]``; weights as
-    in `weighted_flux_mse`.
+    so that ``std * d flux/d u`` at the mean is the standard deviation of the flux. Its minimum over the mean is not the
+    mean flux, for a brighter mean makes the error in network units smaller; callers therefore detach the mean.
+
+    Parameters
+    ----------
+    mean, log_std, target : `torch.Tensor`
+        ``[B, C, H, W]`` in network units.
+    weight : `torch.Tensor`, optional
+        As for `weighted_flux_mse`.
     """
     error = (torch.sinh(mean) - torch.sinh(target)) / torch.cosh(mean)
     return weighted_mean(log_std + 0.5 * error.square() * torch.exp(-2 * log_std), weight)

@@ -5,7 +5,6 @@ from astro_galtrans.measure.magnitudes import asinh_magnitudes
 from .density import default_grid, training_prior
 from .estimators import ImageEstimator, MagnitudeEstimator, PhotometricEstimator, load
 from .features import FEATURES, Photometry
-from .loop import TrainingSettings
 from .metrics import (
     Accumulator,
     BinnedAccumulator,
@@ -15,6 +14,7 @@ from .metrics import (
     point_metrics_in_bins,
 )
 from .pdfs import GridPDF
+from .task import TrainingSettings
 from .training import cross_validated, train_image, train_magnitudes, train_photometric
 from .wrap import WrappedEstimator, wrap
 

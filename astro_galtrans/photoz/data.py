@@ -13,16 +13,15 @@ import torch
 
 from astro_galtrans._columns import name_rows
 from astro_galtrans.exceptions import GaltransWarning
-from astro_galtrans.measure.expansion import matched_features
-from astro_galtrans.measure.moments import adaptive_features
+from astro_galtrans.measure.adaptive import adaptive_features, matched_features
 
 __all__ = [
     "DrawnPhotometry", "TrainingStamps", "checked_images", "crop_size", "cut", "measured", "read", "scaled",
     "with_extra",
 ]  # fmt: skip
 
-READ = 256  # stamps read at a time
-DRAWS = 8  #: of the noise, in the photometry that the dense part of an image network is trained on
+READ = 256  # stamps read at a time: a bound on memory
+DRAWS = 8  #: realisations of added noise in which stamps are measured; to do so in each step would double the time
 
 
 def checked_images(images, bands, size=None):
@@ -84,7 +83,7 @@ def crop_size(side, pixel_scale, field, multiple):
 
 
 def cut(images, size):
-    """Return the middle ``size`` x ``size`` pixels of images ``[..., H, W]``, a view."""
+    """Return a view of the middle ``size`` x ``size`` pixels of images ``[..., H, W]``."""
     y, x = ((n - size) // 2 for n in images.shape[-2:])
     return images[..., y : y + size, x : x + size]
 
@@ -152,7 +151,7 @@ def scaled(stamps, sky_rms):
 
 def measured(stamps, photometry):
     """
-    Return what an image network is told beside the pixels: fixed apertures, ellipses, and the galaxy as matched filter.
+    Return the photometry that an image network sees: in fixed apertures, in ellipses, and with a matched filter.
 
     Parameters
     ----------
@@ -183,17 +182,17 @@ class TrainingStamps:
     photometry : `~astro_galtrans.photoz.features.Photometry`
         How stamps are measured; its ``size`` is what is cut out of them.
     extra : array-like, optional
-        ``[N, E]``: what else is known of each galaxy.
+        ``[N, E]``: further features of each galaxy, such as the reddening.
     memory : float, optional
         Bytes up to which scaled stamps are kept in memory; more are read again for every batch.
     noise : float, optional
         Share of the sky noise that is drawn once more in ``drawn``.
     seed : int, optional
-        Of these draws.
+        Seed of the added noise.
     """
 
     def __init__(self, images, z, photometry, *, extra=None, memory=2**30, noise=0.0, seed=0):
-        start = time.process_time()
+        start = time.monotonic()
         self.images, self.photometry = images, photometry
         self.z = torch.as_tensor(np.asarray(z), dtype=torch.float32)
         self.extra = None if extra is None else torch.as_tensor(np.asarray(extra), dtype=torch.float32)
@@ -209,11 +208,11 @@ class TrainingStamps:
                 self.kept[rows] = scaled(stamps, photometry.sky_rms)
         self.features, *drawn = torch.cat(features, dim=1)
         self.drawn = DrawnPhotometry(self.features, drawn, self.z)
-        self.cpu_seconds = time.process_time() - start
+        self.seconds = time.monotonic() - start
 
     def batch(self, rows, noise=0.0):
         """
-        Return what an image network looks at.
+        Return the inputs of an image network.
 
         Parameters
         ----------
@@ -230,7 +229,7 @@ class TrainingStamps:
         stamps = self._stamps(rows)
         if not noise:
             return stamps, self.features[rows]
-        # stamps and their photometry must be of the same noise; to measure again would double the time
+        # stamps and their photometry must have the same noise, so it is one of the realisations that were measured
         draw = int(torch.randint(DRAWS, ()))
         return torch.asinh(stamps.sinh() + noise / 2 * self._noise(rows.tolist(), draw)), self.drawn.drawn[draw, rows]
 
@@ -254,7 +253,7 @@ class TrainingStamps:
 
 class DrawnPhotometry:
     """
-    Photometry as a training loop asks for it, measured before with several draws of the noise.
+    Photometry to train a dense network on, measured beforehand in several realisations of added noise.
 
     Parameters
     ----------

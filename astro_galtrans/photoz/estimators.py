@@ -17,8 +17,8 @@ from .data import checked_images, measured, read, scaled, with_extra
 from .density import blend, log_density
 from .features import Photometry, magnitude_features
 from .files import read_file, write_file
-from .loop import dihedral
 from .network import DenseNetwork, InceptionNetwork
+from .task import dihedral
 
 __all__ = ["ImageEstimator", "MagnitudeEstimator", "NetworkEstimator", "PhotometricEstimator", "checked_ebv", "load"]
 

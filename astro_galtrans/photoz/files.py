@@ -5,14 +5,13 @@ The card, a dict that JSON can hold, lies in the header: bands, pixel scale, red
 networks, their calibration, what they were trained on, versions. A checksum over card and weights tells a damaged file.
 """
 
-import hashlib
 import json
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 
+from astro_galtrans._files import fingerprint, whole_file
 from astro_galtrans._release import __version__
 from astro_galtrans.exceptions import CheckpointError
 
@@ -48,14 +47,8 @@ def write_file(path, tensors, card):
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     text = json.dumps(card, sort_keys=True, allow_nan=False)
     content = save(tensors, metadata={KEY: text, "sha256": _digest(text, tensors)})
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with whole_file(path) as file:
+        file.write_bytes(content)
     return json.loads(text)
 
 
@@ -109,8 +102,5 @@ def read_file(path):
 
 
 def _digest(text, tensors):
-    digest = hashlib.sha256(text.encode())
-    for name in sorted(tensors):
-        digest.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}".encode())
-        digest.update(tensors[name].numpy().tobytes())
-    return digest.hexdigest()
+    parts = (part for name in sorted(tensors) for part in (name, tensors[name].numpy()))
+    return fingerprint(text, *parts)

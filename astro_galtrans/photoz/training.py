@@ -1,6 +1,5 @@
 """Training estimators: stamps or magnitudes and spectroscopic redshifts in, an estimator out."""
 
-import hashlib
 import warnings
 from dataclasses import asdict, fields, replace
 from difflib import get_close_matches
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 
 from astro_galtrans._columns import name_rows
+from astro_galtrans._files import fingerprint
 from astro_galtrans.exceptions import GaltransWarning
 from astro_galtrans.measure.magnitudes import colours_and_magnitude
 from astro_galtrans.photoz.pdfs import GridPDF
@@ -18,24 +18,29 @@ from .data import TrainingStamps, checked_images, crop_size, read, with_extra
 from .density import blend, default_grid, interpolate_log, log_density, training_prior
 from .estimators import ImageEstimator, MagnitudeEstimator, PhotometricEstimator, checked_ebv, load
 from .features import FEATURES, Photometry, magnitude_features
-from .loop import TrainingSettings, fit
+from .task import TrainingSettings, fit
 
 __all__ = ["cross_validated", "train_image", "train_magnitudes", "train_photometric"]
 
-FIELD = 12.7  #: side of the middle of a stamp that is looked at (arcsec)
-COARSE = 0.8  #: pixels are folded into channels until they are about this large (arcsec)
+FIELD = 12.7  #: side (arcsec) of the middle of a stamp that networks see: 32 SDSS pixels
+COARSE = 0.8  #: size (arcsec) up to which pixels are folded into channels: half the seeing from the ground
 FEWEST = 20  #: galaxies to train on
 ESTIMATOR = "estimator.safetensors"  #: in the folder of a training that is done
-HELD_OUT = 0.1  #: share of them that validates, but of few a quarter, up to a hundred
-STEPS = 4000  #: of a photometric training, whatever the number of galaxies
-IMAGE = {"epochs": 8, "learning_rate": 5e-4, "patience": 2}  #: of the rest; small steps, for it corrects what is good
+HELD_OUT = 0.1  #: share of the galaxies that validates and calibrates, but of few galaxies a quarter, up to a hundred
+STEPS = 4000  #: of a training on photometry, whatever the number of galaxies: some seconds on a CPU
+#: Settings for the convolutions of an image network, which correct the redshifts of a dense network that is trained
+#: already; larger steps would first spoil them.
+IMAGE = {"epochs": 8, "learning_rate": 5e-4, "patience": 2}
+#: Temperatures and shares of the prior tried in the calibration: networks trained on few galaxies are too confident,
+#: which a temperature above 1 mends; where images tell nothing of redshift, the share of the prior goes to 1.
 TEMPERATURES = 0.8, 0.9, 1.0, 1.05, 1.1, 1.15, 1.2, 1.3, 1.4, 1.6, 2.0
 FLOORS = 1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 0.9, 0.99
+USUAL = 1.0, 0.01  #: temperature and share of the prior where too few galaxies are held out to measure them
 
 
 def train_image(
     images, z_spec, *, bands, pixel_scale, sky_rms, grid=None, ebv=None, directory=None, seed=0, members=1,
-    name="image", field=FIELD, network=None, memory=2**30, progress=True, **settings,
+    name="image", field=FIELD, network=None, memory=2**30, device="auto", progress=True, **settings,
 ):  # fmt: skip
     """
     Train an image network, after Pasquet et al. (2019, A&A 621, A26), on stamps and spectroscopic redshifts.
@@ -58,10 +63,10 @@ def train_image(
     ebv : array-like, optional
         ``[N]``: Galactic reddening E(B-V) in mag, which the network is then told, and must be in `predict`.
     directory : path-like, optional
-        Folder of the checkpoints and, in the end, of ``estimator.safetensors``. A training that was interrupted goes on
-        from there, to the same result; one that is done is read.
+        Folder of ``estimator.safetensors``, with a folder of checkpoints and logs for each member. A training that was
+        interrupted goes on from there, to the same result; one that is done is read.
     seed : int, optional
-        Of everything random.
+        Seed of initial weights, batches, noise and dropout.
     members : int, optional
         Networks of a deep ensemble, whose PDFs are averaged.
     name : str, optional
@@ -72,10 +77,12 @@ def train_image(
         Settings of `~astro_galtrans.photoz.network.InceptionNetwork`: ``width``, ``dense``, ``dropout``.
     memory : float, optional
         Bytes up to which stamps are kept in memory, in half precision; more are read again for every batch.
+    device : str, optional
+        "cpu", "cuda", "cuda:1", ..., or "auto": a GPU if there is one.
     progress : bool, optional
         Show a progress bar on a terminal.
     **settings
-        Fields of `~astro_galtrans.photoz.loop.TrainingSettings`: ``epochs``, ``batch_size``, ...
+        Fields of `~astro_galtrans.photoz.task.TrainingSettings`: ``epochs``, ``batch_size``, ...
 
     Returns
     -------
@@ -94,27 +101,27 @@ def train_image(
     data = TrainingStamps(images, z, photometry, extra=extra, memory=memory, noise=noise, seed=seed)
     network = {"bands": len(bands), "features": data.features.shape[1], "fold": fold} | (network or {})
     card = _card(name, bands, grid, z[rows], network, ebv is not None) | {"photometry": photometry.to_dict()}
-    trained_on = {"galaxies": len(rows), "left_out": left_out}
-    return _trained(ImageEstimator, card, data, rows, settings, members, seed, trained_on, directory, progress)
+    options = {"members": members, "seed": seed, "directory": directory, "device": device, "progress": progress}
+    return _trained(ImageEstimator, card, data, rows, left_out, settings, **options)
 
 
 def train_photometric(
     images, z_spec, *, bands, pixel_scale, sky_rms, grid=None, ebv=None, directory=None, seed=0, members=1,
-    features="all", name="photometric", field=FIELD, network=None, progress=False, **settings,
+    features="all", name="photometric", field=FIELD, network=None, device="cpu", progress=False, **settings,
 ):  # fmt: skip
     """
     Train a small dense network on aperture and peak fluxes of stamps, in seconds.
 
     Parameters
     ----------
-    images, z_spec, bands, pixel_scale, sky_rms, grid, ebv, directory, seed, members, name, field, progress
-        As for `train_image`.
+    images, z_spec, bands, pixel_scale, sky_rms, grid, ebv, directory, seed, members, name, field, device, progress
+        As for `train_image`; by default the device is the CPU, as the network is small.
     features : str, optional
-        What the network is told, a key of `~astro_galtrans.photoz.FEATURES`.
+        Which colours and magnitudes the network sees, a key of `~astro_galtrans.photoz.FEATURES`.
     network : dict, optional
         Settings of `~astro_galtrans.photoz.network.DenseNetwork`: ``width``, ``depth``, ``dropout``.
     **settings
-        Fields of `~astro_galtrans.photoz.loop.TrainingSettings`.
+        Fields of `~astro_galtrans.photoz.task.TrainingSettings`.
 
     Returns
     -------
@@ -136,14 +143,13 @@ def train_photometric(
     network = {"features": data.features.shape[1]} | (network or {})
     card = _card(name, bands, grid, z[rows], network, ebv is not None)
     card |= {"photometry": photometry.to_dict(), "features": features}
-    trained_on = {"galaxies": len(rows), "left_out": left_out}
-    settings = _settings(settings, len(rows))
-    return _trained(PhotometricEstimator, card, data, rows, settings, members, seed, trained_on, directory, progress)
+    options = {"members": members, "seed": seed, "directory": directory, "device": device, "progress": progress}
+    return _trained(PhotometricEstimator, card, data, rows, left_out, _settings(settings, len(rows)), **options)
 
 
 def train_magnitudes(
     magnitudes, z_spec, *, bands, errors=None, grid=None, ebv=None, seed=0, members=1, name="magnitudes", network=None,
-    progress=False, **settings,
+    device="cpu", progress=False, **settings,
 ):  # fmt: skip
     """
     Train a small dense network on a catalogue's magnitudes.
@@ -152,8 +158,8 @@ def train_magnitudes(
     ----------
     magnitudes : array-like
         ``[N, C]``: magnitudes, by increasing wavelength.
-    z_spec, bands, grid, ebv, seed, members, name, progress
-        As for `train_image`.
+    z_spec, bands, grid, ebv, seed, members, name, device, progress
+        As for `train_photometric`.
     errors : array-like, optional
         ``[N, C]``: errors of the magnitudes, of which the network is then told.
     network, **settings
@@ -174,9 +180,8 @@ def train_magnitudes(
     data = _Magnitudes(with_extra(measured, extra), errors, z)
     network = {"features": data.features.shape[1]} | (network or {})
     card = _card(name, bands, grid, z[rows], network, ebv is not None) | {"uses_errors": errors is not None}
-    trained_on = {"galaxies": len(rows), "left_out": left_out}
-    settings = _settings(settings, len(rows))
-    return _trained(MagnitudeEstimator, card, data, rows, settings, members, seed, trained_on, None, progress)
+    options = {"members": members, "seed": seed, "device": device, "progress": progress}
+    return _trained(MagnitudeEstimator, card, data, rows, left_out, _settings(settings, len(rows)), **options)
 
 
 def cross_validated(train, data, z_spec, *, folds=5, seed=0, grid=None, errors=None, ebv=None, **settings):
@@ -194,7 +199,7 @@ def cross_validated(train, data, z_spec, *, folds=5, seed=0, grid=None, errors=N
     folds : int, optional
         Number of parts.
     seed : int, optional
-        Of the division, and of the trainings.
+        Seed of the division into folds, and of the trainings.
     grid, errors, ebv : array-like, optional
         As for ``train``.
     **settings
@@ -256,7 +261,7 @@ class _Magnitudes:
 
 
 def _settings(changes, number):
-    """Settings of the loop; where they are not given, smaller batches for few galaxies, and enough epochs."""
+    """Settings of the training; by default batches are smaller for few galaxies, and epochs make up `STEPS` steps."""
     known = {field.name for field in fields(TrainingSettings)}
     if unknown := set(changes) - known:
         word = min(unknown)
@@ -329,7 +334,7 @@ def _card(name, bands, grid, z, network, uses_ebv):
     }  # fmt: skip
 
 
-def _trained(cls, card, data, rows, settings, members, seed, trained_on, directory, progress):
+def _trained(cls, card, data, rows, left_out, settings, *, members, seed, device, progress, directory=None):
     """Train every member, calibrate it on what was held out, and put the estimator together."""
     if members < 1:
         msg = f"members must be at least 1, got {members}"
@@ -344,26 +349,28 @@ def _trained(cls, card, data, rows, settings, members, seed, trained_on, directo
     held_out, used = np.split(order, [max(round(HELD_OUT * len(order)), min(100, len(order) // 4))])
     held_out, used = torch.from_numpy(held_out), torch.from_numpy(used)
     log_prior = torch.tensor(card["prior"], dtype=torch.float32).clamp(min=1e-30).log()
-    networks, calibration, runs, seconds = [], [], [], getattr(data, "cpu_seconds", 0.0)
+    networks, calibration, runs, seconds = [], [], [], getattr(data, "seconds", 0.0)
     for k in range(members):
-        path = None if directory is None else Path(directory) / f"member-{k}.pt"
+        folder = None if directory is None else Path(directory) / f"member-{k}"
         network = _network(cls, card, data.features[used], seed + k)
-        common = {"seed": seed + k, "identity": identity, "progress": progress}
+        common = {"seed": seed + k, "identity": identity, "device": device, "progress": progress}
         if cls is ImageEstimator:
-            seconds += _start(network.photometric, data.drawn, used, held_out, settings, path, common)
-            network.photometric.requires_grad_(requires_grad=False)
-        runs.append(fit(network, data, used, held_out, settings, path=path, **common))
+            network.photometric, took = _start(network, data.drawn, used, held_out, settings, folder, common)
+            seconds += took
+        network, run = fit(network, data, used, held_out, settings, directory=folder, **common)
+        runs.append(run)
         networks.append(network)
         calibration.append(_calibration(network, data, held_out, log_prior))
     card["calibration"] = calibration
-    card["training"] = trained_on | {
-        "identity": identity, "seed": seed, "settings": settings_dict, "held_out": len(held_out),
-        "cpu_seconds": round(seconds + sum(run["cpu_seconds"] for run in runs), 1), "members": runs,
+    seconds += sum(run["seconds"] for run in runs)
+    card["training"] = {
+        "galaxies": len(rows), "left_out": left_out, "held_out": len(held_out), "identity": identity, "seed": seed,
+        "settings": settings_dict, "seconds": round(seconds, 1), "members": runs,
     }  # fmt: skip
     estimator = cls(networks, card)
     if done is not None:
         estimator.save(done)
-        for path in done.parent.glob("member-*.pt"):
+        for path in done.parent.glob("member-*/checkpoint*.pt"):
             path.unlink()
     return estimator
 
@@ -376,20 +383,21 @@ def _network(cls, card, features, seed):
     return network.to(memory_format=torch.channels_last)
 
 
-def _start(photometric, photometry, used, held_out, settings, path, common):
-    """Train the dense part of an image network, which is then left as it is, and return the seconds it took."""
+def _start(network, photometry, used, held_out, settings, folder, common):
+    """Train the dense part of an image network, which then stays as it is; return it and the seconds it took."""
     quick = _settings({}, len(used))
-    epochs = min(quick.epochs, 8 * settings.epochs)  # a short try stays short
-    path = None if path is None else path.with_stem(f"{path.stem}-start")
+    epochs = min(quick.epochs, 8 * settings.epochs)  # in proportion, where the caller asked for a short training
+    folder = None if folder is None else folder.with_name(f"{folder.name}-start")
     settings = replace(quick, epochs=epochs, noise=settings.noise, checkpoint_minutes=settings.checkpoint_minutes)
-    return fit(photometric, photometry, used, held_out, settings, path=path, **common)["cpu_seconds"]
+    dense, run = fit(network.photometric, photometry, used, held_out, settings, directory=folder, **common)
+    return dense, run["seconds"]
 
 
 @torch.no_grad()
 def _calibration(network, data, held_out, log_prior):
-    """Temperature and floor with which the galaxies held out are most likely."""
-    if len(held_out) < 20:  # too few to tell
-        return [1.0, FLOORS[4]]
+    """Temperature and share of the prior for which the redshifts held out are most likely."""
+    if len(held_out) < FEWEST:
+        return list(USUAL)
     grid, best = network.head.grid, (-np.inf, None)
     log_f = torch.cat([log_density(network(*data.batch(rows)), grid) for rows in held_out.split(512)])
     for temperature in TEMPERATURES:
@@ -400,11 +408,8 @@ def _calibration(network, data, held_out, log_prior):
 
 
 def _identity(card, data):
-    """What tells one training from another: settings, redshifts and measured fluxes."""
-    digest = hashlib.sha256(repr(sorted(card.items())).encode())
-    digest.update(data.features.numpy().tobytes())
-    digest.update(data.z.numpy().tobytes())
-    return digest.hexdigest()[:16]
+    """Fingerprint of a training: of its settings, redshifts and measured fluxes."""
+    return fingerprint(repr(sorted(card.items())), data.features.numpy(), data.z.numpy())[:16]
 
 
 def _done(directory):

@@ -11,6 +11,9 @@ from astropy.coordinates import SkyCoord, search_around_sky
 from astropy.table import QTable
 from tqdm.auto import tqdm
 
+from astro_galtrans._columns import name_rows
+from astro_galtrans._files import whole_file
+from astro_galtrans._positions import sky_positions
 from astro_galtrans.exceptions import GaltransWarning
 
 from .measure import redshift
@@ -173,11 +176,8 @@ def _table(rows, settings):
 
 
 def _write(table, output):
-    """Write another file and rename it, so that an interruption never leaves half a catalogue."""
-    output = Path(output)
-    beside = output.with_name(f".{output.name}.part")
-    table.write(beside, format="ascii.ecsv", overwrite=True)
-    beside.replace(output)
+    with whole_file(output) as file:
+        table.write(file, format="ascii.ecsv")
 
 
 def _earlier(output, settings):
@@ -212,7 +212,8 @@ def match(table, spectra, radius=1.0 * u.arcsec, *, ra="ra", dec="dec"):
     Parameters
     ----------
     table : `~astropy.table.Table`
-        With columns of right ascension and declination (degrees if they have no unit).
+        With columns of right ascension and declination: degrees if they have no unit, or sexagesimal text of hours and
+        degrees. A row without a position has no spectrum, and a warning names it.
     spectra : `~astropy.table.QTable`
         What `catalogue` returns.
     radius : `~astropy.units.Quantity`, optional
@@ -228,11 +229,16 @@ def match(table, spectra, radius=1.0 * u.arcsec, *, ra="ra", dec="dec"):
     """
     result = table.copy()
     best = np.full(len(table), -1)
-    positions = SkyCoord(u.Quantity(table[ra], u.deg), u.Quantity(table[dec], u.deg))
     known = np.flatnonzero(np.isfinite(spectra["ra"]) & np.isfinite(spectra["dec"]) & np.isfinite(spectra["z"]))
     if len(known) and len(table):
+        places = np.stack(sky_positions(table, ra, dec))
+        lost = np.isnan(places[0])
+        if lost.any():
+            msg = f"without a position, and so without a spectrum: {name_rows(lost)} of the table"
+            warnings.warn(msg, GaltransWarning, stacklevel=2)
         there = SkyCoord(spectra["ra"][known], spectra["dec"][known])
-        ours, theirs, _distance, _ = search_around_sky(positions, there, radius)
+        ours, theirs, _distance, _ = search_around_sky(SkyCoord(*places[:, ~lost], unit="deg"), there, radius)
+        ours = np.flatnonzero(~lost)[ours]
         order = np.lexsort((spectra["z_err"][known[theirs]], spectra["flag"][known[theirs]]))[::-1]
         best[ours[order]] = known[theirs[order]]  # the last one written is the best one
     seen = best >= 0

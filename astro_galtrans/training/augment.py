@@ -1,8 +1,8 @@
 r"""
-Augmentation of crops: shifts by a fraction of a pixel, worse seeing, more noise, turns and mirrors.
+Augmentation of crops: shifts by a fraction of a pixel, worse seeing, more noise, rotations and reflections.
 
-Shifts and blurs are separable and linear, so each is one small matrix per axis, :math:`A_y I A_x^T`. The images are
-mirrored at their edges.
+Shifts and blurs are separable and linear, so each is one small matrix per axis, :math:`A_y I A_x^T`. Images are
+continued by reflection at their edges.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ FWHM_PER_SIGMA = np.sqrt(8 * np.log(2))
 
 class Change:
     """
-    What happens to one crop; `draw_change` draws it.
+    The changes of one crop, as `draw_change` draws them.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class Change:
 
 def draw_change(rng, augment, pixel_scale):
     """
-    Draw what happens to a crop; as many random numbers are used whatever the outcome.
+    Draw the changes of a crop, always with the same number of random numbers.
 
     Parameters
     ----------

@@ -21,11 +21,12 @@ from .compare import APERTURE, BRIGHT, compare, main_sources, signal_to_noise
 
 __all__ = ["ENOUGH", "FEWEST", "calibrate"]
 
-ENOUGH, FEWEST = 20, 5  #: bright sources that are enough for a flux factor; below `FEWEST` none is measured
+#: Bright sources that are enough for a flux factor (with an error of a quarter of their scatter), and fewest for any.
+ENOUGH, FEWEST = 20, 5
 FAINT = 10.0  # signal-to-noise ratio that a source must have to stand in for a bright one
-FLUX_PAIRS = 2000  # pairs among which bright sources are looked for
-SMALLEST = 1e-3  # factor of the standard deviation
-SPREAD_PAIRS = 192  # with some thousand pixels of signal each, more than enough for one number per band
+FLUX_PAIRS = 2000  # pairs among which bright sources are looked for: a bound on the time that calibration takes
+SMALLEST = 1e-3  # factor of the standard deviation, lest errors of zero be stated
+SPREAD_PAIRS = 192  # pairs for the factor of the standard deviation; each has some thousand pixels with signal
 
 
 def calibrate(model, scalings, pairs, *, n_samples=1, seed=0, progress=True):
@@ -78,7 +79,7 @@ def calibrate(model, scalings, pairs, *, n_samples=1, seed=0, progress=True):
 
 def select_sources(pairs):
     """
-    Choose the sources that tell the flux factor.
+    Choose the sources from which the flux factors are measured.
 
     Parameters
     ----------
@@ -89,7 +90,7 @@ def select_sources(pairs):
     indices : set of int
         The bright ones; where these are fewer than `ENOUGH`, the brightest that are.
     selection : str
-        Which they are, for the card.
+        By what they were chosen, in words for the card.
     """
     apertures = main_sources(pairs)[:FLUX_PAIRS]
     found = {k: signal_to_noise(pairs, k, a) for k, a in enumerate(apertures) if a is not None}
@@ -123,5 +124,5 @@ def _spread_factor(pixels, flux, band):
         raise ValueError(msg)
     target, mean, std, excess = pixels
     squared = ((target - flux * mean) ** 2 - excess) / (flux * std) ** 2
-    # a target less noisy than it says can leave nothing to the translator, whose errors stay positive all the same
+    # of a target less noisy than its variance says, the quantile may be negative
     return float(np.sqrt(max(np.quantile(squared, ONE_SIGMA, method="inverted_cdf"), SMALLEST**2)))

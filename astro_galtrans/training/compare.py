@@ -1,15 +1,16 @@
 r"""
-Held-out pairs beside what a network makes of them: what calibration and scores are measured on.
+Held-out pairs beside the translations of their sources, from which calibration and scores are measured.
 
-Everything is read off the pairs themselves (header, table, images), so that simulated and real pairs are judged alike:
+Everything is read from the pairs themselves (header, table, images), so that simulated and real ones are treated alike:
 
 - *Bad pixels* of the source are filled before the network sees them, as `astro_galtrans.translate` does, and left out
   of every statistic together with the target pixels they cover; so are bad pixels of the target.
 - *The main source* of a pair lies at ``x``, ``y`` of the table (arcsec from the stamp's centre; the centre, if the
-  table has no such columns). Stars have no part in flux statistics, and neither have sources nearer than `APERTURE` to
-  the edge, or with a bad pixel in the aperture.
+  table has no such columns). Flux statistics leave out stars, sources nearer than `APERTURE` to the edge, and those
+  with a bad pixel in the aperture.
 - *Bright* is a source whose signal-to-noise ratio in the source image, in the aperture and the middle band, is above
-  `BRIGHT`: where its own noise (which a network rightly pulls towards the likely) no longer matters.
+  `BRIGHT`. The flux of a fainter one is pulled towards that of a typical galaxy, as the mean given a noisy source has
+  to be, and this would be mistaken for a bias.
 - *The target's own noise* is part of the error of a forecast. A translator states the error for images of the target
   survey's typical depth, :math:`\sigma_t`. Where a pair knows the variance of its target, the sky's part of it,
   :math:`v_{sky}` (lower quartile over the stamp), is compared with that, and the excess
@@ -31,13 +32,13 @@ from .data import signal_pixels
 
 __all__ = ["APERTURE", "BRIGHT", "Comparison", "classical", "compare", "main_sources", "predict_flux"]
 
-APERTURE = 3.0  #: diameter (arcsec) of the aperture of flux statistics
+APERTURE = 3.0  #: diameter (arcsec) of the aperture of flux statistics: twice the seeing from the ground, so most light
 BRIGHT = 100.0  #: signal-to-noise ratio in the source image; r = 19.3 for SDSS
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One pair, and a translation of its source; images ``[C', H, W]`` in the target's flux unit."""
+    """A pair and the translation of its source, images ``[C', H, W]`` in the target's flux unit."""
 
     index: int
     source: np.ndarray  #: filled where it was bad, ``[C, h, w]`` in the source's flux unit
@@ -107,9 +108,10 @@ def predict_flux(model, scalings, source, *, n_samples=1, seed=0):
 
 def classical(source, header):
     """
-    Return what one would do without a network: resample to the finer grid.
+    Return the source resampled to the finer grid, the answer that needs no network and has to be beaten.
 
-    Cubic splines, flux conserved, zero points matched: what ``reproject_interp(order="bicubic")`` does, and the edge.
+    It takes cubic splines, as ``reproject_interp(order="bicubic")`` does, conserves flux and matches zero points; the
+    outermost pixels, where reproject has none, continue the image.
 
     Parameters
     ----------
@@ -173,7 +175,7 @@ def signal_to_noise(pairs, index, aperture):
 
 
 def _images(pairs, index):
-    """Source with its bad pixels filled, target with them zeroed, and which target pixels are good in all bands."""
+    """Source with bad pixels filled, target with bad pixels set to 0, and which target pixels are good in all bands."""
     source, target = np.asarray(pairs.source(index)), np.asarray(pairs.target(index))
     holes, bad = ~np.isfinite(source), ~np.isfinite(target)
     for flags, mask in ((holes, pairs.source_mask(index)), (bad, pairs.target_mask(index))):
@@ -192,5 +194,6 @@ def _excess(pairs, index):
     typical = pairs.header.target.sky_rms(pairs.header.target_pixel_scale) ** 2
     if variance is None:
         return np.zeros((len(typical), 1, 1))
+    # the lower quartile is of pixels without a source, whose photon noise adds to the variance of the others
     sky = [np.quantile(plane[np.isfinite(plane)], 0.25) if np.isfinite(plane).any() else np.nan for plane in variance]
     return np.nan_to_num(np.array(sky) - typical)[:, None, None]

@@ -1,5 +1,7 @@
-"""Batches of random crops from pairs on disk, in network units."""
+"""Batches of random crops from pairs on disk, in network units, made ready while the network works."""
 
+import queue
+import threading
 from typing import NamedTuple
 
 import numpy as np
@@ -14,11 +16,12 @@ from astro_galtrans.units import flux_factor
 from .augment import apply_linear, blur_matrix, dihedral, draw_change, shift_matrix
 from .recipe import Augment, Data
 
-__all__ = ["Batch", "CropSampler", "bad_pixels", "filled", "matched_scalings", "signal_pixels"]
+__all__ = ["Batch", "CropSampler", "bad_pixels", "filled", "matched_scalings", "signal_pixels", "stream"]
 
-MARGIN = 8  # source pixels read around a crop that is to be shifted or blurred
+MARGIN = 8  # source pixels read around a crop that is shifted or blurred, so that the mirrored edge is cut off
 SIGNAL = 3.0  # sigma of the smoothed sky above which a target pixel is signal, as in pairs made from images
-SMOOTHING = 1.5  # pixels
+SMOOTHING = 1.5  # sigma (target pixels) of the Gaussian that the target is smoothed with, about that of its PSF
+AHEAD = 4  # batches made ready: enough to bridge a slow read, and little memory
 
 
 def matched_scalings(header, softening):
@@ -94,7 +97,7 @@ class Batch(NamedTuple):
 
 class CropSampler:
     """
-    An endless, seeded stream of augmented crops.
+    Batches of augmented crops by number; a batch depends on the seed, the rank and its number alone.
 
     Parameters
     ----------
@@ -104,7 +107,7 @@ class CropSampler:
     data : `~astro_galtrans.training.recipe.Data`
     augment : `~astro_galtrans.training.recipe.Augment`, optional
     seed, rank : int
-        Another rank, other crops.
+        Processes of one training have the same seed and different ranks, and so different crops.
 
     Raises
     ------
@@ -128,9 +131,9 @@ class CropSampler:
         """
         Return batch number ``step``, a `Batch`.
 
-        It depends on the seed, the rank and the step only: a resumed training sees what an uninterrupted one does.
+        A resumed training therefore sees the crops that an uninterrupted one does.
         """
-        # numbers of its own for each crop: what is done to one does not change where the next is cut
+        # a generator for each crop, so that its augmentation does not change where the next crop is cut
         rngs = [np.random.default_rng([self.seed, step, self.rank, k]) for k in range(self.data.batch_size)]
         crops = [self._crop(rng, *self._place(rng)) for rng in rngs]
         source, target, weight = zip(*crops, strict=True)
@@ -141,7 +144,7 @@ class CropSampler:
         return Batch(*map(torch.from_numpy, (source, target, weight)))
 
     def _place(self, rng):
-        """Pair and corner of a crop: mostly the brightest of a few places, for most of the sky is empty."""
+        """Pair and corner of a crop, mostly those of the brightest of a few places, for most of the sky is empty."""
         count = self.data.bright_candidates if rng.random() < self.data.bright_share else 1
         places = []
         for _ in range(count):
@@ -188,7 +191,7 @@ class CropSampler:
         if any(change.shift):
             target = apply_linear(target, *(shift_matrix(scale * n, scale * d) for d in change.shift))
         if change.seeing:
-            left = np.square(blur).sum(axis=1)  # of the variance of white noise, along each axis
+            left = np.square(blur).sum(axis=1)  # share of the variance of white noise that a blur along one axis leaves
             lost = np.sqrt(1 - np.outer(left, left)).astype(np.float32)
             source = source + lost * self.sky * rng.standard_normal(source.shape, np.float32)
         return source, target
@@ -198,7 +201,7 @@ class CropSampler:
         bad, hidden = bad_pixels(crop.target, crop.target_mask), bad_pixels(crop.source, crop.source_mask)
         if variance is None and not bad.any() and not hidden.any():
             return None
-        if hidden.any():  # what the stand-in of a source pixel makes of the target is not to be learnt
+        if hidden.any():  # a bad source pixel was filled: the target there does not follow from it
             bad = bad | output_mask(hidden.any(axis=0), self.header.scale, 0)
         if resampled:
             bad = output_mask(bad, 1, 1)
@@ -208,11 +211,86 @@ class CropSampler:
         """
         Inverse variance of the target's sky in this pair, per band, in units of the survey's, at most 1.
 
-        One number for all pixels: the variance of single pixels goes with their own noise, and weights that did so
-        too would bias the mean.
+        It is one number for all pixels, since the variance of a single pixel follows its own noise, and a mean with
+        weights that do so too is biased.
         """
         if variance is None:
             return 1.0
         known = np.isfinite(variance) & (variance > 0)
         sky = [np.median(plane[good]) if good.any() else np.inf for plane, good in zip(variance, known, strict=True)]
         return np.minimum(1, self.target_sky**2 / sky)[:, None, None]
+
+
+def stream(sampler, start, stop, *, workers=0, pinned=False):
+    """
+    Yield the batches of a sampler in order, prepared ahead.
+
+    Parameters
+    ----------
+    sampler : `~astro_galtrans.training.data.CropSampler`
+    start, stop : int
+        Number of the first batch, and of the one after the last.
+    workers : int, optional
+        Processes; 0 for a thread of this one.
+    pinned : bool, optional
+        Into memory from which a GPU copies without waiting?
+
+    Yields
+    ------
+    `~astro_galtrans.training.data.Batch`
+    """
+    if workers:
+        yield from _from_processes(sampler, start, stop, workers, pinned)
+        return
+    yield from _from_thread(sampler, start, stop, pinned)
+
+
+def _from_processes(sampler, start, stop, workers, pinned):
+    from torch.utils.data import DataLoader
+
+    yield from DataLoader(
+        _Numbered(sampler), batch_size=None, sampler=range(start, stop), num_workers=workers,
+        pin_memory=pinned, prefetch_factor=AHEAD,
+    )  # fmt: skip
+
+
+class _Numbered:
+    """A sampler as a data set of torch's loader, indexed by the step."""
+
+    def __init__(self, sampler):
+        self.sampler = sampler
+
+    def __getitem__(self, step):
+        return self.sampler.batch(step)
+
+
+def _from_thread(sampler, start, stop, pinned):
+    ready, done = queue.Queue(AHEAD), threading.Event()
+
+    def fill():
+        for step in range(start, stop):
+            try:
+                batch = sampler.batch(step)
+                batch = batch.map(lambda part: part.pin_memory()) if pinned else batch
+            except BaseException as err:  # noqa: BLE001 - raised where the batch is asked for
+                batch = err
+            while not done.is_set():
+                try:
+                    ready.put(batch, timeout=0.1)
+                    break
+                except queue.Full:
+                    continue
+            if done.is_set() or isinstance(batch, BaseException):
+                return
+
+    worker = threading.Thread(target=fill, name="galtrans-batches", daemon=True)
+    worker.start()
+    try:
+        for _ in range(start, stop):
+            batch = ready.get()
+            if isinstance(batch, BaseException):
+                raise batch
+            yield batch
+    finally:
+        done.set()
+        worker.join()

@@ -1,4 +1,4 @@
-"""Terms that a recipe may add to the loss of any network: the structure of galaxies, in the measures of morphology."""
+"""Terms that a recipe may add to the loss of any network: differences in the morphology of galaxies."""
 
 import torch
 import torch.nn.functional as F
@@ -7,8 +7,10 @@ from astro_galtrans import structure
 
 __all__ = ["extra_terms", "structure_loss"]
 
-THRESHOLD, WIDTH = 1.0, 0.2  # of what belongs to a galaxy, in softening fluxes of the smoothed target
-SMALLEST = 20.0  # pixels of a galaxy of which structure can be spoken
+# Flux of the smoothed target, in softening fluxes, above which a pixel belongs to a galaxy. The step there is a sigmoid
+# of that width, lest the loss jump as a pixel crosses the threshold.
+THRESHOLD, WIDTH = 1.0, 0.2
+SMALLEST = 20.0  # pixels of the smallest galaxy that is measured: in fewer, Gini and M20 follow the noise
 #: Typical scatter of each measure between galaxies: a difference by so much weighs 1.
 SCATTER = {"gini": 0.05, "m20": 0.25, "concentration": 0.4, "asymmetry": 0.1}
 
@@ -31,10 +33,11 @@ def extra_terms(settings):
 
 def structure_loss(mean, target, weight=None):
     """
-    Return how far Gini, M20, concentration and asymmetry of the prediction are from the target's.
+    Return the mean difference of Gini, M20, concentration and asymmetry between prediction and target.
 
-    All are measured in the target's own soft segment and around its centroid, band by band; the differences, in units
-    of the measures' scatter between galaxies, enter by Huber's loss. Crops without a source in a band do not count.
+    All are measured within the target's own segment and around its centroid, band by band. The differences, in units of
+    the measures' scatter between galaxies, go through Huber's loss, lest a few odd galaxies dominate. Crops without a
+    source in a band do not count.
 
     Parameters
     ----------

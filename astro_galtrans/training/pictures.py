@@ -1,10 +1,11 @@
-"""Pictures of what a network makes of a few pairs."""
+"""Pictures of the translations of a few pairs, by which a training can be followed."""
 
 import warnings
 
 import numpy as np
 import torch
 
+from astro_galtrans._files import whole_file
 from astro_galtrans.exceptions import GaltransWarning
 
 __all__ = ["draw_samples"]
@@ -24,6 +25,7 @@ def draw_samples(path, model, batch, title=""):
     path : `~pathlib.Path`
         The PNG file.
     model : `~astro_galtrans.models.base.TranslationModel`
+        In evaluation mode.
     batch : `~astro_galtrans.training.data.Batch`
     title : str, optional
 
@@ -47,19 +49,15 @@ def draw_samples(path, model, batch, title=""):
             ax.set_axis_off()
     for ax, name in zip(figure.axes, COLUMNS, strict=False):
         ax.set_title(name, fontsize=8)
-    temporary = path.with_suffix(".tmp")
-    figure.savefig(temporary, format="png", dpi=100)
-    temporary.replace(path)
+    with whole_file(path) as file:
+        figure.savefig(file, dpi=100)
     return True
 
 
 def _rows(model, batch):
     """Images in network units, of the middle band; the residual in flux, scaled like them."""
     source, target = (part[:ROWS].to(model.device) for part in batch[:2])
-    was_training = model.training
-    model.eval()
     mean = model(source).mean
-    model.train(was_training)
     residual = torch.arcsinh(torch.sinh(target) - torch.sinh(mean))
     planes = (part[:, part.shape[1] // 2].cpu().numpy() for part in (source, mean, target, residual))
     return [[np.asarray(image) for image in row] for row in zip(*planes, strict=True)]

@@ -1,17 +1,23 @@
 """A training run as a file: TOML with the sections of `Recipe`."""
 
+import math
 import tomllib
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 
+from astro_galtrans._plain import plain_name
+
 __all__ = ["Recipe", "describe_fields", "list_recipes", "load_recipe"]
 
 
-def _doc(meaning):
-    """Documentation of a field, which `describe_fields` tabulates."""
-    return {"metadata": {"doc": meaning}}
+ABOVE_0 = 1e-9  # the lowest value of what has to be positive
+
+
+def _doc(meaning, low=None, high=math.inf):
+    """Documentation of a field, which `describe_fields` tabulates, and the values of a number that make sense."""
+    return {"metadata": {"doc": meaning, "range": None if low is None else (low, high)}}
 
 
 @dataclass(frozen=True)
@@ -29,14 +35,16 @@ class Network:
 class Data:
     """How pairs are cut and batched."""
 
-    crop: int = field(default=40, **_doc("side of a training crop (source pixels)"))
-    batch_size: int = field(default=12, **_doc("crops in a step, on each device"))
-    softening: float = field(default=2.0, **_doc("softening flux of the asinh scaling, in sigma of the source's sky"))
-    bright_share: float = field(
-        default=0.6, **_doc("share of the crops that are the brightest of a few; most of the sky is empty")
+    crop: int = field(default=40, **_doc("side of a training crop (source pixels)", 4, 4096))
+    batch_size: int = field(default=12, **_doc("crops in a step, on each device", 1))
+    softening: float = field(
+        default=2.0, **_doc("softening flux of the asinh scaling, in sigma of the source's sky", ABOVE_0)
     )
-    bright_candidates: int = field(default=3, **_doc("how many that few are"))
-    workers: int = field(default=0, **_doc("processes that prepare batches; 0: a thread, enough for the CPU"))
+    bright_share: float = field(
+        default=0.6, **_doc("share of the crops that are the brightest of a few; most of the sky is empty", 0, 1)
+    )
+    bright_candidates: int = field(default=3, **_doc("how many that few are", 1))
+    workers: int = field(default=0, **_doc("processes that prepare batches; 0: a thread, enough for the CPU", 0, 1024))
 
 
 @dataclass(frozen=True)
@@ -44,15 +52,19 @@ class Augment:
     """What is done to crops, and how often; everything is drawn anew for each crop."""
 
     dihedral: float = field(
-        default=1.0, **_doc("probability that source and target are turned and mirrored (one of eight ways)")
+        default=1.0, **_doc("probability that source and target are turned and mirrored (one of eight ways)", 0, 1)
     )
-    shift: float = field(default=0.0, **_doc("probability that both are shifted on the sky by a fraction of a pixel"))
-    shift_pixels: float = field(default=0.5, **_doc("largest shift along each axis (source pixels)"))
-    seeing: float = field(default=0.0, **_doc("probability that the source is blurred, and its noise brought back"))
-    seeing_fwhm: float = field(default=0.7, **_doc("largest FWHM of the Gaussian it is blurred with (arcsec)"))
-    noise: float = field(default=0.0, **_doc("probability that the source gets more noise"))
+    shift: float = field(
+        default=0.0, **_doc("probability that both are shifted on the sky by a fraction of a pixel", 0, 1)
+    )
+    shift_pixels: float = field(default=0.5, **_doc("largest shift along each axis (source pixels)", 0, 100))
+    seeing: float = field(
+        default=0.0, **_doc("probability that the source is blurred, and its noise brought back", 0, 1)
+    )
+    seeing_fwhm: float = field(default=0.7, **_doc("largest FWHM of the Gaussian it is blurred with (arcsec)", 0, 60))
+    noise: float = field(default=0.0, **_doc("probability that the source gets more noise", 0, 1))
     noise_sigma: float = field(
-        default=0.5, **_doc("largest standard deviation of that noise, in sigma of the source's sky")
+        default=0.5, **_doc("largest standard deviation of that noise, in sigma of the source's sky", 0, 1000)
     )
 
 
@@ -60,12 +72,12 @@ class Augment:
 class Optimizer:
     """AdamW with a linear warm-up, then a cosine decay to a hundredth, and averaged weights."""
 
-    learning_rate: float = field(default=2e-3, **_doc("largest learning rate"))
-    weight_decay: float = field(default=1e-4, **_doc("weight decay of AdamW"))
-    warmup: int = field(default=200, **_doc("steps over which the learning rate rises from zero"))
-    clip: float = field(default=1.0, **_doc("norm to which a larger gradient is shortened"))
+    learning_rate: float = field(default=2e-3, **_doc("largest learning rate", 0, 1))
+    weight_decay: float = field(default=1e-4, **_doc("weight decay of AdamW", 0, 1))
+    warmup: int = field(default=200, **_doc("steps over which the learning rate rises from zero", 0))
+    clip: float = field(default=1.0, **_doc("norm to which a larger gradient is shortened", ABOVE_0))
     ema: float = field(
-        default=0.999, **_doc("decay per step of the averaged weights, which are the ones that are kept")
+        default=0.999, **_doc("decay per step of the averaged weights, which are the ones that are kept", 0, 0.999999)
     )
 
 
@@ -75,7 +87,7 @@ class Loss:
 
     structure: float = field(
         default=0.0,
-        **_doc("weight of differences in Gini, M20, concentration and asymmetry; 0: none, and nothing is computed"),
+        **_doc("weight of differences in Gini, M20, concentration and asymmetry; 0: none, and nothing is computed", 0),
     )
 
 
@@ -83,35 +95,41 @@ class Loss:
 class Run:
     """How long, from which seed, and what is written down on the way."""
 
-    steps: int = field(**_doc("optimizer steps"))
+    steps: int = field(**_doc("optimizer steps", 1))
     hours: float = field(
-        default=float("inf"), **_doc("end earlier; the learning rate follows whichever of both ends first")
+        default=float("inf"), **_doc("end earlier; the learning rate follows whichever of both ends first", ABOVE_0)
     )
-    seed: int = field(default=1, **_doc("seed of initial weights, crops and augmentation"))
-    checkpoint_minutes: float = field(default=5.0, **_doc("time between two checkpoints; 0: after every step"))
-    log_steps: int = field(default=100, **_doc("steps between two rows of ``losses.csv``, which hold means over them"))
-    validation_steps: int = field(default=1000, **_doc("steps between two scores on validation pairs"))
-    validation_pairs: int = field(default=128, **_doc("how many validation pairs are scored, at most"))
+    seed: int = field(default=1, **_doc("seed of initial weights, crops and augmentation", 0))
+    checkpoint_minutes: float = field(default=5.0, **_doc("time between two checkpoints; 0: after every step", 0))
+    log_steps: int = field(
+        default=100, **_doc("steps between two rows of ``losses.csv``, which hold means over them", 1)
+    )
+    validation_steps: int = field(default=1000, **_doc("steps between two scores on validation pairs", 1))
+    validation_pairs: int = field(default=128, **_doc("how many validation pairs are scored, at most", 1))
     score: str = field(
         default="flux_loss", **_doc("the score that early stopping goes by: any column of ``validation.csv``")
     )
-    patience: int = field(default=0, **_doc("stop after so many scores without a better one, keep the best; 0: never"))
-    picture_steps: int = field(default=5000, **_doc("steps between two pictures of samples; 0: none"))
+    patience: int = field(
+        default=0, **_doc("stop after so many scores without a better one, keep the best; 0: never", 0)
+    )
+    picture_steps: int = field(default=5000, **_doc("steps between two pictures of samples; 0: none", 0))
 
 
 @dataclass(frozen=True)
 class Pairs:
     """Pairs to simulate where none are given; see `~astro_galtrans.pairs.simulated.PairSettings`."""
 
-    number: int = field(default=20000, **_doc("pairs to train on"))
-    held_out: int = field(default=1024, **_doc("other pairs, to validate, calibrate and score with"))
+    number: int = field(default=20000, **_doc("pairs to train on", 1))
+    held_out: int = field(default=1024, **_doc("other pairs, to validate, calibrate and score with", 0))
     source: str = field(default="sdss", **_doc("source survey: a name, or a survey file"))
     target: str = field(default="cfhtls-wide", **_doc("target survey, likewise"))
     source_bands: list = field(default_factory=list, **_doc("bands of the source; none named: all"))
     target_bands: list = field(default_factory=list, **_doc("bands of the target; none named: all"))
-    scale: int = field(default=0, **_doc("target pixels per source pixel; 0: from the surveys' pixel scales"))
-    size: int = field(default=0, **_doc("side of the source stamps (pixels); 0: from the source's pixel scale"))
-    seed: int = field(default=1, **_doc("seed of the pairs; those held out have the next"))
+    scale: int = field(default=0, **_doc("target pixels per source pixel; 0: from the surveys' pixel scales", 0, 4))
+    size: int = field(
+        default=0, **_doc("side of the source stamps (pixels); 0: from the source's pixel scale", 0, 2048)
+    )
+    seed: int = field(default=1, **_doc("seed of the pairs; those held out have the next", 0))
 
 
 @dataclass(frozen=True)
@@ -204,7 +222,8 @@ def load_recipe(path, **changes):
     FileNotFoundError
         If there is no such file or recipe.
     ValueError
-        If the file is not TOML, or a field is unknown (the message gives the nearest), missing or of a wrong type.
+        If the file is not TOML, or a field is unknown (the message gives the nearest), missing, of a wrong type or
+        outside of its range, or a name could lead out of a folder.
     """
     text = _read(path)
     try:
@@ -268,14 +287,20 @@ def _build(kind, content, where):
             msg = f"{where} lacks the field {name!r}"
             raise ValueError(msg)
         if name in content:
-            content[name] = _checked(content[name], f.type, f"{name!r} in {where}")
+            content[name] = _checked(content[name], f, f"{name!r} in {where}")
     return kind(**content)
 
 
-def _checked(value, kind, where):
+def _checked(value, f, where):
+    kind, limits = f.type, f.metadata.get("range")
     if kind is float and type(value) is int:
-        return float(value)
+        value = float(value)
     if type(value) is not kind:
         msg = f"{where} must be {kind.__name__}, got {value!r}"
         raise ValueError(msg)
+    if limits and not limits[0] <= value <= limits[1]:
+        msg = f"{where} must be from {limits[0]:g} to {limits[1]:g}, got {value!r}"
+        raise ValueError(msg)
+    if f.name == "name" and value:
+        plain_name(value, where)
     return value

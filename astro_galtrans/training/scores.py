@@ -1,7 +1,7 @@
 """
 Scores of a translator on pairs that were neither trained on nor used for its calibration.
 
-They are what its card holds (see `scores`), and what the table in the documentation shows.
+They go into its card and into the table of translators in the documentation.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ from .compare import BRIGHT, classical, compare, signal_to_noise
 
 __all__ = ["score"]
 
-DIGITS = 4
+DIGITS = 4  # of the scores in the card
 
 
 def score(model, scalings, pairs, factors, *, number=None, n_samples=1, seed=0, progress=True):
@@ -43,8 +43,8 @@ def score(model, scalings, pairs, factors, *, number=None, n_samples=1, seed=0, 
         - ``rmse_sigma``: RMS of translation minus target over good pixels with signal, in sigma of the target's sky;
           ``classical_rmse_sigma`` of the classical answer, the source resampled with cubic splines, flux conserved;
           ``rmse_gain_on_classical``: by which share the one is smaller than the other;
-        - ``flux_bias``, ``flux_scatter``: median, minus one, and 1.4826 MAD of the ratio of fluxes of bright sources in
-          an aperture of 3 arcsec; ``classical_...`` likewise;
+        - ``flux_bias``, ``flux_scatter``: median, minus one, and scatter (from the median absolute deviation) of the
+          ratio of fluxes of bright sources in an aperture of 3 arcsec; ``classical_...`` likewise;
         - ``within_1_sigma``, ``within_2_sigma``: share of the pixels with signal within so many standard deviations.
 
         Of all bands: ``rmse_all``, ``rmse_gain_all_bands`` (bands that the source has too), ``median_pair_rmse``,
@@ -68,7 +68,7 @@ def score(model, scalings, pairs, factors, *, number=None, n_samples=1, seed=0, 
 
 
 class Sums:
-    """What the scores of one kind of image are made of, pair by pair."""
+    """Sums over pairs, from which the scores of one kind of image (translated or resampled) follow."""
 
     def __init__(self, sky):
         self.sky, bands = sky, len(sky)
@@ -76,7 +76,7 @@ class Sums:
         self.fluxes, self.per_pair = [], []
 
     def add(self, pair, image, *, bright):
-        """Take in an image of a pair."""
+        """Add the errors of an image of a pair."""
         squares = (np.where(pair.signal, image - pair.target, 0) / self.sky) ** 2
         count = pair.signal.sum(axis=(1, 2))
         self.squares += squares.sum(axis=(1, 2))
@@ -88,7 +88,7 @@ class Sums:
             self.fluxes.append(pair.flux(image) / pair.flux(pair.target))
 
     def cover(self, pair):
-        """Take in how far a translation misses its target, in standard deviations."""
+        """Count the pixels in which a translation is within one and two standard deviations of its target."""
         std = np.sqrt(np.maximum(pair.std**2 + pair.excess, 0))
         size = np.abs(pair.residual)
         self.within += [((size <= k * std) & pair.signal).sum(axis=(1, 2)) for k in (1, 2)]

@@ -2,15 +2,16 @@
 
 import numpy as np
 
-from astro_galtrans.domain import gaussian_fwhm, sky_rms
+from astro_galtrans.domain import sky_rms
+from astro_galtrans.moments import gaussian_fwhm
 
 __all__ = ["validity_range"]
 
-RARE = 0.5, 99.5  # percentiles: a few odd pairs do not widen a range
-MARGIN_FWHM = 0.1  # headers and programs differ that much in what they call FWHM
-MARGIN_SKY = 0.25  # a quarter more or less noise is still the same survey
-MARGIN_PIXEL = 0.01
-MEASURED = 300  # pairs whose sky and PSF are measured
+RARE = 0.5, 99.5  # percentiles that limit a range, so that a few odd pairs do not widen it
+MARGIN_FWHM = 0.1  # headers and programs differ by about a tenth in what they call FWHM
+MARGIN_SKY = 0.25  # a quarter more or less noise is still within what one survey has
+MARGIN_PIXEL = 0.01  # the tolerance with which pixel scales are compared everywhere
+MEASURED = 300  # pairs whose sky and PSF are measured: 0.5 % of them is one or two
 
 
 def validity_range(pairs):
@@ -70,9 +71,9 @@ def _as_measured(survey, fwhm):
     from astro_galtrans.pairs.simulated.population import Scene
     from astro_galtrans.pairs.simulated.render import Seeing, render_pair
 
-    size, half_pixel = 42, survey.pixel_scale / 2
+    size, half_pixel = 42, survey.pixel_scale / 2  # centred on a pixel, once the first row and column are cut off
     star = Scene("star", points=[(half_pixel, half_pixel, np.full(2 * len(survey.bands), 15.0))])
-    seeing = Seeing(3.5, tuple(fwhm))
+    seeing = Seeing(3.5, tuple(fwhm))  # Moffat's exponent in the middle of those that are simulated
     image, _, _ = render_pair(star, None, (survey, survey), (seeing, seeing), size, 1, noise=False)
     return [survey.pixel_scale * gaussian_fwhm(plane[1:, 1:]) for plane in image]
 

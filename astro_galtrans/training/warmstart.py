@@ -12,7 +12,7 @@ from astro_galtrans.units import flux_factor
 
 __all__ = ["warm_start"]
 
-SHOWN = 8  # tensors named in a message
+SHOWN = 8  # tensors named in a message, which has to stay readable
 
 
 def warm_start(model, init, header, scalings):

@@ -11,7 +11,7 @@ from photutils.segmentation import SegmentationImage, SourceCatalog
 from astro_galtrans.exceptions import GaltransWarning
 from astro_galtrans.fidelity.photometry import PhotometryFidelity, photometry_fidelity
 from astro_galtrans.measure.photometry import Photometer
-from astro_galtrans.measure.profiles import Rings, curves_of_growth, radial_profiles
+from astro_galtrans.measure.profiles import Rings
 
 BANDS = "g", "r"
 SIZE, SCALE, NUMBER, SIGMA = 44, 0.25, 80, 2.5
@@ -156,15 +156,15 @@ def test_moments_of_a_gaussian_are_its_own():
 def test_profiles_are_those_of_photutils(ellipses):
     images = np.stack([ellipses, 2 * ellipses], axis=1)
     edges, centre = np.arange(0, 5.1, 0.5), ((SIZE - 1) / 2,) * 2
-    radius, profile = radial_profiles(images, pixel_scale=SCALE, edges=edges)
-    outer, flux = curves_of_growth(images, pixel_scale=SCALE, edges=edges)
-    assert profile.shape == flux.shape == (6, 2, 10)
+    rings = Rings((SIZE, SIZE), SCALE, edges)
+    sums = rings.sums(images)
+    assert sums.shape == (6, 2, 10)
     for k in range(2):
         theirs = RadialProfile(images[3, k].astype(float), centre, edges / SCALE)
-        np.testing.assert_allclose(radius, theirs.radius * SCALE)
-        np.testing.assert_allclose(profile[3, k] * SCALE**2, theirs.profile, rtol=1e-4, atol=1e-4)
-        growth = CurveOfGrowth(images[3, k].astype(float), centre, outer / SCALE)
-        np.testing.assert_allclose(flux[3, k], growth.profile, rtol=1e-5)
+        np.testing.assert_allclose(rings.middles, theirs.radius * SCALE)
+        np.testing.assert_allclose((sums / rings.area)[3, k] * SCALE**2, theirs.profile, rtol=1e-4, atol=1e-4)
+        growth = CurveOfGrowth(images[3, k].astype(float), centre, rings.edges[1:] / SCALE)
+        np.testing.assert_allclose(np.cumsum(sums[3, k]), growth.profile, rtol=1e-5)
 
 
 def test_bins(result, flux):

@@ -16,8 +16,6 @@ from toy_network import ToyTranslator, toy_card
 from astro_galtrans.exceptions import CheckpointError
 from astro_galtrans.models import checkpoint, registry
 
-REAL = ("swin", "srgan", "capsule", "diffusion")
-
 
 @pytest.fixture(autouse=True)
 def _toy(monkeypatch):
@@ -67,20 +65,6 @@ def test_what_is_saved_is_what_is_loaded(path, model):
     assert loaded.model.spec == model.spec
     assert loaded.card == checkpoint.read_card(path)
     assert loaded.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-@pytest.mark.parametrize("name", REAL)
-def test_every_network_survives(name, tmp_path):
-    model = registry.get_model_class(name).from_preset("tiny", "ugriz", "gri", 2).eval()
-    for parameter in model.parameters():  # a network that starts with zeros would agree whatever was saved
-        nn.init.normal_(parameter, std=0.02)
-    card = checkpoint.save(tmp_path / "a.safetensors", model, toy_card("ugriz"))
-    loaded = checkpoint.load(tmp_path / "a.safetensors")
-    assert card["network"]["name"] == name
-    expected = model.state_dict()
-    assert expected.keys() == loaded.model.state_dict().keys()
-    for key, tensor in loaded.model.state_dict().items():
-        assert torch.equal(tensor, expected[key]), key
 
 
 def test_the_card_gives_back_what_was_put_in(path):

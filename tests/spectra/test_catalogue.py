@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.nddata import StdDevUncertainty
-from astropy.table import QTable, Table
+from astropy.table import MaskedColumn, QTable, Table
 from astropy.utils.exceptions import AstropyWarning
 
 from helpers import shared_data
@@ -223,3 +223,14 @@ def test_command_line(folder, capsys):
     assert main(["zspec", str(folder), "-o", str(folder / "z.ecsv"), "--z-max", "0.5"]) == 0
     assert "3 of 3 spectra" in capsys.readouterr().out
     assert len(QTable.read(folder / "z.ecsv")) == 3
+
+
+def test_rows_without_a_position_match_no_spectrum():
+    """A masked entry is not the zero beneath its mask, where a spectrum may be."""
+    known = QTable({"file": ["a", "b"], "ra": [150.0, 0.0] * u.deg, "dec": [2.0, 0.0] * u.deg, "flag": [0, 0]})
+    known["z"], known["z_spec"], known["z_err"] = [0.3, 0.9], [0.3, 0.9], [1e-4, 1e-4]
+    ra, dec = (MaskedColumn([value, 0.0, 0.0], mask=[False, True, False]) for value in (150.0, 2.0))
+    galaxies = Table({"ra": ra, "dec": dec})
+    with pytest.warns(GaltransWarning, match="without a spectrum: row 1 of 3"):
+        found = spectra.match(galaxies, known)
+    np.testing.assert_array_equal(found["z_spec"], [0.3, np.nan, 0.9])

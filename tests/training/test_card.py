@@ -20,11 +20,11 @@ from astro_galtrans.scaling import AsinhScaling
 from astro_galtrans.surveys import Band, Survey
 from astro_galtrans.training import load_recipe, recalibrate, train
 from astro_galtrans.training.calibration import calibrate
-from astro_galtrans.training.card import _parts
+from astro_galtrans.training.card import convergence, thinned
 from astro_galtrans.training.compare import classical, compare, predict_flux
 from astro_galtrans.training.data import matched_scalings
-from astro_galtrans.training.history import convergence, thinned
 from astro_galtrans.training.scores import score
+from astro_galtrans.training.train import _parts
 from astro_galtrans.training.validity import validity_range
 from astro_galtrans.translate import Translator
 from astro_galtrans.uncertainty import ONE_SIGMA

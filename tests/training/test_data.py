@@ -7,9 +7,8 @@ import pytest
 import torch
 from scipy.ndimage import binary_dilation
 
-from astro_galtrans.training.data import CropSampler, filled, matched_scalings, signal_pixels
+from astro_galtrans.training.data import CropSampler, filled, matched_scalings, signal_pixels, stream
 from astro_galtrans.training.recipe import Augment, Data
-from astro_galtrans.training.stream import stream
 
 DATA = Data(crop=16, batch_size=4)
 STILL = Augment(dihedral=0.0)

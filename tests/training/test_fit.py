@@ -7,19 +7,19 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-pytest.importorskip("lightning_fabric")
-
-from astro_galtrans._state import CURRENT, PREVIOUS, read_state, write_state
 from astro_galtrans.exceptions import CheckpointError, GaltransWarning
+from astro_galtrans.loop import Training, choose_devices, read_state
+from astro_galtrans.loop.state import CURRENT, PREVIOUS, write_state
 from astro_galtrans.training import fit, load_recipe
-from astro_galtrans.training.fit import make_fabric
-from astro_galtrans.training.loop import TrainingRun
+from astro_galtrans.training.task import TranslatorTask, settings_of
 
 SMALL = {
     "swin": dict(depths=[1], width=8, heads=2, window=4),
@@ -40,6 +40,12 @@ def small(name="srgan", *, steps=10, augment=None, **run):
 
 def train(recipe, pairs, folder, **options):
     return fit(recipe, pairs, folder, device="cpu", progress=False, **options)
+
+
+def started(recipe, pairs, folder):
+    """Return a training that stands at its start, or at its last checkpoint."""
+    task = partial(TranslatorTask, recipe, pairs, None, folder, None)
+    return Training(choose_devices("cpu"), task, settings_of(recipe, validate=False), folder)
 
 
 def same(first, second):
@@ -118,6 +124,25 @@ def test_it_learns(pairs, others, tmp_path):
     assert gains[-1] > gains[0] and gains[-1] > 0.1  # an untrained network has no gain
 
 
+def test_a_recipe_says_how_gradients_are_clipped_and_weights_averaged(pairs, tmp_path):
+    """Gradients shortened to far less than AdamW's epsilon move nothing; an average without memory is the last step."""
+    recipe = small(steps=10)
+    optimizer = replace(recipe.optimizer, weight_decay=0.0)
+    start = started(recipe, pairs, tmp_path / "start").network.state_dict()
+    changes = {}
+    for name, change in {"usual": {}, "clipped": {"clip": 1e-12}, "last": {"ema": 0.0}}.items():
+        run = started(replace(recipe, optimizer=replace(optimizer, **change)), pairs, tmp_path / name)
+        for step in range(10):
+            run.advance(run.task.sampler.batch(step), step / 10)
+        ends = run.average.state_dict(), run.network.state_dict()
+        changes[name] = [max(float((end[key] - start[key]).abs().max()) for key in ends[0]) for end in ends]
+        same_weights = all(torch.equal(value, ends[1][key]) for key, value in ends[0].items())
+        assert same_weights == (name == "last")
+    assert max(changes["clipped"]) < 1e-5
+    assert min(changes["usual"]) > 1e-3
+    assert settings_of(recipe, validate=True).average == recipe.optimizer.ema == 0.9
+
+
 def _as_blurred_as_the_source(k, images):
     images[1] = np.kron(images[0][1:], np.ones((1, 2, 2))) * 250  # counts of a fine pixel per nanomaggy of a coarse one
     return {}
@@ -149,6 +174,7 @@ def test_parts_of_a_split_set(write_pairs, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not find_spec("lightning_fabric"), reason="needs Lightning Fabric")
 def test_two_processes_average_their_gradients(pairs, others, tmp_path):
     """Two processes make the step that one would make with both batches; interrupted, they end alike."""
     recipe = small(steps=4, augment={"dihedral": 1.0}, validation_steps=2)
@@ -156,11 +182,10 @@ def test_two_processes_average_their_gradients(pairs, others, tmp_path):
     for stop in (3, None):
         parts = train(recipe, pairs, tmp_path / "parts", validation=others, devices=2, stop_after=stop)
     assert same(trained, parts) and scores(trained) == scores(parts)
-    run = TrainingRun(make_fabric("cpu"), recipe, pairs, tmp_path / "one")
-    other = TrainingRun(make_fabric("cpu"), recipe, pairs, tmp_path / "other")
-    other.sampler.rank = 1
+    run, other = (started(recipe, pairs, tmp_path / name) for name in ("one", "other"))
+    other.task.sampler.rank = 1
     for step in range(2):  # no adversary yet, whose noise differs between processes
-        both = [r.sampler.batch(step) for r in (run, other)]
+        both = [r.task.sampler.batch(step) for r in (run, other)]
         joined = type(both[0])(*(torch.cat(parts) for parts in zip(*(b[:2] for b in both), strict=True)), None)
         run.advance(joined, step / 4)
     first = train(recipe, pairs, tmp_path / "first", devices=2, stop_after=2)
@@ -237,8 +262,8 @@ def test_no_room_in_the_middle_is_a_warning_and_an_error_at_the_end(pairs, no_ro
 
 def test_infinite_loss_leaves_the_checkpoint(pairs, tmp_path):
     train(small(), pairs, tmp_path, stop_after=2)
-    run = TrainingRun(make_fabric("cpu"), small(), pairs, tmp_path)
-    batch = run.sampler.batch(2)
+    run = started(small(), pairs, tmp_path)
+    batch = run.task.sampler.batch(2)
     with pytest.raises(FloatingPointError, match="not finite at step 3"):
         run.advance(batch._replace(source=batch.source * torch.nan), 0.2)
     assert read_state(tmp_path)["step"] == 2
@@ -255,4 +280,4 @@ def test_infinite_loss_leaves_the_checkpoint(pairs, tmp_path):
 )
 def test_no_such_device(options, message):
     with pytest.raises(ValueError, match=message):
-        make_fabric(**({"device": "cpu"} | options))
+        choose_devices(**({"device": "cpu"} | options))

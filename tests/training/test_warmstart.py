@@ -4,15 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-pytest.importorskip("lightning_fabric")
-
 from astro_galtrans import get_survey
 from astro_galtrans.exceptions import GaltransWarning
 from astro_galtrans.models import checkpoint
 from astro_galtrans.pairs.store import PairHeader
 from astro_galtrans.training import fit, load_recipe
 from astro_galtrans.training.data import matched_scalings
-from astro_galtrans.training.loop import build_network
+from astro_galtrans.training.task import build_network
 from astro_galtrans.training.warmstart import warm_start
 
 SETTINGS = {"width": 8, "blocks": 1}

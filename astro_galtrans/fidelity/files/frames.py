@@ -1,11 +1,11 @@
 """Stamps from frames: pairs cut from the images of two surveys, and translated images cut on the same pixels."""
 
-import os
 from pathlib import Path
 
 import numpy as np
 from tqdm.auto import tqdm
 
+from astro_galtrans._files import whole_file
 from astro_galtrans.bands import parse_bands
 from astro_galtrans.pairs.observed import build_pairs
 from astro_galtrans.pairs.observed.cutting import LocalMap, cut
@@ -109,12 +109,9 @@ def cut_translated(pairs, source, frames, file, *, progress=True):
     if file.exists():
         return np.load(file, mmap_mode="r")
     tiles = {frame.label: Tile(frame) for frame in open_frames(source, progress=progress, what="source images").frames}
-    temporary, shape = (
-        file.with_name(f".{os.getpid()}-{file.name}"),
-        (len(header.target_bands),) + 2 * (header.target_size,),
-    )
+    shape = (len(header.target_bands),) + 2 * (header.target_size,)
     file.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with whole_file(file) as temporary:
         stamps = np.lib.format.open_memmap(temporary, "w+", np.float32, (len(pairs), *shape))
         rows = tqdm(pairs.table, desc=file.stem, unit="stamp", disable=None if progress else True)
         for stamp, row in zip(stamps, rows, strict=True):
@@ -124,9 +121,6 @@ def cut_translated(pairs, source, frames, file, *, progress=True):
         if not np.isfinite(stamps).all(axis=(1, 2, 3)).any():
             msg = f"{file.stem} covers none of the {len(pairs)} galaxies that source and target show"
             raise ValueError(msg)
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)
     return np.load(file, mmap_mode="r")
 
 
@@ -135,9 +129,8 @@ def _stamp(frames, place, header):
     grid = place.grid._replace(scale=header.scale)
     stamp = np.full((len(header.target_bands), *grid.shape), np.nan, np.float32)
     for plane, band in zip(stamp, header.target_bands, strict=True):
-        inside = [(frame.edge_distance(*place.corners).min(), frame) for frame in place.tile.nearby(frames, band)]
-        distance, frame = max(inside, key=lambda pair: pair[0], default=(0, None))
-        if frame is None or distance <= 0:
+        frame = place.frame_in(frames, band)
+        if frame is None:
             continue
         found = cut(frames.pixels(frame), LocalMap(grid, frame.wcs), grid.shape)
         plane[:] = flux_factor(frame.zeropoint, header.target.zeropoint) * found.data

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from astro_galtrans._files import whole_file
 from astro_galtrans._optional import require
 from astro_galtrans.fidelity.anomaly.measure import anomalies
 from astro_galtrans.measure.psf import as_psf, psf_images
@@ -131,9 +132,8 @@ def _index(output, results, images):
         for level, result in results.items()
     }
     page = jinja2.Environment(autoescape=True).from_string(INDEX).render(levels=levels, about=about)
-    temporary = output / ".index.html"
-    temporary.write_text(page, encoding="utf8")
-    temporary.replace(output / "index.html")
+    with whole_file(output / "index.html") as file:
+        file.write_text(page, encoding="utf8")
 
 
 INDEX = """\

@@ -1,13 +1,12 @@
 """Translated stamps of a store of pairs, kept in a folder and found again."""
 
-import hashlib
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 from tqdm.auto import tqdm
 
+from astro_galtrans._files import fingerprint, whole_file
 from astro_galtrans.stamps._old_files import SETTINGS_FILE, PairImages, TranslatedStamps, chunk_file
 from astro_galtrans.translate import Translator, load_translator
 from astro_galtrans.units import flux_factor
@@ -57,16 +56,18 @@ def translate_pairs(pairs, translator, directory, *, n_samples=None, seed=0, cro
         "translator": translator.name, "weights": translator.checkpoint.sha256, "n_samples": n_samples, "seed": seed,
         "crop": crop, "chunk": CHUNK, "number": number, "pairs": _identity(pairs, images),
     }  # fmt: skip
-    folder = Path(directory) / f"{translator.name}-{hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]}"
+    folder = Path(directory) / f"{translator.name}-{fingerprint(json.dumps(settings))[:12]}"
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / SETTINGS_FILE, lambda file: file.write(json.dumps(settings, indent=1).encode()))
+    with whole_file(folder / SETTINGS_FILE) as place:
+        place.write_text(json.dumps(settings, indent=1), encoding="utf8")
     with tqdm(total=number, desc=translator.name, unit="stamp", disable=None if progress else True) as bar:
         for k, start in enumerate(range(0, number, CHUNK)):
             file, rows = chunk_file(folder, k), slice(start, min(start + CHUNK, number))
             if not file.exists():
                 source = convert.source(images[rows])
                 stamps = convert.target(translator.stamps(source, n_samples=n_samples, seed=seed + k))
-                _write(file, lambda place, stamps=stamps: np.save(place, stamps))
+                with whole_file(file) as place:
+                    np.save(place, stamps)
             bar.update(rows.stop - rows.start)
     return TranslatedStamps(folder)
 
@@ -107,18 +108,6 @@ def _chosen(wanted, available, who, whose):
 
 def _identity(pairs, images):
     """What tells one set of pairs from another: the header, which pairs, and some pixels."""
-    digest = hashlib.sha256(json.dumps(pairs.header.to_dict(), sort_keys=True, default=str).encode())
-    for row in np.unique(np.linspace(0, len(images) - 1, 16).astype(int)):
-        digest.update(images[int(row)].tobytes())
-    return digest.hexdigest()[:16]
-
-
-def _write(path, write):
-    """Write a file beside its place and rename it."""
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        with temporary.open("wb") as file:
-            write(file)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    header = json.dumps(pairs.header.to_dict(), sort_keys=True, default=str)
+    rows = np.unique(np.linspace(0, len(images) - 1, 16).astype(int))
+    return fingerprint(header, *(images[int(row)] for row in rows))[:16]

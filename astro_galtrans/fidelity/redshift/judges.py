@@ -1,6 +1,5 @@
 """The estimators that judge: given ones, or ones trained on each side's own stamps, kept on disk and found again."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from astro_galtrans import photoz
+from astro_galtrans._files import fingerprint
 
 __all__ = ["Judges"]
 
@@ -103,12 +103,10 @@ def _checked(estimator, side):
 
 def _fingerprint(make, stamps, z_spec, settings):
     """What tells one training set and its settings from another, so that an estimator of the same is found again."""
-    digest = hashlib.sha256(getattr(make, "__qualname__", type(make).__name__).encode())
-    digest.update(np.ascontiguousarray(z_spec, dtype=float).tobytes())
+    name = getattr(make, "__qualname__", type(make).__name__)
     probes = np.unique(np.linspace(0, len(stamps) - 1, PROBES).astype(int))
-    digest.update(np.ascontiguousarray(stamps[probes], dtype=np.float32).tobytes())
-    digest.update(json.dumps(settings, default=_plain, sort_keys=True).encode())
-    return digest.hexdigest()[:12]
+    arrays = np.asarray(z_spec, dtype=float), np.asarray(stamps[probes], dtype=np.float32)
+    return fingerprint(name, *arrays, json.dumps(settings, default=_plain, sort_keys=True))[:12]
 
 
 def _plain(value):

@@ -19,237 +19,211 @@ photutils' ``method="exact"`` to rounding.
 
 import math
 
-import torch
+import numpy as np
 
-from .compiled import kernels
-from .kernels import on_arrays
+from ._jit import compile_loop, part_of_loop
 
-__all__ = ["Ellipses", "EllipticalSums", "area_in_rectangle", "ellipse_weights"]
+__all__ = [
+    "OFFSET", "PAD", "chords", "ellipses", "elliptical_sum", "elliptical_sums", "form", "load", "load_valid", "scratch",
+]  # fmt: skip
 
 TIE = 1e-9  # pixels
 PAD = 2  # pixels around an image, so that there is a line of corners on either side that holds nothing
 OFFSET = PAD + 0.5  # of the centre of pixel 0 from corner 0
 
 
-class Ellipses:
+def ellipses(x, y, elongation=None, theta=None):
     """
-    Concentric ellipses of one shape per galaxy, and what their areas depend on, for a semimajor axis of 1.
+    Return what loops need to know of concentric ellipses of one shape per galaxy.
 
     Parameters
     ----------
-    x, y : `torch.Tensor`
+    x, y : `numpy.ndarray`
         ``[N]``, float64: their centres in pixels.
-    elongation, theta : `torch.Tensor`, optional
+    elongation, theta : `numpy.ndarray`, optional
         ``[N]``: ratio of the axes, and angle of the major one from x to y in radians; circles by default.
-    """
-
-    def __init__(self, x, y, elongation=None, theta=None):
-        q = torch.ones_like(x) if elongation is None else elongation
-        theta = torch.zeros_like(x) if theta is None else theta
-        cos, sin = torch.cos(theta), torch.sin(theta)
-        alpha, gamma, beta = cos**2 + (q * sin) ** 2, sin**2 + (q * cos) ** 2, cos * sin * (1 - q**2)
-        self.x, self.y, self.q, self.cos, self.sin = x, y, q, cos, sin
-        self.sigma_y, self.sigma_x = -beta / gamma, -beta / alpha
-        self.upward, self.sideward = gamma**-0.5, alpha**-0.5  # half the chords through the centre
-        self.width, self.height = gamma**0.5 / q, alpha**0.5 / q
-        self.top = self.sigma_x * self.height  # x of the highest point
-        self.corner = (torch.asin(-beta * self.upward * self.sideward) / 2 - math.pi / 4) / q
-
-    @property
-    def packed(self):
-        """What compiled loops need to know of them, ``[N, 5]``."""
-        return torch.stack([self.x, self.y, self.q, self.cos, self.sin], 1)
-
-    def moved(self, x, y):
-        """The same ellipses with their centres so much further along x and y."""
-        other = self[:]
-        other.x, other.y = self.x + x, self.y + y
-        return other
-
-    def __len__(self):
-        return len(self.x)
-
-    def __getitem__(self, rows):
-        chosen = object.__new__(type(self))
-        chosen.__dict__ = {name: value[rows] for name, value in self.__dict__.items()}
-        return chosen
-
-
-class EllipticalSums:
-    """
-    Sums of images over ellipses.
-
-    Parameters
-    ----------
-    values : `torch.Tensor`
-        ``[N, H, W]``: what to sum; nothing is counted beyond the edges.
-    """
-
-    def __init__(self, values):
-        self.values, self.loops = values, kernels("ellipses", values)
-        if self.loops is None:
-            self._take(values)
-
-    def _take(self, values):
-        padded = torch.nn.functional.pad(values, (PAD, PAD, PAD, PAD))
-        self.shape = padded.shape
-        nothing = padded[:, :, :1]
-        # Sums of D and of v's steps along x up to a corner of a column; sums of D up to a corner of a row.
-        self.columns, self.runs = (t.diff(dim=2, append=nothing).flatten() for t in (padded, padded.cumsum(1)))
-        self.rows, self.pixels = padded.diff(dim=1, append=padded[:, :1]).flatten(), padded.flatten()
-
-    def __call__(self, ellipses, a, rows=None):
-        """
-        Return the sums over ellipses.
-
-        Parameters
-        ----------
-        ellipses : Ellipses
-            Their centres and shapes, M of them.
-        a : `torch.Tensor`
-            ``[M, K]``, float64: the semimajor axes, K for each.
-        rows : `torch.Tensor`, optional
-            ``[M]``, int64: of which image each is; of all, in order, by default.
-
-        Returns
-        -------
-        `torch.Tensor`
-            ``[M, K]``.
-        """
-        rows = torch.arange(len(self.values), device=a.device) if rows is None else rows
-        if self.loops is not None:
-            return on_arrays(self.loops.sums, self.values, ellipses.packed, a, rows)
-        _, height, width = self.shape
-        corner = ((rows * height - 1) * width)[:, None, None] - 1  # of corner (0, 0) in the flat arrays
-        e, reach, a = _expanded(ellipses), _reach(a, max(height, width)), a[:, :, None]
-        i, j = _lines(e["x"], reach, width), _lines(e["y"], reach, height)
-        x, y = i - (e["x"] + OFFSET), j - (e["y"] + OFFSET)
-        area = a**2 * (math.pi / e["q"])
-        highest = torch.floor(e["top"] * a + (e["x"] + OFFSET)) + 1  # first corner right of the top
-        highest.clamp_(1, width - 1)
-        left, low, high = _chords(x, a, e["width"], e["upward"], e["sigma_y"], e["y"] + OFFSET, height, highest)
-        first, last = ((t * width + i).long() + corner for t in (low, high))
-        p0, p1 = (_at(self.columns, index) for index in (first, last))
-        t0, t1 = (
-            p * (t - (e["y"] + OFFSET)) - _at(self.runs, index) for p, t, index in ((p0, low, first), (p1, high, last))
-        )
-        beyond = area * (i >= highest)
-        total = (beyond - left) * p0
-        total += (e["corner"] * a**2 - e["sigma_y"] / 2 * x**2 - left / 2 + beyond) * (p1 - p0)
-        total += x * (t1 - t0)
-        below, low, high = _chords(y, a, e["height"], e["sideward"], e["sigma_x"], e["x"] + OFFSET, width, highest)
-        place = j.long() * width + corner
-        r0, r1 = (_at(self.rows, t.long() + place) for t in (low, high))
-        total -= below / 2 * (r1 + r0) + e["sigma_x"] / 2 * y**2 * (r1 - r0)
-        last = highest.long() + (j[:, :, -1:].long() + 1) * width + corner
-        return total.sum(2) + (area * _at(self.pixels, last))[:, :, 0]  # the last: what all further rows come to
-
-
-def _expanded(ellipses):
-    """The ellipses' parameters, ``[N, 1, 1]`` each."""
-    return {name: value[:, None, None] for name, value in ellipses.__dict__.items()}
-
-
-def _reach(a, limit):
-    """How many lines of corners on either side of the centre the ellipses may meet."""
-    return int(min(float(a.max()), limit)) + 2 if a.numel() else 0
-
-
-def _lines(centre, reach, size):
-    """The lines of corners around a centre, by their numbers as float64; those beyond the image hold nothing."""
-    steps = torch.arange(-reach, reach + 1, device=centre.device, dtype=centre.dtype)
-    return (torch.round(centre + OFFSET) + steps).clamp_(1, size - 1)
-
-
-def _chords(along, a, extent, reach, slope, offset, size, outside):
-    """Areas on the lower side of lines, and the first and one past the last corner on each that the ellipse holds."""
-    sine = along / (a * extent)
-    square = 1 - sine**2
-    sine, cosine = sine.clamp_(-1, 1), square.clamp(min=0).sqrt_()
-    area = (torch.asin(sine).add_(math.pi / 2).addcmul_(sine, cosine)) * (a**2 * (extent * reach))
-    middle = slope * along + offset
-    half = (a * reach) * cosine + TIE  # a corner on the edge is in, along both axes
-    low, high = torch.ceil(middle - half), torch.floor(middle + half).add_(1)
-    miss = (square < -TIE).to(low.dtype)
-    low, high = torch.lerp(low, outside, miss), torch.lerp(torch.maximum(low, high), outside, miss)
-    return area, low.clamp_(1, size - 1), high.clamp_(1, size - 1)
-
-
-def _at(part, index):
-    """Entries of a flat array."""
-    return part.index_select(0, index.flatten()).view(index.shape)
-
-
-def _segment(sine):
-    """Area of the unit circle left of a line, and half the chord that the line makes."""
-    sine = sine.clamp(-1, 1)
-    cosine = torch.sqrt(1 - sine**2)
-    return torch.asin(sine) + sine * cosine + math.pi / 2, cosine
-
-
-def ellipse_weights(a, dx, dy, half, elongation=None, theta=None):
-    """
-    Return the area of each pixel of a window that lies in an ellipse.
-
-    Parameters
-    ----------
-    a : `torch.Tensor`
-        ``[N]``: the semimajor axes.
-    dx, dy : `torch.Tensor`
-        ``[N]``: the centre relative to that of the window's central pixel.
-    half : int
-        The windows have 2 half + 1 pixels a side.
-    elongation, theta : `torch.Tensor`, optional
-        ``[N]``: ratio and angle of the axes; circles by default.
 
     Returns
     -------
-    `torch.Tensor`
-        ``[N, 2 half + 1, 2 half + 1]``, from 0 to 1.
+    `numpy.ndarray`
+        ``[N, 5]``: x, y, elongation, and the angle's cosine and sine.
     """
-    edges = torch.arange(-half, half + 2, device=a.device, dtype=a.dtype) - 0.5
-    ellipses = Ellipses(dx, dy, elongation, theta)
-    area = _corner_area(a, edges - dx[:, None], edges - dy[:, None], _expanded(ellipses))
-    along = area[:, :, 1:] - area[:, :, :-1]
-    return along[:, 1:] - along[:, :-1]
+    elongation = np.ones_like(x) if elongation is None else elongation
+    theta = np.zeros_like(x) if theta is None else theta
+    return np.stack([x, y, elongation, np.cos(theta), np.sin(theta)], 1)
 
 
-def area_in_rectangle(ellipses, a, nx, ny):
+@compile_loop
+def elliptical_sums(image, ellipses, a):
     """
-    Return the area of ellipses that lies in images.
+    Sum images over ellipses.
 
     Parameters
     ----------
-    ellipses : Ellipses
-        Their centres and shapes, N of them.
-    a : `torch.Tensor`
-        ``[N, K]``: the semimajor axes.
-    nx, ny : `torch.Tensor`
-        ``[N]``: the sizes of the images in pixels.
+    image : `numpy.ndarray`
+        ``[N, H, W]``, float64; nothing is counted beyond the edges.
+    ellipses : `numpy.ndarray`
+        ``[N, 5]``: of `ellipses`.
+    a : `numpy.ndarray`
+        ``[N, K]``: the semimajor axes, K for each galaxy.
 
     Returns
     -------
-    `torch.Tensor`
+    `numpy.ndarray`
         ``[N, K]``.
     """
-    area = a**2 * (math.pi / ellipses.q)[:, None]
-    middle = torch.stack([ellipses.x, ellipses.y, nx - 1 - ellipses.x, ny - 1 - ellipses.y]).amin(0) + 0.5
-    cut = torch.nonzero(a.amax(1) > middle).ravel() if a.numel() else ()
-    if len(cut):
-        number = a.shape[1]
-        some, nx, ny = ellipses[cut.repeat_interleave(number)], *(t[cut].repeat_interleave(number) for t in (nx, ny))
-        sides = (torch.stack([-0.5 - c, n - 0.5 - c], 1) for c, n in ((some.x, nx), (some.y, ny)))
-        f = _corner_area(a[cut].flatten(), *sides, _expanded(some))
-        area[cut] = (f[:, 1, 1] - f[:, 0, 1] - f[:, 1, 0] + f[:, 0, 0]).view(-1, number)
-    return area
+    found, planes = np.empty(a.shape), scratch(image)
+    for n in range(len(a)):
+        load(image[n], planes)
+        ellipse = form(ellipses[n])
+        for k in range(a.shape[1]):
+            found[n, k] = elliptical_sum(ellipse, a[n, k], planes)
+    return found
 
 
-def _corner_area(a, x, y, e):
-    """F at all points of a grid, ``[N, Y, X]``."""
-    a, x, y = a[:, None, None], x[:, None, :], y[:, :, None]
-    left, below = (_segment(t / (a * e[n]))[0] * a**2 / e["q"] for t, n in ((x, "width"), (y, "height")))
-    inner = x * y + (left - e["sigma_y"] * x**2) / 2 + ((below - e["sigma_x"] * y**2) / 2 + e["corner"] * a**2)
-    above, right = y > e["sigma_y"] * x, x > e["sigma_x"] * y
-    outer = above * left + right * (below - above * (math.pi / e["q"] * a**2))
-    radius2 = (x * e["cos"] + y * e["sin"]) ** 2 + (e["q"] * (y * e["cos"] - x * e["sin"])) ** 2
-    return torch.where(radius2 < a**2, inner, outer)
+@part_of_loop
+def scratch(image):
+    """Make room for an image with a margin, its running sum along y, and the areas and ends of chords."""
+    height, width = image.shape[1] + 2 * PAD, image.shape[2] + 2 * PAD
+    longest = max(height, width)
+    pixels, running = np.zeros((height, width)), np.zeros((height, width))
+    return pixels, running, np.empty(longest), np.empty((2, longest), np.int64)
+
+
+@compile_loop
+def load(image, planes):
+    """Copy an image into the scratch space."""
+    for y in range(image.shape[0]):
+        for x in range(image.shape[1]):
+            planes[0][y + PAD, x + PAD] = image[y, x]
+    _accumulate(planes)
+
+
+@compile_loop
+def load_valid(mask, nx, ny, ellipse, planes):
+    """
+    Write 1 for each valid pixel of a cutout into the scratch space, and return a semimajor axis.
+
+    Ellipses up to this axis hold valid pixels only, so their area is known without a sum.
+    """
+    x, y, q, cos, sin = ellipse[0], ellipse[1], ellipse[2], ellipse[3], ellipse[4]
+    nearest = math.inf
+    for j in range(mask.shape[0]):
+        for i in range(mask.shape[1]):
+            planes[0][j + PAD, i + PAD] = (1 - mask[j, i]) if j < ny and i < nx else 0
+        for i in range(mask.shape[1]):
+            if mask[j, i]:
+                along, across = (i - x) * cos + (j - y) * sin, q * ((j - y) * cos - (i - x) * sin)
+                nearest = min(nearest, along * along + across * across)
+    _accumulate(planes)
+    clear = math.sqrt(nearest) - max(q, 1.0) * math.sqrt(0.5)  # a pixel's corner may be that much nearer
+    return min(clear, min(x, y, nx - 1 - x, ny - 1 - y) + 0.5)
+
+
+@part_of_loop
+def _accumulate(planes):
+    pixels, running = planes[:2]
+    for y in range(1, len(pixels)):
+        for x in range(pixels.shape[1]):
+            running[y, x] = running[y - 1, x] + pixels[y, x]
+
+
+@compile_loop
+def form(ellipse):
+    """Return what the areas of an ellipse depend on, for a semimajor axis of 1, in the symbols of the module's head."""
+    x, y, q, cos, sin = ellipse[0], ellipse[1], ellipse[2], ellipse[3], ellipse[4]
+    alpha, gamma, beta = cos**2 + (q * sin) ** 2, sin**2 + (q * cos) ** 2, cos * sin * (1 - q**2)
+    upward, sideward = gamma**-0.5, alpha**-0.5  # half the chords through the centre
+    corner = (math.asin(-beta * upward * sideward) / 2 - math.pi / 4) / q
+    return x, y, q, -beta / gamma, -beta / alpha, upward, sideward, gamma**0.5 / q, alpha**0.5 / q, corner
+
+
+@compile_loop
+def elliptical_sum(ellipse, a, planes):
+    """Return the sum of the image in the scratch space over an ellipse (``form``) with semimajor axis ``a``."""
+    centre_x, centre_y, q, sigma_y, sigma_x, upward, sideward, wide, high, corner = ellipse
+    pixels, running, area, ends = planes
+    if not (a > 0 and math.isfinite(centre_x + centre_y + corner + a)):  # numbers of pixels must come of it
+        return 0.0 if a <= 0 else math.nan
+    centre_x, centre_y = centre_x + OFFSET, centre_y + OFFSET
+    height, width = pixels.shape
+    whole = a * a * (math.pi / q)
+    # Columns of corners first: F times D at each, D summed along the column by differences of the image at the ends.
+    highest = min(max(math.floor(sigma_x * high * a + centre_x) + 1, 1), width - 1)  # first corner right of the top
+    total = 0.0
+    first, last = lines(centre_x, a * wide, width)
+    chords(first - centre_x, last - first, a * wide, a * upward, sigma_y, centre_y, height, highest, area, ends)
+    for k in range(last - first):
+        i, x = first + k, first + k - centre_x
+        beyond = whole if i >= highest else 0.0
+        low, top = ends[0, k] - 1, ends[1, k] - 1
+        step_low, step_top = pixels[low, i] - pixels[low, i - 1], pixels[top, i] - pixels[top, i - 1]
+        moment = step_top * (top + 1 - centre_y) - step_low * (low + 1 - centre_y)
+        moment -= (running[top, i] - running[top, i - 1]) - (running[low, i] - running[low, i - 1])
+        inner = corner * a * a - sigma_y / 2 * x * x - area[k] / 2 + beyond
+        total += (beyond - area[k]) * step_low + inner * (step_top - step_low) + x * moment
+    # Then rows of corners, for the terms of F that depend on y.
+    first, last = lines(centre_y, a * high, height)
+    chords(first - centre_y, last - first, a * high, a * sideward, sigma_x, centre_x, width, highest, area, ends)
+    for k in range(last - first):
+        j, y = first + k, first + k - centre_y
+        low, right = ends[0, k] - 1, ends[1, k] - 1
+        step_low, step_right = pixels[j, low] - pixels[j - 1, low], pixels[j, right] - pixels[j - 1, right]
+        total -= area[k] / 2 * (step_right + step_low) + sigma_x / 2 * y * y * (step_right - step_low)
+    return total + whole * pixels[last - 1, highest - 1]  # the last term: what all further rows come to
+
+
+@part_of_loop
+def lines(centre, reach, size):
+    """The lines of corners that an ellipse may meet, from the first to one past the last."""
+    first = int(min(max(centre - reach - 1.0, 1.0), size - 1.0))
+    return first, max(int(min(centre + reach + 2.0, size - 1.0)) + 1, first)
+
+
+@compile_loop
+def chords(start, number, extent, reach, slope, offset, size, outside, area, ends):
+    """
+    Find the areas of an ellipse on the lower side of lines, and the corners on each that the ellipse holds.
+
+    Parameters
+    ----------
+    start, number : float, int
+        Where the first line is from the centre, and how many there are.
+    extent, reach, slope : float
+        Half the ellipse's size across the lines, half its chord through the centre along them, and how the middle of
+        the chords moves from line to line.
+    offset, size : float, int
+        The centre's place along the lines, and their length.
+    outside : int
+        Which corner the ends are to be where a line misses the ellipse.
+    area, ends : `numpy.ndarray`
+        What is found, ``[number]`` or longer and ``[2, number]``: the first corner, and one past the last.
+    """
+    outside = min(outside, size - 1)  # it may be meant for the other axis; where it is one of many, any pixel does
+    for k in range(number):
+        along = start + k
+        sine = along / extent
+        hit = sine * sine < 1 + TIE
+        sine = min(max(sine, -1.0), 1.0)
+        cosine = math.sqrt(1 - sine * sine)
+        area[k] = (math.pi / 2 + arcsine(sine) + sine * cosine) * (extent * reach)
+        middle, half = slope * along + offset, reach * cosine + TIE  # a corner on the edge is in, along both axes
+        low = size - int(size - min(max(middle - half, 1.0), size - 1.0))
+        high = max(int(min(max(middle + half, 0.0), size - 2.0)) + 1, low)
+        ends[0, k], ends[1, k] = low if hit else outside, high if hit else outside
+
+
+@part_of_loop
+def arcsine(sine):
+    """Arcsine without a branch, by the rational approximation of FreeBSD's ``e_asin.c``; exact to rounding."""
+    magnitude = abs(sine)
+    small = magnitude < 0.5
+    square = sine * sine if small else (1 - magnitude) / 2
+    root = magnitude if small else math.sqrt(square)
+    above = 0.2012125321348629 + square * (
+        -0.04005553450067941 + square * (0.0007915349942898145 + square * 3.479331075960212e-05)
+    )
+    above = square * (0.16666666666666666 + square * (-0.3255658186224009 + square * above))
+    below = 2.0209457602335057 + square * (-0.6882839716054533 + square * 0.07703815055590194)
+    value = root + root * above / (1 + square * (-2.403394911734414 + square * below))
+    return math.copysign(value if small else math.pi / 2 - 2 * value, sine)

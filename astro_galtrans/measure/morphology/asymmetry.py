@@ -1,86 +1,77 @@
-"""Rotational asymmetry, and sums over images and themselves turned (Lotz et al. 2004; Sazonova et al. 2024)."""
+"""Rotational asymmetry (Lotz et al. 2004), and its root-mean-square form (Sazonova et al. 2024)."""
 
-import torch
+import numpy as np
 
-from .apertures import Ellipses, EllipticalSums
+from .apertures import ellipses
 from .centre import EXTENT_CAS, OUT_OF_RANGE
-from .compiled import kernels
 from .cutouts import SUSPECT
-from .kernels import on_arrays
-from .petrosian import by_reach
-from .windows import turned, window
+from .turned import sums_turned
 
-__all__ = ["cas_asymmetry", "sums_turned"]
-
-TINY = 1e-9  # pixels, in place of no radius: an ellipse of no size has no shape
+__all__ = ["asymmetry", "cas_asymmetry"]
 
 
-def cas_asymmetry(stamps, x, y, petrosian, sky_asymmetry, sky_sigma):
+def cas_asymmetry(cutouts, x, y, petrosian, sky_asymmetry, sky_sigma):
     """
     Measure the asymmetry (Lotz et al., eq. 10) and the squared root-mean-square asymmetry (Sazonova et al., eq. 27).
 
     Parameters
     ----------
-    stamps : Stamps
-        The cutouts.
-    x, y : `torch.Tensor`
+    cutouts : Cutouts
+        The batch; no flux at all raises flag 1.
+    x, y : `numpy.ndarray`
         ``[N]``: the centres.
-    petrosian : `torch.Tensor`
+    petrosian : `numpy.ndarray`
         ``[N]``: circular Petrosian radii about the centroids, 1.5 of which are looked at.
-    sky_asymmetry, sky_sigma : `torch.Tensor`
+    sky_asymmetry, sky_sigma : `numpy.ndarray`
         ``[N]``: of the sky per pixel, 0 where there is no sky box.
 
     Returns
     -------
-    asymmetry, rms_asymmetry2 : `torch.Tensor`
+    asymmetry, rms_asymmetry2 : `numpy.ndarray`
         ``[N]``.
     """
-    sums = sums_turned(stamps, stamps.image, Ellipses(x, y), EXTENT_CAS * petrosian, torch.zeros_like(x))
-    difference, total, area, difference2, total2 = sums.unbind(1)
-    noise = area * sky_sigma**2
-    values = (difference - area * sky_asymmetry) / total, (difference2 - 2 * noise) / (total2 - noise)
-    values = [torch.where(t == 0, OUT_OF_RANGE, value) for t, value in zip((total, total2), values, strict=True)]
-    stamps.raise_flag(values[0] == OUT_OF_RANGE, SUSPECT)
-    return tuple(values)
+    sums = _sums(cutouts, cutouts.image, ellipses(x, y), EXTENT_CAS * petrosian, np.zeros_like(x))
+    noise = sums[2] * sky_sigma**2
+    return _asymmetry(cutouts, sums, sky_asymmetry), _ratio(sums[3] - 2 * noise, sums[4] - noise, sums[4])
 
 
-def sums_turned(stamps, image, ellipses, outer, inner):
+def asymmetry(cutouts, image, shapes, outer, inner, sky_asymmetry=0.0):
     """
-    Sum over images and their differences from themselves turned, between two ellipses about a centre.
+    Measure the asymmetry (Lotz et al., eq. 10) between two ellipses, less the sky's; no flux at all raises flag 1.
 
     Parameters
     ----------
-    stamps : Stamps
-        The cutouts. What is masked, here or opposite, does not count.
-    image : `torch.Tensor`
+    cutouts : Cutouts
+        The batch.
+    image : `numpy.ndarray`
         ``[N, H, W]``, float64: what to turn.
-    ellipses : Ellipses
-        Centres to turn about, and shapes.
-    outer, inner : `torch.Tensor`
-        ``[N]``: the semimajor axes.
+    shapes : `numpy.ndarray`
+        ``[N, 5]``: centres to turn about, and shapes (`.apertures.ellipses`).
+    outer, inner : `numpy.ndarray`
+        ``[N]``: semimajor axes.
+    sky_asymmetry : float or `numpy.ndarray`, optional
+        ``[N]``: of the sky per pixel.
 
     Returns
     -------
-    `torch.Tensor`
-        ``[N, 5]``: the sums of ``|turned - image|``, of ``|image|`` and of pixels, and the first two squared.
+    `numpy.ndarray`
+        ``[N]``.
     """
-    radii, loops = torch.stack([outer, inner], 1), kernels("turned", image)
-    if loops is not None:
-        return on_arrays(loops.sums_turned, image, stamps.mask, stamps.nx, stamps.ny, ellipses.packed, radii)
-    found = outer.new_zeros(len(outer), 5)
-    for rows, half in by_reach(outer, stamps):
-        found[rows] = _sums_together(stamps, image, ellipses[rows], radii[rows], rows, half)
-    return found
+    return _asymmetry(cutouts, _sums(cutouts, image, shapes, outer, inner), sky_asymmetry)
 
 
-def _sums_together(stamps, image, ellipses, radii, rows, half):
-    """The same of some galaxies in windows of one size, side by side."""
-    x, y = ellipses.x, ellipses.y
-    straight, other = turned(image[rows], x, y, half)
-    mask, opposite = turned(stamps.mask[rows], x, y, half)
-    ix, iy = torch.round(x).long(), torch.round(y).long()
-    used = window(stamps.frame[rows], ix, iy, half) & ~mask & ~opposite
-    difference, light, here = (other - straight) * used, straight * used, ellipses.moved(half - ix, half - iy)
-    radii = radii.clamp(min=TINY)
-    planes = difference.abs(), light.abs(), used.to(x.dtype), difference**2, light**2
-    return torch.stack([EllipticalSums(plane)(here, radii) for plane in planes], 1).diff(dim=2)[:, :, 0].neg()
+def _sums(cutouts, image, shapes, outer, inner):
+    radii = np.stack([outer, inner], 1)
+    return sums_turned(image, cutouts.mask, cutouts.nx, cutouts.ny, shapes, radii).T
+
+
+def _asymmetry(cutouts, sums, sky_asymmetry):
+    difference, total, area = sums[:3]
+    value = _ratio(difference - area * sky_asymmetry, total, total)
+    cutouts.raise_flag(value == OUT_OF_RANGE, SUSPECT)
+    return value
+
+
+def _ratio(above, below, total):
+    """A ratio, and where there is no flux what statmorph gives then."""
+    return np.where(total == 0, OUT_OF_RANGE, above / below)

@@ -1,152 +1,226 @@
 """
-The point about which a galaxy is least asymmetric (Conselice et al. 2000), for many galaxies at once.
+The point about which a galaxy is least asymmetric (Conselice et al. 2000).
 
-The search takes the steps of SciPy's simplex, as statmorph's does, and is most of what morphology costs, so it is lean:
-float32; windows that are gathered anew only where the point passes half a pixel; and the circle's edge a ramp a pixel
-wide instead of exact areas. The least asymmetry that it finds is then measured exactly.
+The search takes the steps of SciPy's simplex, as statmorph's does, and is among what costs most, so it is lean:
+float32, and the circle's edge a ramp a pixel wide instead of exact areas. The least asymmetry that it finds is then
+measured exactly. A galaxy is kept as it is and mirrored, as `.turned` explains.
 """
 
 import math
 
-import torch
+import numpy as np
 
-from .compiled import kernels
+from ._jit import compile_loop, part_of_loop
 from .cutouts import BAD, SUSPECT
-from .kernels import on_arrays
-from .simplex import minimise
-from .windows import Windows, between
+from .turned import UINT, between, take
 
 __all__ = ["EXTENT_CAS", "FRACTION_CAS", "OUT_OF_RANGE", "asymmetry_centre"]
 
 EXTENT_CAS, FRACTION_CAS = 1.5, 0.25  # statmorph's petro_extent_cas and petro_fraction_cas
 OUT_OF_RANGE = 100.0  # what statmorph's function returns to keep the minimiser where it belongs
 X_TOLERANCE = 2e-3  # pixels; statmorph's 1e-6 takes twice the steps and changes nothing that matters
-LAST = 1e-6  # pixels from the end of the image: how far a point is looked at
-F_TOLERANCE = 1e-4
-GROUPS = 4  # of like circles
+F_TOLERANCE = 1e-4  # SciPy's
+STEPS = 200
+F32 = np.float32
+ZERO, HALF, ONE = F32(0), F32(0.5), F32(1)
 
 
-def asymmetry_centre(stamps, x, y, petrosian, sky_asymmetry):
+def asymmetry_centre(cutouts, x, y, petrosian, sky_asymmetry):
     """
     Find the centres that minimise asymmetry, and raise flags as statmorph does.
 
     Parameters
     ----------
-    stamps : Stamps
-        The cutouts.
-    x, y : `torch.Tensor`
+    cutouts : Cutouts
+        The batch.
+    x, y : `numpy.ndarray`
         ``[N]``: the centroids, where the search begins.
-    petrosian : `torch.Tensor`
+    petrosian : `numpy.ndarray`
         ``[N]``: circular Petrosian radii about the centroids.
-    sky_asymmetry : `torch.Tensor`
+    sky_asymmetry : `numpy.ndarray`
         ``[N]``: the sky's mean asymmetry per pixel, 0 where there is no sky box.
 
     Returns
     -------
-    x, y : `torch.Tensor`
+    x, y : `numpy.ndarray`
         ``[N]``.
     """
-    centroid, drift = torch.stack([x, y], 1), FRACTION_CAS * petrosian
-    centre = _search(stamps, centroid, petrosian, sky_asymmetry)
-    far = torch.nonzero((centre - centroid).norm(dim=1) > drift).ravel()
+    centroid, drift = np.stack([x, y], 1), FRACTION_CAS * petrosian
+    every = np.arange(len(cutouts))
+    centre = _centre(cutouts, every, centroid, petrosian, sky_asymmetry)
+    far = every[np.hypot(*(centre - centroid).T) > drift]
     if len(far):  # try again from the brightest pixel, and if that drifts too keep the centroid
-        stamps.raise_flag(_marks(far, stamps), SUSPECT)
-        part = stamps.select(far, shrink=False)
-        index = part.source_image.flatten(1).argmax(1)
-        width = part.image.shape[2]
-        brightest = torch.stack([index % width, index // width], 1).to(centroid)
-        again = _search(part, brightest, petrosian[far], sky_asymmetry[far])
-        stamps.flag[far] = torch.maximum(stamps.flag[far], part.flag)
-        lost = (again - brightest).norm(dim=1) > drift[far]
-        centre[far] = torch.where(lost[:, None], centroid[far], again)
-        stamps.raise_flag(_marks(far[lost], stamps), BAD)
-    return centre.unbind(1)
+        cutouts.raise_flag(far, SUSPECT)
+        index = cutouts.source_image[far].reshape(len(far), -1).argmax(1)
+        brightest = np.stack(np.divmod(index, cutouts.image.shape[2])[::-1], 1).astype(np.float64)
+        again = _centre(cutouts, far, brightest, petrosian, sky_asymmetry)
+        lost = np.hypot(*(again - brightest).T) > drift[far]
+        centre[far] = np.where(lost[:, None], centroid[far], again)
+        cutouts.raise_flag(far[lost], BAD)
+    return np.ascontiguousarray(centre.T)
 
 
-def _marks(rows, stamps):
-    return torch.zeros_like(stamps.flag, dtype=torch.bool).index_fill_(0, rows, True)
-
-
-def _search(stamps, start, petrosian, sky_asymmetry):
-    """The minima of the asymmetry about a moving point."""
-    loops = kernels("centre", stamps.image)
-    if loops is None:
-        return _search_together(stamps, start, petrosian, sky_asymmetry)
-    given = stamps.image, stamps.mask, stamps.nx, stamps.ny, start, EXTENT_CAS * petrosian, sky_asymmetry
-    centre, lost = on_arrays(loops.search, *given, X_TOLERANCE, F_TOLERANCE)
-    stamps.raise_flag(lost, SUSPECT)
+def _centre(cutouts, rows, start, petrosian, sky_asymmetry):
+    """The minima of the asymmetry of some galaxies about a moving point."""
+    pixels = (np.ascontiguousarray(t[rows]) for t in (cutouts.image, cutouts.mask, cutouts.nx, cutouts.ny))
+    centre, lost = search(*pixels, start, EXTENT_CAS * petrosian[rows], sky_asymmetry[rows])
+    cutouts.raise_flag(rows[lost], SUSPECT)
     return centre
 
 
-def _search_together(stamps, start, petrosian, sky_asymmetry):
-    """The same with all galaxies side by side; circles in order of size, so that windows can be small."""
-    order = torch.argsort(petrosian)
-    function = _Asymmetry(stamps.select(order, shrink=False), EXTENT_CAS * petrosian[order], sky_asymmetry[order])
-    centre = torch.empty_like(start)
-    centre[order] = minimise(function, start[order], X_TOLERANCE, F_TOLERANCE)
-    stamps.raise_flag(_marks(order[function.lost], stamps), SUSPECT)
-    return centre
+@compile_loop
+def search(image, mask, nx, ny, start, radius, sky):
+    """
+    Find the points about which galaxies are least asymmetric.
+
+    Parameters
+    ----------
+    image, mask : `numpy.ndarray`
+        ``[N, H, W]``, float64 and bool.
+    nx, ny : `numpy.ndarray`
+        ``[N]``: size of each cutout.
+    start : `numpy.ndarray`
+        ``[N, 2]``: x and y where the search begins.
+    radius, sky : `numpy.ndarray`
+        ``[N]``: of the circle, and the sky's asymmetry per pixel.
+
+    Returns
+    -------
+    centre : `numpy.ndarray`
+        ``[N, 2]``.
+    lost : `numpy.ndarray`
+        ``[N]``, bool: was the search ever where there is nothing?
+    """
+    number, height, width = image.shape
+    centre, lost, simplex = np.empty((number, 2)), np.zeros(number, np.bool_), np.empty((3, 3))
+    light, valid, columns = np.empty((height, width), F32), np.empty((height, width), F32), np.empty(width, F32)
+    around = 3 * height + 1, 3 * width + 1  # see `.turned.sums_turned`
+    other_light, other_valid = np.zeros(around, F32), np.empty(around, F32)
+    other_valid[:] = ONE
+    for n in range(number):
+        masked = take(image[n], mask[n], light, valid, other_light, other_valid)
+        planes = light, other_light, valid, other_valid, columns
+        galaxy = masked, nx[n], ny[n], radius[n], sky[n], lost[n : n + 1]
+        _minimise(simplex, start[n, 0], start[n, 1], planes, galaxy)
+        centre[n, 0], centre[n, 1] = simplex[0, 1], simplex[0, 2]
+    return centre, lost
 
 
-class _Asymmetry:
-    """Asymmetry about points: what is minimised (statmorph's ``_asymmetry_function``)."""
+@part_of_loop
+def _minimise(simplex, x, y, planes, galaxy):
+    """
+    Nelder and Mead's method (1965, The Computer Journal 7, 308) in the steps of `scipy.optimize.fmin`.
 
-    def __init__(self, stamps, radius, sky_asymmetry):
-        self.size = torch.stack([stamps.nx, stamps.ny], 1)
-        self.sky, self.radius = sky_asymmetry, radius
-        self.lost = torch.zeros_like(stamps.flag, dtype=torch.bool)  # was the search ever where there is nothing?
-        parts = torch.arange(len(stamps), device=radius.device).split(max(-(-len(stamps) // GROUPS), 1))
-        self.ends = torch.tensor([0, *(int(part[-1]) + 1 for part in parts)], device=radius.device)
-        self.parts = [_Part(stamps.select(part), radius[part]) for part in parts]
-
-    def __call__(self, points, rows):
-        size = self.size[rows]
-        out = ((points < 0) | (points >= size)).any(1)
-        points = torch.minimum(points.clamp(min=0), size - LAST)
-        ends = torch.searchsorted(rows, self.ends).tolist()  # rows are in order, and so are the parts
-        sums = [
-            part(points[a:b], rows[a:b] - start)
-            for part, start, a, b in zip(self.parts, self.ends.tolist(), ends, ends[1:], strict=False)
-            if a < b
-        ]
-        difference, total, area = (torch.cat(t).double() for t in zip(*sums, strict=True))
-        out |= total == 0
-        self.lost[rows] |= out
-        return torch.where(out, OUT_OF_RANGE, (difference - area * self.sky[rows]) / total)
+    A row of the simplex is a corner: value, x and y. The best comes first. The first simplex goes 5 % further in each
+    coordinate, as SciPy's does: the steps decide in which of the noise's minima the search ends.
+    """
+    for k in range(3):
+        simplex[k, 1] = x if k != 1 else (1.05 * x if x != 0 else 0.00025)
+        simplex[k, 2] = y if k != 2 else (1.05 * y if y != 0 else 0.00025)
+        simplex[k, 0] = _asymmetry(simplex[k, 1], simplex[k, 2], planes, galaxy)
+    _sort(simplex)
+    for _ in range(STEPS):
+        if _spread(simplex, 1, 3) <= X_TOLERANCE and _spread(simplex, 0, 1) <= F_TOLERANCE:
+            break
+        _step(simplex, planes, galaxy)
+        _sort(simplex)
 
 
-class _Part:
-    """Galaxies with like circles: sums in the circles of an image's difference from itself turned, and of itself."""
+@part_of_loop
+def _sort(simplex):
+    """Bring the corners in order of their values, those of equal ones as they were."""
+    for k in (1, 2):
+        for i in range(k, 0, -1):
+            if simplex[i, 0] < simplex[i - 1, 0]:
+                for axis in range(3):
+                    simplex[i, axis], simplex[i - 1, axis] = simplex[i - 1, axis], simplex[i, axis]
 
-    def __init__(self, stamps, radius):
-        self.edge, self.area = (radius + 0.5).float(), math.pi * radius**2
-        self.low, self.size = radius - 0.5, torch.stack([stamps.nx, stamps.ny], 1)
-        self.masked = stamps.mask.flatten(1).any(1)
-        half = int(min(float(radius.max()), max(stamps.image.shape))) + 2
-        pixels, whole = (stamps.image, stamps.valid, stamps.mask), 2 * half + 1 > max(stamps.image.shape[1:])
-        self.light, self.valid, self.mask = (Windows(t.float(), half, whole=whole) for t in pixels)
 
-    def __call__(self, points, rows):
-        place, part = self.light.places(points)
-        straight, mirrored = self.light(place, rows)
-        y, x = (
-            (steps[:-1] + (place[:, k, None] - points[:, k, None])).float() ** 2
-            for k, steps in zip((1, 0), self.light.steps, strict=True)
-        )
-        weights = (y[:, :, None] + x[:, None, :]).sqrt_()
-        torch.sub(self.edge[rows, None, None], weights, out=weights).clamp_(0, 1)
-        area, low = self.area[rows], self.low[rows, None]
-        cut = ((points < low) | (points > self.size[rows] - 1 - low)).any(1) | self.masked[rows]
-        cut = torch.nonzero(cut).ravel()
-        if len(cut):
-            valid = self._valid(weights[cut], place[cut], part[cut], rows[cut])
-            weights[cut], area[cut] = valid, valid.sum((1, 2)).double()
-        difference = between(mirrored, part).sub_(straight).abs_().mul_(weights).sum((1, 2))
-        return difference, weights.mul_(straight.abs()).sum((1, 2)), area
+@part_of_loop
+def _spread(simplex, first, last):
+    """How far corners are from the best, in columns of the simplex."""
+    spread = 0.0
+    for k in (1, 2):
+        for axis in range(first, last):
+            spread = max(spread, abs(simplex[k, axis] - simplex[0, axis]))
+    return spread
 
-    def _valid(self, weights, place, part, rows):
-        """The weights of circles that the frame cuts or a mask."""
-        weights.mul_(self.valid(place, rows)[0])
-        if bool(self.masked[rows].any()):
-            weights.mul_(1 - between(self.mask(place, rows)[1], part >= 0.5))
-        return weights
+
+@part_of_loop
+def _step(simplex, planes, galaxy):
+    """Reflect the worst corner, then expand, contract, or shrink the simplex."""
+    best, middling, worst = simplex[0, 0], simplex[1, 0], simplex[2, 0]
+    x, y = (simplex[0, 1] + simplex[1, 1]) / 2, (simplex[0, 2] + simplex[1, 2]) / 2
+    dx, dy = x - simplex[2, 1], y - simplex[2, 2]
+    value = _asymmetry(x + dx, y + dy, planes, galaxy)
+    along, limit, outside = -0.5, worst, False
+    if value < best:
+        along, limit = 2.0, value
+    elif middling <= value < worst:
+        along, limit, outside = 0.5, value, True
+    if value < best or value >= middling:
+        again = _asymmetry(x + along * dx, y + along * dy, planes, galaxy)
+        if again < limit or (outside and again == limit):
+            simplex[2, 0], simplex[2, 1], simplex[2, 2] = again, x + along * dx, y + along * dy
+            return
+    if value < middling:
+        simplex[2, 0], simplex[2, 1], simplex[2, 2] = value, x + dx, y + dy
+        return
+    for k in (1, 2):
+        for axis in (1, 2):
+            simplex[k, axis] = simplex[0, axis] + 0.5 * (simplex[k, axis] - simplex[0, axis])
+        simplex[k, 0] = _asymmetry(simplex[k, 1], simplex[k, 2], planes, galaxy)
+
+
+@compile_loop
+def _asymmetry(x, y, planes, galaxy):
+    """Asymmetry about a point: what is minimised (statmorph's ``_asymmetry_function``)."""
+    masked, nx, ny, radius, sky, lost = galaxy
+    difference, total, area = 0.0, 0.0, 0.0
+    if 0 <= x < nx and 0 <= y < ny:
+        difference, total, area = _sums(x, y, radius + 0.5, nx, ny, planes)
+    if total == 0:
+        lost[0] = True
+        return OUT_OF_RANGE
+    low = radius - 0.5
+    if not masked and low <= x <= nx - 1 - low and low <= y <= ny - 1 - low:
+        area = math.pi * radius**2
+    return (difference - area * sky) / total
+
+
+@part_of_loop
+def _sums(x, y, edge, nx, ny, planes):
+    """Sums in a circle of an image's difference from itself turned, of itself, and of the pixels."""
+    light, other_light, valid, other_valid, columns = planes
+    height, width = light.shape
+    for k in range(width):
+        columns[k] = F32((k - x) ** 2)
+    twice_x, twice_y = int(2 * x), int(2 * y)
+    part_x, part_y = F32(2 * x - twice_x), F32(2 * y - twice_y)
+    right, up = int(part_x >= HALF), int(part_y >= HALF)  # where the pixel nearest to a turned one is
+    difference, total, area = 0.0, 0.0, 0.0
+    for row in range(max(0, math.ceil(y - edge)), min(ny, int(y + edge) + 1)):
+        reach = math.sqrt(abs(edge**2 - (row - y) ** 2))
+        first, last = max(0, math.ceil(x - reach)), min(nx, int(x + reach) + 1)
+        if first >= last:
+            continue
+        # Numbers of pixels without a sign: a negative one would count from the end, which costs a look at each.
+        here, own = UINT(row), UINT(2 * height - twice_y + row)
+        start, opposite, number = UINT(first), UINT(2 * width - twice_x + first), UINT(last - first)
+        up_own, right_opposite = UINT(own - up), UINT(opposite - right)
+        square = F32((row - y) ** 2)
+        d, t, a = ZERO, ZERO, ZERO
+        for k in range(number):
+            weight = _ramp(square + columns[start + k], F32(edge))
+            weight *= valid[here, start + k] * other_valid[up_own, right_opposite + k]
+            pixel = light[here, start + k]
+            turned = between(other_light, own, opposite + k, part_x, part_y)
+            d, t, a = d + weight * abs(turned - pixel), t + weight * abs(pixel), a + weight
+        difference, total, area = difference + d, total + t, area + a
+    return difference, total, area
+
+
+@part_of_loop
+def _ramp(square, edge):
+    """How much of a pixel at some distance is in a circle whose edge is a ramp a pixel wide."""
+    return max(ZERO, min(ONE, edge - F32(math.sqrt(square))))

@@ -2,15 +2,15 @@
 
 from dataclasses import dataclass
 
-import torch
+import numpy as np
 
-from .apertures import Ellipses
+from .apertures import ellipses, elliptical_sums
 from .asymmetry import cas_asymmetry
 from .centre import EXTENT_CAS, asymmetry_centre
 from .cutouts import BAD
 from .gini_m20 import gini_and_m20, gini_segment, signal_to_noise
 from .moments import at_zero, centroid, shape
-from .petrosian import Light, fraction_radii, petrosian_radius
+from .petrosian import fraction_radii, petrosian_radius
 from .sky import Sky, sky_boxes
 from .smoothness import smoothness
 
@@ -26,89 +26,87 @@ class Geometry:
 
     Parameters
     ----------
-    xc, yc : `torch.Tensor`
+    xc, yc : `numpy.ndarray`
         Centroid.
-    x, y : `torch.Tensor`
+    x, y : `numpy.ndarray`
         Centre of least asymmetry.
-    ellipticity, elongation, theta : `torch.Tensor`
+    ellipticity, elongation, theta : `numpy.ndarray`
         Shape about that centre.
-    rpetro_circ, rpetro_ellip : `torch.Tensor`
+    rpetro_circ, rpetro_ellip : `numpy.ndarray`
         Petrosian radii about that centre.
-    circles, ellipses : Ellipses
-        Around that centre.
-    light : Light
-        Sums over ellipses.
+    circles, ellipses : `numpy.ndarray`
+        ``[N, 5]``: around that centre (`.apertures.ellipses`).
     sky : Sky
         The boxes of sky.
-    segment : `torch.Tensor`
+    segment : `numpy.ndarray`
         ``[N, H, W]``, bool: Gini's segmentation map.
     """
 
-    xc: torch.Tensor
-    yc: torch.Tensor
-    x: torch.Tensor
-    y: torch.Tensor
-    ellipticity: torch.Tensor
-    elongation: torch.Tensor
-    theta: torch.Tensor
-    rpetro_circ: torch.Tensor
-    rpetro_ellip: torch.Tensor
-    circles: Ellipses
-    ellipses: Ellipses
-    light: Light
+    xc: np.ndarray
+    yc: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    ellipticity: np.ndarray
+    elongation: np.ndarray
+    theta: np.ndarray
+    rpetro_circ: np.ndarray
+    rpetro_ellip: np.ndarray
+    circles: np.ndarray
+    ellipses: np.ndarray
     sky: Sky
-    segment: torch.Tensor
+    segment: np.ndarray
 
 
-def measure_core(stamps):
+def measure_core(cutouts):
     """
     Measure a batch.
 
     Parameters
     ----------
-    stamps : Stamps
+    cutouts : Cutouts
         The cutouts; flags are raised in place.
 
     Returns
     -------
-    values : dict of str to `torch.Tensor`
+    values : dict of str to `numpy.ndarray`
         ``[N]`` by statmorph's names.
     geometry : Geometry
         For further measurements.
     """
-    sky, light = sky_boxes(stamps), Light(stamps)
-    xc, yc = centroid(stamps)
-    stamps.raise_flag(at_zero(stamps, xc, yc), BAD)
-    around = _petrosian(stamps, light, Ellipses(xc, yc))
-    x, y = asymmetry_centre(stamps, xc, yc, around, sky.asymmetry)
-    stamps.raise_flag(at_zero(stamps, x, y), BAD)
-    form = shape(stamps, x, y)
-    circles, ellipses = Ellipses(x, y), Ellipses(x, y, *form[1:])
-    rpetro_circ = _petrosian(stamps, light, circles, around)
-    radii = rpetro_circ, _petrosian(stamps, light, ellipses, rpetro_circ * ellipses.q.sqrt())
-    segment = gini_segment(stamps, Ellipses(xc, yc, *form[1:]), radii[1])
-    geometry = Geometry(xc, yc, x, y, *form, *radii, circles, ellipses, light, sky, segment)
-    values = _positions(stamps, geometry) | _light(stamps, geometry) | _structure(stamps, geometry, around)
-    stamps.raise_flag(~(sky.mean.abs() <= sky.sigma), BAD)  # not background-subtracted, or without a sky box
+    sky = sky_boxes(cutouts)
+    xc, yc = centroid(cutouts)
+    cutouts.raise_flag(at_zero(cutouts, xc, yc), BAD)
+    around = _petrosian(cutouts, ellipses(xc, yc))
+    x, y = asymmetry_centre(cutouts, xc, yc, around, sky.asymmetry)
+    cutouts.raise_flag(at_zero(cutouts, x, y), BAD)
+    form = shape(cutouts, x, y)
+    circular, elliptical = ellipses(x, y), ellipses(x, y, *form[1:])
+    # Both radii are looked for near the one known, by which half of the sums are saved.
+    rpetro_circ = _petrosian(cutouts, circular, around)
+    rpetro_ellip = _petrosian(cutouts, elliptical, rpetro_circ * np.sqrt(elliptical[:, 2]))
+    segment = gini_segment(cutouts, ellipses(xc, yc, *form[1:]), rpetro_ellip)
+    geometry = Geometry(xc, yc, x, y, *form, rpetro_circ, rpetro_ellip, circular, elliptical, sky, segment)
+    values = _positions(cutouts, geometry) | _light(cutouts, geometry) | _structure(cutouts, geometry, around)
+    cutouts.raise_flag(~(np.abs(sky.mean) <= sky.sigma), BAD)  # not background-subtracted, or without a sky box
     return values, geometry
 
 
-def _petrosian(stamps, light, ellipses, guess=None):
+def _petrosian(cutouts, ellipses, guess=None):
     """Petrosian radii; flag 2 where they are not defined."""
-    radius, bad = petrosian_radius(light, ellipses, stamps.diagonal * ellipses.q, guess)
-    stamps.raise_flag(bad, BAD)
+    radius, bad = petrosian_radius(cutouts, ellipses, guess)
+    cutouts.raise_flag(bad, BAD)
     return radius
 
 
-def _positions(stamps, geometry):
+def _positions(cutouts, geometry):
     """Where the cutout and the source are, and the source's shape about both centres."""
-    places = {"xc_centroid": geometry.xc + stamps.xmin, "yc_centroid": geometry.yc + stamps.ymin}
-    places |= dict(zip(_shape_names("centroid"), shape(stamps, geometry.xc, geometry.yc), strict=True))
-    places |= {"xc_asymmetry": geometry.x + stamps.xmin, "yc_asymmetry": geometry.y + stamps.ymin}
+    places = {"xc_centroid": geometry.xc + cutouts.xmin, "yc_centroid": geometry.yc + cutouts.ymin}
+    places |= dict(zip(_shape_names("centroid"), shape(cutouts, geometry.xc, geometry.yc), strict=True))
+    places |= {"xc_asymmetry": geometry.x + cutouts.xmin, "yc_asymmetry": geometry.y + cutouts.ymin}
     around = geometry.ellipticity, geometry.elongation, geometry.theta
     places |= dict(zip(_shape_names("asymmetry"), around, strict=True))
-    corner = {"xmin_stamp": stamps.xmin, "ymin_stamp": stamps.ymin, "nx_stamp": stamps.nx, "ny_stamp": stamps.ny}
-    corner |= {"xmax_stamp": stamps.xmin + stamps.nx - 1, "ymax_stamp": stamps.ymin + stamps.ny - 1}
+    corner = {"xmin_stamp": cutouts.xmin, "ymin_stamp": cutouts.ymin, "nx_stamp": cutouts.nx, "ny_stamp": cutouts.ny}
+    corner |= {"xmax_stamp": cutouts.xmin + cutouts.nx - 1, "ymax_stamp": cutouts.ymin + cutouts.ny - 1}
     return places | corner
 
 
@@ -116,38 +114,39 @@ def _shape_names(centre):
     return [f"{name}_{centre}" for name in ("ellipticity", "elongation", "orientation")]
 
 
-def _light(stamps, geometry):
+def _light(cutouts, geometry):
     """Fluxes, radii and sky."""
-    light, rows = geometry.light, torch.arange(len(stamps), device=stamps.flag.device)
-    radii, bad = fraction_radii(light, geometry.circles, EXTENT_CAS * geometry.rpetro_circ, (0.2, 0.5, 0.8))
-    stamps.raise_flag(bad, BAD)
-    circ, ellip = (EXTENT_FLUX * t[:, None] for t in (geometry.rpetro_circ, geometry.rpetro_ellip))
+    whole, shares = EXTENT_CAS * geometry.rpetro_circ, np.array([0.2, 0.5, 0.8])
+    radii, bad = fraction_radii(cutouts.image, geometry.circles, whole, shares)
+    cutouts.raise_flag(bad, BAD)
+    apertures = (geometry.circles, geometry.rpetro_circ), (geometry.ellipses, geometry.rpetro_ellip)
+    circ, ellip = (elliptical_sums(cutouts.image, form, EXTENT_FLUX * a[:, None])[:, 0] for form, a in apertures)
     return {
-        "flux_circ": light.flux(geometry.circles, circ, rows)[:, 0].abs(),
-        "flux_ellip": light.flux(geometry.ellipses, ellip, rows)[:, 0].abs(),
+        "flux_circ": np.abs(circ),
+        "flux_ellip": np.abs(ellip),
         "rpetro_circ": geometry.rpetro_circ,
         "rpetro_ellip": geometry.rpetro_ellip,
-        **dict(zip(("r20", "r50", "r80"), radii.unbind(1), strict=True)),
-        "concentration": 5 * torch.log10(radii[:, 2] / radii[:, 0]),
+        **dict(zip(("r20", "r50", "r80"), radii.T, strict=True)),
+        "concentration": 5 * np.log10(radii[:, 2] / radii[:, 0]),
         "sky_mean": geometry.sky.mean,
         "sky_median": geometry.sky.median,
         "sky_sigma": geometry.sky.sigma,
     }
 
 
-def _structure(stamps, geometry, around):
+def _structure(cutouts, geometry, around):
     """Gini, M20, and what is said by them; asymmetry and smoothness."""
-    gini, m20 = gini_and_m20(stamps, geometry.segment)
-    sigma = geometry.sky.sigma.nan_to_num(0.0)
+    gini, m20 = gini_and_m20(cutouts, geometry.segment)
+    sigma = np.nan_to_num(geometry.sky.sigma)
     sky_terms = geometry.sky.asymmetry, sigma
-    asymmetry, rms_asymmetry2 = cas_asymmetry(stamps, geometry.x, geometry.y, around, *sky_terms)
+    asymmetry, rms_asymmetry2 = cas_asymmetry(cutouts, geometry.x, geometry.y, around, *sky_terms)
     return {
         "gini": gini,
         "m20": m20,
         "gini_m20_bulge": -0.693 * m20 + 4.95 * gini - 3.96,  # Rodriguez-Gomez et al. (2019), eqs. 2 and 3
         "gini_m20_merger": 0.139 * m20 + 0.990 * gini - 0.327,
-        "sn_per_pixel": signal_to_noise(stamps, geometry.segment, sigma),
+        "sn_per_pixel": signal_to_noise(cutouts, geometry.segment, sigma),
         "asymmetry": asymmetry,
-        "smoothness": smoothness(stamps, geometry),
+        "smoothness": smoothness(cutouts, geometry),
         "rms_asymmetry2": rms_asymmetry2,
     }

@@ -1,5 +1,5 @@
 """
-The batch of cutouts that every measurement of morphology works on, and the checks that make it.
+The batch of cutouts that every measurement of morphology works on, and how they are cut out of stamps.
 
 statmorph measures on a cutout around the source, 2.5 times as large as the source's bounding box and of 48 pixels or
 more, and several of its filters mirror the image at the edges of that cutout. Cutouts differ in size from galaxy to
@@ -8,66 +8,64 @@ galaxy, so each lies in the lower left corner of a canvas that holds the largest
 
 from dataclasses import dataclass, fields, replace
 
-import torch
+import numpy as np
 
-from .compiled import kernels
-from .kernels import on_arrays
+from .segmentation import central_label
 
-__all__ = ["CATASTROPHIC", "CENTRAL", "GOOD", "BAD", "SUSPECT", "Stamps", "central_label", "cut_out"]
+__all__ = ["BAD", "CATASTROPHIC", "GOOD", "SUSPECT", "Cutouts", "cut_out"]
 
 GOOD, SUSPECT, BAD, CATASTROPHIC = 0, 1, 2, 4  # statmorph's flags
-CENTRAL = 1  # the label of the source to measure where a segmentation map is boolean
 EXTENT, SMALLEST = 2.5, 48  # statmorph's cutout_extent and min_cutout_size
 OUTLIER = 10  # statmorph's n_sigma_outlier
 
 
 @dataclass
-class Stamps:
+class Cutouts:
     """
     A batch of cutouts, ``[N, H, W]``, in float64; pixel [0, 0] of a canvas is the lower left one of its cutout.
 
     Parameters
     ----------
-    image : `torch.Tensor`
+    image : `numpy.ndarray`
         Flux, zero where masked and outside the cutout (statmorph's ``_cutout_stamp_maskzeroed``).
-    frame : `torch.Tensor`
+    frame : `numpy.ndarray`
         Bool: the pixels of the cutout.
-    mask : `torch.Tensor`
+    mask : `numpy.ndarray`
         Bool: pixels of the cutout to ignore: other sources, the user's mask, NaN, outliers (``_mask_stamp``).
-    segment : `torch.Tensor`
+    segment : `numpy.ndarray`
         Bool: the source's pixels, masked ones too.
-    empty : `torch.Tensor`
+    empty : `numpy.ndarray`
         Bool: pixels of the cutout that belong to no source and are not in the user's mask: where the sky may be found.
-    raw : `torch.Tensor`
-        The image without its masked pixels set to zero, but with those that are not finite: for the weight map.
-    sigma : `torch.Tensor` or None
+    raw : `numpy.ndarray`
+        The image with its masked pixels as they were given: for the weight map.
+    sigma : `numpy.ndarray` or None
         Standard deviation of each pixel, if the user gave it.
-    gain : `torch.Tensor` or None
+    gain : `numpy.ndarray` or None
         ``[N]``: electrons per unit of flux, which makes the weight map where ``sigma`` is missing.
-    nx, ny : `torch.Tensor`
+    nx, ny : `numpy.ndarray`
         ``[N]``, int64: size of each cutout.
-    xmin, ymin : `torch.Tensor`
+    xmin, ymin : `numpy.ndarray`
         ``[N]``, int64: where it begins in the input image.
-    row : `torch.Tensor`
+    row : `numpy.ndarray`
         ``[N]``, int64: the row of the input.
-    flag : `torch.Tensor`
+    flag : `numpy.ndarray`
         ``[N]``, int64: statmorph's flag as it stands; changed in place by `raise_flag`.
     """
 
-    image: torch.Tensor
-    frame: torch.Tensor
-    mask: torch.Tensor
-    segment: torch.Tensor
-    empty: torch.Tensor
-    raw: torch.Tensor
-    sigma: torch.Tensor | None
-    gain: torch.Tensor | None
-    nx: torch.Tensor
-    ny: torch.Tensor
-    xmin: torch.Tensor
-    ymin: torch.Tensor
-    row: torch.Tensor
-    flag: torch.Tensor
+    image: np.ndarray
+    frame: np.ndarray
+    mask: np.ndarray
+    segment: np.ndarray
+    empty: np.ndarray
+    raw: np.ndarray
+    sigma: np.ndarray | None
+    gain: np.ndarray | None
+    nx: np.ndarray
+    ny: np.ndarray
+    xmin: np.ndarray
+    ymin: np.ndarray
+    row: np.ndarray
+    flag: np.ndarray
 
     def __len__(self):
         return len(self.image)
@@ -78,19 +76,14 @@ class Stamps:
         return self.frame & ~self.mask
 
     @property
-    def source(self):
-        """Bool ``[N, H, W]``: unmasked pixels of the source (the complement of ``_mask_stamp_no_bg``)."""
-        return self.segment & ~self.mask
-
-    @property
     def source_image(self):
         """Flux of the source's pixels, zero elsewhere (``_cutout_stamp_maskzeroed_no_bg``)."""
-        return torch.where(self.segment, self.image, 0.0)
+        return np.where(self.segment, self.image, 0.0)
 
     @property
     def diagonal(self):
         """Length of each cutout's diagonal, ``[N]`` float64: statmorph's largest radius."""
-        return torch.hypot(self.nx.double(), self.ny.double())
+        return np.hypot(self.nx, self.ny)
 
     def weightmap(self, sky_sigma):
         """
@@ -98,13 +91,13 @@ class Stamps:
 
         Parameters
         ----------
-        sky_sigma : `torch.Tensor`
+        sky_sigma : `numpy.ndarray`
             ``[N]``: of the sky box; used only where the user gave no ``sigma``.
         """
         sigma = self.sigma
         if sigma is None:
-            sigma = torch.sqrt(self.raw.abs() / self.gain[:, None, None] + sky_sigma[:, None, None] ** 2)
-        return torch.where(self.valid, sigma, 0.0)
+            sigma = np.sqrt(np.abs(self.raw) / self.gain[:, None, None] + sky_sigma[:, None, None] ** 2)
+        return np.where(self.valid, sigma, 0.0)
 
     def raise_flag(self, where, level):
         """
@@ -112,12 +105,12 @@ class Stamps:
 
         Parameters
         ----------
-        where : `torch.Tensor`
+        where : `numpy.ndarray`
             ``[N]``, bool.
         level : int
             `SUSPECT`, `BAD` or `CATASTROPHIC`.
         """
-        torch.where(where, self.flag.clamp(min=level), self.flag, out=self.flag)
+        self.flag[where] = np.maximum(self.flag[where], level)
 
     def select(self, rows, *, shrink=True):
         """
@@ -125,174 +118,91 @@ class Stamps:
 
         Parameters
         ----------
-        rows : `torch.Tensor`
+        rows : `numpy.ndarray`
             Bool ``[N]`` or indices.
         shrink : bool, optional
             To the smallest canvas that holds their cutouts?
         """
         height, width = self.image.shape[1:]
         if shrink and len(self.ny[rows]):
-            height, width = int(self.ny[rows].max()), int(self.nx[rows].max())
+            height, width = self.ny[rows].max(), self.nx[rows].max()
         changes = {f.name: getattr(self, f.name) for f in fields(self)}
         for name, value in changes.items():
             if value is not None:
                 value = value[:, :height, :width] if value.ndim == 3 else value
-                changes[name] = value[rows]
+                changes[name] = np.ascontiguousarray(value[rows])  # another order of memory is compiled anew
         return replace(self, **changes)
-
-
-def central_label(segmap):
-    """
-    Return the label of the source at the centre of each stamp.
-
-    Parameters
-    ----------
-    segmap : `torch.Tensor`
-        ``[N, H, W]``: labels, or bool.
-
-    Returns
-    -------
-    `torch.Tensor`
-        ``[N]``, int64: the label of pixel (H // 2, W // 2), else the largest of the 3 x 3 pixels around it (a hole or
-        a masked pixel may sit in the centre), else 0: the segmentation map misses the centre.
-    """
-    height, width = segmap.shape[1:]
-    y, x = height // 2, width // 2
-    middle = segmap[:, y, x].long()
-    around = segmap[:, max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2].long().amax((1, 2))
-    return torch.where(middle > 0, middle, around)
 
 
 def cut_out(images, segmap, *, mask=None, sigma=None, gain=None):
     """
-    Make the batch of cutouts.
+    Cut the source in the middle out of each stamp.
 
     Parameters
     ----------
-    images : `torch.Tensor`
-        ``[N, H, W]``, background-subtracted.
-    segmap : `torch.Tensor`
+    images : `numpy.ndarray`
+        ``[N, H, W]``, float64, background-subtracted.
+    segmap : `numpy.ndarray`
         ``[N, H, W]``: bool (the source), or labels, of which that in the centre is the source (`central_label`).
-    mask, sigma : `torch.Tensor`, optional
+    mask, sigma : `numpy.ndarray`, optional
         ``[N, H, W]``: pixels to ignore (bool); standard deviation of each pixel.
-    gain : `torch.Tensor`, optional
+    gain : `numpy.ndarray`, optional
         ``[N]``: electrons per unit of flux.
 
     Returns
     -------
-    stamps : Stamps
-        Those galaxies that can be measured.
-    row : `torch.Tensor`
-        Int64: the rows of those that cannot, because there is no source in the centre or its flux is not positive:
-        statmorph's flag 4.
+    Cutouts
+        Of those galaxies that can be measured: those with a source in the centre whose flux is positive. All others
+        have statmorph's flag 4.
     """
     label = central_label(segmap)
-    found = torch.nonzero(label > 0).ravel()
-    make = _cut if len(found) and kernels("stamps", images) else _gathered
-    stamps, flux = make(images.double(), segmap, label, mask, None if sigma is None else sigma.double(), found)
-    stamps.gain = None if gain is None else gain[found]
-    every = torch.ones(len(images), dtype=torch.bool, device=images.device)
-    every[found[flux > 0]] = False
-    return stamps if bool((flux > 0).all()) else stamps.select(flux > 0), torch.nonzero(every).ravel()
+    found = np.flatnonzero(label > 0)
+    boxes = np.array([_box(segmap[row] == label[row]) for row in found], np.int64).reshape(-1, 4)
+    xmin, ymin, nx, ny = np.ascontiguousarray(boxes.T)
+    size = len(found), *(int(n.max(initial=1)) for n in (ny, nx))
+    frame, ignored, segment, empty = np.zeros((4, *size), bool)
+    image, raw, noise = np.zeros(size), np.full(size, np.nan), None if sigma is None else np.full(size, np.nan)
+    for k, (row, x, y, width, height) in enumerate(zip(found, *boxes.T, strict=True)):
+        there, here = np.s_[row, y : y + height, x : x + width], np.s_[k, :height, :width]
+        labels, frame[here], raw[here] = segmap[there], True, images[there]
+        segment[here] = labels == label[row]
+        away = (labels != 0) & ~segment[here]
+        away = away if mask is None else away | mask[there]
+        empty[here] = ~segment[here] & ~away
+        ignored[here] = away | ~np.isfinite(raw[here]) | _outliers(raw[here])
+        if sigma is not None:
+            noise[here] = sigma[there]
+            ignored[here] |= ~np.isfinite(noise[here])
+        image[here] = np.where(ignored[here], 0.0, raw[here])
+    cutouts = Cutouts(
+        image, frame, ignored, segment, empty, raw, noise, None if gain is None else gain[found],
+        nx, ny, xmin, ymin, row=found, flag=np.full(len(found), GOOD),
+    )  # fmt: skip
+    lit = cutouts.source_image.sum((1, 2)) > 0
+    return cutouts if lit.all() else cutouts.select(lit)
 
 
-def _cut(images, segmap, label, mask, sigma, found):
-    """All cutouts, and the flux of each source; in compiled loops."""
-    loops, nothing = kernels("stamps", images), images[:0]
-    segmap = segmap.view(torch.uint8) if segmap.dtype == torch.bool else segmap.long()
-    box = on_arrays(loops.boxes, segmap, label, found)
-    size = len(found), *box[:, [3, 2]].amax(0).tolist()
-    values, marks = (
-        images.new_zeros(3 if sigma is not None else 2, *size),
-        nothing.new_zeros(4, *size, dtype=torch.bool),
-    )
-    given = nothing.bool() if mask is None else mask, nothing if sigma is None else sigma
-    flux = on_arrays(loops.cut, images, segmap, label, *given, found, box, values, marks)
-    fields = dict(zip(("image", "raw", "sigma"), (*values, None), strict=False))  # None: no sigma was given
-    fields |= dict(zip(("frame", "mask", "segment", "empty"), marks, strict=True))
-    fields |= dict(zip(("xmin", "ymin", "nx", "ny"), box.T.contiguous(), strict=True))
-    return Stamps(**fields, gain=None, row=found, flag=torch.zeros_like(found)), flux
-
-
-def _gathered(images, segmap, label, mask, sigma, found):
-    """The same in torch."""
-    mine = segmap[found].long() == label[found, None, None]
-    box = _boxes(mine)
-    pick = _picker(box, images.shape[1:])
-    image, segment = pick(images[found], torch.nan), pick(mine, False)
-    taken = pick((segmap[found] != 0) & ~mine, True)
-    frame = pick(torch.ones_like(mine), False)
-    user = torch.zeros_like(frame) if mask is None else pick(mask[found], False)
-    sigma = None if sigma is None else pick(sigma[found], torch.nan)
-    unusable = ~torch.isfinite(image) if sigma is None else ~(torch.isfinite(image) & torch.isfinite(sigma))
-    ignored = frame & (taken | user | unusable | _outliers(image, box))
-    stamps = Stamps(
-        image=torch.where(frame & ~ignored, image, 0.0),
-        frame=frame,
-        mask=ignored,
-        segment=segment,
-        empty=frame & ~segment & ~taken & ~user,
-        raw=image,
-        sigma=sigma,
-        gain=None,
-        **box,
-        row=found,
-        flag=torch.zeros_like(found),
-    )
-    return stamps, stamps.source_image.sum((1, 2))
-
-
-def _boxes(mine):
-    """Corner and size of each cutout: statmorph's ``_slice_stamp``."""
-    y0, y1 = _extent(mine.any(2))
-    x0, x1 = _extent(mine.any(1))
-    longest = torch.maximum(y1 - y0, x1 - x0)
-    reach = (longest * (EXTENT / 2)).long().clamp(min=SMALLEST // 2)
+def _box(mine):
+    """Corner in x and y, and size, of the cutout around a source: statmorph's ``_slice_stamp``."""
+    (y0, y1), (x0, x1) = ((line.argmax(), len(line) - line[::-1].argmax()) for line in (mine.any(1), mine.any(0)))
+    reach = max(int(max(y1 - y0, x1 - x0) * (EXTENT / 2)), SMALLEST // 2)
     y, x = y0 + (y1 - y0) // 2, x0 + (x1 - x0) // 2
-    height, width = mine.shape[1:]
-    ymin, xmin = (y - reach).clamp(min=0), (x - reach).clamp(min=0)
-    ny, nx = (y + reach).clamp(max=height) - ymin, (x + reach).clamp(max=width) - xmin
-    return {"xmin": xmin, "ymin": ymin, "nx": nx, "ny": ny}
+    ymin, xmin = max(y - reach, 0), max(x - reach, 0)
+    return xmin, ymin, min(x + reach, mine.shape[1]) - xmin, min(y + reach, mine.shape[0]) - ymin
 
 
-def _extent(line):
-    """First True of each row, and one past the last."""
-    index = torch.arange(line.shape[1], device=line.device)
-    first = torch.where(line, index, line.shape[1]).amin(1) if line.numel() else line.sum(1)
-    return first, torch.where(line, index + 1, 0).amax(1) if line.numel() else first
-
-
-def _picker(box, shape):
-    """A function that moves the cutouts of full stamps to the corners of canvases."""
-    size = [int(box[n].max()) if len(box[n]) else length for n, length in zip(("ny", "nx"), shape, strict=True)]
-    y, x = (torch.arange(n, device=box["nx"].device) for n in size)
-    inside = (y < box["ny"][:, None])[:, :, None] & (x < box["nx"][:, None])[:, None, :]
-    iy = (y + box["ymin"][:, None]).clamp(max=shape[0] - 1)
-    ix = (x + box["xmin"][:, None]).clamp(max=shape[1] - 1)
-    index = (iy[:, :, None] * shape[1] + ix[:, None, :]).flatten(1)
-
-    def pick(full, outside):
-        return torch.where(inside, full.flatten(1).gather(1, index).view(inside.shape), outside)
-
-    return pick
-
-
-def _outliers(image, box):
+def _outliers(image):
     """Pixels 10 sigma from the mean of their eight neighbours (statmorph's ``_get_badpixels``; Lotz et al. 2004)."""
-    height, width = image.shape[1:]
-    y, x = (torch.arange(-1, n + 1, device=image.device) for n in (height, width))
-    iy = torch.minimum(y.clamp(min=0), box["ny"][:, None] - 1)  # the edge pixel repeats
-    ix = torch.minimum(x.clamp(min=0), box["nx"][:, None] - 1)
-    filled = torch.where(torch.isnan(image), 0.0, image)  # only NaN: an infinite pixel spoils its neighbourhood
-    padded = filled.flatten(1).gather(1, (iy[:, :, None] * width + ix[:, None, :]).flatten(1))
-    padded = padded.view(-1, height + 2, width + 2)
-    mean = _around(padded)
-    spread = torch.sqrt(_around(padded**2) - mean**2)
-    return (image - mean).abs() > OUTLIER * spread
+    # The edge pixel repeats. Only NaN counts as 0, as in statmorph: an infinite pixel spoils its neighbourhood.
+    filled = np.pad(np.where(np.isnan(image), 0.0, image), 1, mode="edge")
+    with np.errstate(invalid="ignore"):
+        mean = _around(filled)
+        variance = _around(filled**2) - mean**2
+        return (variance >= 0) & ((image - mean) ** 2 > OUTLIER**2 * variance)
 
 
 def _around(padded):
     """The mean of each inner pixel's eight neighbours."""
-    rows = padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]
-    total = rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:]
-    return (total - padded[:, 1:-1, 1:-1]) / 8
+    rows = padded[:-2] + padded[1:-1] + padded[2:]
+    total = rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]
+    return (total - padded[1:-1, 1:-1]) / 8

@@ -1,116 +1,110 @@
 """
-Box and Gaussian filters over batches of cutouts, each with its own width and edges, as `scipy.ndimage` has them.
+Filters along both axes of cutouts, mirrored at their edges, as `scipy.ndimage` has them.
 
-A separable filter is a product with a banded matrix from either side, so galaxies of different widths and sizes are one
-batched matrix product.
+`blur` serves loops over galaxies, and is twice as fast as SciPy's for kernels of a few pixels.
 """
 
-import torch
+import math
 
-from .compiled import kernels
-from .kernels import on_arrays
+import numpy as np
+from scipy.ndimage import uniform_filter
 
-__all__ = ["box_filter", "gaussian_filter", "smooth"]
+from ._jit import compile_loop
 
-TRUNCATE = 4.0  # scipy.ndimage.gaussian_filter's
+__all__ = ["blur", "box_filter", "gaussian_weights"]
+
+TRUNCATE = 4.0  # scipy.ndimage.gaussian_filter's, in sigma
 
 
 def box_filter(image, size, ny, nx):
     """
-    Average over a square box, mirrored at the edges (``scipy.ndimage.uniform_filter(image, size)``).
+    Average over square boxes, mirrored at the edges of the cutouts.
 
     Parameters
     ----------
-    image : `torch.Tensor`
-        ``[N, H, W]``, zero outside each cutout.
-    size : `torch.Tensor` or int
-        ``[N]``, int64: the box's side in pixels; 0 and 1 leave the image as it is.
-    ny, nx : `torch.Tensor`
-        ``[N]``, int64: the sizes of the cutouts; what is returned outside of them means nothing.
-    """
-    size = torch.as_tensor(size, device=image.device).expand(len(image)).clamp(min=1)
-    loops = kernels("filters", image)
-    if loops is not None and image.dtype == torch.float64:
-        return on_arrays(loops.box_filter, image, size, ny, nx)
-    return smooth(image, _box(size, ny, image.shape[1], image), _box(size, nx, image.shape[2], image))
-
-
-def gaussian_filter(image, sigma, ny=None, nx=None):
-    """
-    Convolve with a Gaussian (``scipy.ndimage.gaussian_filter``).
-
-    Parameters
-    ----------
-    image : `torch.Tensor`
-        ``[N, H, W]``, zero outside each cutout.
-    sigma : `torch.Tensor` or float
-        ``[N]``, in pixels.
-    ny, nx : `torch.Tensor`, optional
-        ``[N]``, int64: the sizes of the cutouts, to mirror the image at their edges; without them it is zero beyond
-        (``mode="constant"``). What is returned outside of them means nothing.
-    """
-    sigma = torch.as_tensor(sigma, dtype=image.dtype, device=image.device).expand(len(image))
-    loops = kernels("filters", image)
-    if loops is not None and image.dtype == torch.float64:
-        whole = (torch.full((len(image),), n) for n in image.shape[1:])
-        return on_arrays(
-            loops.gaussian_filter, image, sigma, TRUNCATE, *(whole if ny is None else (ny, nx)), ny is not None
-        )
-    sides = ((ny, image.shape[1]), (nx, image.shape[2]))
-    return smooth(image, *(_gaussian(sigma, length, size, image) for length, size in sides))
-
-
-def smooth(image, rows, columns):
-    """
-    Apply a separable filter given as two matrices.
-
-    Parameters
-    ----------
-    image : `torch.Tensor`
+    image : `numpy.ndarray`
         ``[N, H, W]``.
-    rows, columns : `torch.Tensor`
-        ``[N, H, H]`` and ``[N, W, W]``: what each pixel takes of each other along y and x.
+    size : `numpy.ndarray`
+        ``[N]``, int64: the boxes' sides; 0 and 1 leave the image as it is.
+    ny, nx : `numpy.ndarray`
+        ``[N]``, int64: the sizes of the cutouts; what is returned outside of them is zero.
+
+    Returns
+    -------
+    `numpy.ndarray`
+        ``[N, H, W]``.
     """
-    return torch.bmm(torch.bmm(rows, image), columns.mT)
+    found = np.zeros_like(image)
+    for k, (side, height, width) in enumerate(zip(np.maximum(size, 1), ny, nx, strict=True)):
+        uniform_filter(image[k, :height, :width], side, output=found[k, :height, :width])
+    return found
 
 
-def _box(size, length, n, like):
-    """How often the box around pixel i, mirrored at 0 and ``length``, meets pixel j, over its width."""
-    size, length = size.to(like.dtype)[:, None], length.to(like.dtype)[:, None]
-    low = -torch.floor(size / 2)
-    high, period = low + size - 1, 2 * length
+@compile_loop
+def gaussian_weights(sigma):
+    """
+    Return a Gaussian cut on both sides of its centre; its sum is 1.
 
-    def meets(offset):  # how many of offset, offset + period, offset - period ... are in the box
-        return (torch.floor((high - offset) / period) + torch.floor((offset - low) / period) + 1) / size
-
-    difference, total = _steps(n, like)
-    return _banded(meets(difference), meets(-1 - total))
-
-
-def _gaussian(sigma, length, n, like):
-    """Weights of a Gaussian cut at four sigma, between pixels i and j and, if mirrored, the nearest images of j."""
-    radius, inverse = torch.floor(TRUNCATE * sigma + 0.5)[:, None], 0.5 / sigma[:, None].clamp(min=1e-15) ** 2
-
-    def weight(offset):
-        return torch.where(offset.abs() <= radius, torch.exp(-inverse * offset**2), 0.0)
-
-    reach = int(radius.max()) if len(radius) else 0
-    norm = weight(torch.arange(-reach, reach + 1, device=like.device, dtype=like.dtype)).sum(1, keepdim=True)
-    difference, total = _steps(n, like)
-    if length is None:
-        return _banded(weight(difference) / norm)
-    mirrored = weight(total + 1) + weight(2 * length.to(like.dtype)[:, None] - total - 1)
-    return _banded(weight(difference) / norm, mirrored / norm)
+    Parameters
+    ----------
+    sigma : float
+        In pixels.
+    """
+    reach, total = int(TRUNCATE * sigma + 0.5), 0.0
+    weights = np.empty(2 * reach + 1)
+    for i in range(2 * reach + 1):
+        weights[i] = math.exp(-0.5 * ((i - reach) / max(sigma, 1e-15)) ** 2)
+        total += weights[i]
+    for i in range(2 * reach + 1):
+        weights[i] /= total
+    return weights
 
 
-def _steps(n, like):
-    """All j - i, and all j + i, of pixels i and j."""
-    steps = torch.arange(2 * n - 1, device=like.device, dtype=like.dtype)
-    return steps - (n - 1), steps
+@compile_loop
+def blur(image, ny, nx, weights, mirrored, result):
+    """
+    Apply the same filter along both axes.
+
+    Parameters
+    ----------
+    image : `numpy.ndarray`
+        ``[H, W]``.
+    ny, nx : int
+        Size of the cutout.
+    weights : `numpy.ndarray`
+        Of the pixels around the one that the sum is for.
+    mirrored : bool
+        At the edges of the cutout? Else there is zero beyond. No literal, for each of which all is compiled anew.
+    result : `numpy.ndarray`
+        ``[H, W]``: where to; the cutout's part has to be zero.
+    """
+    number, before = len(weights), len(weights) // 2
+    # One row at a time: first filtered along y, then extended by what lies beyond its ends, then filtered along x.
+    wide = np.empty(nx + number - 1)
+    for y in range(ny):
+        wide[:] = 0
+        for i in range(number):
+            row = _inside(y + i - before, ny) if mirrored else y + i - before
+            if 0 <= row < ny:
+                _add(wide[before:], weights[i], image[row], nx)
+        if mirrored:
+            for i in range(before):
+                wide[before - 1 - i] = wide[before + _inside(-1 - i, nx)]
+            for i in range(number - 1 - before):
+                wide[before + nx + i] = wide[before + _inside(nx + i, nx)]
+        for i in range(number):
+            _add(result[y], weights[i], wide[i:], nx)
 
 
-def _banded(difference, total=None):
-    """Matrices ``[N, n, n]`` of which entry i, j is ``difference[:, n - 1 + j - i] + total[:, j + i]``."""
-    n = (difference.shape[1] + 1) // 2
-    matrix = difference.unfold(1, n, 1).flip(1)
-    return matrix if total is None else matrix + total.unfold(1, n, 1)
+@compile_loop
+def _add(total, weight, line, length):
+    """Add a weighted line to another: the one step that all time goes to, and that vectorises."""
+    for x in range(length):
+        total[x] += weight * line[x]
+
+
+@compile_loop
+def _inside(i, length):
+    """The pixel that one beyond the edge mirrors: the edge itself is the mirror."""
+    i %= 2 * length
+    return i if i < length else 2 * length - 1 - i

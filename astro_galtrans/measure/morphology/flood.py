@@ -1,78 +1,140 @@
 """
-Regions of connected pixels in many images at once.
+Connected regions of a galaxy's pixels, the eight neighbours of a pixel being connected to it.
 
-The rows of an image are packed into integers, 64 pixels to a word, and a region grows from its seed by a pixel in every
-direction per step: shifts and ORs on words, so a step costs a sixtieth of what it does on pixels.
+Pixels are numbered, row by row, on a canvas that has a rim of one pixel around the cutout, so that none lacks a
+neighbour. Canvases are flat, and there are few operations on whole arrays: numba compiles plain loops the fastest.
 """
 
-import torch
+import numpy as np
 
-from .compiled import kernels
-from .kernels import on_arrays
+from ._jit import compile_loop
 
-__all__ = ["connected_region"]
+__all__ = ["ALLOWED", "TAKEN", "brightest_region", "flood", "roots_around", "taken"]
 
-BITS = 64
-GATHER = 0x0102040810204080  # times eight bytes of 0 or 1: their bits, in the highest byte of the product
-STEPS = 4  # between looks at whether anything still grows (a look makes a GPU wait)
+ALLOWED, TAKEN = 1, 2
 
 
-def connected_region(allowed, seed):
+@compile_loop
+def brightest_region(image, threshold, ny, nx, region):
     """
-    Find the pixels connected to a seed through allowed ones, the eight neighbours of a pixel being connected to it.
+    Find the pixels above a threshold that are connected to the brightest.
 
     Parameters
     ----------
-    allowed : `torch.Tensor`
-        ``[N, H, W]``, bool.
-    seed : `torch.Tensor`
-        ``[N, H, W]``, bool, or ``[N]``, int64: the index y * W + x of one pixel.
+    image : `numpy.ndarray`
+        ``[H, W]``.
+    threshold : float
+        The least value of a pixel.
+    ny, nx : int
+        Size of the cutout.
+    region : `numpy.ndarray`
+        ``[H, W]``, bool: where the region goes.
 
     Returns
     -------
-    `torch.Tensor`
-        ``[N, H, W]``, bool; empty where the seed is not allowed.
+    above, connected : int
+        How many pixels are above the threshold, and how many in the region.
+    y, x : int
+        The brightest pixel.
     """
-    loops = kernels("regions", allowed)
-    if loops is not None and seed.ndim == 1:
-        return on_arrays(loops.connected_regions, allowed, seed)
-    if seed.ndim == 1:
-        seed = torch.zeros_like(allowed).flatten(1).scatter_(1, seed[:, None], True).view(allowed.shape)
-    allowed_words = _packed(allowed)
-    region = _packed(seed) & allowed_words
-    while True:
-        before = region
-        for _ in range(STEPS):
-            region = _grown(region).bitwise_and_(allowed_words)
-        if torch.equal(before, region):
-            return _unpacked(region, allowed.shape[2])
+    step, above, highest = nx + 2, 0, -np.inf
+    brightest = step + 1
+    state = np.zeros((ny + 2) * step, np.uint8)
+    for y in range(ny):
+        for x in range(nx):
+            pixel, value = (y + 1) * step + x + 1, image[y, x]
+            if value >= threshold:
+                state[pixel] = ALLOWED
+                above += 1
+            if value > highest:
+                highest, brightest = value, pixel
+    connected = flood(state, step, brightest)
+    taken(state, step, region, ny, nx)
+    return above, connected, brightest // step - 1, brightest % step - 1
 
 
-def _packed(pixels):
-    """Words ``[N, H, K]`` of bool pixels ``[N, H, W]``, pixel x being bit x % 64 of word x // 64."""
-    padded = torch.nn.functional.pad(pixels, (0, -pixels.shape[2] % BITS)).contiguous()
-    octets = padded.view(torch.int64).mul(GATHER) >> 56 & 0xFF
-    shifts = torch.arange(0, BITS, 8, device=pixels.device)
-    return (octets.view(*octets.shape[:2], -1, 8) << shifts).sum(-1)  # no two have a bit in common
+@compile_loop
+def taken(state, step, region, ny, nx):
+    """
+    Copy which pixels are taken.
+
+    Parameters
+    ----------
+    state, step
+        As of `flood`.
+    region : `numpy.ndarray`
+        ``[H, W]``, bool: where to.
+    ny, nx : int
+        Size of the cutout.
+    """
+    for y in range(ny):
+        for x in range(nx):
+            region[y, x] = state[(y + 1) * step + x + 1] == TAKEN
 
 
-def _unpacked(words, width):
-    """Bool pixels ``[N, H, W]`` of words ``[N, H, K]``."""
-    shifts = torch.arange(0, BITS, 8, device=words.device)
-    octets = words[..., None] >> shifts & 0xFF
-    octet, bit = torch.arange(256, device=words.device)[:, None], torch.arange(8, device=words.device)
-    table = (octet >> bit & 1).bool().view(torch.int64).ravel()  # eight pixels in the bytes of each entry
-    return table[octets.flatten(2)].view(torch.bool)[:, :, :width]
+@compile_loop
+def flood(state, step, start):
+    """
+    Mark what is connected to a pixel as taken, and count it.
+
+    Parameters
+    ----------
+    state : `numpy.ndarray`
+        Of each pixel of the canvas, uint8: 0, or 1 where allowed, which becomes 2 where taken; the rim is 0.
+    step : int
+        Pixels in a row of the canvas.
+    start : int
+        The pixel's number; nothing is taken if it is not allowed.
+    """
+    if state[start] != ALLOWED:
+        return 0
+    stack = np.empty(len(state), np.int32)
+    state[start], stack[0] = TAKEN, start
+    waiting, number = 1, 1
+    while waiting:
+        waiting -= 1
+        pixel = stack[waiting]
+        for row in range(pixel - step, pixel + step + 1, step):
+            for other in range(row - 1, row + 2):
+                if state[other] == ALLOWED:
+                    state[other], stack[waiting] = TAKEN, other
+                    waiting += 1
+                    number += 1
+    return number
 
 
-def _grown(words):
-    """The region and all neighbours of its pixels."""
-    wide = (words >> 1).bitwise_and_((1 << BITS - 1) - 1)  # a shift of the sign bit would fill the word
-    wide.bitwise_or_(words).bitwise_or_(words << 1)
-    if words.shape[2] > 1:  # the first and last pixels of a word touch the words beside it
-        wide[:, :, 1:] |= words[:, :, :-1] >> (BITS - 1) & 1
-        wide[:, :, :-1] |= words[:, :, 1:] << (BITS - 1)
-    tall = wide.clone()
-    tall[:, 1:] |= wide[:, :-1]
-    tall[:, :-1] |= wide[:, 1:]
-    return tall
+# -- clumps above falling thresholds: pixels are added from the brightest on, each joined to those it touches
+
+
+@compile_loop
+def roots_around(pixel, step, label, parent, found):
+    """
+    Find the clumps that a pixel touches.
+
+    Parameters
+    ----------
+    pixel, step : int
+        The pixel's number, and that of pixels in a row of the canvas.
+    label : `numpy.ndarray`
+        Of each pixel of the canvas: its rank in brightness if it was added, else -1.
+    parent : `numpy.ndarray`
+        Of each rank: a brighter one of the same clump, or itself: the clump's brightest pixel, by which it is known.
+    found : `numpy.ndarray`
+        ``[8]``: the clumps go here; their number is returned.
+    """
+    number = 0
+    for row in range(pixel - step, pixel + step + 1, step):
+        for other in range(row - 1, row + 2):
+            root = label[other]
+            if root < 0:
+                continue
+            while parent[root] != root:
+                parent[root] = parent[parent[root]]
+                root = parent[root]
+            new = True
+            for i in range(number):
+                new = new and found[i] != root
+            if new:
+                found[number] = root
+                number += 1
+    return number

@@ -2,152 +2,156 @@
 
 import math
 
-import torch
+import numpy as np
 
-from .apertures import EllipticalSums
-from .compiled import kernels
+from ._jit import compile_loop, falling, part_of_loop
+from .apertures import elliptical_sum, form, load, scratch
 from .cutouts import BAD, SUSPECT
-from .filters import gaussian_filter
-from .flood import connected_region
-from .kernels import on_arrays
+from .filters import blur, gaussian_weights
+from .flood import brightest_region
 from .petrosian import ANNULUS
 
 __all__ = ["gini_and_m20", "gini_segment", "signal_to_noise"]
 
 SMOOTHING = 0.2  # statmorph's petro_fraction_gini
-DIM = 0.8  # the light that M20's bright pixels do not hold
+DIM = 0.8  # the share of the light that M20's bright pixels do not hold
 
 
-def gini_segment(stamps, ellipses, petrosian):
+def gini_segment(cutouts, ellipses, petrosian):
     """
     Find the pixels of a galaxy: those of the smoothed image as bright as its mean at the Petrosian ellipse.
 
     Parameters
     ----------
-    stamps : Stamps
-        The cutouts. Several regions raise flag 1 (the one with the brightest pixel is kept), none or all pixels flag 2.
-    ellipses : Ellipses
-        The shapes of the galaxies, around their centroids.
-    petrosian : `torch.Tensor`
+    cutouts : Cutouts
+        The batch. Several regions raise flag 1 (the one with the brightest pixel is kept), none or all pixels flag 2.
+    ellipses : `numpy.ndarray`
+        ``[N, 5]``: the shapes of the galaxies (`.apertures.ellipses`), around their centroids.
+    petrosian : `numpy.ndarray`
         ``[N]``: the Petrosian semimajor axes.
 
     Returns
     -------
-    `torch.Tensor`
+    `numpy.ndarray`
         ``[N, H, W]``, bool.
     """
-    if loops := kernels("gini", stamps.image):
-        galaxies = stamps.image, stamps.ny, stamps.nx, ellipses.packed, petrosian
-        segment, number, connected = on_arrays(loops.gini_segment, *galaxies)
-    else:
-        segment, number, connected = _segment(stamps, ellipses, petrosian)
-    stamps.raise_flag((number == 0) | (number == stamps.nx * stamps.ny), BAD)
-    stamps.raise_flag(connected != number, SUSPECT)
+    segment, (number, connected) = np.zeros_like(cutouts.frame), np.zeros((2, len(cutouts)), np.int64)
+    sigma = SMOOTHING * np.where(np.isfinite(petrosian), petrosian, 0.0)
+    _segments(cutouts.image, cutouts.ny, cutouts.nx, ellipses, petrosian, sigma, False, segment, number, connected)
+    cutouts.raise_flag((number == 0) | (number == cutouts.nx * cutouts.ny), BAD)
+    cutouts.raise_flag(connected != number, SUSPECT)
     return segment
 
 
-def _segment(stamps, ellipses, petrosian):
-    """The segments, how many pixels are above the threshold, and how many of them are connected."""
-    smooth = gaussian_filter(stamps.image, SMOOTHING * petrosian).mul_(stamps.frame)
-    outer, inner = petrosian + ANNULUS / 2, petrosian - ANNULUS / 2
-    flux = EllipticalSums(smooth)(ellipses, torch.stack([outer, inner], 1))
-    # statmorph's mean here is over the whole annulus, where it lies beyond the edges too.
-    threshold = (flux[:, 0] - flux[:, 1]) / (math.pi * (outer**2 - inner**2) / ellipses.q)
-    above = stamps.frame & (smooth >= threshold[:, None, None])
-    brightest = smooth.masked_fill(~stamps.frame, -torch.inf).flatten(1).argmax(1)
-    segment = connected_region(above, brightest)
-    return segment, above.sum((1, 2)), segment.sum((1, 2))
-
-
-def gini_and_m20(stamps, segment):
+def gini_and_m20(cutouts, segment):
     """
     Measure the Gini coefficient and M20.
 
     Parameters
     ----------
-    stamps : Stamps
-        The cutouts; flag 2 where a value is undefined.
-    segment : `torch.Tensor`
+    cutouts : Cutouts
+        The batch; flag 2 where a value is undefined.
+    segment : `numpy.ndarray`
         ``[N, H, W]``, bool: the pixels to use.
 
     Returns
     -------
-    gini, m20 : `torch.Tensor`
+    gini, m20 : `numpy.ndarray`
         ``[N]``; NaN where undefined.
     """
-    if loops := kernels("gini", stamps.image):
-        gini, m20 = on_arrays(loops.gini_and_m20, stamps.image, segment, stamps.ny, stamps.nx)
-    else:
-        flux, x, y, count = _packed(stamps.image, segment)
-        gini, m20 = _gini(flux, count), _m20(flux, x, y)
-    stamps.raise_flag(torch.isnan(gini) | torch.isnan(m20), BAD)
+    gini, m20 = _gini_and_m20(cutouts.image, segment, cutouts.ny, cutouts.nx)
+    cutouts.raise_flag(np.isnan(gini) | np.isnan(m20), BAD)
     return gini, m20
 
 
-def _packed(image, segment):
-    """Fluxes and positions of each galaxy's pixels, ``[N, most]``, zeros after them, and how many there are."""
-    row, y, x = torch.nonzero(segment, as_tuple=True)
-    count = segment.sum((1, 2))
-    place = torch.arange(len(row), device=row.device) - (count.cumsum(0) - count)[row]
-    size = len(image), max(int(count.max()) if len(count) else 0, 1)
-    packed = (torch.zeros(size, device=image.device, dtype=image.dtype) for _ in range(3))
-    return *(t.index_put_((row, place), v.to(t)) for t, v in zip(packed, (image[segment], x, y), strict=True)), count
-
-
-def _gini(flux, count):
-    """Eq. 6 of Lotz et al. (2004); the zeros beyond a galaxy's pixels come first in order and weigh nothing."""
-    ordered = flux.abs().sort(dim=1).values
-    total, n = ordered.sum(1), count[:, None]
-    rank = torch.arange(1, flux.shape[1] + 1, device=flux.device) - (flux.shape[1] - n)
-    value = ((2 * rank - n - 1) * ordered).sum(1) / ((count - 1) * total)
-    return torch.where((count > 1) & (total != 0), value, torch.nan)
-
-
-def _m20(flux, x, y):
-    """Eqs. 7 and 8 of Lotz et al. (2004): what share of the moment the brightest pixels have that hold 20 %."""
-    total = flux.sum(1, keepdim=True)
-    xc, yc = (flux * x).sum(1, keepdim=True) / total, (flux * y).sum(1, keepdim=True) / total
-    moment = flux * ((x - xc) ** 2 + (y - yc) ** 2)
-    ordered = flux.sort(dim=1).values
-    enough = ordered.cumsum(1) / total >= DIM
-    threshold = ordered.gather(1, enough.to(torch.uint8).argmax(1, keepdim=True))
-    bright = torch.where(flux >= threshold, moment, 0.0).sum(1)
-    ratio = bright / moment.sum(1)
-    valid = (total[:, 0] > 0) & enough.any(1) & (bright > 0) & (moment.sum(1) > 0)
-    return torch.where(valid, torch.log10(ratio), torch.nan)
-
-
-def signal_to_noise(stamps, segment, sky_sigma):
+def signal_to_noise(cutouts, segment, sky_sigma):
     """
     Return the mean signal-to-noise ratio of the pixels of a segmentation map that are not negative.
 
     Parameters
     ----------
-    stamps : Stamps
-        The cutouts; flag 2 where there is no such pixel.
-    segment : `torch.Tensor`
+    cutouts : Cutouts
+        The batch; flag 2 where there is no such pixel.
+    segment : `numpy.ndarray`
         ``[N, H, W]``, bool.
-    sky_sigma : `torch.Tensor`
+    sky_sigma : `numpy.ndarray`
         ``[N]``.
+
+    Returns
+    -------
+    `numpy.ndarray`
+        ``[N]``; NaN where there is no such pixel.
     """
-    if loops := kernels("gini", stamps.image):
-        planes = (
-            stamps.image,
-            stamps.raw,
-            segment,
-            stamps.mask,
-            stamps.raw[:0] if stamps.sigma is None else stamps.sigma,
-        )
-        gain = torch.ones_like(sky_sigma) if stamps.gain is None else stamps.gain.to(sky_sigma)
-        ratio = on_arrays(loops.signal_to_noise, *planes, gain, sky_sigma)
-    else:
-        ratio = _signal_to_noise(stamps, segment, sky_sigma)
-    stamps.raise_flag(torch.isnan(ratio), BAD)
+    sigma = np.abs(cutouts.weightmap(sky_sigma))
+    used = segment & (cutouts.image >= 0) & (sigma > 0)
+    ratio = np.divide(cutouts.image, sigma, where=used, out=np.zeros_like(sigma)).sum((1, 2)) / used.sum((1, 2))
+    cutouts.raise_flag(np.isnan(ratio), BAD)
     return ratio
 
 
-def _signal_to_noise(stamps, segment, sky_sigma):
-    sigma = stamps.weightmap(sky_sigma).abs()
-    used = segment & (stamps.image >= 0) & (sigma > 0)
-    ratio = torch.where(used, stamps.image / torch.where(used, sigma, 1.0), 0.0).sum((1, 2))
-    return ratio / used.sum((1, 2))  # 0 / 0 is not a number
+@compile_loop
+def _segments(image, ny, nx, ellipses, petrosian, sigma, mirrored, segment, above, connected):
+    """The segments, how many pixels are above the threshold, and how many of these connected to the brightest."""
+    planes, smooth = scratch(image), np.zeros(image.shape[1:])
+    for k in range(len(image)):
+        smooth[:] = 0.0
+        blur(image[k], ny[k], nx[k], gaussian_weights(sigma[k]), mirrored, smooth)
+        load(smooth, planes)
+        outer, inner = petrosian[k] + ANNULUS / 2, petrosian[k] - ANNULUS / 2
+        ellipse = form(ellipses[k])
+        flux = elliptical_sum(ellipse, outer, planes) - elliptical_sum(ellipse, inner, planes)
+        # statmorph's mean here is over the whole annulus, where it lies beyond the edges too.
+        threshold = flux / (math.pi * (outer**2 - inner**2) / ellipses[k, 2])
+        above[k], connected[k], _, _ = brightest_region(smooth, threshold, ny[k], nx[k], segment[k])
+
+
+@compile_loop
+def _gini_and_m20(image, segment, ny, nx):
+    """Both values of each galaxy, NaN where undefined."""
+    gini, m20 = np.empty(len(image)), np.empty(len(image))
+    for k in range(len(image)):
+        place, flux = np.empty(ny[k] * nx[k], np.int64), np.empty(ny[k] * nx[k])
+        number = 0
+        for y in range(ny[k]):
+            for x in range(nx[k]):
+                place[number], flux[number] = y * nx[k] + x, image[k, y, x]
+                number += segment[k, y, x]
+        m20[k] = _m20(place, flux[:number], nx[k])
+        for i in range(number):
+            flux[i] = abs(flux[i])
+        gini[k] = _gini(flux[:number])
+    return gini, m20
+
+
+@part_of_loop
+def _gini(flux):
+    """Eq. 6 of Lotz et al. (2004)."""
+    order, number, total, value = falling(flux), len(flux), 0.0, 0.0
+    for i in range(number):
+        total += flux[i]
+        value += (number - 1 - 2 * i) * flux[order[i]]
+    return value / ((number - 1) * total) if number > 1 and total != 0 else np.nan
+
+
+@part_of_loop
+def _m20(place, flux, width):
+    """Eqs. 7 and 8 of Lotz et al. (2004): what share of the moment the brightest pixels have that hold 20 %."""
+    total, xc, yc = 0.0, 0.0, 0.0
+    for i in range(len(flux)):
+        total += flux[i]
+        xc += flux[i] * (place[i] % width)
+        yc += flux[i] * (place[i] // width)
+    if not total > 0:
+        return np.nan
+    order, k, dimmer = falling(flux), len(flux) - 1, 0.0
+    while k >= 0:
+        dimmer += flux[order[k]]
+        if dimmer / total >= DIM:
+            break
+        k -= 1
+    moment, bright = 0.0, 0.0
+    for i in range(len(flux)):
+        part = flux[i] * ((place[i] % width - xc / total) ** 2 + (place[i] // width - yc / total) ** 2)
+        moment += part
+        bright += part if k >= 0 and flux[i] >= flux[order[k]] else 0.0
+    return math.log10(bright / moment) if bright > 0 and moment > 0 else np.nan

@@ -1,27 +1,26 @@
 """
-Morphology of stacks of stamps, with statmorph's names, definitions and flags, in batches on a CPU or a GPU.
+Morphology of stacks of stamps, with statmorph's names, definitions and flags.
 
 Galaxies are sorted by the size of their cutouts and measured in groups, so that small ones are not padded to the
 largest. What cannot be measured is NaN, with statmorph's flags: 0 good, 1 suspect, 2 bad, 4 nothing could be measured.
+Modules with loops are imported where they are needed: the import takes numba, and a second.
 """
 
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
-import torch
 from astropy.table import QTable
 from statmorph.statmorph import _quantity_names as QUANTITIES
 from tqdm.auto import tqdm
 
+from astro_galtrans._optional import require
+
 from ._inputs import per_galaxy, point_spread, same_shape, stack_shape
-from .core import measure_core
 from .cutouts import BAD, CATASTROPHIC, SUSPECT, cut_out
-from .mid import measure_mid, segmap_mid
-from .segmentation import segment_tensor
-from .sersic import measure_sersic
-from .shape import measure_shape
+from .segmentation import segment
 
 __all__ = ["BATCH", "measure_morphology"]
 
@@ -42,7 +41,6 @@ def measure_morphology(
     sky_rms=None,
     sersic=True,
     engine="batched",
-    device="cpu",
     batch_size=BATCH,
     threads=None,
     progress=True,
@@ -73,15 +71,13 @@ def measure_morphology(
         Fit Sersic models?
     engine : str, optional
         ``"batched"``, or ``"statmorph"`` for that package itself, over processes: slow, and the arbiter.
-    device : str, optional
-        Where the batched engine computes, such as ``"cuda"``.
     batch_size : int, optional
         Galaxies at a time.
     threads : int, optional
-        Batches that are measured side by side on a CPU; as many as torch has threads (`torch.get_num_threads`) by
-        default.
+        Batches that are measured side by side; as many as numba has threads (``NUMBA_NUM_THREADS``, else the processor
+        cores that are free to be used) by default.
     progress : bool, optional
-        Show a progress bar?
+        Show progress bars, one of them while loops are compiled, which takes some seconds the first time?
     **settings
         Of `~astro_galtrans.measure.morphology.reference.measure_reference`: ``directory`` and ``processes``.
 
@@ -93,34 +89,48 @@ def measure_morphology(
 
     Raises
     ------
+    ImportError
+        If numba is not installed, which only the engine ``"statmorph"`` does without where ``segmap`` is given.
     ValueError
         If shapes do not agree, or there is no such engine.
     """
+    if engine not in ENGINES:
+        msg = f"there is no engine {engine!r}; choose from {', '.join(ENGINES)}"
+        raise ValueError(msg)
+    if engine == "batched":
+        numba = require("numba", extra="morphology")
     shape = stack_shape("images", images)
     for name, values in {"segmap": segmap, "mask": mask, "variance": variance}.items():
         same_shape(name, values, shape)
     given = {"gain": per_galaxy("gain", gain, shape[0]), "sky_rms": per_galaxy("sky_rms", sky_rms, shape[0])}
     given |= {"psf": point_spread(psf, shape[0]), "segmap": segmap, "mask": mask, "variance": variance}
-    if engine not in ENGINES:
-        msg = f"there is no engine {engine!r}; choose from {', '.join(ENGINES)}"
-        raise ValueError(msg)
-    batches = _batches(images, given, batch_size, device)
     if engine == "statmorph":
-        return _reference(images, given, batches, {"sersic": sersic, "progress": progress, **settings})
+        return _reference(images, given, {"sersic": sersic, "progress": progress, **settings})
     if settings:
         msg = f"the batched engine has no setting {', '.join(settings)}; they are of engine='statmorph'"
         raise ValueError(msg)
     columns = {name: np.full(shape[0], np.nan) for name in QUANTITIES}
     columns |= {name: np.full(shape[0], CATASTROPHIC) for name in ("flag", "flag_sersic")}
-    bar = tqdm(total=shape[0], desc="morphology", unit="galaxy", disable=None if progress else True)
-    threads = threads or torch.get_num_threads() if device == "cpu" else 1
-    with bar:
-        for rows, groups in _side_by_side(partial(_measure, sersic=sersic), batches, threads):
+    measure = partial(_measure, quantities=_quantities(sersic=sersic))
+    batches, threads = _batches(images, given, batch_size), threads or numba.config.NUMBA_NUM_THREADS
+    with _progress(shape[0], progress) as bar:
+        for rows, groups in _side_by_side(measure, batches, threads):
             for row, found in groups:
                 for name, values in found.items():
                     columns[name][rows.start + row] = values
             bar.update(rows.stop - rows.start)
     return QTable(columns)
+
+
+@contextmanager
+def _progress(number, progress):
+    """A bar of galaxies, and one of loops if these have to be compiled."""
+    from ._jit import compiling
+
+    with compiling(progress), tqdm(
+        total=number, desc="morphology", unit="galaxy", disable=None if progress else True
+    ) as bar:
+        yield bar
 
 
 def _side_by_side(function, batches, threads):
@@ -129,93 +139,94 @@ def _side_by_side(function, batches, threads):
         for batch in batches:
             yield function(*batch)
         return
-    before, waiting = torch.get_num_threads(), deque()
-    try:
-        # one thread of torch in each of ours: more would wait for one another
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            for batch in batches:
-                waiting.append(pool.submit(function, *batch))
-                if len(waiting) > threads:
-                    yield waiting.popleft().result()
-            while waiting:
+    with ThreadPoolExecutor(threads) as pool:  # loops release the lock of the interpreter
+        waiting = deque()
+        for batch in batches:
+            waiting.append(pool.submit(function, *batch))
+            if len(waiting) > threads:
                 yield waiting.popleft().result()
-    finally:
-        torch.set_num_threads(before)
+        while waiting:
+            yield waiting.popleft().result()
 
 
-def _batches(images, given, size, device):
-    """The input in batches of tensors, with segmentation maps."""
+def _batches(images, given, size):
+    """The input in batches of arrays."""
     for start in range(0, len(images), size):
         rows = slice(start, min(start + size, len(images)))
-        batch = {"image": torch.as_tensor(_native(np.asarray(images[rows], dtype=np.float64)), device=device)}
+        batch = {"image": _native(np.asarray(images[rows], dtype=np.float64))}
         for name, values in given.items():
-            part = values if name == "psf" and values is not None and len(values) == 1 else None
-            part = values[rows] if part is None and values is not None else part
-            batch[name] = None if part is None else torch.as_tensor(_native(part), device=device)
+            whole = values is None or (name == "psf" and len(values) == 1)
+            part = values if whole else values[rows]
+            batch[name] = None if part is None else _native(part)
         yield rows, batch
 
 
-def _segmap(batch):
-    return segment_tensor(batch["image"], batch["sky_rms"]) if batch["segmap"] is None else batch["segmap"]
-
-
 def _native(values):
-    """An array as torch takes it: labels may be unsigned or of the other byte order, mirrored images run backwards."""
+    """An array as loops take it: labels may be unsigned or of the other byte order, mirrored images run backwards."""
     values = np.asarray(values)
     if values.dtype != bool:
         values = values.astype(np.int64 if values.dtype.kind in "ui" else np.float64, copy=False)
     return np.ascontiguousarray(values)
 
 
-def _measure(rows, batch, *, sersic):
+def _quantities(*, sersic):
+    """The functions that measure a group of cutouts; importing them does not compile them yet."""
+    from .core import measure_core
+    from .mid import measure_mid, segmap_mid
+    from .shape import measure_shape
+
+    fit = None
+    if sersic:
+        from .sersic import measure_sersic as fit
+    return measure_core, segmap_mid, measure_mid, measure_shape, fit
+
+
+def _measure(rows, batch, *, quantities):
     """Measure a batch: its rows, and for each group in it the rows of the batch and their values by name."""
-    with torch.inference_mode():
-        return rows, list(_groups(batch, sersic=sersic))
+    with np.errstate(all="ignore"):  # what is not finite is NaN in the table, and flagged
+        return rows, list(_groups(batch, quantities))
 
 
-def _groups(batch, *, sersic):
+def _groups(batch, quantities):
     """Measure a batch in groups of similar size."""
-    sigma = batch["variance"].double().sqrt() if batch["variance"] is not None else None
+    sigma = None if batch["variance"] is None else np.sqrt(batch["variance"])
     if sigma is None and batch["gain"] is None and batch["sky_rms"] is not None:
-        sigma = batch["sky_rms"][:, None, None].expand_as(batch["image"])
-    mask = None if batch["mask"] is None else batch["mask"].bool()
-    gain = torch.full_like(batch["image"][:, 0, 0], torch.inf) if batch["gain"] is None else batch["gain"]
-    stamps, _ = cut_out(batch["image"], _segmap(batch), mask=mask, sigma=sigma, gain=gain)
-    key = torch.maximum(stamps.ny, stamps.nx).div(STEP, rounding_mode="floor")
-    for group in key.unique().tolist():
-        part = stamps.select(torch.nonzero(key == group).ravel())
+        sigma = np.broadcast_to(batch["sky_rms"][:, None, None], batch["image"].shape)
+    mask = None if batch["mask"] is None else batch["mask"].astype(bool)
+    gain = np.full(len(batch["image"]), np.inf) if batch["gain"] is None else batch["gain"]
+    segmap = segment(batch["image"], sky_rms=batch["sky_rms"]) if batch["segmap"] is None else batch["segmap"]
+    cutouts = cut_out(batch["image"], segmap, mask=mask, sigma=sigma, gain=gain)
+    size = np.maximum(cutouts.ny, cutouts.nx) // STEP
+    for one in np.unique(size):
+        part = cutouts.select(np.flatnonzero(size == one))
         psf = batch["psf"]
-        found = _everything(part, psf if psf is None or len(psf) == 1 else psf[part.row], sersic=sersic)
-        yield part.row.cpu().numpy(), {name: v.cpu().numpy() for name, v in _finished(found, part).items()}
+        found = _everything(part, psf if psf is None or len(psf) == 1 else psf[part.row], *quantities)
+        yield part.row, _finished(found, part)
 
 
-def _everything(stamps, psf, *, sersic):
+def _everything(cutouts, psf, measure_core, segmap_mid, measure_mid, measure_shape, fit):
     """All quantities of a group of cutouts, and ``flag_sersic``."""
-    found, geometry = measure_core(stamps)
-    segmap = segmap_mid(stamps, geometry.segment)
-    found |= measure_mid(stamps, segmap) | measure_shape(stamps, geometry)
-    both, larger = (
-        (segmap & geometry.segment).sum((1, 2)),
-        torch.maximum(*(t.sum((1, 2)) for t in (segmap, geometry.segment))),
-    )
-    stamps.raise_flag(both < OVERLAP * larger, SUSPECT)
-    stamps.raise_flag(larger == 0, BAD)
-    return found | (measure_sersic(stamps, geometry, found, psf) if sersic else {})
+    found, geometry = measure_core(cutouts)
+    segmap = segmap_mid(cutouts, geometry.segment)
+    found |= measure_mid(cutouts, segmap) | measure_shape(cutouts, geometry)
+    both, larger = (segmap & geometry.segment).sum((1, 2)), np.maximum(segmap.sum((1, 2)), geometry.segment.sum((1, 2)))
+    cutouts.raise_flag(both < OVERLAP * larger, SUSPECT)
+    cutouts.raise_flag(larger == 0, BAD)
+    return found if fit is None else found | fit(cutouts, geometry, found, psf)
 
 
-def _finished(found, stamps):
+def _finished(found, cutouts):
     """The values with flags; what is infinite could not be measured."""
-    flags = {name: found.pop(name) for name in ("flag_sersic",) if name in found}
-    found = {name: torch.where(torch.isfinite(v), v, torch.nan) for name, v in found.items()}
-    return found | {"flag": stamps.flag} | flags
+    found = {name: np.where(np.isfinite(values), values, np.nan) for name, values in found.items()}
+    return found | {"flag": cutouts.flag}
 
 
-def _reference(images, given, batches, settings):
+def _reference(images, given, settings):
     """Statmorph itself, with the same segmentation maps."""
     from .reference import measure_reference
 
     if given["segmap"] is None:
-        given = given | {"segmap": np.concatenate([_segmap(batch).cpu().numpy() for _, batch in batches])}
+        given = given | {"segmap": segment(images, sky_rms=given["sky_rms"])}
     if all(given[name] is None for name in ("variance", "gain", "sky_rms")):
         given = given | {"gain": np.full(len(images), np.inf)}  # the noise is that of the sky box alone
     psf = given["psf"]

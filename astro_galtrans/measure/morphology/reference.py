@@ -1,12 +1,11 @@
 """
 The arbiter: statmorph itself, one galaxy after another, over processes and resumable.
 
-Slow (about a second a stamp) and authoritative: what the batched engine gives is compared with this. Rows are measured
+Slow (about a second a stamp) and authoritative: what our loops give is compared with this. Rows are measured
 in chunks; where a folder is given, a chunk is kept there under a name that is a digest of all that went into it, so an
 interrupted measurement continues, and other images or settings never find a stale result.
 """
 
-import hashlib
 import os
 import warnings
 from collections import deque
@@ -16,12 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import statmorph
-import torch
 from astropy.table import QTable, vstack
 from statmorph.statmorph import _quantity_names as QUANTITIES
 from tqdm.auto import tqdm
 
-from .cutouts import central_label
+from astro_galtrans._files import fingerprint, whole_file
+
+from .segmentation import central_label
 
 __all__ = ["measure_reference"]
 
@@ -130,18 +130,14 @@ def _measure_chunk(arrays, sersic, directory):
     table = QTable({name: [row[name] for row in rows] for name in rows[0]})
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_suffix(f".{os.getpid()}.fits")
-        table.write(beside)
-        beside.replace(path)
+        with whole_file(path) as file:
+            table.write(file)
     return table
 
 
 def _digest(arrays, sersic):
-    digest = hashlib.sha256(f"{statmorph.__version__} {sersic}".encode())
-    for name, values in sorted(arrays.items()):
-        digest.update(f"{name} {values.dtype} {values.shape}".encode())
-        digest.update(np.ascontiguousarray(values))
-    return digest.hexdigest()[:32]
+    parts = (part for item in sorted(arrays.items()) for part in item)
+    return fingerprint(f"{statmorph.__version__} {sersic}", *parts)[:32]
 
 
 def _measure_one(galaxy, sersic):
@@ -158,7 +154,7 @@ def _measure_one(galaxy, sersic):
 
 def _arguments(galaxy):
     segmap = galaxy["segmap"].astype(np.int32)
-    label = int(central_label(torch.from_numpy(segmap)[None]))
+    label = int(central_label(segmap[None])[0])
     arguments = {"image": galaxy["image"], "segmap": segmap, "label": label}
     if "mask" in galaxy:
         arguments["mask"] = galaxy["mask"].astype(bool)

@@ -11,21 +11,44 @@ Nothing is deblended: a neighbour whose light reaches the galaxy's above the thr
 ``sky_rms`` for the images to be compared: what a translation does to the noise must not change the rule.
 """
 
-import torch
+import numpy as np
+from scipy.ndimage import gaussian_filter, label
 
 from astro_galtrans.statistics.weighted import MAD_TO_SIGMA
 
-from .filters import gaussian_filter
-from .flood import connected_region
+from ._inputs import per_galaxy, stack_shape
 
-__all__ = ["segment", "segment_tensor", "sky_noise"]
+__all__ = ["central_label", "segment"]
 
 FWHM = 3.0  # pixels
 THRESHOLD, NPIXELS = 1.5, 5
 MIDDLE = 16  # the middle is this part of the stamp, each way
+TOUCHING = np.zeros((3, 3, 3), bool)  # which pixels of a stack of stamps are neighbours: the eight around, of one stamp
+TOUCHING[1] = True
 
 
-def segment(images, *, sky_rms=None, fwhm=FWHM, threshold=THRESHOLD, npixels=NPIXELS, device="cpu", batch_size=512):
+def central_label(segmap):
+    """
+    Return the label of the source at the centre of each stamp.
+
+    Parameters
+    ----------
+    segmap : `numpy.ndarray`
+        ``[N, H, W]``: labels, or bool.
+
+    Returns
+    -------
+    `numpy.ndarray`
+        ``[N]``, int64: the label of pixel (H // 2, W // 2), else the largest of the 3 x 3 pixels around it (a hole or
+        a masked pixel may sit in the centre), else 0: the segmentation map misses the centre.
+    """
+    y, x = (n // 2 for n in segmap.shape[1:])
+    middle = segmap[:, y, x].astype(np.int64)
+    around = segmap[:, max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2].max((1, 2))
+    return np.where(middle > 0, middle, around)
+
+
+def segment(images, *, sky_rms=None, fwhm=FWHM, threshold=THRESHOLD, npixels=NPIXELS, batch_size=512):
     """
     Find the pixels of the galaxy in the middle of each stamp.
 
@@ -34,15 +57,14 @@ def segment(images, *, sky_rms=None, fwhm=FWHM, threshold=THRESHOLD, npixels=NPI
     images : array-like
         ``[N, H, W]``, background-subtracted flux; what is not finite counts as zero.
     sky_rms : float or array-like, optional
-        Sky noise of a pixel, of all or of each image; from the pixels at the edges by default (`sky_noise`).
+        Sky noise of a pixel, of all or of each image; by default 1.4826 times the median absolute deviation of the
+        pixels along the edges, a sixteenth of the stamp and two pixels or more each way.
     fwhm : float, optional
         Of the Gaussian to smooth with, in pixels; 0 for none.
     threshold : float, optional
         In units of the sky noise.
     npixels : int, optional
         The smallest galaxy.
-    device : str, optional
-        Where to compute.
     batch_size : int, optional
         Images at a time.
 
@@ -56,59 +78,41 @@ def segment(images, *, sky_rms=None, fwhm=FWHM, threshold=THRESHOLD, npixels=NPI
     ValueError
         If shapes are wrong.
     """
-    import numpy as np
-
-    from ._inputs import per_galaxy, stack_shape
-
     number, *shape = stack_shape("images", images)
     noise = per_galaxy("sky_rms", sky_rms, number)
     found = np.zeros((number, *shape), bool)
     for start in range(0, number, batch_size):
         rows = slice(start, start + batch_size)
-        batch = torch.as_tensor(np.asarray(images[rows], dtype=np.float64), device=device)
-        rms = None if noise is None else torch.as_tensor(noise[rows], device=device)
-        found[rows] = segment_tensor(batch, rms, fwhm=fwhm, threshold=threshold, npixels=npixels).cpu().numpy()
+        batch = np.asarray(images[rows], dtype=np.float64)
+        batch = np.where(np.isfinite(batch), batch, 0.0)
+        rms = _sky_noise(batch) if noise is None else noise[rows]
+        smooth = gaussian_filter(batch, fwhm / 2.3548, axes=(1, 2)) if fwhm > 0 else batch
+        labels, _ = label(smooth > (threshold * rms)[:, None, None], TOUCHING)
+        own = labels.reshape(len(labels), -1)[np.arange(len(labels)), _brightest_in_the_middle(smooth)]
+        region = (labels == own[:, None, None]) & (labels > 0)
+        found[rows] = region & (region.sum((1, 2)) >= npixels)[:, None, None]
     return found
 
 
-def segment_tensor(images, sky_rms=None, *, fwhm=FWHM, threshold=THRESHOLD, npixels=NPIXELS):
-    """
-    `segment` of one batch of tensors.
-
-    Parameters
-    ----------
-    images : `torch.Tensor`
-        ``[N, H, W]``.
-    sky_rms : `torch.Tensor`, optional
-        ``[N]``.
-    fwhm, threshold, npixels : float, float, int, optional
-        As of `segment`.
-    """
-    images = torch.where(torch.isfinite(images), images, 0.0)
-    sky_rms = sky_noise(images) if sky_rms is None else sky_rms
-    height, width = images.shape[1:]
-    ny, nx = (torch.full((len(images),), n, device=images.device) for n in (height, width))
-    smooth = gaussian_filter(images, fwhm / 2.3548, ny, nx) if fwhm > 0 else images
-    allowed = smooth > (threshold * sky_rms)[:, None, None]
-    y, x = (slice(n // 2 - max(n // MIDDLE, 1), n // 2 + max(n // MIDDLE, 1) + n % 2) for n in (height, width))
-    middle = torch.full_like(smooth, -torch.inf)
+def _brightest_in_the_middle(smooth):
+    """The number y * W + x of the brightest pixel in the middle of each image."""
+    middle = np.full_like(smooth, -np.inf)
+    y, x = (slice(n // 2 - max(n // MIDDLE, 1), n // 2 + max(n // MIDDLE, 1) + n % 2) for n in smooth.shape[1:])
     middle[:, y, x] = smooth[:, y, x]
-    region = connected_region(allowed, middle.flatten(1).argmax(1))
-    return region & (region.sum((1, 2)) >= npixels)[:, None, None]
+    return middle.reshape(len(smooth), -1).argmax(1)
 
 
-def sky_noise(images):
-    """
-    Estimate the noise of a pixel: 1.4826 times the median absolute deviation in a frame along the edges.
-
-    Parameters
-    ----------
-    images : `torch.Tensor`
-        ``[N, H, W]``; the frame is a sixteenth of the stamp wide, and of two pixels or more.
-    """
+def _sky_noise(images):
+    """The noise of a pixel, from those along the edges."""
     height, width = images.shape[1:]
-    edge = torch.ones(height, width, dtype=torch.bool, device=images.device)
+    edge = np.ones((height, width), bool)
     y, x = (max(n // 16, 2) for n in (height, width))
     edge[y : height - y, x : width - x] = False
     pixels = images[:, edge]
-    return MAD_TO_SIGMA * (pixels - pixels.median(1, keepdim=True).values).abs().median(1).values
+    return MAD_TO_SIGMA * _median(np.abs(pixels - _median(pixels)[:, None]))
+
+
+def _median(values):
+    """The median of each row; the lower of the two in the middle, lest rows of few different values get a new one."""
+    k = (values.shape[1] - 1) // 2
+    return np.partition(values, k, axis=1)[:, k]

@@ -7,17 +7,14 @@ there is none, of half that size, down to 2 x 2. The box never touches the upper
 
 from dataclasses import dataclass
 
-import torch
+import numpy as np
 
-from .compiled import kernels
 from .cutouts import BAD
 from .filters import box_filter
-from .kernels import on_arrays
 
 __all__ = ["Sky", "sky_boxes"]
 
-LARGEST, SMALLEST = 32, 2
-INVALID = -99.0
+LARGEST, SMALLEST = 32, 2  # statmorph's skybox_size, and the smallest that it tries
 
 
 @dataclass
@@ -27,23 +24,23 @@ class Sky:
 
     Parameters
     ----------
-    x, y, size : `torch.Tensor`
+    x, y, size : `numpy.ndarray`
         ``[N]``, int64: lower left pixel and side of each box; side 0 where there is none.
-    mean, median, sigma : `torch.Tensor`
+    mean, median, sigma : `numpy.ndarray`
         ``[N]``: of the pixels in them; NaN where there is none.
-    asymmetry : `torch.Tensor`
+    asymmetry : `numpy.ndarray`
         ``[N]``: mean absolute difference from the box turned by 180 degrees; 0 where there is none.
-    boxes : dict of int to tuple of `torch.Tensor`
+    boxes : dict of int to tuple of `numpy.ndarray`
         For each side, the rows of the batch and their pixels.
     """
 
-    x: torch.Tensor
-    y: torch.Tensor
-    size: torch.Tensor
-    mean: torch.Tensor
-    median: torch.Tensor
-    sigma: torch.Tensor
-    asymmetry: torch.Tensor
+    x: np.ndarray
+    y: np.ndarray
+    size: np.ndarray
+    mean: np.ndarray
+    median: np.ndarray
+    sigma: np.ndarray
+    asymmetry: np.ndarray
     boxes: dict
 
     def smoothness(self, width):
@@ -52,69 +49,59 @@ class Sky:
 
         Parameters
         ----------
-        width : `torch.Tensor`
+        width : `numpy.ndarray`
             ``[N]``, int64: side of the smoothing box.
         """
-        found = torch.zeros_like(self.asymmetry)
+        found = np.zeros_like(self.asymmetry)
         for size, (rows, pixels) in self.boxes.items():
-            length = torch.full_like(rows, size)
+            length = np.full_like(rows, size)
             rest = pixels - box_filter(pixels, width[rows], length, length)
-            found[rows] = rest.clamp(min=0).mean((1, 2))
+            found[rows] = rest.clip(min=0).mean((1, 2))
         return found
 
 
-def sky_boxes(stamps):
+def sky_boxes(cutouts):
     """
     Find and measure a box of sky in each cutout; none at all raises flag 2.
 
     Parameters
     ----------
-    stamps : Stamps
-        The cutouts.
+    cutouts : Cutouts
+        The batch.
     """
-    x, y, size = _free_boxes(stamps)
-    mean, median, sigma = (torch.full_like(stamps.image[:, 0, 0], torch.nan) for _ in range(3))
-    asymmetry, boxes = torch.zeros_like(mean), {}
-    for side in size[size > 0].unique().tolist():
-        rows = torch.nonzero(size == side).ravel()
-        pixels = _box(stamps.image, rows, x[rows], y[rows], side)
-        boxes[side], values = (rows, pixels), pixels.flatten(1)
-        mean[rows], sigma[rows] = values.mean(1), values.std(1, correction=0)
-        median[rows] = values.kthvalue(side**2 // 2).values / 2 + values.kthvalue(side**2 // 2 + 1).values / 2
-        asymmetry[rows] = (pixels - pixels.flip(1, 2)).abs().mean((1, 2))
-    stamps.raise_flag(size == 0, BAD)
+    x, y, size = _free_boxes(cutouts)
+    mean, median, sigma = np.full((3, len(cutouts)), np.nan)
+    asymmetry, boxes = np.zeros_like(mean), {}
+    for side in np.unique(size[size > 0]).tolist():
+        rows, steps = np.flatnonzero(size == side), np.arange(side)
+        iy, ix = y[rows, None] + steps, x[rows, None] + steps
+        pixels = cutouts.image[rows[:, None, None], iy[:, :, None], ix[:, None, :]]
+        boxes[side] = rows, pixels
+        mean[rows], median[rows], sigma[rows] = (of(pixels, (1, 2)) for of in (np.mean, np.median, np.std))
+        asymmetry[rows] = np.abs(pixels - pixels[:, ::-1, ::-1]).mean((1, 2))
+    cutouts.raise_flag(size == 0, BAD)
     return Sky(x, y, size, mean, median, sigma, asymmetry, boxes)
 
 
-def _free_boxes(stamps):
+def _free_boxes(cutouts):
     """The lower left pixel and the side of each cutout's box; zeros where there is none."""
-    loops = kernels("sky", stamps.image)
-    if loops is not None:
-        return on_arrays(loops.free_boxes, stamps.empty, stamps.ny, stamps.nx, LARGEST, SMALLEST)
-    x, y, size = (torch.zeros_like(stamps.nx) for _ in range(3))
-    taken = torch.nn.functional.pad((~stamps.empty).float().cumsum(1).cumsum(2), (1, 0, 1, 0))
-    left, side = torch.arange(len(stamps), device=x.device), LARGEST
+    x, y, size = np.zeros((3, len(cutouts)), np.int64)
+    taken = (~cutouts.empty).cumsum(1, dtype=np.int32).cumsum(2, dtype=np.int32)
+    taken = np.pad(taken, ((0, 0), (1, 0), (1, 0)))
+    left, side = np.arange(len(cutouts)), LARGEST
     while len(left) and side >= SMALLEST:
-        hit, by, bx = _first_box(taken[left], stamps.ny[left], stamps.nx[left], side)
+        hit, by, bx = _first_box(taken[left], cutouts.ny[left] - side, cutouts.nx[left] - side, side)
         x[left[hit]], y[left[hit]], size[left[hit]] = bx[hit], by[hit], side
         left, side = left[~hit], side // 2
     return x, y, size
 
 
 def _first_box(taken, ny, nx, side):
-    """Is there a free box of this side, and where is the first?"""
-    height, width = (n - side for n in taken.shape[1:])
-    if min(height, width) < 1:
-        nothing = torch.zeros_like(ny)
-        return nothing.bool(), nothing, nothing
-    count = taken[:, side:, side:] - taken[:, :-side, side:] - taken[:, side:, :-side] + taken[:, :-side, :-side]
-    y, x = (torch.arange(n, device=ny.device) for n in (height, width))
-    allowed = (y < (ny - side)[:, None])[:, :, None] & (x < (nx - side)[:, None])[:, None, :]
-    free = ((count < 0.5) & allowed).flatten(1)
-    index = free.to(torch.uint8).argmax(1)
-    return free.any(1), index // width, index % width
-
-
-def _box(image, rows, x, y, side):
-    steps = torch.arange(side, device=image.device)
-    return image[rows[:, None, None], (y[:, None] + steps)[:, :, None], (x[:, None] + steps)[:, None, :]]
+    """Is there a free box of this side that begins before row ny and column nx, and where is the first?"""
+    height, width = (max(n - side, 0) for n in taken.shape[1:])
+    # Sums over boxes are differences of the running sums at their corners.
+    count = taken[:, side:, side:] - taken[:, :height, side:] - taken[:, side:, :width] + taken[:, :height, :width]
+    free = (count == 0) & (np.arange(height)[:, None] < ny[:, None, None]) & (np.arange(width) < nx[:, None, None])
+    free = np.pad(free.reshape(len(taken), -1), ((0, 0), (0, 1)))  # there may be no box of this side in the canvas
+    index = free.argmax(1)
+    return free.any(1), index // max(width, 1), index % max(width, 1)

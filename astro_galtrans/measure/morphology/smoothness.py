@@ -2,9 +2,9 @@
 
 import math
 
-import torch
+import numpy as np
 
-from .apertures import EllipticalSums
+from .apertures import elliptical_sums
 from .centre import EXTENT_CAS, FRACTION_CAS
 from .cutouts import BAD
 from .filters import box_filter
@@ -12,25 +12,25 @@ from .filters import box_filter
 __all__ = ["smoothness"]
 
 
-def smoothness(stamps, geometry):
+def smoothness(cutouts, geometry):
     """
     Measure the smoothness of galaxies; NaN and flag 2 where there is no positive flux.
 
     Parameters
     ----------
-    stamps : Stamps
-        The cutouts.
+    cutouts : Cutouts
+        The batch.
     geometry : Geometry
         Their centres, circular Petrosian radii, and sky, whose own smoothness is subtracted.
     """
     radius = geometry.rpetro_circ
-    width = (FRACTION_CAS * radius).long()
-    rest = (stamps.image - box_filter(stamps.image, width, stamps.ny, stamps.nx)).clamp_(min=0).mul_(stamps.frame)
-    radii, rows = torch.stack([EXTENT_CAS * radius, FRACTION_CAS * radius], 1), torch.arange(len(radius))
-    flux = geometry.light.flux(geometry.circles, radii, rows.to(radius.device)).diff(dim=1)[:, 0].neg()
-    clumps = EllipticalSums(rest)(geometry.circles, radii).diff(dim=1)[:, 0].neg()
+    width = (FRACTION_CAS * radius).astype(np.int64)
+    rest = cutouts.image - box_filter(cutouts.image, width, cutouts.ny, cutouts.nx)
+    clumps = np.where(cutouts.frame, rest.clip(min=0), 0.0)
+    radii = np.stack([EXTENT_CAS * radius, FRACTION_CAS * radius], 1)  # the core is left out: no galaxy is smooth there
+    clumps, flux = (-np.diff(elliptical_sums(t, geometry.circles, radii))[:, 0] for t in (clumps, cutouts.image))
     area = math.pi * (radii[:, 0] ** 2 - radii[:, 1] ** 2)
     value = (clumps - area * geometry.sky.smoothness(width)) / flux
-    valid = (flux > 0) & torch.isfinite(value)
-    stamps.raise_flag(~valid, BAD)
-    return torch.where(valid, value, torch.nan)
+    valid = (flux > 0) & np.isfinite(value)
+    cutouts.raise_flag(~valid, BAD)
+    return np.where(valid, value, np.nan)

@@ -1,21 +1,23 @@
 """
 Pairs of stamps from the images of two surveys.
 
-Image by image (a tile is a source image in the reference band): find its objects, measure the offsets of all, correct
-them, cut what passes in all bands, write. What is in memory belongs to one tile, however many there are.
+The work goes image by image (a tile is a source image in the reference band): its objects are found, the offsets of all
+are measured and corrected, and those that pass are cut in all bands and written. Memory holds one tile at a time.
 """
 
 import warnings
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import numpy as np
 from tqdm.auto import tqdm
 
+from astro_galtrans._optional import require
 from astro_galtrans.bands import parse_bands
 from astro_galtrans.exceptions import GaltransWarning
-from astro_galtrans.pairs.store import PairHeader, PairStore, PairWriter, read_header
+from astro_galtrans.pairs.store import SPLITS, PairHeader, PairStore, PairWriter, default_scale, header_of_pairs
 
-from .catalogue import detect, read_catalogue
+from .catalogue import detect, distinct, read_catalogue
 from .describe import describe
 from .frames import open_frames
 from .journal import BEYOND, DAMAGED, EDGE, NOTHING, OUTSIDE, Journal
@@ -23,19 +25,9 @@ from .pairing import PairMaker, Side
 from .registration import METHODS
 from .tiles import Tile
 
-__all__ = [
-    "PairOptions",
-    "build_pairs",
-    "check_options",
-    "make_pairs",
-    "nearest_band",
-    "pair_header",
-    "too_few",
-    "warn_of_empty_parts",
-    "write_pairs",
-]
+__all__ = ["PairOptions", "build_pairs", "nearest_band", "pair_header", "pair_options", "write_pairs"]
 
-MAX_SCALE = 4  # as the networks have it
+SMALLEST = 8  # pixels: a stamp in which registration and networks still have something to work on
 CRPIX = "Check the world coordinates: a cutout that kept the CRPIX of its frame claims to lie elsewhere"
 SHIFT_LIMIT = 60.0  # arcsec up to which a common offset is looked for when nothing matches
 
@@ -47,10 +39,9 @@ class PairOptions:
     search: float = 2.0  #: radius within which a counterpart is looked for (arcsec)
     max_offset: float | None = None  #: largest offset after registration (arcsec); half a source pixel by default
     register: str = "local"  #: which correction is applied: "local", "global", "each" (its own) or "none"
-    resampling: str = "spline"  #: "spline", or "exact" or "adaptive" of reproject
     bright: float | None = None  #: limits (AB) of objects that are detected, or that have a magnitude
     faint: float | None = None
-    detection: float = 3.0  #: sigma of the smoothed sky
+    detection: float = 3.0  #: threshold of detection, in sigma of the smoothed sky
     blank: float = 0.0  #: stamps of blank sky, per object
     max_bad: float = 0.1  #: largest share of bad pixels, in any band
     cell: float = 3.0  #: side of the cells of the sky that are split (arcmin)
@@ -76,8 +67,9 @@ def build_pairs(
         Folder of the store. If it holds pairs of the same surveys and settings, what is missing is added: images that
         are done are skipped, so that an interrupted run goes on, and more images can be added later.
     catalogue : `~astropy.table.Table`, path-like or `~astropy.coordinates.SkyCoord`, optional
-        Objects, with sky coordinates in any usual form, and a redshift if there is one. Without it, objects are found
-        in the source's reference band, the middle one.
+        Objects, with sky coordinates in any usual form, and a redshift if there is one. Rows without a position and
+        rows within 1 arcsec of another are left out, with a warning that names them. Without a catalogue, objects are
+        found in the source's reference band, the middle one.
     source_survey, target_survey : str, path-like or `~astro_galtrans.surveys.Survey`, optional
         Description of the surveys by name or file; made from the images by default. Pixel scale, noise and seeing are
         those of the images in any case.
@@ -110,12 +102,15 @@ def build_pairs(
 
     Raises
     ------
+    ImportError
+        If the package h5py, which writes the store, is not installed.
     ValueError
         If the images do not overlap, the catalogue has no coordinates, bands are missing, fewer than ``minimum`` pairs
         are usable, or the folder holds other pairs.
     """
-    settings = check_options(options, size)
-    objects = None if catalogue is None else read_catalogue(catalogue, redshift, magnitude)
+    require("h5py", extra="train")  # before the work whose result it is to write
+    settings = pair_options(options, size)
+    objects = None if catalogue is None else distinct(read_catalogue(catalogue, redshift, magnitude))
     sides = []
     for name, images, survey, bands, unit, zeropoint, psf in (
         ("source", source, source_survey, source_bands, source_unit, source_zeropoint, source_psf),
@@ -124,73 +119,41 @@ def build_pairs(
         what = f"{name} images"
         frames = open_frames(images, bands, unit=unit, zeropoint=zeropoint, progress=progress, what=what)
         wanted = None if bands is None else tuple(band for band in frames.bands if band in parse_bands(bands))
-        described = describe(frames, survey, wanted, name)
-        sides.append(Side(frames, described, _middle(described.band_names), psf))
-    sides[1].reference = nearest_band(sides[0].reference, *(side.survey.band_names for side in sides))
+        sides.append(Side(frames, describe(frames, survey, wanted, name), psf=psf))
     _check_overlap(*(side.frames for side in sides))
+    header = pair_header(*sides, directory, settings, scale, size)
+    for side in sides:
+        side.typical = _typical_psfs(side)
     tiles = [Tile(frame) for frame in sides[0].frames.of_band(sides[0].reference)]
-    return make_pairs(
-        *sides, directory, tiles, objects, settings, scale=scale, size=size, minimum=minimum, shard=shard,
-        progress=progress,
-    )  # fmt: skip
+    maker = PairMaker(*sides, header, settings, tiles)
+    kind = "found" if objects is None else objects.fingerprint
+    keys = [f"{tile.frame.label} {tile.frame.fingerprint} {kind}" for tile in tiles]
+    jobs = [(key, partial(maker.write_tile, tile, objects)) for key, tile in zip(keys, tiles, strict=True)]
+    bar = tqdm(jobs, desc="pairs", unit="image", disable=None if progress else True)
+    failures = sides[0].frames.failures | sides[1].frames.failures
+    hint = partial(_hint, *sides)
+    return write_pairs(directory, header, bar, settings, minimum=minimum, shard=shard, failures=failures, hint=hint)
 
 
-def check_options(options, size):
-    """
-    Make `PairOptions` of keywords.
-
-    Parameters
-    ----------
-    options : dict
-    size : int
-        Side of the stamps (pixels).
-
-    Returns
-    -------
-    `PairOptions`
-
-    Raises
-    ------
-    ValueError
-        If a name is unknown or a value impossible.
-    """
+def pair_options(options, size):
+    """Make `PairOptions` of keywords, or raise ValueError if one is unknown, or it or the stamps' size impossible."""
     known = PairOptions.__dataclass_fields__
     unknown = [name for name in options if name not in known]
     if unknown:
         msg = f"unknown options {', '.join(unknown)}; known are {', '.join(known)}"
         raise ValueError(msg)
     settings = PairOptions(**options)
-    if settings.register not in METHODS or settings.resampling not in {"spline", "exact", "adaptive"}:
-        msg = (
-            f"register={settings.register!r} must be one of {', '.join(METHODS)}, and"
-            f" resampling={settings.resampling!r} one of spline, exact, adaptive"
-        )
+    if settings.register not in METHODS:
+        msg = f"register={settings.register!r} must be one of {', '.join(METHODS)}"
         raise ValueError(msg)
-    if size < 8:
-        msg = f"stamps of {size} pixels are too small; the least is 8"
+    if size < SMALLEST:
+        msg = f"stamps of {size} pixels are too small; the least is {SMALLEST}"
         raise ValueError(msg)
     return settings
 
 
-def _middle(bands):
-    return bands[len(bands) // 2]
-
-
 def nearest_band(band, source_bands, target_bands):
-    """
-    Band of the target to register with.
-
-    Parameters
-    ----------
-    band : str
-        Of the source.
-    source_bands, target_bands : tuple of str
-
-    Returns
-    -------
-    str
-        The same one, or that at the same place among the target's bands.
-    """
+    """Band of the target to register a band of the source with: the same, or that at the same place among its bands."""
     if band in target_bands:
         return band
     place = source_bands.index(band) / max(1, len(source_bands) - 1)
@@ -206,9 +169,7 @@ def _check_overlap(source, target):
             # a small image may lie between the points of a large one
             if (other.edge_distance(*lattice) > 0).any() or (frame.edge_distance(*_lattice(other)) > 0).any():
                 return
-    msg = (
-        f"source and target images share no sky. Source: {source.footprint()}. Target: {target.footprint()}. {CRPIX}"
-    )
+    msg = f"source and target images share no sky. Source: {source.footprint()}. Target: {target.footprint()}. {CRPIX}"
     raise ValueError(msg)
 
 
@@ -218,101 +179,14 @@ def _lattice(frame):
     return frame.sky(x.ravel(), y.ravel())
 
 
-def make_pairs(source, target, directory, tiles, objects, settings, *, scale, size, minimum, shard, progress):
-    """
-    Make the pairs of a list of tiles; the flow behind `build_pairs`.
-
-    Parameters
-    ----------
-    source, target : `Side`
-    directory : path-like
-    tiles : list of `~astro_galtrans.pairs.observed.tiles.Tile`
-    objects : `~astro_galtrans.pairs.observed.catalogue.Objects` or None
-        The catalogue.
-    settings : `PairOptions`
-    scale, size, minimum, shard, progress
-        As for `build_pairs`.
-
-    Returns
-    -------
-    `~astro_galtrans.pairs.store.PairStore`
-    """
-    header = pair_header(source, target, directory, settings, scale, size)
-    source.survey, target.survey = header.source, header.target
-    for side in (source, target):
-        side.typical = _typical_psfs(side)
-    maker = PairMaker(source, target, header, settings, tiles)
-    what = "found" if objects is None else objects.fingerprint
-    failures = source.frames.failures | target.frames.failures
-
-    def jobs():
-        for tile in tiles:
-            key = f"{tile.frame.label} {tile.frame.fingerprint} {what}"
-            yield key, lambda writer, tile=tile: maker.write_tile(tile, objects, writer)
-
-    bar = tqdm(jobs(), desc="pairs", total=len(tiles), unit="image", disable=None if progress else True)
-    journal = write_pairs(directory, header, bar, failures, shard)
-    if journal.counts["pairs"] < max(1, minimum):
-        raise ValueError(too_few(journal, minimum, directory) + _hint(journal.counts, source, target))
-    warn_of_empty_parts(journal, settings)
-    return PairStore(directory)
-
-
-def _hint(counts, source, target):
-    """What may be wrong, if most objects were lost for one reason."""
-    covered = counts["objects"] - counts[EDGE] - counts[OUTSIDE]
-    if counts[OUTSIDE] > 0.5 * counts["objects"]:
-        return f". Source: {source.frames.footprint()}. Target: {target.frames.footprint()}. {CRPIX}"
-    if counts[NOTHING] + counts[BEYOND] > 0.5 * covered:
-        return (
-            ". Most objects have no counterpart within the search radius: the world coordinates of one survey may be"
-            f" off. {CRPIX}{_common_shift(source, target)}"
-        )
-    return ""
-
-
-def write_pairs(directory, header, jobs, failures, shard):
-    """
-    Do what is not done yet, and note what became of it.
-
-    Parameters
-    ----------
-    directory : path-like
-    header : `~astro_galtrans.pairs.store.PairHeader`
-    jobs : iterable of (str, callable)
-        Name of each job, and what to call with the writer: returns counts and rejected, as `Journal.record` takes them.
-    failures : dict of str to str
-        Images that could not be read, and why.
-    shard : int
-        Pairs per file.
-
-    Returns
-    -------
-    `~astro_galtrans.pairs.observed.journal.Journal`
-    """
-    journal = Journal(directory)
-    with PairWriter(directory, header, shard) as writer:
-        for key, job in jobs:
-            if key not in journal.finished:
-                journal.record(key, *job(writer), len(writer))
-                journal.settle(writer.written)
-        writer.close()
-        for label, why in failures.items():
-            warnings.warn(f"{label} is left out: {why}", GaltransWarning, stacklevel=4)
-            if f"unreadable {label}" not in journal.finished:
-                journal.record(f"unreadable {label}", {"unreadable": 1}, [[None, None, -1, DAMAGED, why]], len(writer))
-        journal.settle(writer.written)
-    journal.write_summary()
-    return journal
-
-
 def pair_header(source, target, directory, settings, scale, size):
     """
-    Header of a store; that of the one there, if it is for the same surveys as far as pairs are concerned.
+    Header of a store, which both sides then agree with; that of the one there, if its surveys are of the same kind.
 
     Parameters
     ----------
     source, target : `Side`
+        They get the band to register with, and the header's description of their survey.
     directory : path-like
     settings : `PairOptions`
     scale : int or None
@@ -322,18 +196,17 @@ def pair_header(source, target, directory, settings, scale, size):
     -------
     `~astro_galtrans.pairs.store.PairHeader`
     """
-    ratio = source.survey.pixel_scale / target.survey.pixel_scale
-    scale = int(np.clip(round(ratio), 1, MAX_SCALE)) if scale is None else scale
+    bands = source.survey.band_names, target.survey.band_names
+    source.reference = bands[0][len(bands[0]) // 2]
+    target.reference = nearest_band(source.reference, *bands)
+    scale = default_scale(source.survey, target.survey) if scale is None else int(scale)
     observed = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(settings).items()}
     observed |= {"register_bands": [source.reference, target.reference]}
-    header = PairHeader(source.survey, target.survey, int(scale), size, observation=observed)
-    try:
-        there = read_header(directory)
-    except FileNotFoundError:
-        return header
+    there = header_of_pairs(directory)
     # more images have another median noise: the store keeps its description if they are of the same kind
-    same = [_kind(old) == _kind(new) for old, new in ((there.source, source.survey), (there.target, target.survey))]
-    return PairHeader(there.source, there.target, int(scale), size, observation=observed) if all(same) else header
+    if there is not None and (_kind(there.source), _kind(there.target)) == (_kind(source.survey), _kind(target.survey)):
+        source.survey, target.survey = there.source, there.target
+    return PairHeader(source.survey, target.survey, scale, size, observation=observed)
 
 
 def _kind(survey):
@@ -350,13 +223,74 @@ def _typical_psfs(side):
     return typical
 
 
-def too_few(journal, minimum, directory):
-    """Message of a run that gave fewer pairs than wanted."""
+def write_pairs(directory, header, jobs, settings, *, minimum, shard, failures=None, hint=lambda _counts: ""):
+    """
+    Make the pairs that a store does not have yet, and note what became of the objects.
+
+    Parameters
+    ----------
+    directory : path-like
+    header : `~astro_galtrans.pairs.store.PairHeader`
+    jobs : iterable of (str, callable)
+        Name of each job, and what to call with the writer: returns counts and rejected, as `Journal.record` takes them.
+    settings : `PairOptions`
+    minimum, shard : int
+        As for `build_pairs`.
+    failures : dict of str to str, optional
+        Images that could not be read, and why.
+    hint : callable, optional
+        Gives of the counts what may be wrong, if there are too few pairs.
+
+    Returns
+    -------
+    `~astro_galtrans.pairs.store.PairStore`
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than ``minimum`` pairs.
+    """
+    with PairWriter(directory, header, shard) as writer:
+        journal = Journal(directory, fresh=not len(writer))
+        for key, job in jobs:
+            if key not in journal.finished:
+                journal.record(key, *job(writer), len(writer))
+                journal.settle(writer.written)
+        writer.close()
+        for label, why in (failures or {}).items():
+            warnings.warn(f"{label} is left out: {why}", GaltransWarning, stacklevel=3)
+            if f"unreadable {label}" not in journal.finished:
+                journal.record(f"unreadable {label}", {"unreadable": 1}, [[None, None, -1, DAMAGED, why]], len(writer))
+        journal.settle(writer.written)
+    journal.write_summary()
+    if journal.counts["pairs"] < max(1, minimum):
+        raise ValueError(_too_few(journal, minimum, directory) + hint(journal.counts))
+    empty = [part for part in SPLITS if not journal.counts[part]]
+    if empty and all(settings.fractions):
+        msg = f"no pair is in {' or '.join(empty)}: the pairs cover few cells of {settings.cell:g} arcmin; lower cell="
+        warnings.warn(msg, GaltransWarning, stacklevel=3)
+    return PairStore(directory)
+
+
+def _too_few(journal, minimum, directory):
     lines = ", ".join(f"{row['what'].strip()} {row['number']}" for row in journal.summary() if row["number"])
     return (
         f"only {journal.counts['pairs']} usable pairs, {minimum} are the fewest to go on with: {lines}. What there is"
         f" is kept in {directory}, and the reason for each in {journal.path.name} there"
     )
+
+
+def _hint(source, target, counts):
+    """Say what may be wrong, if most objects were lost for one reason."""
+    covered = counts["objects"] - counts[EDGE] - counts[OUTSIDE]
+    if counts[OUTSIDE] > 0.5 * counts["objects"]:
+        return f". Source: {source.frames.footprint()}. Target: {target.frames.footprint()}. {CRPIX}"
+    if counts[NOTHING] + counts[BEYOND] > 0.5 * covered:
+        return (
+            ". Most objects have no counterpart within the search radius: the world coordinates of one survey may be"
+            f" off. {CRPIX}{_common_shift(source, target)}"
+        )
+    return ""
 
 
 def _common_shift(source, target):
@@ -367,10 +301,11 @@ def _common_shift(source, target):
             if not other.near(frame):
                 continue
             (ra, dec), (other_ra, other_dec) = _brightest(source, frame), _brightest(target, other)
-            east = 3600 * np.cos(np.radians(dec))[:, None] * (other_ra - ra[:, None])
+            around = (other_ra - ra[:, None] + 180) % 360 - 180  # across the zero of right ascension
+            east = 3600 * np.cos(np.radians(dec))[:, None] * around
             north = 3600 * (other_dec - dec[:, None])
             counts, _, _ = np.histogram2d(east.ravel(), north.ravel(), [edges, edges])
-            if counts.max() >= max(4, 0.3 * min(len(ra), len(other_ra))):
+            if counts.max() >= max(4, 0.3 * min(len(ra), len(other_ra))):  # by chance hardly two fall into one cell
                 k, m = np.unravel_index(np.argmax(counts), counts.shape)
                 shift = f"{edges[k] + 1:+.0f} arcsec east and {edges[m] + 1:+.0f} north"
                 return f". The objects of the target seem to lie {shift} of those of the source"
@@ -382,11 +317,3 @@ def _brightest(side, frame, number=60):
     found, _ = detect(frame, data, mask, threshold=10.0)
     order = np.argsort(found.magnitude)[:number]
     return found.ra[order], found.dec[order]
-
-
-def warn_of_empty_parts(journal, settings):
-    """Warn if training, validation or test got no pair."""
-    empty = [part for part in ("train", "validation", "test") if not journal.counts[part]]
-    if empty and all(settings.fractions):
-        msg = f"no pair is in {' or '.join(empty)}: the pairs cover few cells of {settings.cell:g} arcmin; lower cell="
-        warnings.warn(msg, GaltransWarning, stacklevel=4)

@@ -1,35 +1,32 @@
-"""Which objects: from a table with sky coordinates, or found in an image."""
+"""The objects that pairs are made of: from a table with sky coordinates, or detected in an image."""
 
 import os
-import re
+import warnings
 from dataclasses import dataclass, fields
-from hashlib import sha256
 
 import numpy as np
-from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.table import Table
 
-__all__ = ["Objects", "detect", "found_objects", "read_catalogue"]
+from astro_galtrans._columns import name_rows
+from astro_galtrans._files import fingerprint
+from astro_galtrans._positions import find_column, numbers, sky_positions
+from astro_galtrans.exceptions import GaltransWarning
 
-RA_NAMES = (
-    "ra", "raj2000", "_raj2000", "ra_j2000", "ra_icrs", "ra_deg", "radeg", "alpha_j2000", "alphawin_j2000",
-    "right_ascension", "rightascension", "ra_source", "ra_target", "ramean", "target_ra", "racen", "plug_ra",
-)  # fmt: skip
-DEC_NAMES = (
-    "dec", "dej2000", "_dej2000", "decj2000", "dec_j2000", "de_icrs", "dec_icrs", "dec_deg", "decdeg", "dedeg",
-    "delta_j2000", "deltawin_j2000", "declination", "dec_source", "dec_target", "decmean", "target_dec", "deccen",
-    "plug_dec",
-)  # fmt: skip
+from .coordinates import unit_vectors
+
+__all__ = ["Objects", "detect", "distinct", "found_objects", "read_catalogue"]
+
 REDSHIFT_NAMES = "redshift", "zspec", "z_spec", "specz", "spec_z", "z_best", "zbest", "z_helio", "z_tonry", "z"
 MAGNITUDE_NAMES = "r", "mag_r", "r_mag", "rmag", "modelmag_r", "cmodelmag_r", "petromag_r", "r_cmodel", "mag_auto_r"
-LARGEST_REDSHIFT = 12.0  # what is called z and is larger is a magnitude
+LARGEST_REDSHIFT = 12.0  # a column called z whose median is larger holds magnitudes
 CELL = 72000  # cells per degree: 0.05 arcsec
+ONE_OBJECT = 1.0  # arcsec within which two rows are one object: below the seeing, both stamps would show the same
 
 
 @dataclass(frozen=True)
 class Objects:
-    """Positions, and what a catalogue says of them (NaN where it says nothing)."""
+    """Positions of objects and what a catalogue says of them, arrays ``[N]``; NaN where it says nothing."""
 
     ra: np.ndarray  #: ICRS (deg)
     dec: np.ndarray
@@ -57,9 +54,9 @@ class Objects:
 
     @property
     def fingerprint(self):
-        """A few letters that tell a catalogue from another."""
-        numbers = np.stack([self.ra, self.dec, self.redshift])
-        return sha256(np.ascontiguousarray(numbers).tobytes()).hexdigest()[:12]
+        """Short hash that tells a catalogue from another."""
+        content = np.stack([self.ra, self.dec, self.redshift])
+        return fingerprint(content.tobytes())[:12]
 
 
 def read_catalogue(catalogue, redshift=None, magnitude=None):
@@ -69,14 +66,14 @@ def read_catalogue(catalogue, redshift=None, magnitude=None):
     Parameters
     ----------
     catalogue : `~astropy.table.Table`, path-like or `~astropy.coordinates.SkyCoord`
-        A table has a `~astropy.coordinates.SkyCoord` column, or right ascension and declination under one of their
-        usual names; without a unit, numbers are degrees, and text is hours and degrees.
+        Positions are looked for as `~astro_galtrans._positions.sky_positions` says.
     redshift, magnitude : str, optional
         Names of the columns; found by their usual names by default.
 
     Returns
     -------
     `Objects`
+        One per row; positions are NaN where a row has none.
 
     Raises
     ------
@@ -84,21 +81,49 @@ def read_catalogue(catalogue, redshift=None, magnitude=None):
         If there are no coordinates, or not the columns asked for.
     """
     if isinstance(catalogue, SkyCoord):
-        return _objects(catalogue, None, None)
-    table = Table.read(catalogue) if isinstance(catalogue, str | os.PathLike) else Table(catalogue, copy=False)
-    positions = _positions(table)
-    redshifts = _named(table, redshift) if redshift else _found(table, REDSHIFT_NAMES)
-    if redshift is None and redshifts is not None and not np.nanmedian(redshifts) < LARGEST_REDSHIFT:
-        redshifts = None  # the magnitude in z
-    magnitudes = _named(table, magnitude) if magnitude else _found(table, MAGNITUDE_NAMES)
-    return _objects(positions, redshifts, magnitudes)
+        table = Table()
+    else:
+        table = Table.read(catalogue) if isinstance(catalogue, str | os.PathLike) else Table(catalogue, copy=False)
+    ra, dec = sky_positions(table if len(table.colnames) else catalogue)
+    redshifts = _column(table, redshift, REDSHIFT_NAMES, len(ra))
+    known = redshifts[np.isfinite(redshifts)]
+    if redshift is None and known.size and np.median(known) > LARGEST_REDSHIFT:
+        redshifts = np.full(len(ra), np.nan)  # the magnitude in the band z
+    magnitudes = _column(table, magnitude, MAGNITUDE_NAMES, len(ra))
+    return Objects(ra, dec, redshifts, magnitudes, np.full(len(ra), np.nan), np.arange(len(ra)))
 
 
-def _objects(positions, redshifts, magnitudes):
-    positions = positions.icrs.ravel()
-    nothing = np.full(len(positions), np.nan)
-    columns = [nothing if column is None else column for column in (redshifts, magnitudes)]
-    return Objects(positions.ra.deg, positions.dec.deg, *columns, nothing, np.arange(len(positions)))
+def distinct(objects):
+    """
+    Leave out rows of a catalogue without a position, and all but one of those within 1 arcsec; warn, naming them.
+
+    Of several rows the first that has a redshift is kept, or the first.
+
+    Parameters
+    ----------
+    objects : `Objects`
+
+    Returns
+    -------
+    `Objects`
+    """
+    from scipy.spatial import cKDTree
+
+    lost = ~np.isfinite(objects.ra + objects.dec)
+    again = np.zeros_like(lost)
+    order = np.lexsort([objects.row, ~np.isfinite(objects.redshift), lost])[: np.count_nonzero(~lost)]
+    tree = cKDTree(unit_vectors(objects.ra[order], objects.dec[order]))
+    close = tree.query_pairs(np.radians(ONE_OBJECT / 3600), output_type="ndarray")
+    for first, second in close[np.lexsort(close.T[::-1])]:  # a row that is left out takes no other with it
+        again[order[second]] |= not again[order[first]]
+    for rows, why in (
+        (lost, "for want of a position (masked, blank, not finite or no angle)"),
+        (again, f"within {ONE_OBJECT:g} arcsec of another row and so the same object"),
+    ):
+        if rows.any():
+            msg = f"left out of the catalogue, {why}: {rows.sum()} ({name_rows(rows)})"
+            warnings.warn(msg, GaltransWarning, stacklevel=3)
+    return objects[~(lost | again)]
 
 
 def found_objects(ra, dec, magnitude=None, radius=None):
@@ -121,50 +146,13 @@ def found_objects(ra, dec, magnitude=None, radius=None):
     return Objects(np.asarray(ra, float), np.asarray(dec, float), nothing, magnitude, radius, np.full(len(ra), -1))
 
 
-def _positions(table):
-    for name in table.colnames:
-        if isinstance(table[name], SkyCoord):
-            return table[name]
-    ra, dec = (_column_name(table, names) for names in (RA_NAMES, DEC_NAMES))
-    if ra is None or dec is None:
-        columns = ", ".join(table.colnames)
-        msg = (
-            f"the catalogue has no sky coordinates: its columns are {columns}; expected a SkyCoord column, or right"
-            " ascension and declination (ra and dec, RAJ2000 and DEJ2000, ALPHA_J2000 and DELTA_J2000, ...)"
-        )
+def _column(table, asked, names, length):
+    """Numbers of the column asked for, or of the first under a usual name; NaN where there is no value or no column."""
+    if asked is not None and asked not in table.colnames:
+        msg = f"the catalogue has no column {asked!r}; its columns are {', '.join(table.colnames)}"
         raise ValueError(msg)
-    ra, dec = table[ra], table[dec]
-    if ra.dtype.kind in "SU":
-        return SkyCoord(ra, dec, unit=(u.hourangle, u.deg))
-    longitude, latitude = (_degrees(column) for column in (ra, dec))
-    good = np.isfinite(longitude) & np.isfinite(latitude)
-    if not (good.any() and np.abs(latitude[good]).max() <= 90 and np.abs(longitude[good]).max() <= 360):
-        msg = f"columns {ra.name!r} and {dec.name!r} are no sky coordinates in degrees; give them units"
-        raise ValueError(msg)
-    # a row without a position is nowhere near an image
-    return SkyCoord(np.where(good, longitude, 0), np.where(good, latitude, -90), unit=u.deg)
-
-
-def _degrees(column):
-    values = np.ma.filled(np.ma.asarray(column, float), np.nan)
-    return values if column.unit is None else (np.asarray(values) * column.unit).to_value(u.deg)
-
-
-def _column_name(table, names):
-    by_lower = {re.sub(r"[\s-]", "_", name.lower()): name for name in table.colnames}
-    return next((by_lower[name] for name in names if name in by_lower), None)
-
-
-def _found(table, names):
-    name = _column_name(table, names)
-    return None if name is None or table[name].dtype.kind not in "fiu" else _named(table, name)
-
-
-def _named(table, name):
-    if name not in table.colnames:
-        msg = f"the catalogue has no column {name!r}; its columns are {', '.join(table.colnames)}"
-        raise ValueError(msg)
-    values = np.array(np.ma.filled(np.ma.asarray(table[name], float), np.nan))
+    name = asked or find_column(table, names)
+    values = np.full(length, np.nan) if name is None else numbers(table[name])
     return np.where(values > -9, values, np.nan)  # -9, -99 and the like stand for not measured
 
 
@@ -214,12 +202,12 @@ def detect(frame, data, mask, *, faint=None, bright=None, threshold=3.0, pixels=
 
 
 def _bright_enough(segments, image, frame, faint):
-    """Labels that may hold an object above the limit: nearly all in a deep frame do not, and measuring takes long."""
+    """Labels that may hold an object above the limit: in a deep frame few do, and measuring them all takes long."""
     if faint is None:
         return segments.labels
     flux = np.bincount(segments.data.ravel(), weights=image.ravel(), minlength=segments.max_label + 1)
     magnitude = _magnitude(flux[segments.labels], frame)
-    return segments.labels[magnitude < faint + 1.0]  # a Kron aperture holds more than the segment
+    return segments.labels[magnitude < faint + 1.0]  # a Kron aperture holds more light than the segment, below 1 mag
 
 
 def _magnitude(flux, frame):

@@ -1,4 +1,4 @@
-"""Pixels to ICRS and back, without the cost of coordinate objects where a FITS WCS is in ICRS already."""
+"""Pixels to ICRS and back, without the cost of SkyCoord objects where a FITS WCS is in ICRS already."""
 
 import warnings
 

@@ -1,5 +1,5 @@
 """
-Stamps: where their pixels lie in a frame, and the frame's light in them.
+Cutting stamps out of frames: where a stamp's pixels lie in a frame, and the frame's flux in them.
 
 All stamps of a pair are on one grid, that of the source's reference band, or that grid refined. Across some tens of
 arcsec any two grids are related by a polynomial of low degree: it is fitted to a few exact positions, which is far
@@ -16,10 +16,10 @@ from .coordinates import pixel_to_sky, sky_to_pixel
 
 __all__ = ["Cut", "LocalMap", "StampGrid", "cut", "resample_psf"]
 
-_MARGIN = 13  # pixels around a stamp that its splines reach for
-_TOLERANCE = 2e-3  # pixels; what a polynomial may be off
-_LATTICE = 6  # exact positions along a side
-_DIRECT = 1e-3  # pixels; closer to whole pixels than this, nothing is interpolated
+_MARGIN = 13  # pixels around a stamp: the weights of a quintic spline have fallen below 1e-4 there
+_TOLERANCE = 2e-3  # pixels that the polynomial may be off: a tenth of the best centroid of a galaxy
+_LATTICE = 6  # exact positions along a side: 36 for the ten terms of a cubic polynomial
+_DIRECT = 1e-3  # pixels: a stamp this close to whole pixels takes them as they are
 
 
 class Cut(NamedTuple):
@@ -99,6 +99,11 @@ class LocalMap:
         """``d(x_in, y_in) / d(x, y)`` at the centre."""
         return np.array([_slopes(c, np.zeros(1), np.zeros(1)) for c in self._coefficients])[..., 0] / self._unit
 
+    @property
+    def centre_area(self):
+        """Area of the stamp's middle pixel in pixels of the frame."""
+        return abs(np.linalg.det(self.jacobian))
+
     def _place(self, y, x):
         dx, dy = self._shift
         return np.meshgrid((x + dx) / self._unit - 1, (y + dy) / self._unit - 1)
@@ -119,9 +124,12 @@ def _slopes(c, u, v):
     return along_u, along_v
 
 
-def cut(pixels, local_map, shape, method="spline"):
+def cut(pixels, local_map, shape):
     """
     Cut one band of a stamp out of a frame, flux conserved.
+
+    Where the stamp's pixels are the frame's, they are taken as they are; else they are interpolated, see
+    `astro_galtrans.geometry.interpolate_plane`.
 
     Parameters
     ----------
@@ -130,9 +138,6 @@ def cut(pixels, local_map, shape, method="spline"):
     local_map : `LocalMap`
     shape : tuple of int
         Of the stamp.
-    method : str, optional
-        "spline" (`astro_galtrans.geometry.interpolate_plane`), or "exact" or "adaptive" of the package reproject. Where
-        the stamp's pixels are the frame's, they are taken as they are.
 
     Returns
     -------
@@ -158,10 +163,7 @@ def cut(pixels, local_map, shape, method="spline"):
     planes = fill_masked(data, bad), None if variance is None else fill_masked(variance, bad), bad
     if whole is not None:
         return _taken(planes, whole - local_map.origin[::-1].astype(int), shape)
-    moved = interpolate_plane(*planes, local_map, shape) if method == "spline" else _reproject(
-        *planes, local_map, shape, method
-    )  # fmt: skip
-    data, variance, mask = moved
+    data, variance, mask = interpolate_plane(*planes, local_map, shape)
     mask = mask | ~np.isfinite(data)
     if mask.all():
         msg = "no pixel is good"
@@ -196,34 +198,6 @@ def _taken(planes, corner, shape):
         msg = "the stamp is not inside the frame"
         raise ValueError(msg)
     return Cut(data[rows, columns], None if variance is None else variance[rows, columns], bad[rows, columns])
-
-
-def _reproject(data, variance, bad, local_map, shape, method):
-    """As `interpolate_plane`, with the package reproject, which conserves surface brightness."""
-    from reproject import reproject_adaptive, reproject_exact
-
-    wcs_in, wcs_out = _flat_wcs(np.eye(2), data.shape), _flat_wcs(local_map.jacobian, shape)
-    middle = [np.array([(n - 1) / 2]) for n in shape]
-    wcs_in.wcs.crpix = np.array([p.item() for p in local_map.positions(*middle)][::-1]) + 1
-    function = {"exact": reproject_exact, "adaptive": reproject_adaptive}[method]
-    options = {} if method == "exact" else {"conserve_flux": False, "boundary_mode": "strict"}
-    area = abs(np.linalg.det(local_map.jacobian))
-    new, footprint = function((data, wcs_in), wcs_out, shape_out=shape, **options)
-    touched, _ = function((bad.astype(float), wcs_in), wcs_out, shape_out=shape, **options)
-    # weights squared are not to be had from reproject: the variance is that of the flux in a pixel of the new area
-    noise = None if variance is None else function((variance, wcs_in), wcs_out, shape_out=shape, **options)[0] * area
-    lost = (footprint < 0.999) | ~(touched < 0.01)
-    return (new * area).astype(data.dtype), None if noise is None else noise.astype(data.dtype), lost
-
-
-def _flat_wcs(matrix, shape):
-    from astropy.wcs import WCS
-
-    wcs = WCS(naxis=2)
-    wcs.wcs.ctype, wcs.wcs.crval = ["RA---TAN", "DEC--TAN"], [180.0, 0.0]
-    wcs.wcs.cd = np.array([[-1e-5, 0], [0, 1e-5]]) @ matrix
-    wcs.wcs.crpix = [(n + 1) / 2 for n in reversed(shape)]
-    return wcs
 
 
 def resample_psf(psf, jacobian, side):

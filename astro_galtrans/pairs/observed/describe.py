@@ -1,4 +1,4 @@
-"""A survey as its images show it."""
+"""The description of a survey, completed with what its images show."""
 
 import warnings
 from dataclasses import replace
@@ -10,7 +10,7 @@ from astro_galtrans.surveys import Band, Survey, get_survey
 
 __all__ = ["describe"]
 
-SAME_SCALE = 0.005  # relative difference of pixel scales that is none
+SAME_SCALE = 0.005  # relative difference of pixel scales that surveys have within themselves, by distortion
 
 
 def describe(frames, survey=None, bands=None, name="source"):

@@ -1,5 +1,5 @@
 """
-The images of a survey: which there are, what they cover, how they look, and their pixels when asked for.
+The images of a survey: an index of what they cover and how they look, and their pixels on request.
 
 A frame is one band of one image with a grid of its own. An index of frames is small whatever the images hold; pixels
 are read again where pairs are cut, and a bounded number of them is kept.
@@ -12,26 +12,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from glob import glob
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 from astropy.io.fits import HDUList
 from tqdm.auto import tqdm
 
+from astro_galtrans._files import fingerprint
 from astro_galtrans.bands import OPTICAL_BANDS, parse_bands
 from astro_galtrans.bandstack import read
 from astro_galtrans.domain import seeing_from_stars, sky_rms
 from astro_galtrans.geometry import pixel_scale
+from astro_galtrans.moments import SIGMA_TO_FWHM
 
 from .coordinates import pixel_to_sky, sky_to_pixel, unit_vectors
-from .psf import star_psf
+from .stars import star_psf
 
 __all__ = ["Frame", "Frames", "expand", "measured_frame", "open_frames", "smoothing"]
 
 FITS_NAMES = ("*.fits", "*.fits.fz", "*.fits.gz", "*.fits.bz2", "*.fit", "*.fts")
-KEPT_BYTES = 2 << 30  #: pixels kept for the next pairs; a frame is read whole, however large
-SAMPLE = 1 << 20  # pixels from which the level of the sky is taken
+KEPT_BYTES = 2 << 30  #: pixels kept for the next pairs, 2 GiB: five bands of a frame of 10,000 x 10,000 in float32
+SAMPLE = 1 << 20  # pixels from which the level of the sky is taken: its error is then a thousandth of their noise
+WINDOW = 1024  # side of the middle part in which the noise of the smoothed sky is measured (pixels)
+MAD_PER_SIGMA = 0.67449  # median absolute deviation of a Gaussian of sigma 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,9 +59,9 @@ class Frame:
 
     @property
     def fingerprint(self):
-        """A few letters that tell an image from another of the same name."""
+        """Short hash that tells an image from another of the same name."""
         numbers = [*self.shape, *self.centre, self.level, self.sky_rms]
-        return sha256(np.array(numbers, float).tobytes()).hexdigest()[:12]
+        return fingerprint(np.array(numbers, float).tobytes())[:12]
 
     def sky(self, x, y):
         """Sky positions ``ra, dec`` (deg) of pixel coordinates."""
@@ -104,7 +107,7 @@ class Frame:
 
 def expand(images):
     """
-    Make a list of what each holds the bands of one image, or one of them.
+    List the images: each entry holds all bands of one image, or one of them.
 
     Parameters
     ----------
@@ -113,7 +116,7 @@ def expand(images):
     Returns
     -------
     list of (str, object, str or None)
-        Label, what to read, and its band if that was said.
+        Label, what to read, and its band if a mapping names it.
 
     Raises
     ------
@@ -125,14 +128,12 @@ def expand(images):
     if isinstance(images, str | os.PathLike):
         return [(path, path, None) for path in _paths(images)]
     if isinstance(images, list | tuple) and not isinstance(images, HDUList):
-        nested = [expand(item) if _is_many(item) else [(f"image {k}", item, None)] for k, item in enumerate(images)]
-        return [entry for part in nested for entry in part]
+        # a path in a list may be a folder or glob; a list or mapping in it is the bands of one image
+        entries = []
+        for k, item in enumerate(images):
+            entries += expand(item) if isinstance(item, str | os.PathLike) else [(f"image {k}", item, None)]
+        return entries
     return [("the image", images, None)]
-
-
-def _is_many(item):
-    """Whether an item of a list stands for several: a list or dict of objects is the bands of one image."""
-    return isinstance(item, str | os.PathLike)
 
 
 def _paths(pattern):
@@ -141,7 +142,7 @@ def _paths(pattern):
     if Path(text).is_dir():
         found = sorted({str(p) for name in FITS_NAMES for p in Path(text).glob(name)})
     elif Path(text).exists() or Path(base).exists() or not re.search(r"[*?\[]", text):
-        return [text]  # whether it is there its reader says best
+        return [text]  # if it is not there, its reader says so
     else:
         found = sorted(glob(text, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute patterns
     if not found:
@@ -206,7 +207,7 @@ def _bytes(planes):
 
 def open_frames(images, bands=None, *, unit=None, zeropoint=None, progress=True, what="images"):
     """
-    Index the images of a survey: read each once, measure it, let it go.
+    Index the images of a survey: each is read once, measured, and not kept.
 
     Parameters
     ----------
@@ -312,20 +313,20 @@ def _median(data, good):
 
 def smoothing(fwhm, scale):
     """Sigma in pixels with which an image is smoothed to find its signal: that of its PSF, or two pixels."""
-    return 2.0 if fwhm is None or not np.isfinite(fwhm) else float(np.clip(fwhm / scale / 2.355, 0.7, 6.0))
+    return 2.0 if fwhm is None or not np.isfinite(fwhm) else float(np.clip(fwhm / scale / SIGMA_TO_FWHM, 0.7, 6.0))
 
 
 def _smooth_rms(data, good, sky, fwhm, scale):
     """Rms of the smoothed sky: noise of resampled and stacked images is correlated, so it is measured."""
     from scipy.ndimage import gaussian_filter
 
-    height, width = (min(n, 1024) for n in data.shape)
+    height, width = (min(n, WINDOW) for n in data.shape)
     y, x = (data.shape[0] - height) // 2, (data.shape[1] - width) // 2
     window = slice(y, y + height), slice(x, x + width)
     part, usable = np.where(good, data, sky)[window], good[window]
     smooth = gaussian_filter(part.astype(np.float64) - sky, smoothing(fwhm, scale))[usable]
-    below = smooth[smooth < 0]  # sources are above
-    return float(np.median(np.abs(below)) / 0.67449) if below.size > 100 else np.nan
+    below = smooth[smooth < 0]  # sources are above; 100 pixels give the rms to a tenth
+    return float(np.median(np.abs(below)) / MAD_PER_SIGMA) if below.size > 100 else np.nan
 
 
 def _circle(wcs, shape):
@@ -333,4 +334,4 @@ def _circle(wcs, shape):
     x, y = np.meshgrid(np.linspace(-0.5, shape[1] - 0.5, 5), np.linspace(-0.5, shape[0] - 0.5, 5))
     places = unit_vectors(*pixel_to_sky(wcs, x.ravel(), y.ravel()))
     centre = places.mean(axis=0) / np.linalg.norm(places.mean(axis=0))
-    return centre, float(np.arccos(np.clip(places @ centre, -1, 1)).max()) * 1.01
+    return centre, float(np.arccos(np.clip(places @ centre, -1, 1)).max()) * 1.01  # for edges that bulge between points

@@ -8,7 +8,8 @@ Only two are in memory at a time.
 import os
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, replace
+from functools import partial
 from hashlib import blake2b
 from zlib import crc32
 
@@ -18,14 +19,14 @@ from astropy.nddata import CCDData, NDData, StdDevUncertainty
 from astropy.wcs import WCS
 from tqdm.auto import tqdm
 
+from astro_galtrans._optional import require
 from astro_galtrans.bands import parse_bands
 from astro_galtrans.bandstack import read
-from astro_galtrans.domain import gaussian_fwhm
-from astro_galtrans.pairs.store import PairStore
-from astro_galtrans.surveys import get_survey
+from astro_galtrans.moments import gaussian_fwhm
+from astro_galtrans.surveys import Survey, get_survey
 from astro_galtrans.units import parse_unit
 
-from .build import check_options, nearest_band, pair_header, too_few, warn_of_empty_parts, write_pairs
+from .build import pair_header, pair_options, write_pairs
 from .catalogue import found_objects, read_catalogue
 from .describe import describe
 from .frames import Frames, measured_frame
@@ -34,48 +35,37 @@ from .pairing import PairMaker, Side
 from .split import split_by_name, split_on_sky
 from .tiles import Tile
 
-__all__ = ["Stamps", "pairs_from_stamps"]
+__all__ = ["StampSet", "pairs_from_stamps"]
 
-DESCRIBED = 64  # stamps from which a survey is described
+DESCRIBED = 64  # stamps from which a survey is described: medians of so many no longer change
 PLACE = (180.0, 0.0)  # where on the sky all stamps are put, one at a time
 
 
-class Stamps:
-    """
-    The stamps of one survey.
+@dataclass
+class StampSet:
+    """The ready-cut stamps of one survey, and what is known of them."""
 
-    Parameters
-    ----------
-    images : list
-        Arrays ``[H, W]`` or ``[C, H, W]``, paths of FITS files, HDUs or NDData; or mappings of band to any of these.
-    pixel_scale : float
-        Side of a pixel (arcsec).
-    bands : str or iterable of str
-        Names of the planes, in order.
-    unit : str, optional
-        Unit of the pixels; by default what the image says.
-    zeropoint : float, optional
-        AB magnitude of one count.
-    sigma, mask, psf : list, optional
-        As ``images``: standard deviations, masks (nonzero is bad), and PSFs on the pixels of the images.
-    survey : str, path-like or `~astro_galtrans.surveys.Survey`, optional
-        Description of the survey; made from the stamps by default.
-    """
+    images: list  #: arrays ``[H, W]`` or ``[C, H, W]``, FITS files, HDUs or NDData; or mappings of band to these
+    pixel_scale: float  #: side of a pixel (arcsec)
+    bands: str | tuple[str, ...]  #: names of the planes, in order
+    _: KW_ONLY
+    unit: str | None = None  #: of the pixels; by default what the image says
+    zeropoint: float | None = None  #: AB magnitude of one count
+    sigma: list | None = None  #: as ``images``: standard deviations,
+    mask: list | None = None  #: masks (nonzero is bad),
+    psf: list | None = None  #: and PSFs on the pixels of the images
+    survey: str | os.PathLike | Survey | None = None  #: description of the survey; made from the stamps by default
 
-    def __init__(
-        self, images, pixel_scale, bands, *, unit=None, zeropoint=None, sigma=None, mask=None, psf=None, survey=None
-    ):
-        self.images, self.pixel_scale, self.bands = images, float(pixel_scale), parse_bands(bands)
-        self.unit, self.zeropoint = unit, zeropoint
-        self.sigma, self.mask, self.psf = sigma, mask, psf
-        self.survey = None if survey is None else get_survey(survey)
+    def __post_init__(self):
+        self.bands = parse_bands(self.bands)
+        self.survey = None if self.survey is None else get_survey(self.survey)
         for name in ("sigma", "mask", "psf"):
             extra = getattr(self, name)
-            if extra is not None and len(extra) != len(images):
-                msg = f"{len(images)} images but {len(extra)} in {name}=; expected one each"
+            if extra is not None and len(extra) != len(self.images):
+                msg = f"{len(self.images)} images but {len(extra)} in {name}=; expected one each"
                 raise ValueError(msg)
         if not self.pixel_scale > 0:
-            msg = f"the pixel scale must be positive, in arcsec, got {pixel_scale}"
+            msg = f"the pixel scale must be positive, in arcsec, got {self.pixel_scale}"
             raise ValueError(msg)
 
     def __len__(self):
@@ -90,12 +80,12 @@ class Stamps:
         return f"stamp {index} {crc32(np.ascontiguousarray(_planes(image)[0])):08x}"
 
     def frames(self, index):
-        """Return a stamp as `Frames`."""
+        """Return a stamp as `~astro_galtrans.pairs.observed.frames.Frames`, and its PSFs by band or None."""
         entry = self.label(index), index, None
-        stack, psfs = self.read(entry), self.psfs(index) or {}
+        stack, psfs = self.read(entry), self._psfs(index)
         planes = zip(stack.bands, stack.planes, strict=True)
         frames = [measured_frame(entry, band, stack, plane, level=0.0) for band, plane in planes]
-        return Frames([_with_seeing(frame, psfs.get(frame.band)) for frame in frames], {}, self.read)
+        return Frames([_with_seeing(frame, psfs) for frame in frames], {}, self.read), psfs
 
     def read(self, entry):
         """Return the `~astro_galtrans.bandstack.BandStack` of a stamp."""
@@ -106,13 +96,12 @@ class Stamps:
             raise ValueError(msg)
         sigma = None if self.sigma is None else StdDevUncertainty(_planes(self.sigma[index])[0].astype(float))
         mask = None if self.mask is None else _planes(self.mask[index])[0] != 0
-        unit = self.unit or unit or "adu"
+        unit = parse_unit(self.unit or unit or "adu")
         wcs = _made_up_wcs(data.shape[1:], self.pixel_scale)
-        ccd = CCDData(data, unit=parse_unit(unit), uncertainty=sigma, mask=mask, wcs=wcs)
+        ccd = CCDData(data, unit=unit, uncertainty=sigma, mask=mask, wcs=wcs)
         return read(ccd, self.bands, zeropoint=self.zeropoint)
 
-    def psfs(self, index):
-        """Return the PSFs of a stamp by band, or None."""
+    def _psfs(self, index):
         if self.psf is None:
             return None
         planes = _planes(self.psf[index])[0].astype(float)
@@ -150,6 +139,16 @@ def _made_up_wcs(shape, pixel_scale):
     return wcs
 
 
+def _with_seeing(frame, psfs):
+    """Frame whose seeing is that of the PSF given, if one is."""
+    if psfs is None:
+        return frame
+    psf = psfs[frame.band]
+    odd = psf[tuple(slice(n - 1 + n % 2) for n in psf.shape)]
+    fwhm = gaussian_fwhm(odd)
+    return frame if fwhm is None else replace(frame, fwhm=fwhm * frame.pixel_scale)
+
+
 def pairs_from_stamps(
     source, target, directory, catalogue=None, *, scale=None, size=64, minimum=1, shard=64, progress=True, **options
 ):
@@ -161,12 +160,12 @@ def pairs_from_stamps(
 
     Parameters
     ----------
-    source, target : `Stamps`
+    source, target : `StampSet`
         As many of each, in the same order, north up in both or turned alike.
     directory : path-like
         Folder of the store; an interrupted run goes on.
     catalogue : `~astropy.table.Table` or path-like, optional
-        A row per stamp: positions and redshifts. Without positions, pairs are split by the name of the file.
+        A row per stamp: positions and redshifts. Stamps without a position are split by the name of the file.
     scale, size, minimum, shard, progress
         As for `build_pairs`.
     **options
@@ -178,10 +177,13 @@ def pairs_from_stamps(
 
     Raises
     ------
+    ImportError
+        If the package h5py, which writes the store, is not installed.
     ValueError
         If the numbers of stamps differ, or fewer than ``minimum`` pairs are usable.
     """
-    settings = check_options({"register": "each"} | options, size)
+    require("h5py", extra="train")  # before the work whose result it is to write
+    settings = pair_options({"register": "each"} | options, size)
     if len(source) != len(target) or not len(source):
         msg = f"{len(source)} source and {len(target)} target stamps; expected as many of each, and some"
         raise ValueError(msg)
@@ -189,21 +191,13 @@ def pairs_from_stamps(
     if objects is not None and len(objects) != len(source):
         msg = f"the catalogue has {len(objects)} rows for {len(source)} stamps; expected one each"
         raise ValueError(msg)
-    sides = [_described(stamps, name) for stamps, name in ((source, "source"), (target, "target"))]
-    sides[1].reference = nearest_band(sides[0].reference, *(side.survey.band_names for side in sides))
+    sets = source, target
+    sides = [_described(stamps, name) for stamps, name in zip(sets, ("source", "target"), strict=True)]
     header = pair_header(*sides, directory, settings, scale, size)
-    rows = _rows(source, objects, header, settings)
-
-    def jobs():
-        for k in range(len(source)):
-            yield f"{source.label(k)} {k}", lambda writer, k=k: _write_one(k, sides, header, settings, rows(k), writer)
-
-    bar = tqdm(jobs(), desc="pairs", total=len(source), unit="stamp", disable=None if progress else True)
-    journal = write_pairs(directory, header, bar, {}, shard)
-    if journal.counts["pairs"] < max(1, minimum):
-        raise ValueError(too_few(journal, minimum, directory))
-    warn_of_empty_parts(journal, settings)
-    return PairStore(directory)
+    write = partial(_write_one, sets, sides, header, settings, objects)
+    jobs = ((f"{source.label(k)} {k}", partial(write, k)) for k in range(len(source)))
+    bar = tqdm(jobs, desc="pairs", total=len(source), unit="stamp", disable=None if progress else True)
+    return write_pairs(directory, header, bar, settings, minimum=minimum, shard=shard)
 
 
 def _described(stamps, name):
@@ -211,53 +205,41 @@ def _described(stamps, name):
     frames, why = [], ""
     for k in range(min(len(stamps), DESCRIBED)):
         try:
-            frames.extend(stamps.frames(k).frames)
+            frames.extend(stamps.frames(k)[0].frames)
         except (OSError, ValueError) as err:
             why = f"{stamps.label(k)}: {err}"
     if not frames:
         msg = f"none of the {name} stamps can be used: {why}"
         raise ValueError(msg)
-    survey = describe(Frames(frames, {}, stamps.read), stamps.survey, stamps.bands, name)
-    return Side(None, survey, survey.band_names[len(survey.band_names) // 2], stamps=stamps)
+    return Side(None, describe(Frames(frames, {}, stamps.read), stamps.survey, stamps.bands, name))
 
 
-def _rows(source, objects, header, settings):
-    """Function of a stamp's number: the columns that its pair gets from elsewhere."""
-    half = header.size * header.source.pixel_scale / 7200
-
-    def row(k):
-        # a store may get more stamps later: their numbers would begin at 0 again
-        name = blake2b(source.label(k).encode(), digest_size=6).digest()
-        index = {"index": int.from_bytes(name, "big"), "row": k}
-        if objects is None:
-            (part,) = split_by_name([source.label(k)], settings.fractions, settings.seed)
-            return index | {"split": part, "ra": np.nan, "dec": np.nan}
-        ra, dec = objects.ra[k], objects.dec[k]
-        corner_ra = ra + half / np.cos(np.radians(dec)) * np.array([[-1, 1, 1, -1]])
-        corner_dec = dec + half * np.array([[-1, -1, 1, 1]])
-        (part,) = split_on_sky(corner_ra, corner_dec, settings.cell, settings.fractions, settings.seed)
-        known = {"ra": ra, "dec": dec, "z": objects.redshift[k]}
-        return index | {"split": part} | {name: float(value) for name, value in known.items()}
-
-    return row
-
-
-def _write_one(k, sides, header, settings, row, writer):
+def _write_one(sets, sides, header, settings, objects, k, writer):
+    """Write the pair of two stamps; return counts and rejected."""
+    own = []
     try:
-        own = []
-        for side, survey in zip(sides, (header.source, header.target), strict=True):
-            own.append(replace(side, frames=side.stamps.frames(k), survey=survey, psf=side.stamps.psfs(k)))
+        for stamps, side in zip(sets, sides, strict=True):
+            frames, psfs = stamps.frames(k)
+            own.append(replace(side, frames=frames, psf=psfs))
     except (OSError, ValueError) as err:
         return Counter({"objects": 1, DAMAGED: 1}), [[None, None, k, DAMAGED, str(err)]]
     frame = next(f for f in own[0].frames.frames if f.band == own[0].reference)
+    row = _row(sets[0].label(k), k, objects, header, settings)
     tile = Tile(frame, found_objects([PLACE[0]], [PLACE[1]]), row)
     return PairMaker(*own, header, settings, [tile]).write_tile(tile, None, writer)
 
 
-def _with_seeing(frame, psf):
-    """Frame whose seeing is that of the PSF given, if one is."""
-    if psf is None:
-        return frame
-    odd = psf[: psf.shape[0] - 1 + psf.shape[0] % 2, : psf.shape[1] - 1 + psf.shape[1] % 2]
-    fwhm = gaussian_fwhm(odd)
-    return frame if fwhm is None else replace(frame, fwhm=fwhm * frame.pixel_scale)
+def _row(label, k, objects, header, settings):
+    """Columns that a pair gets from elsewhere than its images."""
+    # a store may get more stamps later, whose numbers begin at 0 again: the name tells them apart
+    row = {"index": int.from_bytes(blake2b(label.encode(), digest_size=6).digest(), "big"), "row": k}
+    ra, dec, z = (np.nan,) * 3 if objects is None else (objects.ra[k], objects.dec[k], objects.redshift[k])
+    if np.isfinite(ra):
+        half = header.size * header.source.pixel_scale / 7200
+        corner_ra = ra + half / np.cos(np.radians(dec)) * np.array([[-1, 1, 1, -1]])
+        corner_dec = dec + half * np.array([[-1, -1, 1, 1]])
+        (part,) = split_on_sky(corner_ra, corner_dec, settings.cell, settings.fractions, settings.seed)
+    else:
+        (part,) = split_by_name([label], settings.fractions, settings.seed)
+    known = {"ra": ra, "dec": dec} | ({} if objects is None else {"z": z})
+    return row | {"split": part} | {name: float(value) for name, value in known.items()}

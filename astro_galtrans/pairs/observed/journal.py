@@ -1,12 +1,14 @@
-"""What became of every object: kept beside the pairs, so that an interrupted run goes on and every loss is counted."""
+"""The record of what became of every object: an interrupted run goes on by it, and every loss is counted."""
 
 import json
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 from astropy.table import Table
 
-from .split import SPLITS
+from astro_galtrans._files import whole_file
+from astro_galtrans.pairs.store import SPLITS
 
 __all__ = [
     "BEYOND",
@@ -64,20 +66,21 @@ class Journal:
     ----------
     directory : path-like
         Folder of the store.
+    fresh : bool, optional
+        Begin anew: a folder without pairs may have records of a run with other settings.
     """
 
-    def __init__(self, directory):
+    def __init__(self, directory, *, fresh=False):
         self.path = Path(directory) / FILE
         self.counts, self.finished, self._waiting = Counter(), set(), []
-        if self.path.exists():
+        if fresh:
+            self.path.unlink(missing_ok=True)
+        elif self.path.exists():
             for line in self.path.read_text(encoding="utf8").splitlines():
-                self._take(line)
+                with suppress(ValueError):  # the end of an interrupted write
+                    self._count(json.loads(line))
 
-    def _take(self, line):
-        try:
-            record = json.loads(line)
-        except ValueError:  # the end of an interrupted write
-            return
+    def _count(self, record):
         self.finished.add(record["tile"])
         self.counts.update(record["counts"])
 
@@ -106,8 +109,7 @@ class Journal:
             with self.path.open("a", encoding="utf8") as file:
                 file.write(start + "".join(json.dumps(record) + "\n" for record in ready))
             for record in ready:
-                self.finished.add(record["tile"])
-                self.counts.update(record["counts"])
+                self._count(record)
 
     def summary(self):
         """Return a table of what became of the objects, with how many of each."""
@@ -121,16 +123,15 @@ class Journal:
 
     def write_summary(self):
         """Write ``summary.ecsv`` and return the table."""
-        table, path = self.summary(), self.path.with_name(SUMMARY)
-        temporary = path.with_suffix(".tmp")
-        table.write(temporary, format="ascii.ecsv", overwrite=True)
-        temporary.replace(path)
+        table = self.summary()
+        with whole_file(self.path.with_name(SUMMARY)) as file:
+            table.write(file, format="ascii.ecsv")
         return table
 
 
 def read_summary(directory):
     """
-    What became of the objects of a store made from images.
+    Return what became of the objects of a store made from images.
 
     Parameters
     ----------

@@ -12,15 +12,15 @@ from astro_galtrans.units import flux_factor
 from .cutting import Cut, LocalMap, cut, resample_psf
 from .frames import smoothing
 from .journal import BEYOND, DAMAGED, EDGE, MASKED, NOTHING, OFFSET, OUTSIDE, Rejected
-from .psf import HALF_WIDTH
 from .registration import LIKENESS, corrections, measure_offset
+from .stars import HALF_WIDTH
 from .tiles import blank_places, objects_of, place_of, split_of
 
 __all__ = ["PairMaker", "Side"]
 
-APERTURE = 3.0  # diameter (arcsec) of the aperture of the magnitudes
+APERTURE = 3.0  # diameter (arcsec) of the aperture of the magnitudes: that of an SDSS fibre, about twice the seeing
 SIGNAL = 3.0  # sigma of the smoothed sky above which a target pixel is signal
-GALAXY = 0.001  # redshift above which an object is no star
+GALAXY = 0.001  # redshift above which an object is no star: 300 km/s, about the fastest that stars of the Galaxy are
 
 
 @dataclass
@@ -29,21 +29,16 @@ class Side:
 
     frames: object  #: `~astro_galtrans.pairs.observed.frames.Frames`
     survey: object  #: `~astro_galtrans.surveys.Survey`, limited to the bands of the pairs
-    reference: str  #: band that is registered
+    reference: str = ""  #: band that is registered
     psf: object = None  #: mapping of band to array, or callable (band, ra, dec) -> array; None: measured
     typical: dict = field(default_factory=dict)  #: PSF by band where a frame has none
-    stamps: object = None  #: `~astro_galtrans.pairs.observed.from_stamps.Stamps`, a frame made of each when asked
 
     def frame_at(self, place, band, reason):
-        """Frame of a band that holds a whole stamp, the one in which it lies farthest inside."""
-        corners, best, farthest = place.corners, None, 0.0
-        for frame in place.tile.nearby(self.frames, band):
-            inside = frame.edge_distance(*corners).min()
-            if inside > farthest:
-                best, farthest = frame, inside
-        if best is None:
+        """Frame of a band that holds a whole stamp; without one the object is rejected for that reason."""
+        frame = place.frame_in(self.frames, band)
+        if frame is None:
             raise Rejected(reason, f"band {band}")
-        return best
+        return frame
 
     def psf_at(self, band, frame, place):
         """PSF on the pixels of a frame, or None."""
@@ -56,7 +51,7 @@ class Side:
 
 @dataclass
 class Stamp:
-    """All bands of one side of a pair."""
+    """All bands of one side of a pair: lists with an entry per band."""
 
     cuts: list = field(default_factory=list)  #: of `Cut`, in the survey's flux unit
     psfs: list = field(default_factory=list)
@@ -92,8 +87,8 @@ class PairMaker:
 
     def __init__(self, source, target, header, settings, tiles):
         self.source, self.target, self.header, self.settings = source, target, header, settings
-        self.tiles = tiles
-        self.max_offset = 0.5 * header.source.pixel_scale if settings.max_offset is None else settings.max_offset
+        self.tiles, self.pixel = tiles, header.source.pixel_scale
+        self.max_offset = 0.5 * self.pixel if settings.max_offset is None else settings.max_offset
 
     def write_tile(self, tile, catalogue, writer):
         """
@@ -113,9 +108,8 @@ class PairMaker:
             As `~astro_galtrans.pairs.observed.journal.Journal.record` takes it.
         """
         try:
-            objects, segments = objects_of(
-                tile, self.tiles, catalogue, lambda: self.source.frames.pixels(tile.frame), self.settings
-            )
+            pixels = lambda: self.source.frames.pixels(tile.frame)  # noqa: E731 - read only if somebody asks
+            objects, segments = objects_of(tile, self.tiles, catalogue, pixels, self.settings)
         except (OSError, ValueError) as err:  # of a file that could be read a minute ago
             warnings.warn(f"{tile.frame.label} is left out: {err}", GaltransWarning, stacklevel=5)
             return Counter(unreadable=1), [[None, None, -1, DAMAGED, str(err)]]
@@ -127,15 +121,15 @@ class PairMaker:
                 stamps, residual = self._pair(place, shifts[k], kinds[k])
             except Rejected as why:
                 counts[why.reason] += 1
-                place = round(float(objects.ra[k]), 7), round(float(objects.dec[k]), 7)
-                rejected.append([*place, int(objects.row[k]), why.reason, why.detail])
+                sky = round(float(objects.ra[k]), 7), round(float(objects.dec[k]), 7)
+                rejected.append([*sky, int(objects.row[k]), why.reason, why.detail])
                 continue
             counts.update(["pairs", part or "between"] + ["blank"] * (kinds[k] == "blank"))
             row = {"index": int(indices[k]), "kind": kinds[k], "split": part} | self._known(objects[k], place, stamps)
             row |= _registration(offsets[k], shifts[k], residual) | tile.row
             if row["index"] not in writer.indices:  # else written before the run was interrupted
                 planes = stamps[0].planes("source") | stamps[1].planes("target")
-                if None in map(type, (planes["source_psf"], planes["target_psf"])):
+                if planes["source_psf"] is None or planes["target_psf"] is None:  # the PSF of one alone is of no use
                     planes |= {"source_psf": None, "target_psf": None}
                 writer.add(*(stamp.image for stamp in stamps), row, signal=np.stack(stamps[1].signal), **planes)
         return counts, rejected
@@ -149,7 +143,7 @@ class PairMaker:
         wanted = int(np.ceil(self.settings.blank * len(objects)))
         if wanted:
             blank, centres = blank_places(tile, segments, wanted, size, self.settings.seed)
-            typical = np.median(shifts, axis=0) if len(shifts) else np.zeros(2)
+            typical = np.median(shifts, axis=0) if len(shifts) else np.zeros(2)  # blank sky has no offset of its own
             shifts = np.concatenate([shifts, np.tile(typical, (len(blank), 1))])
             offsets = np.concatenate([offsets, np.full((len(blank), 2), np.nan)])
             objects, places, kinds = objects + centres, places + blank, kinds + ["blank"] * len(blank)
@@ -169,9 +163,9 @@ class PairMaker:
             except (Rejected, ValueError, OSError):
                 continue  # which comes up again, with its reason, when the pair is cut
             if not found.beyond and found.likeness > LIKENESS:
-                offsets[k] = np.array([found.dx, found.dy]) * self.header.source.pixel_scale
+                offsets[k] = np.array([found.dx, found.dy]) * self.pixel
         x, y = np.array([(place.x, place.y) for place in places]).reshape(-1, 2).T
-        for other in {id(o): o for o in others if o is not None}.values():
+        for other in {id(o): o for o in others if o is not None}.values():  # each image has errors of its own
             those = np.array([o is other for o in others])
             shifts[those] = corrections(x[those], y[those], offsets[those], self.settings.register)
         return shifts, offsets
@@ -183,15 +177,13 @@ class PairMaker:
         other = self.target.frame_at(place, self.target.reference, OUTSIDE)
         images, noise, sigma = [], [], []
         for side, frame, move in ((self.source, place.tile.frame, np.zeros(2)), (self.target, other, shift)):
-            local = LocalMap(place.grid, frame.wcs, move / self.header.source.pixel_scale)
-            area = abs(np.linalg.det(local.jacobian))
+            local = LocalMap(place.grid, frame.wcs, move / self.pixel)
             factor = flux_factor(frame.zeropoint, self.source.survey.zeropoint)
             data = cut(side.frames.pixels(frame), local, place.grid.shape).data
-            images.append(factor * (data - area * frame.level))
-            noise.append(factor * area * frame.smooth_rms)
-            sigma.append(smoothing(frame.fwhm, frame.pixel_scale) / np.sqrt(area))
-        radius = self.settings.search / self.header.source.pixel_scale
-        return measure_offset(*images, noise, sigma, radius), other
+            images.append(factor * (data - local.centre_area * frame.level))
+            noise.append(factor * local.centre_area * frame.smooth_rms)
+            sigma.append(smoothing(frame.fwhm, frame.pixel_scale) / np.sqrt(local.centre_area))
+        return measure_offset(*images, noise, sigma, self.settings.search / self.pixel), other
 
     # -- one pair
 
@@ -200,7 +192,7 @@ class PairMaker:
         if not place.inside:
             raise Rejected(EDGE)
         try:
-            stamps = self._stamp(self.source, place, None), self._stamp(self.target, place, shift)
+            stamps = self._stamp(self.source, place, np.zeros(2)), self._stamp(self.target, place, shift)
             found, _ = self._offset(place, shift)
         except (ValueError, OSError) as err:
             raise Rejected(MASKED if "no pixel is good" in str(err) else DAMAGED, str(err)) from err
@@ -212,12 +204,12 @@ class PairMaker:
 
     def _check_bad(self, mask):
         share, n = mask.mean(), len(mask)
-        middle = slice(n // 2 - n // 32 - 1, n // 2 + n // 32 + 1)
+        middle = slice(n // 2 - n // 32 - 1, n // 2 + n // 32 + 1)  # where the object is: four pixels of 64
         if share > self.settings.max_bad or mask[middle, middle].any():
             raise Rejected(MASKED, f"{100 * share:.0f} % bad")
 
     def _check_match(self, found):
-        residual = np.array([found.dx, found.dy]) * self.header.source.pixel_scale
+        residual = np.array([found.dx, found.dy]) * self.pixel
         if found.beyond:
             raise Rejected(BEYOND, f"{np.hypot(*residual):.2f} arcsec")
         if found.likeness < LIKENESS:
@@ -227,34 +219,34 @@ class PairMaker:
         return residual
 
     def _stamp(self, side, place, shift):
-        header, target, stamp = self.header, side is self.target, Stamp()
-        grid, pixel = place.grid, header.source.pixel_scale
-        if target:
-            grid, pixel = grid._replace(scale=header.scale), header.target_pixel_scale
+        """All bands of one side, the target's on the finer grid."""
+        target, stamp = side is self.target, Stamp()
+        grid = place.grid._replace(scale=self.header.scale if target else 1)
+        pixel = self.pixel / grid.scale
         for band in side.survey.band_names:
             own = not target and band == side.reference
             frame = place.tile.frame if own else side.frame_at(place, band, OUTSIDE if target else EDGE)
-            local = LocalMap(grid, frame.wcs, shift / pixel if target else (0.0, 0.0))
-            raw = cut(side.frames.pixels(frame), local, grid.shape, self.settings.resampling)
+            local = LocalMap(grid, frame.wcs, shift / pixel)
+            raw = cut(side.frames.pixels(frame), local, grid.shape)
             factor = flux_factor(frame.zeropoint, side.survey.zeropoint)
             noise = None if raw.variance is None else factor**2 * raw.variance
             stamp.cuts.append(Cut(factor * raw.data, noise, raw.mask))
             psf = side.psf_at(band, frame, place)
             side_length = 2 * round(HALF_WIDTH / pixel) + 1
             stamp.psfs.append(None if psf is None else resample_psf(np.asarray(psf), local.jacobian, side_length))
-            stamp.signal.append(_signal(raw, frame, local.jacobian))
+            stamp.signal.append(_signal(raw, frame, local.centre_area))
             stamp.frames.append(frame)
         return stamp
 
     def _known(self, one, place, stamps):
         """What the table says of an object: catalogue, place, magnitudes and seeing."""
-        header, pixel = self.header, self.header.source.pixel_scale
-        x, y = (pixel * c for c in place.offset)
+        header = self.header
+        x, y = (self.pixel * c for c in place.offset)
         row = {"ra": one.ra, "dec": one.dec, "z": one.redshift, "r": one.magnitude, "x": x, "y": y}
         row |= {"half_light_radius": one.radius, "row": int(one.row)}
         same = "target_" if header.source.name == header.target.name else ""  # two epochs of one survey
         source, target = (header.source, stamps[0], "", ""), (header.target, stamps[1], "target_", same)
-        for (survey, stamp, seeing, light), scale in ((source, pixel), (target, header.target_pixel_scale)):
+        for (survey, stamp, seeing, light), scale in ((source, self.pixel), (target, header.target_pixel_scale)):
             for band, part, frame in zip(survey.band_names, stamp.cuts, stamp.frames, strict=True):
                 magnitude = _magnitude(part.data, x / scale, y / scale, scale, survey.zeropoint)
                 row |= {f"{light}mag_{survey.name}_{band}": magnitude, f"{seeing}fwhm_{band}": frame.fwhm}
@@ -270,18 +262,18 @@ def _registration(offset, shift, residual):
     return {f"{name}d{axis}": float(value[k]) for name, value in pairs for k, axis in enumerate("xy")}
 
 
-def _signal(raw, frame, jacobian):
-    """Which pixels of a stamp stand out of the sky."""
+def _signal(raw, frame, area):
+    """Which pixels of a stamp stand out of the sky; ``area`` is that of one in pixels of the frame."""
     from scipy.ndimage import gaussian_filter
 
-    area = abs(np.linalg.det(jacobian))
     smooth = gaussian_filter(raw.data - area * frame.level, smoothing(frame.fwhm, frame.pixel_scale) / np.sqrt(area))
     return (smooth > SIGNAL * area * frame.smooth_rms) & ~raw.mask
 
 
 def _magnitude(image, x, y, scale, zeropoint):
-    """AB magnitude in the aperture on the main source; pixels count by how much of them is inside, about."""
-    offset = np.arange(len(image)) - (len(image) - 1) / 2
-    distance = np.hypot(offset - x, (offset - y)[:, None])
-    flux = (image * np.clip(APERTURE / 2 / scale - distance + 0.5, 0, 1)).sum()
+    """AB magnitude in the aperture around a place, given from the centre of the stamp (pixels)."""
+    from photutils.aperture import CircularAperture
+
+    middle = (len(image) - 1) / 2
+    flux = CircularAperture((middle + x, middle + y), APERTURE / 2 / scale).do_photometry(image)[0].item()
     return zeropoint - 2.5 * np.log10(flux) if flux > 0 else np.nan

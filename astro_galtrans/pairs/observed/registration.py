@@ -1,5 +1,5 @@
 r"""
-How far two images of the same sky are apart, and what to do about it.
+Registration: how far two images of the same sky are apart, and the corrections that follow from many pairs.
 
 The offset of a pair is where the cross-correlation of its stamps peaks, found to a fraction of a pixel by evaluating
 the Fourier sum on a fine lattice around the peak (Guizar-Sicairos, Thurman & Fienup 2008, Opt. Lett. 33, 156) and a
@@ -16,15 +16,17 @@ import numpy as np
 __all__ = ["LIKENESS", "METHODS", "Offset", "corrections", "measure_offset"]
 
 METHODS = "local", "global", "each", "none"
-NEIGHBOURS, FEWEST = 25, 5  # of which the local correction is the median; fewer than that many are not enough
-FINE = 0.05  # pixels between points of the lattice around the peak
+NEIGHBOURS = 25  # pairs whose median is the local correction: it is four times as certain as the offset of one
+FEWEST = 5  # pairs without which there is no correction: the median of fewer follows a single wrong one
+FINE = 0.05  # pixels between points of the lattice around the peak; a parabola finds it between them
 SIGNAL = 3.0  # sigma of the smoothed sky above which a pixel takes part
 LIKENESS = 0.3  #: correlation coefficient below which two images do not show the same
-PEAK, EXPECTED = 5.0, 10.0  # sigma of the highest pixel that is worth registering; that must have a counterpart
+PEAK = 5.0  # sigma of the smoothed sky that the highest pixel must reach, or it may be noise and is not registered
+EXPECTED = 10.0  # sigma of the other image's sky: what is so bright in one image must be seen in the other
 
 
 class Offset(NamedTuple):
-    """What a cross-correlation tells; NaN where there is too little signal to tell."""
+    """Result of a cross-correlation; NaN where there is too little signal."""
 
     dx: float  #: the second image's content lies this far along x (pixels)
     dy: float
@@ -71,7 +73,7 @@ def measure_offset(first, second, noise, sigma, radius):
 
 
 def _signal(image, noise, sigma):
-    """Keep what stands out of the sky, fading towards the edge of the stamp; and the highest smoothed pixel."""
+    """Image of what stands out of the sky, fading towards the edge of the stamp, and its highest smoothed pixel."""
     from scipy.ndimage import gaussian_filter
 
     smooth = gaussian_filter(image, sigma, mode="constant")
@@ -137,7 +139,7 @@ def corrections(x, y, offsets, method):
 def _local(x, y, offsets, known):
     shift, places = np.zeros_like(offsets), np.flatnonzero(known)
     for k in range(len(x)):
-        others = places[places != k]  # its own noise shall not follow a pair into its correction
+        others = places[places != k]  # with its own offset among them, a pair would be corrected towards its noise
         distance = np.hypot(x[others] - x[k], y[others] - y[k])
         nearest = others[np.argsort(distance)[:NEIGHBOURS]]
         if len(nearest) >= FEWEST:

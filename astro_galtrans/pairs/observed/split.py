@@ -1,13 +1,14 @@
-"""Training, validation or test: by the place on the sky, so that no galaxy is on two sides."""
+"""The split into training, validation and test by position on the sky, so that no galaxy is in two parts."""
 
 from hashlib import blake2b
 
 import numpy as np
 
-__all__ = ["SPLITS", "split_by_name", "split_on_sky"]
+from astro_galtrans.pairs.store import SPLITS
 
-SPLITS = "train", "validation", "test"
-BETWEEN = ""  # touches two parts and belongs to none
+__all__ = ["split_by_name", "split_on_sky"]
+
+BETWEEN = ""  # part of a stamp that reaches into cells of two parts
 QUASI_RANDOM = np.array([0.7548776662466927, 0.5698402909980532])  # 1/p and 1/p^2, where p^3 = p + 1
 
 
@@ -48,7 +49,7 @@ def split_on_sky(ra, dec, cell, fractions, seed=0):
 
 def split_by_name(names, fractions, seed=0):
     """
-    Split what has no place on the sky by a hash of its name.
+    Split objects without a position on the sky by a hash of their names.
 
     Parameters
     ----------

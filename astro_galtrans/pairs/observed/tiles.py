@@ -1,4 +1,4 @@
-"""A tile: a source image in the reference band, the objects that are its own, and where their stamps lie."""
+"""Tiles, the source images in the reference band: which objects belong to each, and where their stamps lie."""
 
 from dataclasses import dataclass, field
 
@@ -10,7 +10,7 @@ from .split import split_on_sky
 
 __all__ = ["Place", "Tile", "blank_places", "objects_of", "place_of", "split_of"]
 
-TRIES = 100  # random places per blank stamp wanted
+TRIES = 100  # random places tried per blank stamp wanted: enough where one place in a hundred is empty
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Tile:
 
 @dataclass
 class Place:
-    """Where an object is in its tile."""
+    """An object's place in its tile, and the grid of its stamp."""
 
     tile: Tile
     x: float  #: pixels of the tile
@@ -45,9 +45,18 @@ class Place:
         n = self.grid.size - 1
         return self.tile.frame.sky(np.array([0, n, n, 0]) + self.grid.x, np.array([0, 0, n, n]) + self.grid.y)
 
+    def frame_in(self, frames, band):
+        """Return the frame of a band that holds the whole stamp (the one it lies farthest inside), or None."""
+        corners, best, farthest = self.corners, None, 0.0
+        for frame in self.tile.nearby(frames, band):
+            inside = frame.edge_distance(*corners).min()
+            if inside > farthest:
+                best, farthest = frame, inside
+        return best
+
     @property
     def inside(self):
-        """Whether the tile holds all of the stamp."""
+        """Whether the tile holds the whole stamp."""
         (height, width), n = self.tile.frame.shape, self.grid.size
         return min(self.grid.x, self.grid.y) >= 0 and self.grid.x + n <= width and self.grid.y + n <= height
 
@@ -60,7 +69,7 @@ class Place:
 
 def place_of(tile, ra, dec, size):
     """
-    Place of an object: the stamp of whole pixels that has it nearest to its centre.
+    Place the stamp of an object: whole pixels of the tile, the object as near to the centre as these allow.
 
     Parameters
     ----------
@@ -81,7 +90,7 @@ def place_of(tile, ra, dec, size):
 
 def objects_of(tile, tiles, catalogue, pixels, settings):
     """
-    Objects that are a tile's own: of tiles that overlap, an object is that one's in which it lies farthest inside.
+    Return the objects of a tile; where tiles overlap, an object belongs to the one in which it lies farthest inside.
 
     Parameters
     ----------
@@ -97,7 +106,7 @@ def objects_of(tile, tiles, catalogue, pixels, settings):
     -------
     objects : `~astro_galtrans.pairs.observed.catalogue.Objects`
     segments : `~numpy.ndarray` of bool or None
-        Pixels that belong to anything detected; None if nobody asks.
+        Pixels that belong to anything detected; None without detection.
     """
     limits = {"faint": settings.faint, "bright": settings.bright}
     objects, segments = tile.objects, None
@@ -105,7 +114,7 @@ def objects_of(tile, tiles, catalogue, pixels, settings):
         objects = catalogue[tile.frame.edge_distance(catalogue.ra, catalogue.dec) > 0]
         too_faint = objects.magnitude > (np.inf if settings.faint is None else settings.faint)
         too_bright = objects.magnitude < (-np.inf if settings.bright is None else settings.bright)
-        objects = objects[~(too_faint | too_bright)]  # which one without a magnitude is not
+        objects = objects[~(too_faint | too_bright)]  # an object without a magnitude is neither, and stays
     if objects is None or settings.blank > 0:
         data, _, mask = pixels()
         found, segments = detect(tile.frame, data, mask, threshold=settings.detection, **limits)
@@ -126,7 +135,7 @@ def _own(tile, tiles, objects):
 
 def blank_places(tile, segments, wanted, size, seed):
     """
-    Stamps in which nothing is detected, at random, none overlapping another.
+    Place stamps in which nothing is detected, at random, none overlapping another.
 
     Parameters
     ----------
@@ -160,7 +169,7 @@ def blank_places(tile, segments, wanted, size, seed):
 
 def split_of(tile, places, settings):
     """
-    Part (training, validation, test, or none) of each stamp.
+    Return the part (training, validation, test, or none) that each stamp belongs to.
 
     Parameters
     ----------

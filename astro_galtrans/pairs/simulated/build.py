@@ -12,7 +12,17 @@ from dataclasses import asdict, dataclass, field, fields
 import numpy as np
 from tqdm.auto import tqdm
 
-from astro_galtrans.pairs.store import PairHeader, PairStore, PairWriter, shard_path, write_shard
+from astro_galtrans._locks import die_with_parent
+from astro_galtrans._optional import require
+from astro_galtrans.pairs.store import (
+    MAX_SCALE,
+    PairHeader,
+    PairStore,
+    PairWriter,
+    default_scale,
+    shard_path,
+    write_shard,
+)
 from astro_galtrans.surveys import Survey, get_survey
 
 from .colours import galaxy_colours, star_colours
@@ -22,7 +32,6 @@ from .render import draw_seeing, render_pair
 __all__ = [
     "SIGNAL",
     "PairSettings",
-    "default_scale",
     "default_size",
     "default_spread",
     "simulate_pair",
@@ -30,8 +39,9 @@ __all__ = [
 ]
 
 SIGNAL = 3.0  #: sigma of the target's sky above which a noise-free pixel counts as signal
-SHARD = 64
-MAX_SCALE, EXTENT, SPACE_FWHM = 4, 25.0, 0.5  # arcsec
+SHARD = 64  # pairs in a file: 27 MB for five bands of SDSS and CFHTLS
+EXTENT = 25.0  # side of a stamp (arcsec): a galaxy of r = 17 with the sky around it; 64 pixels of SDSS
+SPACE_FWHM = 0.5  # arcsec: no survey from the ground has a sharper typical PSF in all bands
 
 
 @dataclass(frozen=True)
@@ -95,24 +105,6 @@ class PairSettings:
     def target_pixel_scale(self):
         """Pixel scale of the target images (arcsec)."""
         return self.surveys[0].pixel_scale / self.scale
-
-
-def default_scale(source, target):
-    """
-    Target pixels per source pixel for a pair of surveys.
-
-    Parameters
-    ----------
-    source, target : `~astro_galtrans.surveys.Survey` or str
-
-    Returns
-    -------
-    int
-        The integer from 1 to 4 nearest to the ratio of the pixel scales; 1 towards a coarser survey, for which
-        ``translate(..., output_grid="target")`` gives the survey's own pixels.
-    """
-    ratio = get_survey(source).pixel_scale / get_survey(target).pixel_scale
-    return min(max(round(ratio), 1), MAX_SCALE)
 
 
 def default_size(source, _target=None):
@@ -208,19 +200,24 @@ def simulate_pairs(directory, count, settings=None, *, workers=None, progress=Tr
     ------
     ValueError
         If ``count`` is not positive, or if the folder holds pairs made with other settings.
+    OSError
+        If another process writes to the folder.
     """
     settings = settings or PairSettings()
     if count < 1:
         msg = f"the number of pairs must be positive, got {count}"
         raise ValueError(msg)
-    PairWriter(directory, _header(settings))  # makes the folder, or finds out that it holds other pairs
+    for package in ("galsim", "speclite", "h5py"):  # asked for before anything is written
+        require(package, extra="simulate")
     for survey in settings.surveys:  # tables built once, inherited by the workers
         star_colours(survey, 5000.0), galaxy_colours(survey, 0.0, 0.1, 0.0)
-    missing = [k for k in range(-(-count // SHARD)) if not shard_path(directory, k).exists()]
-    bar = tqdm(total=len(missing) * SHARD, unit="pair", disable=None if progress else True)
-    with bar, ProcessPoolExecutor(workers or os.cpu_count(), mp_context=_context()) as pool:
-        for _ in pool.map(_write_shard, [directory] * len(missing), [settings] * len(missing), missing):
-            bar.update(SHARD)
+    with PairWriter(directory, _header(settings)):  # makes the folder and holds it, or finds other pairs in it
+        missing = [k for k in range(-(-count // SHARD)) if not shard_path(directory, k).exists()]
+        bar = tqdm(total=len(missing) * SHARD, unit="pair", disable=None if progress else True)
+        pool = ProcessPoolExecutor(workers or os.cpu_count(), mp_context=_context(), initializer=die_with_parent)
+        with bar, pool:
+            for _ in pool.map(_write_shard, [directory] * len(missing), [settings] * len(missing), missing):
+                bar.update(SHARD)
     return PairStore(directory)
 
 

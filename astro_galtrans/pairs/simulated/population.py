@@ -1,5 +1,5 @@
 """
-What is on the sky: scenes of galaxies and stars, with their truth.
+The simulated sky: scenes of galaxies and stars, with their truth.
 
 A scene is what a perfect telescope would see in a stamp: elliptical Sersic profiles and point sources (stars, and the
 knots of star-forming discs), each with a flux in every band of both surveys. Distributions are simple and stated
@@ -23,9 +23,9 @@ __all__ = ["KINDS", "Profile", "Sample", "Scene", "draw_scene"]
 #: Kinds of stamp and how often each is drawn.
 KINDS = {"galaxy": 0.66, "field": 0.14, "star": 0.12, "blank": 0.08}
 
-Z_MAX = 1.2
-FIELD_R = (18.0, 24.0)
-STAR_R = (13.0, 22.5)
+Z_MAX = 1.2  # where the table of colours ends; hardly a galaxy of r < 22 is beyond
+FIELD_R = (18.0, 24.0)  # r magnitudes of neighbours: from rare ones to what only the deeper survey shows
+STAR_R = (13.0, 22.5)  # from stars that saturate in SDSS to its limit
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
 """
-How two surveys see a scene: PSF, pixels, noise.
+Images of a scene in two surveys: PSF, pixels, noise.
 
 GalSim gives the Fourier transforms of profiles and PSFs; they are summed, band by band, in Fourier space, where a
 shift is a phase and a convolution a product. One pass therefore draws all bands of a survey, some ten times faster
@@ -18,7 +18,7 @@ from astro_galtrans.surveys import get_survey
 
 __all__ = ["Seeing", "draw_seeing", "render_pair"]
 
-PADDING = 6.3  # arcsec of scene beyond each edge of the stamp: neighbours, and the wings of what is inside
+PADDING = 6.3  # arcsec of scene beyond each edge of the stamp, 16 pixels of SDSS: for neighbours, and wings of the PSF
 FINENESS = 0.3  # largest pixel of the grid in FWHM of the sharpest PSF: beyond its Nyquist frequency no light is left
 
 

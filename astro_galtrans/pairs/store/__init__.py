@@ -26,7 +26,16 @@ Rounded up to whole bytes where a side is no multiple of eight. Images are store
 them, and this one reads part of a stamp straight from its place in the file.
 """
 
-from ._header import FORMAT_VERSION, HEADER_FILE, PairHeader, read_header
+from ._header import (
+    FORMAT_VERSION,
+    HEADER_FILE,
+    MAX_SCALE,
+    SPLITS,
+    PairHeader,
+    default_scale,
+    header_of_pairs,
+    read_header,
+)
 from ._shards import shard_path, write_shard
 from ._store import Crop, Images, PairStore
 from ._writer import PairWriter
@@ -34,11 +43,15 @@ from ._writer import PairWriter
 __all__ = [
     "FORMAT_VERSION",
     "HEADER_FILE",
+    "MAX_SCALE",
+    "SPLITS",
     "Crop",
     "Images",
     "PairHeader",
     "PairStore",
     "PairWriter",
+    "default_scale",
+    "header_of_pairs",
     "read_header",
     "shard_path",
     "write_shard",

@@ -1,19 +1,26 @@
-"""What all pairs of a store share, in ``pairs.json``."""
+"""The header of a store, ``pairs.json``: what all its pairs share."""
 
 import json
 import math
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from astro_galtrans._files import whole_file
 from astro_galtrans._release import __version__
-from astro_galtrans.surveys import Survey
+from astro_galtrans.surveys import Survey, get_survey
 
-__all__ = ["FORMAT_VERSION", "HEADER_FILE", "PairHeader", "claim", "read_header"]
+from ._shards import PATTERN
+
+__all__ = [
+    "FORMAT_VERSION", "HEADER_FILE", "MAX_SCALE", "SPLITS", "PairHeader", "claim", "default_scale", "header_of_pairs",
+    "read_header",
+]  # fmt: skip
 
 FORMAT = "astro_galtrans pairs"
 FORMAT_VERSION = 1  #: version of the store's format that this release writes and reads
 HEADER_FILE = "pairs.json"
+SPLITS = "train", "validation", "test"  #: parts of a store
+MAX_SCALE = 4  #: largest number of target pixels per source pixel: more detail than that no network finds in a source
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,24 @@ class PairHeader:
         return cls(*surveys, **{name: content[name] for name in names})
 
 
+def default_scale(source, target):
+    """
+    Target pixels per source pixel for a pair of surveys.
+
+    Parameters
+    ----------
+    source, target : `~astro_galtrans.surveys.Survey` or str
+
+    Returns
+    -------
+    int
+        The integer from 1 to 4 nearest to the ratio of the pixel scales; 1 towards a coarser survey, for which
+        ``translate(..., output_grid="target")`` gives the survey's own pixels.
+    """
+    ratio = get_survey(source).pixel_scale / get_survey(target).pixel_scale
+    return min(max(round(ratio), 1), MAX_SCALE)
+
+
 def read_header(directory):
     """
     Read the header of a store.
@@ -87,24 +112,44 @@ def read_header(directory):
     if not path.exists():
         msg = f"{directory} is not a set of pairs (no {HEADER_FILE}); make one with: galtrans simulate, galtrans pairs"
         raise FileNotFoundError(msg)
+    damaged = "delete it and make the pairs with the same settings again in the same folder: finished ones are kept"
     try:
         content = json.loads(path.read_text(encoding="utf8"))
-    except ValueError as err:
-        msg = f"{path} is damaged ({err}); make the pairs again in the same folder: what is there is kept"
+        version = content.get("format_version") if content.get("format") == FORMAT else "none"
+    except (ValueError, AttributeError) as err:  # no JSON, or not that of a header
+        msg = f"{path} is damaged ({err}); {damaged}"
         raise ValueError(msg) from err
-    version = content.get("format_version") if content.get("format") == FORMAT else "none"
     if version != FORMAT_VERSION:
         msg = (
             f"{path} was written by another version (format {version}, astro_galtrans {content.get('version', '?')});"
             f" this is {__version__}, which reads format {FORMAT_VERSION}: make the pairs again in another folder"
         )
         raise ValueError(msg)
-    return PairHeader.from_dict(content)
+    try:
+        return PairHeader.from_dict(content)
+    except (KeyError, TypeError) as err:
+        msg = f"{path} is damaged (its entries are incomplete: {err}); {damaged}"
+        raise ValueError(msg) from err
+
+
+def header_of_pairs(directory):
+    """
+    Return the `PairHeader` of the pairs in a folder, or None if it holds none.
+
+    A header alone is what a run left that failed before its first shard: it binds nobody.
+
+    Parameters
+    ----------
+    directory : path-like
+    """
+    directory = Path(directory)
+    begun = (directory / HEADER_FILE).exists() and any(directory.glob(PATTERN))
+    return read_header(directory) if begun else None
 
 
 def claim(directory, header):
     """
-    Make the folder of a store with its header, or make sure that the one there is the same.
+    Make the folder of a store with its header, or make sure that the header of the pairs in it is the same.
 
     Parameters
     ----------
@@ -120,8 +165,8 @@ def claim(directory, header):
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / HEADER_FILE
-    if path.exists():
-        there = read_header(directory)
+    there = header_of_pairs(directory)
+    if there is not None:
         same = {end: getattr(there, end) for end in ("source", "target") if getattr(there, end) == getattr(header, end)}
         # surveys that are equal may still be described in other words
         differ = dict(_differences(there.to_dict(), replace(header, **same).to_dict()))
@@ -132,9 +177,8 @@ def claim(directory, header):
             )
             raise ValueError(msg)
         return
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(header.to_dict(), indent=1, allow_nan=False), encoding="utf8")
-    temporary.replace(path)
+    with whole_file(path) as file:
+        file.write_text(json.dumps(header.to_dict(), indent=1, allow_nan=False), encoding="utf8")
 
 
 def _differences(there, asked, prefix=""):

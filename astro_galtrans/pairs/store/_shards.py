@@ -1,8 +1,8 @@
 """
 The shards of a store: written whole, and read in parts.
 
-Datasets are contiguous, so that a few rows of a stamp are a few reads at known places of the file. That costs
-microseconds, needs no lock, and holds across forks, none of which is true of HDF5's own reading.
+Datasets are contiguous, so that a few rows of a stamp are a few reads at known places of the file. Such reads take
+microseconds, need no lock, and work across forks, none of which is true of HDF5's own reading.
 """
 
 import os
@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from astro_galtrans._files import whole_file
 from astro_galtrans._optional import require
 from astro_galtrans.exceptions import GaltransWarning
 
@@ -20,7 +21,8 @@ __all__ = ["BITS", "FLOATS", "Shards", "shard_path", "write_shard"]
 
 FLOATS = "source", "target", "source_variance", "target_variance", "source_psf", "target_psf"
 BITS = "source_mask", "target_mask", "signal"
-OPEN_FILES = 128
+OPEN_FILES = 128  # kept open at once: well below 256, the least limit of files that systems set for a process
+MOST_RATIO = 100  # bytes of a table per byte of its file: HDF5 stores no bytes for values that were never written
 PATTERN = "shard-*.h5"
 
 
@@ -51,17 +53,12 @@ def write_shard(path, planes, rows):
     rows : list of dict
         One row of the table per pair.
     """
-    h5py, path = require("h5py", extra="train"), Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with h5py.File(temporary, "w") as file:
-            for name in FLOATS + BITS:
-                if planes.get(name) is not None:
-                    file.create_dataset(name, data=_stored(name, planes[name]))
-            file.create_dataset("table", data=_structured(rows))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    h5py = require("h5py", extra="train")
+    with whole_file(path) as place, h5py.File(place, "w") as file:
+        for name in FLOATS + BITS:
+            if planes.get(name) is not None:
+                file.create_dataset(name, data=_stored(name, planes[name]))
+        file.create_dataset("table", data=_structured(rows))
 
 
 def _stored(name, values):
@@ -97,6 +94,13 @@ class Shards:
     ----------
     directory : `~pathlib.Path`
         Folder of the store. A damaged shard is named in a warning and left out.
+    header : `PairHeader`, optional
+        Of the store, for the shapes of the datasets.
+
+    Raises
+    ------
+    ValueError
+        If a shard points to other files, or holds something else than the format and the header say.
 
     Attributes
     ----------
@@ -106,11 +110,11 @@ class Shards:
         Number of the first pair of each shard, and of one beyond the last.
     """
 
-    def __init__(self, directory):
+    def __init__(self, directory, header=None):
         self.paths, self.damaged, self._layouts, known = [], [], [], {}
         for path in sorted(directory.glob(PATTERN)):
             try:
-                layout = _layout(path)
+                layout = _layout(path, header)
             except (OSError, KeyError, RuntimeError) as err:  # h5py's ways to say that a file is not whole
                 self._report(path, err)
                 continue
@@ -135,10 +139,6 @@ class Shards:
 
     def __len__(self):
         return int(self.starts[-1])
-
-    def has(self, name, index):
-        """Whether the shard of a pair has a dataset."""
-        return name in self._layouts[self._shard(index)]
 
     def _shard(self, index):
         return int(np.searchsorted(self.starts, index, side="right")) - 1
@@ -209,16 +209,47 @@ def _join(name, parts):
     return np.concatenate(columns)
 
 
-def _layout(path):
-    """Places of the datasets of a shard by name."""
+def _layout(path, header):
+    """Places of the datasets of a shard by name; what is not a shard's own or not of the format is refused."""
     h5py = require("h5py", extra="train")
     with h5py.File(path, "r") as file:
-        file["table"]
-        return {
-            name: Place(file[name].id.get_offset(), file[name].shape, file[name].dtype.str)
-            for name in FLOATS + BITS
-            if name in file or name in {"source", "target"}
-        }
+        names = [name for name in FLOATS + BITS if name in file or name in {"source", "target"}]
+        datasets = {name: _own(file, name, path) for name in names}
+        table = _own(file, "table", path)
+        if table.ndim != 1 or table.dtype.names is None or table.nbytes > MOST_RATIO * path.stat().st_size:
+            msg = f"{path}: the table has shape {table.shape} and type {table.dtype}; expected a row per pair"
+            raise ValueError(msg)
+        for name, dataset in datasets.items():
+            _check_kind(name, dataset, len(table), header, path)
+        return {name: Place(d.id.get_offset(), d.shape, d.dtype.str) for name, d in datasets.items()}
+
+
+def _own(file, name, path):
+    """Dataset of a shard, whose values lie in this very file: HDF5 follows links to any file that the user can read."""
+    h5py = require("h5py", extra="train")
+    link = file.get(name, getlink=True)
+    if link is not None and not isinstance(link, h5py.HardLink):
+        msg = f"{path}: {name} is a link ({type(link).__name__}) to somewhere else, which is not followed"
+        raise ValueError(msg)
+    dataset = file[name]
+    if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
+        msg = f"{path}: {name} is no dataset with its values in this file (a group, external or virtual): refused"
+        raise ValueError(msg)
+    return dataset
+
+
+def _check_kind(name, dataset, n_pairs, header, path):
+    """Raise unless a dataset has the type and shape of the format."""
+    kind, bits = ("u1" if name in BITS else "f4"), name in BITS
+    wanted = None
+    if header is not None:
+        small = name.startswith("source")
+        side, bands = (header.size, header.source_bands) if small else (header.target_size, header.target_bands)
+        sides = dataset.shape[2:] if name.endswith("_psf") else (side, -(-side // 8) if bits else side)
+        wanted = (n_pairs, len(bands), *sides)
+    if dataset.dtype.str[1:] != kind or dataset.ndim != 4 or (wanted and dataset.shape != wanted):
+        msg = f"{path}: {name} is {dataset.dtype} {dataset.shape}; this store's format says {kind} {wanted}"
+        raise ValueError(msg)
 
 
 def _read_chunked(path, name, row, rows):

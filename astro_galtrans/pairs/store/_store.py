@@ -6,13 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._header import read_header
+from ._header import SPLITS, read_header
 from ._shards import Shards
 
 __all__ = ["Crop", "Images", "PairStore"]
 
-SPLITS = "train", "validation", "test"
-ARCSEC = "x", "y", "dx", "dy", "half_light_radius"
+ARCSEC = "x", "y", "dx", "dy", "half_light_radius"  # columns of the table in arcsec
 
 
 class Crop(NamedTuple):
@@ -40,13 +39,14 @@ class PairStore:
     FileNotFoundError
         If the folder is not a set of pairs, or holds no finished shard.
     ValueError
-        If it was written by another version of the format.
+        If it was written by another version of the format, points to other files, or holds something else than the
+        format says.
     """
 
     def __init__(self, directory):
         self.directory = Path(directory)
         self.header = read_header(self.directory)
-        self._shards = Shards(self.directory)
+        self._shards = Shards(self.directory, self.header)
         self._chosen = None  # numbers of the pairs in this subset
         self._whole = self
         if not self._shards.paths:

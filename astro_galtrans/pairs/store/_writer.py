@@ -1,6 +1,10 @@
 """Writing pairs one by one."""
 
+from contextlib import ExitStack
 from pathlib import Path
+
+from astro_galtrans._locks import locked
+from astro_galtrans._optional import require
 
 from ._header import claim
 from ._shards import FLOATS, PATTERN, Shards, shard_path, write_shard
@@ -32,14 +36,22 @@ class PairWriter:
 
     Raises
     ------
+    ImportError
+        If the package h5py is not installed.
     ValueError
         If the folder holds pairs of other surveys or settings, or of another version of the format.
+    OSError
+        If another process writes to the folder; the message names it.
     """
 
     def __init__(self, directory, header, shard=64):
+        require("h5py", extra="train")  # before anything is written, so that nothing is left behind without it
         self.directory, self.header, self.shard = Path(directory), header, shard
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._lock = ExitStack()
+        self._lock.enter_context(locked(self.directory))
         claim(self.directory, header)
-        done = Shards(self.directory)
+        done = Shards(self.directory, header)
         self.indices = set(map(int, done.table().get("index", ())))
         self._count = len(done)
         numbers = [int(path.stem.partition("-")[2]) for path in self.directory.glob(PATTERN)]
@@ -60,6 +72,12 @@ class PairWriter:
     def __exit__(self, kind, *_):
         if kind is None:  # after an error, the pairs since the last shard are made again by who goes on
             self.close()
+        self._release()
+
+    def _release(self):
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
     def add(self, source, target, row, **planes):
         """
@@ -80,6 +98,9 @@ class PairWriter:
         ValueError
             If a shape is not that of the header, or a plane is not known or missing.
         """
+        if self._lock is None:
+            msg = f"the writer of {self.directory} was closed; open another"
+            raise ValueError(msg)
         pair = {"source": source, "target": target} | {k: v for k, v in planes.items() if v is not None}
         self._check(pair)
         self._pairs.append((pair, row))
@@ -116,5 +137,6 @@ class PairWriter:
         self._count, self._next, self._pairs = self._count + len(rows), self._next + 1, []
 
     def close(self):
-        """Write what is left."""
+        """Write what is left, and let others write to the folder."""
         self.flush()
+        self._release()

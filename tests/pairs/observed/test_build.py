@@ -1,5 +1,7 @@
 """Pairs from images of a known sky: Gaussian sources of known flux at known places, on two grids that share nothing."""
 
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -11,15 +13,14 @@ from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.nddata import CCDData, StdDevUncertainty
-from astropy.table import QTable, Table
+from astropy.table import Table
 from astropy.wcs import WCS
 from scipy.special import erf
 
 from astro_galtrans.cli import main
-from astro_galtrans.domain import gaussian_fwhm
 from astro_galtrans.exceptions import GaltransWarning
-from astro_galtrans.pairs.observed import Stamps, build_pairs, pairs_from_stamps, read_summary
-from astro_galtrans.pairs.observed.catalogue import read_catalogue
+from astro_galtrans.moments import gaussian_fwhm
+from astro_galtrans.pairs.observed import StampSet, build_pairs, pairs_from_stamps, read_summary
 from astro_galtrans.pairs.observed.cutting import LocalMap, StampGrid, cut
 from astro_galtrans.pairs.observed.registration import corrections, measure_offset
 from astro_galtrans.pairs.observed.split import split_by_name, split_on_sky
@@ -113,20 +114,16 @@ def test_flux_and_place_are_those_of_the_sky(sky, store):
     assert np.abs(table["x"]).max() <= SOURCE / 2 + 1e-6
 
 
-@pytest.mark.parametrize(
-    ("method", "flux_error", "shift"),
-    [("spline", 1e-3, 2e-3), *[pytest.param(how, 5e-3, 5e-3, marks=pytest.mark.slow) for how in ("adaptive", "exact")]],
-)
-def test_noise_free_flux_is_conserved(sky, tmp_path, method, flux_error, shift):
+def test_noise_free_flux_is_conserved(sky, tmp_path):
     images = sky.image("source", noise=False), sky.image("target", noise=False)
     for image, side in zip(images, ("source", "target"), strict=True):
         image.data += np.random.default_rng(0).normal(0, 1e-3 * NOISE[side], image.shape).astype(np.float32)
-    pairs = build_pairs(*images, tmp_path, sky.table(), resampling=method, register="none", **OPTIONS)
+    pairs = build_pairs(*images, tmp_path, sky.table(), register="none", **OPTIONS)
     for k in range(0, len(pairs), 6):
         row = pairs.table[k]
         flux, x, y = centroid(pairs.target(k)[0], row["x"], row["y"], SOURCE / 2)
-        assert flux == pytest.approx(10 ** (0.4 * (30 - row["r"])), rel=flux_error)
-        np.testing.assert_allclose([x, y], [row["x"], row["y"]], atol=shift)
+        assert flux == pytest.approx(10 ** (0.4 * (30 - row["r"])), rel=1e-3)
+        np.testing.assert_allclose([x, y], [row["x"], row["y"]], atol=2e-3)
 
 
 def test_the_source_stamp_is_the_images_own_pixels(sky, store):
@@ -438,37 +435,16 @@ def test_a_part_without_pairs_is_said(sky, tmp_path):
 # -- catalogues
 
 
-@pytest.mark.parametrize(
-    "table",
-    [
-        Table({"ra": [10.0, 20.0], "dec": [-1.0, 2.0]}),
-        Table({"RAJ2000": [10.0, 20.0], "DEJ2000": [-1.0, 2.0], "z": [19.0, 20.0]}),  # a magnitude
-        Table({"ALPHA_J2000": [10.0, 20.0] * u.deg, "DELTA_J2000": [-1.0, 2.0] * u.deg}),
-        QTable({"ra": [600.0, 1200.0] * u.arcmin, "dec": np.radians([-1.0, 2.0]) * u.rad}),
-        Table({"RA": ["00:40:00", "01:20:00"], "Dec": ["-01:00:00", "+02:00:00"]}),
-        Table({"place": SkyCoord([10.0, 20.0], [-1.0, 2.0], unit="deg")}),
-        Table({"l": SkyCoord([10.0, 20.0], [-1.0, 2.0], unit="deg").galactic}),
-        SkyCoord([10.0, 20.0], [-1.0, 2.0], unit="deg"),
-    ],
-    ids=["ra, dec", "Vizier", "SExtractor", "units", "text", "SkyCoord", "galactic", "bare"],
-)
-def test_usual_forms_of_coordinates(table):
-    objects = read_catalogue(table)
-    np.testing.assert_allclose(objects.ra, [10, 20], atol=1e-7)
-    np.testing.assert_allclose(objects.dec, [-1, 2], atol=1e-7)
-    assert np.isnan(objects.redshift).all()
-
-
-def test_redshifts_by_their_usual_names_and_by_the_users(tmp_path):
-    table = Table({"ra": [10.0, 20.0], "dec": [0.0, 0.0], "Z": [0.1, -9.99], "modelMag_r": [17.0, 18.0]})
-    table["zz"] = [1.0, 2.0]
-    table.write(tmp_path / "catalogue.ecsv")
-    objects = read_catalogue(tmp_path / "catalogue.ecsv")
-    np.testing.assert_array_equal(objects.redshift, [0.1, np.nan])
-    np.testing.assert_array_equal(objects.magnitude, [17, 18])
-    np.testing.assert_array_equal(read_catalogue(table, redshift="zz").redshift, [1, 2])
-    with pytest.raises(ValueError, match="no column 'zspec'; its columns are ra, dec, Z"):
-        read_catalogue(table, redshift="zspec")
+def test_an_object_listed_many_times_is_one(sky, tmp_path, rng):
+    table = sky.table()
+    order = np.r_[np.full(30, 7), np.arange(25)]
+    many = table[order]
+    many["RA"][:30] += rng.normal(0, 0.05, 30) / 3600  # as several observations of one object have it
+    many["z"] = np.where(np.arange(55) == 12, 0.25, np.where(order == 7, np.nan, many["z"]))
+    with pytest.warns(GaltransWarning, match=r"within 1 arcsec of another .*: 30 \(rows 0, 1, 2, .* and 20 more of 55"):
+        pairs = build_pairs(sky.image("source"), sky.image("target", seed=1), tmp_path, many, **OPTIONS)
+    assert sorted(pairs.table["row"]) == sorted([12, *(30 + k for k in range(25) if k != 7)])
+    assert pairs.table["z"][pairs.table["row"] == 12] == 0.25  # the row with a redshift is the one kept
 
 
 @pytest.mark.parametrize(
@@ -539,6 +515,38 @@ def test_too_few_pairs(sky, tmp_path):
     with pytest.raises(ValueError, match=r"only \d+ usable pairs, 500 are the fewest.*is kept in"):
         build_pairs(*images, tmp_path, sky.table(), minimum=500, **OPTIONS)
     assert len(PairStore(tmp_path)) == 25
+
+
+def test_a_run_that_made_nothing_does_not_bind_the_next(sky, tmp_path):
+    """Header and records of a run without pairs are in the folder, and those of one that was cut off in writing."""
+    images = sky.image("source"), sky.image("target", seed=1, move=(1.5, 0.0))
+    with pytest.raises(ValueError, match="only 0 usable pairs"):
+        build_pairs(*images, tmp_path, sky.table(), search=0.8, **OPTIONS)
+    assert (tmp_path / "pairs.json").exists() and not list(tmp_path.glob("*.h5"))
+    assert len(build_pairs(*images, tmp_path, sky.table(), **OPTIONS)) > 20
+    (tmp_path / "cut").mkdir()
+    for leftover in ('{"format": ', "[]", "{}"):
+        (tmp_path / "cut" / "pairs.json").write_text(leftover)
+        with pytest.raises(ValueError, match=r"pairs\.json (is damaged|was written by another version)"):
+            PairStore(tmp_path / "cut")
+    assert len(build_pairs(*images, tmp_path / "cut", sky.table(), **OPTIONS)) > 20
+
+
+WITHOUT_H5PY = """
+import sys
+sys.modules["h5py"] = None  # as where it is not installed
+from astro_galtrans.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("command", [["pairs", "out", "--source", "x.fits", "--target", "y.fits"], ["simulate", "out"]])
+def test_h5py_is_missed_before_any_work(tmp_path, command):
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_H5PY, *command], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert done.returncode == 1 and "'h5py' is needed for this; install it with" in done.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_options_that_do_not_exist(sky, tmp_path):
@@ -613,8 +621,8 @@ def make_stamps(sky, tmp_path=None, n=8):
                 path = tmp_path / f"{side}-{k}.fits"
                 fits.PrimaryHDU(data).writeto(path)
             out[side].append(data if tmp_path is None else path)
-    target = Stamps(out["target"], TARGET, "r", unit="adu", zeropoint=30.0)
-    return Stamps(out["source"], SOURCE, "r", unit="nanomaggy"), target
+    target = StampSet(out["target"], TARGET, "r", unit="adu", zeropoint=30.0)
+    return StampSet(out["source"], SOURCE, "r", unit="nanomaggy"), target
 
 
 @pytest.mark.parametrize("as_files", [False, True])
@@ -650,14 +658,27 @@ def test_stamps_with_all_that_the_user_knows(sky, tmp_path):
     assert gaussian_fwhm(pairs.psf(0)[1][0].astype(float)) == pytest.approx(1.5 * 2.355 * TARGET / SOURCE * 2, rel=0.05)
 
 
+def test_a_stamp_without_a_position_is_split_by_its_name(sky, tmp_path):
+    catalogue = sky.table()[:8]
+    catalogue["RA"][1] = np.nan
+    shares = (0.3, 0.3, 0.4)
+    source, target = make_stamps(sky)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", GaltransWarning)  # that a part is empty
+        pairs = pairs_from_stamps(source, target, tmp_path, catalogue, size=SIZE, progress=False, fractions=shares)
+    np.testing.assert_array_equal(np.isnan(pairs.table["ra"]), np.arange(8) == 1)
+    np.testing.assert_allclose(pairs.table["z"], catalogue["z"])
+    assert [pairs.table["split"][1]] == split_by_name([source.label(1)], shares)
+
+
 def test_bad_stamps(sky, tmp_path):
     source, target = make_stamps(sky)
     with pytest.raises(ValueError, match="8 source and 7 target stamps"):
-        pairs_from_stamps(source, Stamps(target.images[1:], TARGET, "r", unit="adu", zeropoint=30.0), tmp_path)
+        pairs_from_stamps(source, StampSet(target.images[1:], TARGET, "r", unit="adu", zeropoint=30.0), tmp_path)
     with pytest.raises(ValueError, match=r"8 images but 2 in sigma="):
-        Stamps(source.images, SOURCE, "r", sigma=source.images[:2])
+        StampSet(source.images, SOURCE, "r", sigma=source.images[:2])
     with pytest.raises(ValueError, match="pixel scale must be positive"):
-        Stamps(source.images, 0.0, "r")
+        StampSet(source.images, 0.0, "r")
     with pytest.raises(ValueError, match="the catalogue has 25 rows for 8 stamps"):
         pairs_from_stamps(source, target, tmp_path, sky.table())
     source.images[3] = np.full((60, 60), np.nan)
@@ -674,7 +695,7 @@ def test_gama_galaxies_in_sdss_and_kids(tmp_path):
     folder = shared_data("gama_sdss_kids")
     names = sorted(path.name[:7] for path in (folder / "SDSS").glob("*fitim.fits"))
     stamps = [
-        Stamps(
+        StampSet(
             *([folder / survey / f"{name}fitim.fits" for name in names], scale, "r"), unit="adu", zeropoint=0.0,
             survey=survey.lower(),
             **{key: [folder / survey / f"{name}{kind}.fits" for name in names]

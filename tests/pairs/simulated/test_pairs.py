@@ -12,8 +12,8 @@ pytest.importorskip("h5py")
 pytest.importorskip("speclite")
 
 from astro_galtrans.pairs.simulated import PairSettings, simulate_pair, simulate_pairs
-from astro_galtrans.pairs.simulated.build import SHARD, SIGNAL, default_scale
-from astro_galtrans.pairs.store import PairStore
+from astro_galtrans.pairs.simulated.build import SHARD, SIGNAL
+from astro_galtrans.pairs.store import PairStore, default_scale
 from astro_galtrans.pairs.store._header import claim
 from astro_galtrans.surveys import get_survey, list_surveys
 

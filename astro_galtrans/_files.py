@@ -1,0 +1,56 @@
+"""Files that appear whole or not at all, and fingerprints of what they were made from."""
+
+import hashlib
+import uuid
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+__all__ = ["fingerprint", "whole_file"]
+
+
+@contextmanager
+def whole_file(path):
+    """
+    Yield the name of a temporary file; when the block ends without an error, it is renamed to ``path``.
+
+    Whoever reads ``path`` sees the old file or the new one, never half of one; after an error the old one is there.
+
+    Parameters
+    ----------
+    path : path-like
+        File to write; one that is there is replaced. Its folder has to exist.
+
+    Yields
+    ------
+    `~pathlib.Path`
+        In the same folder, so that the renaming is one step of the file system, and with the same suffixes, from which
+        astropy and matplotlib tell the format and the compression.
+    """
+    path = Path(path)
+    # unlike a process number, this also keeps threads, and processes on other machines that share a disk, apart
+    temporary = path.with_name(f".{uuid.uuid4().hex[:12]}-{path.name}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def fingerprint(*parts):
+    """
+    Return the SHA-256 of some bytes, strings and arrays, in hexadecimal digits.
+
+    Parameters
+    ----------
+    *parts : bytes, str or `numpy.ndarray`
+        Of an array, type and shape count as well.
+    """
+    digest = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            digest.update(f"{part.dtype} {part.shape}".encode())
+            part = np.ascontiguousarray(part)
+        digest.update(part.encode() if isinstance(part, str) else part)
+    return digest.hexdigest()

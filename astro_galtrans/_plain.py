@@ -1,0 +1,40 @@
+"""Words that come out of files: what may name a file or be shown on a terminal."""
+
+import re
+
+__all__ = ["plain_name", "printable"]
+
+_NAME = re.compile(r"\w[\w .+-]{0,99}")
+
+
+def plain_name(name, what):
+    """
+    Check a name that will be part of file names.
+
+    Parameters
+    ----------
+    name : object
+        As found in a file.
+    what : str
+        What to call it in the message.
+
+    Returns
+    -------
+    str
+        The name.
+
+    Raises
+    ------
+    ValueError
+        If it is no text, or could lead out of a folder: in it may be letters, digits, spaces and ``_ . + -``, and it
+        begins with a letter or digit.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        msg = f"{what} is {name!r}; expected up to 100 letters, digits, spaces and _ . + -, the first a letter or digit"
+        raise ValueError(msg)
+    return name
+
+
+def printable(text):
+    """Text with control characters other than line ends written out, so that it cannot steer a terminal."""
+    return "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in str(text))

@@ -1,0 +1,130 @@
+"""Numbers that are no measurements: marks for "no data" among the pixels, and standard deviations that mean "bad"."""
+
+import warnings
+
+import numpy as np
+from scipy.ndimage import binary_opening
+
+from astro_galtrans.exceptions import GaltransWarning
+
+__all__ = ["mask_marks", "worthless"]
+
+#: What pipelines write where there is no datum: IRAF and SDSS pipelines, the lowest 16 and 32 bit integers, databases.
+MARKS = (-99.0, -999.0, -9999.0, -99999.0, -32768.0, -2147483648.0)
+HUGE = 1e20  # no flux in any unit a survey uses: 1e30 and the largest float are marks, too
+FAR = 10.0  # sigma below the sky: a count of -99 may be noise where the noise is 50
+GAP = np.ones((3, 3), bool)  # zeros in such a block are a gap: single ones are common where noise was rounded
+SAMPLE = 100_000  # pixels that tell sky and noise
+#: SExtractor marks bad pixels by a weight of 1e30. Between that and the deepest pixels of a mosaic there is nothing.
+WORTHLESS_STD, WORTHLESS_RATIO = 1e18, 1e6
+
+
+def mask_marks(data, mask, label):
+    """
+    Add pixels that hold a mark for "no data" to a mask.
+
+    Parameters
+    ----------
+    data : `~numpy.ndarray`
+        ``[planes, H, W]``, as they are in the file.
+    mask : `~numpy.ndarray` or None
+        bool, of the same shape.
+    label : str
+        What to call the image in a warning.
+
+    Returns
+    -------
+    `~numpy.ndarray` or None
+        A new mask, or the same where no pixel is marked.
+
+    Warns
+    -----
+    GaltransWarning
+        Of each plane with marks, with their number and value.
+    """
+    found = np.zeros(data.shape, bool)
+    for k, plane in enumerate(data):
+        usable = np.isfinite(plane) if mask is None else np.isfinite(plane) & ~mask[k]
+        told = _marked(plane, usable, found[k])
+        if told:
+            where = f"{label}, plane {k}" if len(data) > 1 else label
+            msg = f"{where}: {'; '.join(told)}: usual marks for pixels without data, which are masked"
+            warnings.warn(msg, GaltransWarning, stacklevel=2)
+    if not found.any():
+        return mask
+    return found if mask is None else mask | found
+
+
+def _marked(plane, usable, found):
+    """Set ``found`` where a plane holds marks, and list what they are."""
+    told = []
+    if not usable.any():
+        return told
+    low, high = (ends(plane, where=usable, initial=0) for ends in (np.min, np.max))
+    if max(-low, high) >= HUGE:
+        found |= usable & (np.abs(plane) >= HUGE)
+        told.append(f"{np.count_nonzero(found)} pixels beyond {HUGE:g}")
+    values = [value for value in MARKS if value >= low] + [0.0]
+    marks = {value: usable & (plane == value) for value in values}
+    marks = {value: where for value, where in marks.items() if where.any()}
+    if not marks:
+        return told
+    rest = (usable & ~found & ~np.logical_or.reduce(list(marks.values())))[:: max(1, plane.size // SAMPLE // 10)]
+    sample = plane[:: max(1, plane.size // SAMPLE // 10)][rest][:SAMPLE].astype(float)
+    if not sample.size:
+        return told
+    sky = np.median(sample)
+    spread = 1.4826 * np.median(np.abs(sample - sky))
+    for value, where in marks.items():
+        if value == 0 and not (spread and value < sky - FAR * spread):
+            where = binary_opening(where, GAP) if _noisy(sample) else np.False_
+        elif not value < sky - FAR * spread:
+            continue
+        if where.any():
+            found |= where
+            told.append(f"{np.count_nonzero(where)} pixels of {value:g}")
+    return told
+
+
+def _noisy(sample):
+    """Whether values are those of noise around zero that was not rounded: of both signs, and hardly any comes twice."""
+    counts = np.unique(sample[:20_000], return_counts=True)[1]
+    distinct = sample.size >= 2 * GAP.size and counts.max() <= max(2, 0.01 * counts.sum())
+    return distinct and np.mean(sample < 0) > 0.05  # a model without noise fades to zero, and has nothing below
+
+
+def worthless(array, variance, label):
+    """
+    Find pixels whose stated uncertainty is no number to use.
+
+    Parameters
+    ----------
+    array : `~numpy.ndarray`
+        As given: standard deviations, variances or inverse variances.
+    variance : `~numpy.ndarray`
+        The same as variances, float64.
+    label : str
+        What to call the uncertainty in a warning.
+
+    Returns
+    -------
+    `~numpy.ndarray`
+        bool, True where the pixel has to be masked.
+
+    Warns
+    -----
+    GaltransWarning
+        Where values are negative, or far above all others. Infinities, NaN and inverse variances of zero are the usual
+        ways to mark a bad pixel, and masked without a word.
+    """
+    bad = ~(variance >= 0) | np.isinf(variance)  # an inverse variance of zero comes as an infinity
+    negative = array < 0
+    good = variance[~bad & ~negative & (variance > 0)]
+    typical = np.percentile(good[:: max(1, good.size // SAMPLE)], 10) if good.size else 0.0
+    with np.errstate(invalid="ignore"):
+        above = np.isfinite(variance) & (variance > min(WORTHLESS_RATIO**2 * typical, WORTHLESS_STD**2))
+    for where, what in ((negative, "are negative"), (above, "are so large that they can only mark bad pixels")):
+        if where.any():
+            msg = f"{np.count_nonzero(where)} values of the {label} {what}; these pixels are masked"
+            warnings.warn(msg, GaltransWarning, stacklevel=2)
+    return bad | negative | above

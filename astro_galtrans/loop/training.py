@@ -1,0 +1,223 @@
+"""One training: network, averaged weights, optimizers, and where it stands."""
+
+import copy
+import math
+import time
+import warnings
+
+import numpy as np
+import torch
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from astro_galtrans.exceptions import GaltransWarning
+
+from .state import read_state, write_state
+
+__all__ = ["Training"]
+
+CHECK_STEPS = 20  # a GPU is asked that often whether the loss is finite; each time it has to be waited for
+BETAS = 0.9, 0.99  # of AdamW, as in the trainings of SwinIR and ESRGAN by their authors
+LAST_RATE = 0.01  # learning rate at the end, as a share of the largest
+
+
+class Training:
+    """
+    A training that stands at some step; `advance` makes one more.
+
+    Parameters
+    ----------
+    devices : `~astro_galtrans.loop.devices.OneDevice` or `lightning_fabric.Fabric`
+        Already launched.
+    make_task : callable
+        As for `~astro_galtrans.loop.train`.
+    settings : `~astro_galtrans.loop.Settings`
+    directory : `~pathlib.Path`, optional
+        Of the checkpoints; without it there are none.
+    """
+
+    def __init__(self, devices, make_task, settings, directory=None):
+        self.devices, self.settings, self.directory = devices, settings, directory
+        self.step, self.history, self.sums, self.best = 0, [], {}, None
+        state = directory and read_state(directory, devices.device)
+        torch.manual_seed(settings.seed)  # of the initial weights
+        self.task = make_task(state and state["task"], devices.global_rank)
+        self.network = self.task.network
+        self.average = copy.deepcopy(self.network).requires_grad_(requires_grad=False).to(devices.device).eval()
+        groups = self.task.prepare()
+        self.network.to(devices.device).train()
+        options = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay, "betas": BETAS}
+        self.optimizers = [torch.optim.AdamW(group, **options, foreach=True) for group in groups]
+        trained, averaged = self.network.state_dict(), self.average.state_dict()  # views, which follow the training
+        pairs = [(averaged[name], trained[name]) for name in averaged]
+        self._averaged = [list(p) for p in zip(*(p for p in pairs if p[0].is_floating_point()), strict=True)]
+        self._counted = [p for p in pairs if not p[0].is_floating_point()]  # such as the batches a normalisation saw
+        self.generator = torch.Generator(devices.device)
+        self._earlier, self._started, self.saved = 0.0, time.monotonic(), time.monotonic()
+        self._finite = torch.ones((), dtype=torch.bool, device=devices.device)
+        if state:
+            self._take_up(state)
+
+    @property
+    def seconds(self):
+        """Time spent, all sittings together; the lost end of one that was killed does not count."""
+        return self._earlier + time.monotonic() - self._started
+
+    @property
+    def seconds_since_checkpoint(self):
+        """Time since the last checkpoint, or since the start of this sitting."""
+        return time.monotonic() - self.saved
+
+    @property
+    def progress(self):
+        """Share of the training done, 0 to 1, the same on all processes."""
+        seconds = self.seconds
+        if self.devices.world_size > 1 and math.isfinite(self.settings.hours):
+            seconds = float(self.devices.broadcast(torch.tensor(seconds)))
+        return min(1.0, max(self.step / self.settings.steps, seconds / (3600 * self.settings.hours)))
+
+    def finished(self, progress):
+        """Is there nothing left to do?"""
+        patience = self.settings.patience
+        waited = len(self.history) - 1 - self.best_row if patience and self.history else 0
+        return progress >= 1 or (patience > 0 and waited >= patience)
+
+    @property
+    def best_row(self):
+        """Row of the `history` with the best score, the first of equal ones."""
+        score = self.settings.score
+        values = [row[score] for row in self.history]
+        return int(np.argmax(values) if score.endswith("gain") else np.argmin(values))
+
+    def advance(self, batch, progress):
+        """
+        Make one step with every optimizer.
+
+        Parameters
+        ----------
+        batch : object
+            Number `step` of the task's batches.
+        progress : float
+            As the property says.
+        """
+        self._seed()
+        self.rate = self._rate(progress)
+        terms_of_each = self.task.losses(batch, progress, self.generator)
+        for optimizer in self.optimizers:
+            with self.devices.autocast():
+                terms = next(terms_of_each, None)
+            if terms is not None:
+                self._minimise(optimizer, terms)
+        self._update_average()
+        self.step += 1
+        if self.devices.device.type == "cpu" or self.step % CHECK_STEPS == 0:
+            self._check_finite()
+
+    def _seed(self):
+        """Seed the task's generator, and torch's global ones for layers such as dropout that do not ask it."""
+        entropy = [self.settings.seed, self.step, self.devices.global_rank, 1]
+        seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
+        self.generator.manual_seed(seed)
+        # not torch.manual_seed, which formats a traceback per call as long as a GPU is there and not in use
+        torch.default_generator.manual_seed(seed)
+        if self.devices.device.type == "cuda":
+            torch.cuda.manual_seed_all(seed)
+
+    def _rate(self, progress):
+        warm = min(1.0, (self.step + 1) / max(1, self.settings.warmup))
+        cosine = 0.5 * (1 + math.cos(math.pi * progress))
+        return self.settings.learning_rate * warm * (LAST_RATE + (1 - LAST_RATE) * cosine)
+
+    def _minimise(self, optimizer, terms):
+        loss = sum(terms.values())
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        for group in optimizer.param_groups:
+            group["lr"] = self.rate
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward(inputs=parameters)  # gradients of what other optimizers move are not computed
+        self._share_gradients(parameters)
+        torch.nn.utils.clip_grad_norm_(parameters, self.settings.clip)
+        optimizer.step()
+        for name, term in terms.items():
+            self.sums[name] = self.sums.get(name, 0) + torch.stack([term.detach(), torch.ones_like(term)]).double()
+        self._finite &= torch.isfinite(loss.detach())
+
+    def _share_gradients(self, parameters):
+        """
+        Average gradients over processes.
+
+        Not left to torch's wrapper, which expects one forward pass and one optimizer: here losses come one by one, and
+        some parameters join late.
+        """
+        if self.devices.world_size == 1:
+            return
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        flat = self.devices.all_reduce(torch.cat([g.flatten() for g in gradients]), reduce_op="mean")
+        for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+    @torch.no_grad()
+    def _update_average(self):
+        # a short memory at first (a tenth of the steps so far), lest the random start linger in the average
+        decay = min(self.settings.average, (1 + self.step) / (10 + self.step))
+        get_ema_multi_avg_fn(decay)(*self._averaged, None)
+        for averaged, trained in self._counted:
+            averaged.copy_(trained)
+
+    def _check_finite(self):
+        if not self._finite:
+            means = {name: f"{value:.3g}" for name, value in self.means().items()}
+            kept = f". The last checkpoint in {self.directory} stays" if self.directory else ""
+            msg = (
+                f"the loss is not finite at step {self.step} ({means}); lower the learning rate or check the images"
+                f" that are trained on{kept}"
+            )
+            raise FloatingPointError(msg)
+
+    def means(self):
+        """Mean of each term of the loss since the last row of the log."""
+        return {name: float(total[0] / total[1]) for name, total in self.sums.items()}
+
+    def validate(self):
+        """Score the averaged network, add the scores to `history` and return them."""
+        seconds, score = self.seconds, self.settings.score
+        scores = self.task.scores(self.average, self.devices) if self.devices.is_global_zero else None
+        scores = self.devices.broadcast(scores)
+        if score not in scores:
+            msg = f"score must be one that this network has, {', '.join(scores)}; got {score!r}"
+            raise ValueError(msg)
+        self.history.append({"step": self.step, "hours": seconds / 3600, "seconds": seconds, **scores})
+        if self.settings.patience and self.best_row == len(self.history) - 1:
+            self.best = {name: value.clone() for name, value in self.average.state_dict().items()}
+        return self.history[-1]
+
+    def result(self):
+        """Return the averaged network on the CPU; if the training may stop early, as it was when it scored best."""
+        if self.best is not None:
+            self.average.load_state_dict(self.best)
+        return self.average.cpu()
+
+    def checkpoint(self, *, final=False):
+        """Write the state; a failure is a warning, but an error at the end."""
+        self._check_finite()
+        self.saved = time.monotonic()
+        if self.directory is None or not self.devices.is_global_zero:
+            return
+        try:
+            write_state(self.directory, self._state())
+        except OSError as err:
+            if final:
+                raise
+            warnings.warn(f"{err}; the training goes on and tries again later", GaltransWarning, stacklevel=2)
+
+    def _state(self):
+        own = {name: getattr(self, name) for name in ("step", "seconds", "history", "sums", "best")}
+        networks = {"network": self.network.state_dict(), "average": self.average.state_dict()}
+        return {"task": self.task.state(), "optimizers": [o.state_dict() for o in self.optimizers]} | networks | own
+
+    def _take_up(self, state):
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self.step, self.history, self.sums, self.best = (state[name] for name in ("step", "history", "sums", "best"))
+        self._earlier = state["seconds"]

@@ -1,0 +1,204 @@
+"""
+From pairs to a translator file: simulate, train, calibrate, score, write; or calibrate an existing translator anew.
+
+Calibration and scores come from pairs that the training never saw, and not from the same ones.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from astro_galtrans.models import checkpoint
+from astro_galtrans.models.shipped import find_weights
+from astro_galtrans.pairs.simulated import PairSettings, simulate_pairs
+from astro_galtrans.scaling import AsinhScaling
+
+from .calibration import calibrate
+from .card import data_card, export
+from .fit import fit
+from .scores import score
+
+__all__ = ["recalibrate", "simulate_for", "train"]
+
+FEWEST_PAIRS = 4  # below, calibration or scores would rest on one or two galaxies
+
+
+def train(recipe, pairs, held_out, directory, *, n_samples=1, progress=True, **options):
+    """
+    Train a network and write the translator, calibrated, with its scores.
+
+    Parameters
+    ----------
+    recipe : `~astro_galtrans.training.Recipe`
+    pairs : `~astro_galtrans.pairs.store.PairStore`
+        Pairs to train on; without ``held_out``, their part "train".
+    held_out : `~astro_galtrans.pairs.store.PairStore` or None
+        Other pairs: every other one is for validation during the training and for calibration, the rest for the
+        scores. If None, these are the parts "validation" and "test" of ``pairs``.
+    directory : path-like
+        Folder for the checkpoint, from which an interrupted training goes on, and for the translator.
+    n_samples : int, optional
+        As for `export`.
+    progress : bool, optional
+        Show progress bars on a terminal.
+    **options
+        Of `~astro_galtrans.training.fit`: ``init``, ``device``, ``devices``, ``precision``.
+
+    Returns
+    -------
+    `~pathlib.Path`
+        The translator file.
+
+    Raises
+    ------
+    ValueError
+        If ``held_out`` holds the pairs of the training, the pairs of two different surveys are mixed, there are no
+        parts and no ``held_out``, or a part has too few pairs.
+    """
+    parts = _parts(pairs, held_out)
+    recipe = recipe.for_surveys(pairs.header.source, pairs.header.target)
+    trained = fit(recipe, parts.train, directory, validation=parts.calibration, progress=progress, **options)
+    path = Path(directory) / f"{recipe.name}.safetensors"
+    export(path, trained, recipe, parts.train, parts.calibration, test=parts.test, n_samples=n_samples,
+           init=options.get("init"), progress=progress)  # fmt: skip
+    return path
+
+
+def recalibrate(translator, pairs, output, *, n_samples=None, progress=True):
+    """
+    Calibrate a translator on pairs of one's own, and score it there; the network stays as it is.
+
+    Every other pair is for the calibration and the rest for the scores; of pairs with parts, "test" is for the scores.
+
+    Parameters
+    ----------
+    translator : str or path-like
+        Name of a translator that comes with the package, or a translator file.
+    pairs : `~astro_galtrans.pairs.store.PairStore`
+        Pairs with the translator's bands and pixel scales.
+    output : path-like
+        The file to write.
+    n_samples : int, optional
+        Samples averaged, for stochastic networks; by default what the card recommends.
+    progress : bool, optional
+        Show a progress bar on a terminal.
+
+    Returns
+    -------
+    dict
+        The new card. Its validity range stays that of the training.
+
+    Raises
+    ------
+    ValueError
+        If the pairs are not of the translator's kind, or too few.
+    """
+    there = checkpoint.load(find_weights(translator))
+    card = there.card
+    _check_kind(card, pairs.header, translator)
+    calibration, test = _two_parts(pairs)
+    scalings = tuple(AsinhScaling.from_dict(card[end]["scaling"]) for end in ("source", "target"))
+    recommended = card.get("sampling", {}).get("n_samples", 1)
+    sampling = {"n_samples": n_samples or recommended, "progress": progress}
+    factors = calibrate(there.model, scalings, calibration, **sampling)
+    scores = score(there.model, scalings, test, factors, **sampling)
+    new = {"calibration": factors | data_card(calibration), "scores": scores}
+    return checkpoint.save(output, there.model, {k: v for k, v in card.items() if k != "created"} | new)
+
+
+def simulate_for(recipe, directory, *, workers=None, progress=True):
+    """
+    Simulate the pairs of a recipe's section ``pairs``, or what is missing of them.
+
+    Parameters
+    ----------
+    recipe : `~astro_galtrans.training.Recipe`
+    directory : path-like
+        They go into its folders ``pairs`` and ``held-out``.
+    workers : int, optional
+        Processes; by default one per core.
+    progress : bool, optional
+        Show progress bars on a terminal.
+
+    Returns
+    -------
+    pairs, held_out : `~astro_galtrans.pairs.store.PairStore`
+        To train on, and to validate, calibrate and score with.
+    """
+    wanted, directory = recipe.pairs, Path(directory)
+    names = "source", "target", "source_bands", "target_bands", "scale", "size"
+    settings = {name: getattr(wanted, name) or None for name in names}
+    parts = ("pairs", wanted.number, wanted.seed), ("held-out", wanted.held_out, wanted.seed + 1)
+    options = {"workers": workers, "progress": progress}
+    return [simulate_pairs(directory / name, n, PairSettings(seed=seed, **settings), **options)
+            for name, n, seed in parts]  # fmt: skip
+
+
+class _Parts(NamedTuple):
+    train: object
+    calibration: object
+    test: object
+
+
+def _parts(pairs, held_out):
+    if held_out is None:
+        parts = _Parts(*(pairs.split(name) for name in ("train", "validation", "test")))
+        for name, part in zip(("train", "validation", "test"), parts, strict=True):
+            _check_number(part, f"the part {name!r} of {pairs.directory}")
+        return parts
+    shared = _shared(pairs, held_out)
+    if shared:
+        msg = f"{shared} of the pairs to calibrate with ({held_out.directory}) are those of the training; take others"
+        raise ValueError(msg)
+    headers = pairs.header, held_out.header
+    differ = [what for what in ("source", "target", "scale") if len({getattr(h, what) for h in headers}) > 1]
+    if differ:
+        both = f"{held_out.directory} and {pairs.directory}"
+        msg = f"{both} are not pairs of one kind: they differ in {', '.join(differ)}"
+        raise ValueError(msg)
+    return _Parts(pairs, *_two_parts(held_out))
+
+
+def _two_parts(pairs):
+    """Pairs to calibrate with, and others to score on."""
+    places = np.arange(len(pairs))
+    test = pairs.table["split"] == "test" if "split" in pairs.table.colnames else places % 2 == 1
+    if not 0 < np.count_nonzero(test) < len(pairs):  # a set that is one part
+        test = places % 2 == 1
+    parts = pairs.subset(places[~test]), pairs.subset(places[test])
+    for part, what in zip(parts, ("to calibrate with", "to score on"), strict=True):
+        _check_number(part, f"{pairs.directory}, {what}")
+    return parts
+
+
+def _check_number(part, what):
+    if len(part) < FEWEST_PAIRS:
+        msg = f"only {len(part)} pairs in {what}; at least {FEWEST_PAIRS} are needed, and hundreds are better"
+        raise ValueError(msg)
+
+
+def _shared(pairs, held_out):
+    """How many pairs two sets have in common: of one store, or of two of the same simulation."""
+    again = pairs.header.simulation is not None and pairs.header == held_out.header
+    if not again and pairs.directory.resolve() != held_out.directory.resolve():
+        return 0
+    return len(np.intersect1d(pairs.column("index"), held_out.column("index")))
+
+
+def _check_kind(card, header, translator):
+    """Raise unless pairs have the bands, scale, pixels and zero points of a translator."""
+    network, source, target = card["network"], card["source"], card["target"]
+    asked = {
+        "bands in": tuple(network["in_bands"]), "bands out": tuple(network["out_bands"]), "scale": network["scale"],
+        "pixel scale": source["pixel_scale"], "zero points": (source["zeropoint"], target["zeropoint"]),
+    }  # fmt: skip
+    there = {
+        "bands in": header.source_bands, "bands out": header.target_bands, "scale": header.scale,
+        "pixel scale": header.source.pixel_scale, "zero points": (header.source.zeropoint, header.target.zeropoint),
+    }  # fmt: skip
+    for what, value in asked.items():
+        close = abs(there[what] / value - 1) < 0.01 if what == "pixel scale" else there[what] == value
+        if not close:
+            msg = f"{what} of the pairs are {there[what]}, those of {translator} are {value}; it cannot translate them"
+            raise ValueError(msg)
