@@ -17,6 +17,7 @@ import numpy as np
 from astropy.table import QTable
 
 from astro_galtrans.stamps._old_lazy import View
+from astro_galtrans.statistics.weighted import MAD_TO_SIGMA
 
 __all__ = ["ColourTerms", "fit_colour_terms", "measure_fluxes"]
 
@@ -185,7 +186,7 @@ def _excess(values, noise):
     low, high = 0.0, 10 * np.median(np.abs(values)) + 1e-12
     for _ in range(40):
         middle = 0.5 * (low + high)
-        if np.median(np.abs(values) / np.hypot(noise, middle)) > 0.67449:
+        if MAD_TO_SIGMA * np.median(np.abs(values) / np.hypot(noise, middle)) > 1:
             low = middle
         else:
             high = middle
