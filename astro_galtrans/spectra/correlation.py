@@ -45,18 +45,12 @@ class Basis:
 
 def smooth_basis(log_wavelength, weights):
     """
-    Cubic B-splines, made orthonormal under the weights.
+    Return the `Basis` of cubic B-splines, made orthonormal under the weights.
 
     Parameters
     ----------
-    log_wavelength : `~numpy.ndarray`
-        log10 of the wavelength of each pixel.
-    weights : `~numpy.ndarray`
-        Inverse variance of each pixel; 0 where there is no data.
-
-    Returns
-    -------
-    `Basis`
+    log_wavelength, weights : `~numpy.ndarray`
+        log10 of the wavelength, and the inverse variance, of each pixel; 0 where there is no data.
     """
     seen = log_wavelength[weights > 0]
     low, high = seen.min(), seen.max()

@@ -67,20 +67,10 @@ class Scan:
 
     def tonry_davis(self, templates, amplitudes, z):
         """
-        Ratio r of the correlation's peak to what noise and mismatch would make, for one mixture.
+        Ratio r of a mixture's peak at z to the peaks that noise and mismatch make: Tonry & Davis (1979), equation 23.
 
-        Parameters
-        ----------
-        templates : `~astro_galtrans.spectra.templates.Mixture`
-        amplitudes : `~numpy.ndarray`
-            Of the templates.
-        z : float
-            Where the peak is.
-
-        Returns
-        -------
-        float
-            ``h / (sqrt(2) sigma_a)``: Tonry & Davis (1979), equation 23; sigma_a is the rms of the antisymmetric part.
+        It is ``h / (sqrt(2) sigma_a)``, with the height h of the correlation's peak and the rms sigma_a of the part
+        that is antisymmetric about the peak, which a perfect template would not have.
         """
         reach = round(RATIO_REACH / STEP)
         shifts = round(np.log10(1 + z) / STEP) + np.arange(reach, -reach - 1, -1)
@@ -93,20 +83,7 @@ class Scan:
 
 
 def separate_peaks(scan, number):
-    """
-    Return the redshifts of the highest peaks of a scan, highest first, each at a distance from the others.
-
-    Parameters
-    ----------
-    scan : `Scan`
-    number : int
-        How many at most.
-
-    Returns
-    -------
-    list of float
-        Redshifts.
-    """
+    """Return the redshifts of the highest peaks of a scan, ``number`` at most, highest first, `PEAK_DISTANCE` apart."""
     padded = np.concatenate([[-np.inf], scan.gain, [-np.inf]])  # so that the ends of the range may be peaks too
     peaks = find_peaks(padded, distance=round(PEAK_DISTANCE / STEP))[0] - 1
     order = np.argsort(scan.gain[peaks])[::-1][:number]
@@ -131,17 +108,12 @@ class ExactFit:
 
     def __call__(self, templates, redshifts):
         """
-        Fit at several redshifts.
-
-        Parameters
-        ----------
-        templates : `~astro_galtrans.spectra.templates.Mixture`
-        redshifts : array_like
+        Fit a mixture at several redshifts.
 
         Returns
         -------
         gain : `~numpy.ndarray`
-            What the templates take off chi-squared [redshift].
+            By how much the templates lower chi-squared [redshift].
         amplitudes : `~numpy.ndarray`
             [redshift, template].
         """
@@ -155,20 +127,7 @@ class ExactFit:
         return chi2_gain(matrix, vector, amplitudes), amplitudes
 
     def significant(self, templates, z):
-        """
-        Leave out templates that only follow the noise.
-
-        Parameters
-        ----------
-        templates : `~astro_galtrans.spectra.templates.Mixture`
-        z : float
-            Redshift at which to judge.
-
-        Returns
-        -------
-        `~astro_galtrans.spectra.templates.Mixture`
-            Without the templates that, one after the other, take less than `SIGNIFICANT` off chi-squared.
-        """
+        """Return the mixture without the templates that each lower chi-squared by less than `SIGNIFICANT`."""
         while len(templates) > 1:
             gain = self(templates, [z])[0][0]
             fewer = [templates.only([j for j in range(len(templates)) if j != k]) for k in range(len(templates))]
@@ -180,19 +139,13 @@ class ExactFit:
 
     def refine(self, templates, z):
         """
-        Place a peak to a fraction of a pixel.
-
-        Parameters
-        ----------
-        templates : `~astro_galtrans.spectra.templates.Mixture`
-        z : float
-            Where the scan has the peak.
+        Place a peak of the scan to a fraction of a pixel.
 
         Returns
         -------
         z, width, gain : float
-            The peak's redshift, the change of redshift that raises chi-squared by 1, and what it takes off chi-squared.
-            A width of infinity says that there is no peak: chi-squared rises to one side of ``z``.
+            The peak's redshift, the change of redshift that raises chi-squared by 1 (infinite if there is no minimum of
+            chi-squared nearby), and by how much the mixture lowers chi-squared.
         """
         place = np.log10(1 + z)
         for offsets in REFINEMENT:
@@ -203,7 +156,7 @@ class ExactFit:
         return 10**place - 1, np.log(10) * 10**place * self._width(templates, place, width, top), top
 
     def _width(self, templates, place, width, top):
-        """Read the width further out: at the very top, templates' tables and weak templates leave their marks."""
+        """Half the width of the peak where chi-squared is higher by 1, read further out: see `READ_WIDTH_AT`."""
         if not np.isfinite(width):
             return width
         offset = max(READ_WIDTH_AT * width, NEAREST_READING * STEP)

@@ -69,7 +69,7 @@ LINE_RATIOS = {
 
 def line_spectrum(wavelength, fluxes, dispersion):
     """
-    Sum of Gaussian lines.
+    Return the flux per wavelength of Gaussian lines.
 
     Parameters
     ----------
@@ -79,11 +79,6 @@ def line_spectrum(wavelength, fluxes, dispersion):
         Name of a line in `LINES` to its flux.
     dispersion : float
         Standard deviation of the lines (km/s).
-
-    Returns
-    -------
-    `~numpy.ndarray`
-        Flux per wavelength, of the shape of ``wavelength``.
     """
     spectrum = np.zeros(np.shape(wavelength))
     for name, flux in fluxes.items():

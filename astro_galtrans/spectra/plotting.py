@@ -14,19 +14,7 @@ STARS = {"K": 3934.8, "H": 3969.6, "G": 4305.6, "Mg": 5176.6, "Na": 5895.6}
 
 
 def plot_redshift(result, axes=None):
-    """
-    Draw a spectrum with its best model, and chi-squared against redshift.
-
-    Parameters
-    ----------
-    result : `RedshiftResult`
-    axes : sequence of two `matplotlib.axes.Axes`, optional
-        Where to draw; a new figure by default.
-
-    Returns
-    -------
-    sequence of `matplotlib.axes.Axes`
-    """
+    """Draw what `RedshiftResult.plot` says."""
     if axes is None:
         axes = require("matplotlib.pyplot", extra="report").subplots(2, 1, figsize=(9, 6), layout="constrained")[1]
     _draw_fit(result, axes[0])

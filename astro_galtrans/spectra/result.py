@@ -77,18 +77,10 @@ def shares(templates, amplitudes, gains):
     """
     Name a mixture by the templates with the largest shares in the gain of chi-squared.
 
-    Parameters
-    ----------
-    templates : sequence of `~astro_galtrans.spectra.templates.Template`
-    amplitudes : `~numpy.ndarray`
-        Amplitude of each.
-    gains : `~numpy.ndarray`
-        Share of each in the gain of chi-squared.
-
     Returns
     -------
     name, kind : str
-        Such as ``"old + LINER"`` and ``"both"``.
+        Such as ``"lrg + LINER"`` and ``"both"``.
     """
     total = max(gains.sum(), np.finfo(float).tiny)
     kinds = {}
