@@ -96,14 +96,14 @@ def _check_whole(path):
 def _sdss_image(path):
     """Targets of an spSpec or spPlate file as https://classic.sdss.org/dr7/dm defines them; None of any other file."""
     try:
-        hdus = fits.open(path)
+        hdus = fits.open(path, memmap=False)  # the spectra outlive the open file
     except OSError:
         return None  # not FITS
     with hdus:
-        header, image = hdus[0].header, hdus[0].data
-        if not _is_sdss(header) or "COEFF0" not in header or np.ndim(image) != 2:
+        header = hdus[0].header
+        if not _is_sdss(header) or "COEFF0" not in header or header["NAXIS"] != 2:
             return None
-        header["VACUUM"] = True  # by definition; some releases leave the card out
+        image, header["VACUUM"] = hdus[0].data, True  # by definition; some releases leave the card out
         wavelength = 10 ** (header["COEFF0"] + header["COEFF1"] * np.arange(image.shape[1]))  # from the first pixel
         if header.get("FIBERID", 0) > 0:  # spSpec: flux, flux without continuum, error, mask, and in some a fifth row
             arm = _arm(wavelength, image[0], StdDevUncertainty(image[2]), image[3].astype(np.int64), {"header": header})

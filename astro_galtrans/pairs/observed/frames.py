@@ -27,6 +27,7 @@ from astro_galtrans.domain import SKY_LEVEL, seeing_from_stars, sky_level, sky_r
 from astro_galtrans.exceptions import GaltransWarning
 from astro_galtrans.geometry import pixel_scale
 from astro_galtrans.moments import SIGMA_TO_FWHM
+from astro_galtrans.statistics.weighted import MAD_TO_SIGMA
 
 from .coordinates import pixel_to_sky, sky_to_pixel, unit_vectors
 from .stars import star_psf
@@ -37,7 +38,6 @@ FITS_NAMES = ("*.fits", "*.fits.fz", "*.fits.gz", "*.fits.bz2", "*.fit", "*.fts"
 KEPT_BYTES = 2 << 30  #: pixels kept for the next pairs, 2 GiB: five bands of a frame of 10,000 x 10,000 in float32
 SAMPLE = 1 << 20  # pixels from which the level of the sky is taken: its error is then a thousandth of their noise
 WINDOW = 1024  # side of the middle part in which the noise of the smoothed sky is measured (pixels)
-MAD_PER_SIGMA = 0.67449  # median absolute deviation of a Gaussian of sigma 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -297,7 +297,7 @@ def _smooth_rms(data, good, sky, fwhm, scale):
     part, usable = np.where(good, data, sky)[window], good[window]
     smooth = gaussian_filter(part.astype(np.float64) - sky, smoothing(fwhm, scale))[usable]
     below = smooth[smooth < 0]  # sources are above; 100 pixels give the rms to a tenth
-    return float(np.median(np.abs(below)) / MAD_PER_SIGMA) if below.size > 100 else np.nan
+    return float(MAD_TO_SIGMA * np.median(np.abs(below))) if below.size > 100 else np.nan
 
 
 def _circle(wcs, shape):
