@@ -166,14 +166,10 @@ class _Ranks:
 
     def __call__(self, counts):
         """Ranks ``[N, b]``, less their mean, of galaxies that occur as often as ``[N, b]`` says."""
-        ordered = counts[self._order]
-        total = np.cumsum(ordered, axis=0, dtype=np.int16)
-        if len(self._last) < len(counts):
-            above = total[self._last]
-            below = np.concatenate([np.zeros_like(above[:1]), above[:-1]])
-            middle = (0.5 * (above + below).astype(np.float32))[self._run]
-        else:
-            middle = total - np.float32(0.5) * ordered
+        total = np.cumsum(counts[self._order], axis=0, dtype=np.int16)
+        above = total[self._last]
+        below = np.concatenate([np.zeros_like(above[:1]), above[:-1]])
+        middle = (0.5 * (above + below).astype(np.float32))[self._run]
         ranks = np.empty_like(middle)
         ranks[self._order] = middle - np.float32(len(counts) / 2)
         return ranks
