@@ -136,7 +136,7 @@ def flux_zeropoint(unit, meta=None, zeropoint=None):
     return find_zeropoint(unit, meta, zeropoint).magnitude
 
 
-def find_zeropoint(unit, meta=None, zeropoint=None):
+def find_zeropoint(unit, meta=None, zeropoint=None, default=None):
     """
     AB magnitude of one flux unit, and where it is from.
 
@@ -151,6 +151,8 @@ def find_zeropoint(unit, meta=None, zeropoint=None):
         brought to the exposure with ``EXPTIME``, unless the pixels are per second, too.
     zeropoint : float, optional
         AB magnitude of one count. It takes precedence over the header.
+    default : float, optional
+        Taken for counts whose header has none.
 
     Returns
     -------
@@ -174,7 +176,7 @@ def find_zeropoint(unit, meta=None, zeropoint=None):
     _check_counts(unit)
     if zeropoint is not None:
         return Zeropoint(zeropoint)
-    return _header_zeropoint(unit, meta)
+    return _header_zeropoint(unit, meta, default)
 
 
 def card_number(header, key):
@@ -253,7 +255,7 @@ def _check_counts(unit):
     raise ValueError(msg)
 
 
-def _header_zeropoint(unit, meta):
+def _header_zeropoint(unit, meta, default):
     """Zero point of counts from header cards that agree with each other."""
     cards = {str(key).upper(): value for key, value in (meta or {}).items()}
     found = {}
@@ -264,6 +266,8 @@ def _header_zeropoint(unit, meta):
             _check_system(_FLUX_CARD, cards, meta)
             found[_FLUX_CARD] = Zeropoint(_zeropoint_of_flux(cards[_FLUX_CARD]), f"{_FLUX_CARD} (AB)")
     found = found or _hubble(cards, unit)
+    if not found and default is not None:
+        return Zeropoint(default)
     if not found:
         known = ", ".join((*(card.key for card in ZEROPOINT_CARDS), _FLUX_CARD))
         msg = (

@@ -8,6 +8,7 @@ a file that `astropy.nddata.CCDData.read` reads.
 
 from ._cards import PROVENANCE_CARDS
 from ._cutout import cutout
+from ._layers import Pixels, read_pixels
 from ._opening import Origin
 from ._stack import BandStack, Plane, read, select, to_unit, write_fits, write_like
 from ._trust import check_layout, open_fits
@@ -17,12 +18,14 @@ __all__ = [
     "PROVENANCE_CARDS",
     "BandStack",
     "Origin",
+    "Pixels",
     "Plane",
     "check_layout",
     "check_writable",
     "cutout",
     "open_fits",
     "read",
+    "read_pixels",
     "select",
     "to_unit",
     "write_fits",

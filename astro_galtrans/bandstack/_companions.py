@@ -140,7 +140,23 @@ def beside(hdu, hdulist, label, bad_planes=None):
 
 
 def _fits(other, hdu):
-    return other.shape[-2:] == hdu.shape[-2:] and (len(other.shape) == 2 or np.prod(other.shape) == np.prod(hdu.shape))
+    """Whether a companion is as large as an image, as one plane of it, or as what the bands of stamps share."""
+    same = np.prod(other.shape) == np.prod(hdu.shape)
+    return other.shape[-2:] == hdu.shape[-2:] and (len(other.shape) == 2 or same or _shared(other.shape, hdu.shape))
+
+
+def _shared(shape, full):
+    """Whether this is the shape of something that all bands or all samples of each stamp share."""
+    return 3 <= len(shape) < len(full) and shape == full[:1] + full[-len(shape) + 1 :]
+
+
+def _spread(array, full):
+    """Copy-free companion of the shape of its image."""
+    if array.ndim >= len(full):
+        return array
+    if _shared(array.shape, full):
+        array = array.reshape(array.shape[0], *(1,) * (len(full) - array.ndim), *array.shape[1:])
+    return np.broadcast_to(array, full)
 
 
 def _warn(text):
@@ -192,6 +208,7 @@ def _collect(found, hdu, hdulist, label, bad_planes):
     for kind in ("flags", "good", "weight"):
         for other in found.get(kind, ()):
             bad, note = _bad(other, kind, hdu, hdulist, f"{label}[{name_of(hdulist, other)}]", bad_planes)
+            bad = _spread(bad, hdu.data.shape)
             mask = bad if mask is None else mask | bad
             notes.setdefault("bad_planes", []).append(f"{other.name}: {note}")
     uncertainty = None
@@ -200,19 +217,18 @@ def _collect(found, hdu, hdulist, label, bad_planes):
             other = found[kind][0]
             uncertainty = _uncertainty(other, kind, hdu)
             notes["noise"] = [f"{other.name}: {kind}"]
-            if np.ndim(uncertainty.array) < hdu.data.ndim:
-                uncertainty.array = np.broadcast_to(uncertainty.array, hdu.data.shape)
-    if mask is not None and mask.ndim < hdu.data.ndim:
-        mask = np.broadcast_to(mask, hdu.data.shape)
+            uncertainty.array = _spread(uncertainty.array, hdu.data.shape)
     return Beside(mask, uncertainty, {name: "; ".join(parts) for name, parts in notes.items()})
 
 
 def _bad(other, kind, hdu, hdulist, label, bad_planes):
     """Bad pixels of one extension, and what was taken as bad."""
+    flags = np.asarray(other.data)
+    flags = flags if flags.ndim == 2 else _spread(flags, hdu.data.shape)
     if kind == "flags":
-        bad, note = _flagged(other, hdu, hdulist, label, bad_planes)
+        bad, note = _flagged(flags, other, hdu, hdulist, label, bad_planes)
     else:
-        bad, note = ~(np.asarray(other.data) > 0), "zero" if kind == "good" else "weight 0"
+        bad, note = ~(flags > 0), "zero" if kind == "good" else "weight 0"
     if bad.all():
         msg = f"the mask {label} calls all pixels bad ({note}); choose others with bad_planes=, e.g. 'none' or 'zero'"
         if kind != "flags":
@@ -221,11 +237,11 @@ def _bad(other, kind, hdu, hdulist, label, bad_planes):
     return bad, note
 
 
-def _flagged(other, hdu, hdulist, label, bad_planes):
+def _flagged(flags, other, hdu, hdulist, label, bad_planes):
     """Bad pixels of a mask."""
     named = planes_of_table(hdulist) or plane_names(other.header, hdulist[0].header)
     try:
-        bad, note, unknown = bad_pixels(other.data, other.header, bad_planes, named=named, image=np.asarray(hdu.data))
+        bad, note, unknown = bad_pixels(flags, other.header, bad_planes, named=named, image=np.asarray(hdu.data))
     except ValueError as err:
         msg = f"the mask {label}: {err}"
         raise ValueError(msg) from err
@@ -242,12 +258,12 @@ def _uncertainty(other, kind, hdu):
     stated = other.header.get("UTYPE")
     if stated is not None and stated not in _UTYPES:
         known = ", ".join(_UTYPES)
-        msg = f"the uncertainty {other.name} is of kind {stated!r}, which is not understood; expected {known}"
+        msg = f"{other.name} is an uncertainty of kind {stated!r} (UTYPE); known: {known}"
         raise ValueError(msg)
     kind = _UTYPES.get(stated, _NOISE[kind])
     text, own = other.header.get("BUNIT"), hdu.header.get("BUNIT")
     unit = None
-    if isinstance(text, str) and text.strip() and isinstance(own, str) and text.strip() != own.strip():
+    if isinstance(text, str) and text.strip() and text.strip() != str(own).strip():
         try:
             unit = parse_unit(text)
         except ValueError:  # "nanomaggies^-2" and other spellings: the image's unit is meant

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 from astropy import units as u
-from astropy.nddata import InverseVariance, StdDevUncertainty, VarianceUncertainty
+from astropy.nddata import InverseVariance, NDData, StdDevUncertainty, VarianceUncertainty
 
 from astro_galtrans.bands import band_from_header, bands_from_header, parse_band, parse_bands
 from astro_galtrans.units import find_zeropoint, flux_factor, flux_zeropoint, parse_unit
@@ -15,7 +16,7 @@ from ._numbers import mask_marks, worthless
 from ._opening import take_apart
 from ._pixels import blank, implied_unit, linear, pixel_area
 
-__all__ = ["Layer", "load", "narrowed"]
+__all__ = ["Layer", "Pixels", "load", "narrowed", "read_pixels"]
 
 UNCERTAINTIES = (StdDevUncertainty, VarianceUncertainty, InverseVariance)
 
@@ -40,9 +41,18 @@ class _Arrays(NamedTuple):
     data: np.ndarray
     variance: np.ndarray | None
     mask: np.ndarray | None
-    wcs: object
     unit: u.UnitBase
     notes: dict
+
+
+class Pixels(NamedTuple):
+    """Arrays of an image whose place on the sky does not matter, of the shape that they have in its file."""
+
+    data: np.ndarray  #: flux per pixel, [..., H, W], float32 or float64
+    variance: np.ndarray | None  #: in the unit of the flux squared
+    mask: np.ndarray | None  #: bool, True where a pixel is bad
+    unit: u.UnitBase
+    zeropoint: float  #: AB magnitude of one flux unit
 
 
 def load(image, bands=None, *, unit=None, zeropoint=None, bad_planes=None):
@@ -64,8 +74,96 @@ def load(image, bands=None, *, unit=None, zeropoint=None, bad_planes=None):
         zeropoint = {parse_band(band): value for band, value in zeropoint.items()}
     images, origin = take_apart(image, bands or (), bad_planes)
     slots = _named(images, bands)
-    arrays = {id(image): _checked_arrays(image, unit) for image, _, _ in slots}
-    return [_layer(image, arrays[id(image)], plane, band, zeropoint) for image, plane, band in slots], origin
+    arrays = {id(image): (_checked_arrays(image, unit), _wcs(image)) for image, _, _ in slots}
+    return [_layer(image, *arrays[id(image)], plane, band, zeropoint) for image, plane, band in slots], origin
+
+
+def read_pixels(image, bands=(), *, unit=None, zeropoint=None, default=(None, None)):
+    """
+    Read images that need no world coordinates, such as stamps, with the checks and conversions of `read`.
+
+    Parameters
+    ----------
+    image : object
+        As for `astro_galtrans.bandstack.read`, or a bare array; ``[H, W]`` or, with any axes in front, ``[C, H, W]``.
+    bands : tuple of str, optional
+        Names that extensions of a file may have; files of one extension per band come out as ``[C, H, W]``.
+    unit, zeropoint : optional
+        As for `astro_galtrans.bandstack.read`.
+    default : tuple of (str, float or None), optional
+        Unit of images that state none, and the zero point of images in that unit that state none.
+
+    Returns
+    -------
+    `Pixels`
+
+    Raises
+    ------
+    ValueError
+        If the unit is none of flux per pixel, counts have no zero point, or a mask or noise does not fit its image.
+    OSError
+        If a file cannot be read.
+    """
+    if not isinstance(image, NDData) and (isinstance(image, np.ndarray) or hasattr(image, "__array__")):
+        image = NDData(image)
+    images, _ = take_apart(image, bands)
+    parts = [_pixels(part, unit, zeropoint, default) for part in images]
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    if len({(part.unit, part.zeropoint, part.variance is None) for part in parts}) > 1:
+        msg = f"{images[0].label} and the others differ in unit, zero point, or in whether their noise is known"
+        raise ValueError(msg)
+    data, variance, mask = (
+        None if all(plane is None for plane in planes) else np.concatenate(planes)
+        for planes in (
+            [_cube(part.data) for part in parts],
+            [_cube(part.variance) for part in parts],
+            [None if all(p.mask is None for p in parts) else _cube(_or_false(part)) for part in parts],
+        )
+    )
+    return first._replace(data=data, variance=variance, mask=mask)
+
+
+def _cube(plane):
+    return plane[None] if plane is not None and plane.ndim == 2 else plane
+
+
+def _or_false(pixels):
+    return np.zeros(pixels.data.shape, bool) if pixels.mask is None else pixels.mask
+
+
+def _pixels(image, unit, zeropoint, default):
+    """`Pixels` of one image."""
+    shape = np.shape(image.data)
+    if len(shape) < 2 or 0 in shape:
+        msg = f"{image.label} has the shape {shape}; expected [..., H, W]"
+        raise ValueError(msg)
+    planes = shape[-3] if len(shape) > 2 else 1
+
+    def below_each_other(array):
+        """Stamps as one image per band, [C, N H, W]: sky and noise, which tell marks from flux, are those of all."""
+        return np.moveaxis(np.reshape(array, (-1, planes, *shape[-2:])), 0, 1).reshape(planes, -1, shape[-1])
+
+    def apart(array):
+        array = array.reshape(planes, -1, *shape[-2:])
+        return np.ascontiguousarray(np.moveaxis(array, 0, 1)).reshape(shape)
+
+    with _blaming(image.label):
+        uncertainty = image.uncertainty
+        if isinstance(uncertainty, UNCERTAINTIES):
+            array = _of_shape(uncertainty.array, shape, "uncertainty")
+            uncertainty = type(uncertainty)(below_each_other(array), unit=uncertainty.unit)
+        mask = None if image.mask is None else below_each_other(_of_shape(image.mask, shape, "mask"))
+        own = default[0] if _no_unit(image.unit) and implied_unit(image.meta) is None else image.unit
+    arrays = _checked_arrays(
+        replace(image, data=below_each_other(image.data), mask=mask, uncertainty=uncertainty, unit=own), unit
+    )
+    with _blaming(image.label):
+        fallback = default[1] if default[0] is not None and arrays.unit == parse_unit(default[0]) else None
+        found = find_zeropoint(arrays.unit, image.meta, zeropoint, default=fallback)
+    planes_of = [None if array is None else apart(array) for array in arrays[:3]]
+    return Pixels(*planes_of, arrays.unit, found.magnitude)
 
 
 # Bands: a slot is one plane of an image, and its name.
@@ -154,7 +252,12 @@ def _blaming(label):
         raise ValueError(msg) from err
 
 
-def _layer(image, arrays, plane, band, zeropoint):
+def _wcs(image):
+    with _blaming(image.label):
+        return image.wcs()
+
+
+def _layer(image, arrays, wcs, plane, band, zeropoint):
     """One plane of an image."""
     data, variance, mask = (None if array is None else array[plane] for array in arrays[:3])
     with _blaming(f"{image.label} (band {band})"):
@@ -162,7 +265,7 @@ def _layer(image, arrays, plane, band, zeropoint):
         given = zeropoint.get(band) if isinstance(zeropoint, Mapping) else zeropoint
         found = find_zeropoint(arrays.unit, image.meta, given)
     notes = arrays.notes | ({"zeropoint": found.source} if found.source else {})
-    return Layer(band, data, variance, mask, arrays.wcs, arrays.unit, found.magnitude, image.meta, notes)
+    return Layer(band, data, variance, mask, wcs, arrays.unit, found.magnitude, image.meta, notes)
 
 
 def _checked_arrays(image, unit):
@@ -176,13 +279,13 @@ def _checked_arrays(image, unit):
         variance, useless = _variance(image.uncertainty, data, claimed)
         # marks for "no data" are what the file holds, before it is linearised or scaled
         mask = mask_marks(data, _mask(image.mask, useless, data.shape), image.label)
-        wcs, notes = image.wcs(), dict(image.notes)
+        notes = dict(image.notes)
         data, variance = linear(data, variance, image.meta, notes)
-        unit, area = pixel_area(unit, image.meta, wcs, data.shape[-2:], notes)
+        unit, area = pixel_area(unit, image.meta, image.wcs, data.shape[-2:], notes)
         if area != 1:
             data *= data.dtype.type(area)
             variance = None if variance is None else narrowed(variance.astype(np.float64) * area**2, data.dtype)
-        return _Arrays(data, variance, mask, wcs, unit, notes)
+        return _Arrays(data, variance, mask, unit, notes)
 
 
 def _no_unit(unit):

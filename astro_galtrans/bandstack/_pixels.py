@@ -107,8 +107,8 @@ def pixel_area(unit, meta, wcs, shape, notes):
     unit : `~astropy.units.UnitBase`
     meta : mapping
         With ``PIXAR_SR`` or ``PIXAR_A2``, the area of a pixel.
-    wcs : `~astropy.wcs.WCS` or APE 14 WCS
-        Its pixels have to be as large: the card of an image that was resampled since is not true.
+    wcs : callable
+        Gives the WCS, whose pixels have to be as large: the card of an image that was resampled since is not true.
     shape : tuple of int
     notes : dict
         Receives an account of it.
@@ -130,7 +130,7 @@ def pixel_area(unit, meta, wcs, shape, notes):
         area = card_number(meta, card)
         if area is None:
             continue
-        true = _area(wcs, shape)
+        true = _area(wcs(), shape)
         if abs(area * area_unit.to(u.sr) / true - 1) > _AREA_TOLERANCE:
             msg = (
                 f"{card} = {area:g} contradicts the WCS, whose pixels have {true * u.sr.to(area_unit):g} {area_unit}: "

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from os import PathLike
 
 import numpy as np
 
@@ -95,21 +96,37 @@ class Stamps:
     @classmethod
     def from_files(cls, paths, survey, *, bands=None, **known):
         """
-        Open stamps in files, see `~astro_galtrans.stamps.files.open_stamps`.
+        Open stamps in files.
+
+        FITS files are read as `astro_galtrans.bandstack.read` does: undefined and scaled pixels, masks and noise in
+        other extensions, units and zero points, which are converted to the survey's.
 
         Parameters
         ----------
         paths : path-like or list of path-like
-            Several are taken one after the other.
+            A ``.npy`` file or a FITS image ``[N, C, H, W]`` or ``[N, S, C, H, W]``; a folder of stamps that were
+            translated by `from_translator`; or a folder of one FITS or ``.npy`` file per galaxy, ``[C, H, W]`` or
+            ``[S, C, H, W]``, in the order of their names. Several are taken one after the other. What states no unit is
+            in the survey's; so are counts without a zero point, if the survey's unit is that.
         survey : str, path-like or `~astro_galtrans.surveys.Survey`
         bands : str or sequence of str, optional
             Bands of the stamps, in the survey's order; all of it by default.
         **known
             Other arguments of `Stamps`.
-        """
-        from .files import opened
 
-        return cls(opened(paths), get_survey(survey).select(bands), **known)
+        Raises
+        ------
+        FileNotFoundError
+            If there is nothing.
+        OSError
+            If a file is damaged.
+        ValueError
+            If a file holds no stamps, or its unit or zero point cannot be converted.
+        """
+        from .files import from_files
+
+        survey = get_survey(survey).select(bands)
+        return cls(survey=survey, **from_files(paths, survey) | known)
 
     @classmethod
     def from_cutouts(cls, cutouts, survey, *, bands=None, column=None, **known):
@@ -287,8 +304,18 @@ PLANES = "images", "mask", "variance"
 
 
 def as_stamps(images, like, name="translated"):
-    """Return `Stamps` as they are, and arrays as images on the pixels of others."""
-    return replace(images, name=name) if isinstance(images, Stamps) else like.like(images, name=name)
+    """
+    Return `Stamps` as they are, arrays as images on the pixels of others, and files as such images, read as
+    `Stamps.from_files` does.
+    """
+    if isinstance(images, Stamps):
+        return replace(images, name=name)
+    first = images[0] if isinstance(images, list | tuple) and images else images
+    if isinstance(first, str | PathLike):
+        from .files import from_files
+
+        return like.like(**from_files(images, like.survey), name=name)
+    return like.like(images, name=name)
 
 
 def translations(target, translated):
