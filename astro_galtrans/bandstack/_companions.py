@@ -32,18 +32,9 @@ class Beside(NamedTuple):
 
 def image_hdus(hdulist):
     """
-    Images of a file.
+    Images of a file, and other HDUs with pixels that are neither that nor mask, noise or weights of one.
 
-    Parameters
-    ----------
-    hdulist : `~astropy.io.fits.HDUList`
-
-    Returns
-    -------
-    images : list of HDU
-        Those that an extension is named after as an image, or all if none is.
-    others : list of HDU
-        Images that are neither that nor mask, noise or weights of one.
+    Images are the HDUs whose extensions have the name of one, or all if none has.
     """
     candidates = [hdu for hdu in hdulist if _has_pixels(hdu) and role(hdu) is None]
     named = [hdu for hdu in candidates if set(_words(hdu.name)) & IMAGE_WORDS or not hdu.name]
@@ -97,27 +88,10 @@ def _band(hdu):
 
 def beside(hdu, hdulist, label, bad_planes=None):
     """
-    Mask and noise of an image, from the extensions beside it.
+    `Beside` of an image: mask and noise from the other extensions of its file.
 
-    Parameters
-    ----------
-    hdu : HDU
-        The image.
-    hdulist : `~astropy.io.fits.HDUList`
-        Its file.
-    label : str
-        Name of the file in messages.
-    bad_planes : optional
-        See `bad_pixels`.
-
-    Returns
-    -------
-    `Beside`
-
-    Warns
-    -----
-    GaltransWarning
-        If an extension as large as the image is not understood, or cannot be used.
+    The file is called ``label`` in messages. An extension as large as the image that is not understood, or that does
+    not fit it, gives a warning.
     """
     images, others = image_hdus(hdulist)
     label = re.sub(r"\[[^\]]*\]$", "", label)

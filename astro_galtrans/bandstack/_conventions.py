@@ -93,19 +93,7 @@ _GOOD_WORD = re.compile(
 
 
 def harmless(plane):
-    """
-    Whether a pixel stays usable that a plane of a mask marks.
-
-    Parameters
-    ----------
-    plane : str
-        Name of the plane, upper case.
-
-    Returns
-    -------
-    bool or None
-        None for a name that no convention explains.
-    """
+    """Whether a pixel that a plane of this name (upper case) marks stays usable; None if no convention explains it."""
     if plane in KNOWN_PLANES:
         return not KNOWN_PLANES[plane]
     if _GOOD_WORD.search(plane) and not re.search(r"BAD|UN(FIXED|CORRECTED)|NOT_|INVALID|SAT", plane):
@@ -165,18 +153,7 @@ _VALUE_CARDS = {  # card to whether the value it holds is that of good pixels
 
 
 def states_good(header):
-    """
-    Whether nonzero pixels of a mask are good, as its header states.
-
-    Parameters
-    ----------
-    header : `~astropy.io.fits.Header` or mapping
-
-    Returns
-    -------
-    bool or None
-        None if it does not say.
-    """
+    """Whether nonzero pixels of a mask are good, as its header states; None if it does not say."""
     if header.get("HDUCLAS3") == "MASKONE":
         return False
     for key, good in _VALUE_CARDS.items():

@@ -56,19 +56,7 @@ class Pixels(NamedTuple):
 
 
 def load(image, bands=None, *, unit=None, zeropoint=None, bad_planes=None):
-    """
-    Make one `Layer` per band of an object of any accepted kind.
-
-    Parameters
-    ----------
-    image, bands, unit, zeropoint, bad_planes
-        See `astro_galtrans.bandstack.read`.
-
-    Returns
-    -------
-    layers : list of `Layer`
-    origin : `~astro_galtrans.bandstack.Origin`
-    """
+    """One `Layer` per band of an object of any accepted kind, and its `Origin`; arguments as for `bandstack.read`."""
     bands = None if bands is None else parse_bands(bands)
     if isinstance(zeropoint, Mapping):
         zeropoint = {parse_band(band): value for band, value in zeropoint.items()}
@@ -345,19 +333,7 @@ def _square_factor(own, unit):
 
 
 def narrowed(variance, dtype):
-    """
-    Variance in the dtype of its data, unless the squares leave the range of that (fluxes in erg/s/cm2/Hz).
-
-    Parameters
-    ----------
-    variance : `~numpy.ndarray`
-        In float64.
-    dtype : dtype
-
-    Returns
-    -------
-    `~numpy.ndarray`
-    """
+    """Variance in the dtype of its data, unless it leaves the range of that (squares of erg/s/cm2/Hz)."""
     with np.errstate(over="ignore", under="ignore"):
         narrow = variance.astype(dtype, copy=False)
     lost = (np.isinf(narrow) & ~np.isinf(variance)) | ((narrow == 0) & (variance > 0))

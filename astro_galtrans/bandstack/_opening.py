@@ -56,21 +56,9 @@ class Image:
 
 def take_apart(image, wanted=(), bad_planes=None):
     """
-    Take an object of any accepted kind apart.
+    List of `Image`, and the `Origin`, of an object of any accepted kind.
 
-    Parameters
-    ----------
-    image : object
-        See `astro_galtrans.bandstack.read`.
-    wanted : tuple of str, optional
-        Names of bands that extensions of a file may have.
-    bad_planes : optional
-        Planes of masks that mark bad pixels, see `astro_galtrans.bandstack.read`.
-
-    Returns
-    -------
-    images : list of `Image`
-    origin : `Origin`
+    ``wanted`` are names of bands that extensions of a file may have; ``bad_planes`` is as for `bandstack.read`.
     """
     if isinstance(image, Mapping) and not isinstance(image, fits.Header):
         return _from_items(list(image.values()), dict, (wanted, bad_planes), keys=list(image))

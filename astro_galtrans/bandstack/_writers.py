@@ -36,18 +36,9 @@ def _is_flat(stack, origin):
 
 def to_hdulist(stack, flat=None):
     """
-    FITS form of a stack: the image in the primary HDU, then ``MASK`` and ``UNCERT`` as CCDData has them.
+    `~astropy.io.fits.HDUList` of a stack on one grid: primary image, then ``MASK`` and ``UNCERT`` as CCDData has them.
 
-    Parameters
-    ----------
-    stack : `~astro_galtrans.bandstack.BandStack`
-        On one grid.
-    flat : bool, optional
-        Whether to leave the band axis out; by default where there is one band and it came without.
-
-    Returns
-    -------
-    `~astropy.io.fits.HDUList`
+    ``flat`` leaves the band axis out; by default where there is one band and it came without.
     """
     data, deviation, mask = _arrays(stack, _is_flat(stack, stack.origin) if flat is None else flat)
     header, tables = _header(stack, data.ndim)
@@ -94,15 +85,7 @@ def check_writable(path, overwrite=False):
 
 
 def write_hdulist(hdus, path, overwrite=False):
-    """
-    Write HDUs to a file that appears whole or not at all.
-
-    Parameters
-    ----------
-    hdus : `~astropy.io.fits.HDUList` or HDU
-    path : str or path-like
-    overwrite : bool, optional
-    """
+    """Write an HDU or HDUList to a file that appears whole or not at all."""
     check_writable(path, overwrite)
     with whole_file(Path(path).expanduser()) as file:
         hdus.writeto(file, output_verify="exception")

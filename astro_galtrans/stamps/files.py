@@ -21,16 +21,7 @@ FILL = {"mask": (False, bool), "variance": (np.nan, np.float32)}  # of stamps th
 
 
 def from_pairs(store, side, crop=None):
-    """
-    Return the arguments of `Stamps` for one side of a store of pairs.
-
-    Parameters
-    ----------
-    store : `~astro_galtrans.pairs.store.PairStore`
-    side : {"source", "target"}
-    crop : int, optional
-        Side of the middle part, in source pixels.
-    """
+    """Arguments of `Stamps` for a side ("source", "target") of a store; ``crop`` is as for `Stamps.from_pairs`."""
     header = store.header
     size, factor = header.size, 1 if side == "source" else header.scale
     if crop is not None and not (0 < crop <= size and (size - crop) % 2 == 0):

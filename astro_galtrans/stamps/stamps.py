@@ -304,10 +304,7 @@ PLANES = "images", "mask", "variance"
 
 
 def as_stamps(images, like, name="translated"):
-    """
-    Return `Stamps` as they are, arrays as images on the pixels of others, and files as such images, read as
-    `Stamps.from_files` does.
-    """
+    """`Stamps` as they are; arrays, and files as of `Stamps.from_files`, as images on the pixels of others."""
     if isinstance(images, Stamps):
         return replace(images, name=name)
     first = images[0] if isinstance(images, list | tuple) and images else images
@@ -320,23 +317,9 @@ def as_stamps(images, like, name="translated"):
 
 def translations(target, translated):
     """
-    Return translations by name, once they are of the target's galaxies, bands and pixels.
+    `Stamps` by name, once they are of the target's galaxies, bands and pixels; else ValueError.
 
-    Parameters
-    ----------
-    target : `Stamps`
-        Real images.
-    translated : `Stamps`, array-like or dict of str to these
-        One translation, which is called by its name or "translated", or several.
-
-    Returns
-    -------
-    dict of str to `Stamps`
-
-    Raises
-    ------
-    ValueError
-        If there is none, a name is reserved, or numbers, bands or shapes differ.
+    One translation, `Stamps` or an array, is called by its name or "translated"; a dict has names for several.
     """
     if not isinstance(translated, Mapping):
         name = translated.name if isinstance(translated, Stamps) and translated.name != "stamps" else "translated"
@@ -362,19 +345,7 @@ def translations(target, translated):
 
 
 def same_galaxies(**sets):
-    """
-    Check that sets of stamps, or columns, have a row for each of the same galaxies.
-
-    Parameters
-    ----------
-    **sets
-        By name: `Stamps` or anything with a length. The first one says how many galaxies there are.
-
-    Raises
-    ------
-    ValueError
-        If there is none, or numbers differ.
-    """
+    """Check that sets of stamps, or columns, have a row for each galaxy of the first, of which there must be some."""
     first, *others = sets
     number = len(sets[first])
     if number == 0:
@@ -387,18 +358,7 @@ def same_galaxies(**sets):
 
 
 def check_noise(stamps):
-    """
-    Check that the sky noise of stamps is known, which a survey need not say.
-
-    Parameters
-    ----------
-    stamps : `Stamps`
-
-    Raises
-    ------
-    ValueError
-        If it is not finite in every band.
-    """
+    """Raise ValueError unless the sky noise of stamps is known in every band, which a survey need not say."""
     unknown = np.array(stamps.bands)[~np.isfinite(stamps.sky_rms).all(axis=0)]
     if len(unknown):
         msg = f"the sky noise of {stamps.name} in {', '.join(unknown)} is not known; give sky_rms to Stamps"

@@ -20,20 +20,7 @@ CHUNK = 64  # stamps translated, and written, at once
 
 
 def translated(translator, stamps, like=None, *, n_samples=None, seed=0, directory=None, progress=True):
-    """
-    Translate stamps, samples apart: what `Stamps.from_translator` does.
-
-    Parameters
-    ----------
-    translator : `~astro_galtrans.Translator`
-    stamps : `Stamps`
-    like, n_samples, seed, directory, progress : optional
-        As there.
-
-    Returns
-    -------
-    `Stamps`
-    """
+    """Stamps through a translator, samples apart: see `Stamps.from_translator`."""
     like = _imaging(translator, stamps) if like is None else (like.survey, like.pixel_scale, like.sky_rms)
     convert = _Conversion(translator, stamps, *like[:2])
     settings = {
@@ -60,18 +47,7 @@ def translated(translator, stamps, like=None, *, n_samples=None, seed=0, directo
 
 
 def open_translated(folder):
-    """
-    Open a folder of translated stamps as a lazy array ``[N, S, C, H, W]``.
-
-    Parameters
-    ----------
-    folder : path-like
-
-    Raises
-    ------
-    FileNotFoundError
-        If it is no such folder, or not all stamps are there yet.
-    """
+    """Folder of translated stamps as a lazy array ``[N, S, C, H, W]``; FileNotFoundError unless all are there."""
     folder = Path(folder)
     if not (folder / SETTINGS_FILE).exists():
         msg = f"{folder} holds no translated stamps (no {SETTINGS_FILE})"

@@ -85,19 +85,7 @@ class Frame:
         return self.centre @ other.centre > np.cos(min(np.pi, self.radius + other.radius))
 
     def edge_distance(self, ra, dec):
-        """
-        How far inside positions are.
-
-        Parameters
-        ----------
-        ra, dec : array_like
-            ICRS (deg).
-
-        Returns
-        -------
-        `~numpy.ndarray`
-            Pixels to the nearest edge; minus infinity well outside.
-        """
+        """Pixels from ICRS positions (deg) to the nearest edge, negative outside; minus infinity well outside."""
         ra, dec = np.asarray(ra, float), np.asarray(dec, float)
         inside = np.full(ra.shape, -np.inf)
         near = unit_vectors(ra, dec) @ self.centre > np.cos(min(self.radius + 1e-3, np.pi))
@@ -110,21 +98,10 @@ class Frame:
 
 def expand(images):
     """
-    List the images: each entry holds all bands of one image, or one of them.
+    List of images: label, what to read, and the band if a mapping names it.
 
-    Parameters
-    ----------
-    images : path, glob, folder, object, mapping of band to any of these, or list of any of these
-
-    Returns
-    -------
-    list of (str, object, str or None)
-        Label, what to read, and its band if a mapping names it.
-
-    Raises
-    ------
-    FileNotFoundError
-        If a glob or folder matches nothing.
+    Taken are a path, glob, folder or object with all bands of an image or one of them, a mapping of band to any of
+    these, and a list of any of these. FileNotFoundError if a glob or folder matches nothing.
     """
     if isinstance(images, Mapping):
         return [(f"{band} of {label}", item, band) for band, part in images.items() for label, item, _ in expand(part)]
@@ -155,17 +132,7 @@ def _paths(pattern):
 
 
 class Frames:
-    """
-    The frames of a survey, and their pixels.
-
-    Parameters
-    ----------
-    frames : list of `Frame`
-    failures : dict of str to str
-        Images that could not be read, and why.
-    reader : callable
-        Gives the `~astro_galtrans.bandstack.BandStack` of an entry of `expand`.
-    """
+    """The frames of a survey, images that could not be read and why, and the reader of the pixels of an entry."""
 
     def __init__(self, frames, failures, reader):
         self.frames, self.failures, self._reader = frames, failures, reader
@@ -213,37 +180,13 @@ def open_frames(
     what="images",
 ):  # fmt: skip
     """
-    Index the images of a survey: each is read once, measured, and not kept.
+    `Frames` of the images of a survey: each is read once, measured, and not kept.
 
-    Parameters
-    ----------
-    images : object
-        As for `expand`.
-    bands : str or iterable of str, optional
-        Bands to take; all by default. Where images do not say which bands they hold, their names in order.
-    unit, zeropoint, bad_planes : optional
-        As for `astro_galtrans.bandstack.read`.
-    subtract_background : bool or int, optional
-        Subtract the sky of each image; a number is the side of the boxes (pixels).
-    progress : bool, optional
-        Show a progress bar on a terminal.
-    what : str, optional
-        Name of the images in messages.
-
-    Returns
-    -------
-    `Frames`
-        Without the images that cannot be read, which are in ``failures``.
-
-    Raises
-    ------
-    ValueError
-        If none can be read, or the bands asked for are not there.
-
-    Warns
-    -----
-    GaltransWarning
-        If images have their sky still.
+    Images are as for `expand`, ``unit``, ``zeropoint`` and ``bad_planes`` as for `astro_galtrans.bandstack.read`. Where
+    images do not say which bands they hold, ``bands`` are their names in order; else those to take.
+    ``subtract_background`` may be the side of the boxes in pixels; without it, images that have their sky still give a
+    warning. Images that cannot be read are in ``failures``; ValueError if that are all, or a band asked for is not
+    there.
     """
     wanted = None if bands is None else parse_bands(bands)
     reader = partial(
@@ -309,24 +252,7 @@ def _read(entry, wanted, subtract=False, **settings):
 
 
 def measured_frame(entry, band, stack, image, level=None):
-    """
-    Measure one band of an image.
-
-    Parameters
-    ----------
-    entry : tuple
-        Of `expand`.
-    band : str
-    stack : `~astro_galtrans.bandstack.BandStack`
-    image : `~astro_galtrans.bandstack.Plane`
-        Of the stack.
-    level : float, optional
-        Level of the sky; the median by default.
-
-    Returns
-    -------
-    `Frame`
-    """
+    """`Frame` of one `~astro_galtrans.bandstack.Plane` of a stack; the level of the sky is the median by default."""
     data, _, mask, wcs = image
     good = np.isfinite(data) if mask is None else np.isfinite(data) & ~mask
     scale = pixel_scale(wcs, data.shape)
