@@ -9,18 +9,17 @@ import numpy as np
 from astropy.io import fits
 from tqdm.auto import tqdm
 
+from ._files import FITS_SUFFIXES, files_in
 from ._locks import locked
 from .bandstack import check_writable, write_fits
 from .translate import load_translator, translate
 
 __all__ = ["find_images", "is_folder", "translate_file", "translate_files"]
 
-#: Ends of names that are FITS.
-SUFFIXES = tuple(f".{kind}{packed}" for kind in ("fits", "fit", "fts") for packed in ("", ".fz", ".gz", ".bz2"))
-#: A band's letter that stands alone in a file name or begins a group of digits: ``frame-g-000094``, ``4192-g4-0300``.
 #: Cards that say what an output was made of, beside that of the weights.
 REQUEST_CARDS = {"input": "GTINPUT", "options": "GTOPTION", "weights": "GTHASH", "translator": "GTMODEL"}
 NO_MATTER = frozenset({"tile", "batch_size"})  # options that a result does not depend on
+#: A band's letter that stands alone in a file name or begins a group of digits: ``frame-g-000094``, ``4192-g4-0300``.
 BAND_IN_NAME = re.compile(r"(?<![A-Za-z0-9])[ugrizy](?=[\d\W_]|$)")
 
 
@@ -239,17 +238,16 @@ def _lines(path):
 def _files(path):
     if not path.is_dir():
         return [path]  # whether it exists, and is FITS, its reader says best
-    # a hidden file is one that a killed run had not finished
-    files = sorted(p for p in path.iterdir() if p.name.lower().endswith(SUFFIXES) and not p.name.startswith("."))
+    files = files_in(path)
     if not files:
-        msg = f"{path} holds no FITS file (names ending in {', '.join(SUFFIXES)})"
+        msg = f"{path} holds no FITS file (names ending in {', '.join(FITS_SUFFIXES)})"
         raise FileNotFoundError(msg)
     return files
 
 
 def _stem(path):
     name = Path(path).name
-    ending = next((s for s in sorted(SUFFIXES, key=len, reverse=True) if name.lower().endswith(s)), "")
+    ending = next((s for s in sorted(FITS_SUFFIXES, key=len, reverse=True) if name.lower().endswith(s)), "")
     return BAND_IN_NAME.sub("x", name[: len(name) - len(ending)] if ending else name)
 
 

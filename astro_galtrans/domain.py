@@ -20,16 +20,9 @@ from .exceptions import DomainError, DomainWarning
 from .moments import SIGMA_TO_FWHM, Ellipse, round_moments
 
 __all__ = [
-    "SKY_LEVEL",
-    "Violation",
-    "check",
-    "find_stars",
-    "measure",
-    "seeing_from_stars",
-    "sky_level",
-    "sky_rms",
+    "SKY_LEVEL", "Violation", "check", "find_stars", "measure", "seeing_from_stars", "sky_level", "sky_rms",
     "violations",
-]
+]  # fmt: skip
 
 MAD_PER_SIGMA = 0.67449  # median absolute deviation of a Gaussian of sigma 1
 RMS_WITHIN_3_SIGMA = 0.98658  # rms of a Gaussian of sigma 1 that is cut at 3 sigma

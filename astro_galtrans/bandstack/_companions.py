@@ -232,7 +232,7 @@ def _uncertainty(other, kind, hdu):
     stated = other.header.get("UTYPE")
     if stated is not None and stated not in _UTYPES:
         known = ", ".join(_UTYPES)
-        msg = f"{other.name} is an uncertainty of kind {stated!r} (UTYPE); known: {known}"
+        msg = f"the uncertainty {other.name} is of kind {stated!r}, which is not understood; expected {known}"
         raise ValueError(msg)
     kind = _UTYPES.get(stated, _NOISE[kind])
     text, own = other.header.get("BUNIT"), hdu.header.get("BUNIT")

@@ -75,7 +75,8 @@ def read_pixels(image, bands=(), *, unit=None, zeropoint=None, default=(None, No
     image : object
         As for `astro_galtrans.bandstack.read`, or a bare array; ``[H, W]`` or, with any axes in front, ``[C, H, W]``.
     bands : tuple of str, optional
-        Names that extensions of a file may have; files of one extension per band come out as ``[C, H, W]``.
+        Names that extensions of a file may have. Bands in extensions, or files, of their own come out as
+        ``[C, H, W]``, in the unit and zero point of the first one.
     unit, zeropoint : optional
         As for `astro_galtrans.bandstack.read`.
     default : tuple of (str, float or None), optional
@@ -96,62 +97,56 @@ def read_pixels(image, bands=(), *, unit=None, zeropoint=None, default=(None, No
         image = NDData(image)
     images, _ = take_apart(image, bands)
     parts = [_pixels(part, unit, zeropoint, default) for part in images]
-    first = parts[0]
     if len(parts) == 1:
-        return first
-    if len({(part.unit, part.zeropoint, part.variance is None) for part in parts}) > 1:
-        msg = f"{images[0].label} and the others differ in unit, zero point, or in whether their noise is known"
+        return parts[0]
+    if len({part.variance is None for part in parts}) > 1:
+        msg = f"of {images[0].label} and the other bands some say how noisy they are and some do not; give all or none"
         raise ValueError(msg)
-    data, variance, mask = (
-        None if all(plane is None for plane in planes) else np.concatenate(planes)
-        for planes in (
-            [_cube(part.data) for part in parts],
-            [_cube(part.variance) for part in parts],
-            [None if all(p.mask is None for p in parts) else _cube(_or_false(part)) for part in parts],
-        )
-    )
-    return first._replace(data=data, variance=variance, mask=mask)
+    first, masked = parts[0], any(part.mask is not None for part in parts)
+    factors = [flux_factor(part.zeropoint, first.zeropoint) for part in parts]
+    return Pixels(
+        np.vstack([_cube(f * part.data) for f, part in zip(factors, parts, strict=True)]),
+        first.variance if first.variance is None else np.vstack(
+            [_cube(f**2 * part.variance) for f, part in zip(factors, parts, strict=True)]
+        ),
+        np.vstack([_cube(np.isnan(p.data) if p.mask is None else p.mask) for p in parts]) if masked else None,
+        first.unit, first.zeropoint,
+    )  # fmt: skip
 
 
 def _cube(plane):
-    return plane[None] if plane is not None and plane.ndim == 2 else plane
-
-
-def _or_false(pixels):
-    return np.zeros(pixels.data.shape, bool) if pixels.mask is None else pixels.mask
+    return plane[None] if plane.ndim == 2 else plane
 
 
 def _pixels(image, unit, zeropoint, default):
-    """`Pixels` of one image."""
-    shape = np.shape(image.data)
+    """`Pixels` of one image: read as one image per band, ``[C, N H, W]``, of all stamps below each other.
+
+    So the sky and the noise that tell marks for "no data" from flux are those of all stamps.
+    """
+    shape, own = np.shape(image.data), image.unit
     if len(shape) < 2 or 0 in shape:
         msg = f"{image.label} has the shape {shape}; expected [..., H, W]"
         raise ValueError(msg)
     planes = shape[-3] if len(shape) > 2 else 1
 
-    def below_each_other(array):
-        """Stamps as one image per band, [C, N H, W]: sky and noise, which tell marks from flux, are those of all."""
-        return np.moveaxis(np.reshape(array, (-1, planes, *shape[-2:])), 0, 1).reshape(planes, -1, shape[-1])
+    def joined(array, name="image"):
+        stamps = _of_shape(array, shape, name).reshape(-1, planes, *shape[-2:])
+        return stamps.swapaxes(0, 1).reshape(planes, -1, shape[-1])
 
     def apart(array):
-        array = array.reshape(planes, -1, *shape[-2:])
-        return np.ascontiguousarray(np.moveaxis(array, 0, 1)).reshape(shape)
+        return array if array is None else array.reshape(planes, -1, *shape[-2:]).swapaxes(0, 1).reshape(shape)
 
     with _blaming(image.label):
-        uncertainty = image.uncertainty
-        if isinstance(uncertainty, UNCERTAINTIES):
-            array = _of_shape(uncertainty.array, shape, "uncertainty")
-            uncertainty = type(uncertainty)(below_each_other(array), unit=uncertainty.unit)
-        mask = None if image.mask is None else below_each_other(_of_shape(image.mask, shape, "mask"))
-        own = default[0] if _no_unit(image.unit) and implied_unit(image.meta) is None else image.unit
-    arrays = _checked_arrays(
-        replace(image, data=below_each_other(image.data), mask=mask, uncertainty=uncertainty, unit=own), unit
-    )
+        noise = image.uncertainty
+        if isinstance(noise, UNCERTAINTIES):
+            noise = type(noise)(joined(noise.array, "uncertainty"), unit=noise.unit)
+        mask = None if image.mask is None else joined(image.mask, "mask")
+        own = default[0] if _no_unit(own) and implied_unit(image.meta) is None else own
+    arrays = _checked_arrays(replace(image, data=joined(image.data), mask=mask, uncertainty=noise, unit=own), unit)
     with _blaming(image.label):
         fallback = default[1] if default[0] is not None and arrays.unit == parse_unit(default[0]) else None
         found = find_zeropoint(arrays.unit, image.meta, zeropoint, default=fallback)
-    planes_of = [None if array is None else apart(array) for array in arrays[:3]]
-    return Pixels(*planes_of, arrays.unit, found.magnitude)
+    return Pixels(*map(apart, arrays[:3]), arrays.unit, found.magnitude)
 
 
 # Bands: a slot is one plane of an image, and its name.

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from astropy.nddata import NDData
 
+from astro_galtrans._files import FITS_SUFFIXES, files_in
 from astro_galtrans.bandstack import read_pixels
 from astro_galtrans.geometry import fill_masked
 from astro_galtrans.units import flux_factor
@@ -16,7 +17,6 @@ from .translated import SETTINGS_FILE, open_translated
 
 __all__ = ["from_cutouts", "from_files", "from_pairs"]
 
-KINDS = {".npy", ".fits", ".fz"}
 FILL = {"mask": (False, bool), "variance": (np.nan, np.float32)}  # of stamps that have no such plane, and its dtype
 
 
@@ -161,7 +161,7 @@ def _opened(path, survey):
 
 def _open_folder(folder, survey):
     """One file per galaxy as lazy arrays; files of FITS may have a mask each, so that there is one of all."""
-    files = sorted(path for path in folder.iterdir() if path.suffix in KINDS and path.name[0] != ".")
+    files = files_in(folder, (".npy", *FITS_SUFFIXES))
     if not files:
         msg = f"{folder} holds no stamps (.npy or .fits)"
         raise FileNotFoundError(msg)

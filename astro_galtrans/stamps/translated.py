@@ -2,12 +2,12 @@
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 from tqdm.auto import tqdm
 
+from astro_galtrans._files import whole_file
 from astro_galtrans.surveys import Band, Survey
 from astro_galtrans.units import flux_factor
 
@@ -41,7 +41,8 @@ def translated(translator, stamps, like=None, *, n_samples=None, seed=0, directo
             if folder is None:
                 parts.append(translate(k))
             elif not _chunk(folder, k).exists():
-                _write(_chunk(folder, k), lambda file, k=k: np.save(file, translate(k)))
+                with whole_file(_chunk(folder, k)) as file:
+                    np.save(file, translate(k))
             bar.update(min(CHUNK, len(stamps) - start))
     return type(stamps)(open_translated(folder) if folder else np.concatenate(parts), *like, name=translator.name)
 
@@ -115,20 +116,10 @@ def _folder(directory, name, settings):
     text = json.dumps(settings, indent=1)
     folder = directory / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / SETTINGS_FILE, lambda file: file.write(text.encode()))
+    with whole_file(folder / SETTINGS_FILE) as file:
+        file.write_text(text, encoding="utf8")
     return folder
 
 
 def _chunk(folder, k):
     return folder / f"{k:05d}.npy"
-
-
-def _write(path, write):
-    """Write a file beside its place and rename it."""
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        with temporary.open("wb") as file:
-            write(file)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -19,11 +19,11 @@ import numpy as np
 from astropy.io.fits import HDUList
 from tqdm.auto import tqdm
 
-from astro_galtrans._files import fingerprint
+from astro_galtrans._files import files_in, fingerprint
 from astro_galtrans.background import subtracted
 from astro_galtrans.bands import OPTICAL_BANDS, parse_bands
 from astro_galtrans.bandstack import read
-from astro_galtrans.domain import SKY_LEVEL, seeing_from_stars, sky_level, sky_rms
+from astro_galtrans.domain import MAD_PER_SIGMA, SKY_LEVEL, seeing_from_stars, sky_level, sky_rms
 from astro_galtrans.exceptions import GaltransWarning
 from astro_galtrans.geometry import pixel_scale
 from astro_galtrans.moments import SIGMA_TO_FWHM
@@ -33,11 +33,9 @@ from .stars import star_psf
 
 __all__ = ["Frame", "Frames", "expand", "measured_frame", "open_frames", "smoothing"]
 
-FITS_NAMES = ("*.fits", "*.fits.fz", "*.fits.gz", "*.fits.bz2", "*.fit", "*.fts")
 KEPT_BYTES = 2 << 30  #: pixels kept for the next pairs, 2 GiB: five bands of a frame of 10,000 x 10,000 in float32
 SAMPLE = 1 << 20  # pixels from which the level of the sky is taken: its error is then a thousandth of their noise
 WINDOW = 1024  # side of the middle part in which the noise of the smoothed sky is measured (pixels)
-MAD_PER_SIGMA = 0.67449  # median absolute deviation of a Gaussian of sigma 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +118,7 @@ def _paths(pattern):
     text = os.path.expanduser(os.fspath(pattern))  # noqa: PTH111 - a Path would normalise the pattern
     base = re.sub(r"\[[^\[\]]+\]$", "", text)  # 'file.fits[SCI]' names an extension
     if Path(text).is_dir():
-        found = sorted({str(p) for name in FITS_NAMES for p in Path(text).glob(name)})
+        found = list(map(str, files_in(text)))
     elif Path(text).exists() or Path(base).exists() or not re.search(r"[*?\[]", text):
         return [text]  # if it is not there, its reader says so
     else:

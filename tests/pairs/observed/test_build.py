@@ -748,6 +748,11 @@ def test_stamps_in_files_are_read_as_surveys_write_them(sky, tmp_path):
     np.testing.assert_array_equal(stack.mask[0], mask == 1)
     np.testing.assert_allclose(stack.variance, 4)
     assert read("x.fits", zeropoint=30.0).zeropoint == 30  # the user knows better
+    hdus[0].header["MAGZERO"] = 27.5  # of another band: its counts are worth a tenth
+    fits.HDUList(hdus).writeto(tmp_path / "y.fits")
+    both = StampSet([{"r": tmp_path / "x.fits", "i": tmp_path / "y.fits"}], TARGET, "ri").read(("both", 0, None))
+    np.testing.assert_allclose(both.data, [stack.data[0], 0.1 * stack.data[0]], rtol=1e-5)
+    np.testing.assert_allclose(both.variance[1], 0.04, rtol=1e-5)
     hdus[0].header["PHOTSYS"] = "Vega"
     fits.HDUList(hdus).writeto(tmp_path / "vega.fits")
     with pytest.raises(ValueError, match="not in the AB system"):
