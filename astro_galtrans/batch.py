@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
-from tqdm.auto import tqdm
+
+from astro_galtrans._progress import tqdm
 
 from ._files import FITS_SUFFIXES, files_in
-from ._locks import locked
+from ._locks import locked, sweep
 from .bandstack import check_writable, write_fits
 from .translate import load_translator, translate
 
@@ -55,6 +56,8 @@ def translate_file(images, translator, output, *, overwrite=False, progress=True
     """
     _refuse_inputs(images, [output])
     check_writable(output, overwrite=overwrite)
+    place = Path(output).expanduser()
+    sweep(place.parent, f"-{place.name}")
     _translate(images, translator, output, {}, overwrite=overwrite, progress=progress, **options)
 
 

@@ -8,18 +8,10 @@ SIMULATED = "Trained on simulated pairs: for pipelines and demonstrations. Scien
 
 def describe(card):
     """
-    Describe a translator.
+    Lines of text: what a translator is, whether its training converged, the card as a list, scores against training
+    time.
 
-    Parameters
-    ----------
-    card : dict
-        From `~astro_galtrans.models.checkpoint.read_card`; cards of earlier releases lack some of it.
-
-    Returns
-    -------
-    str
-        Lines of text: what it is, whether its training had converged, all else in the card as an indented list, and
-        its validation scores against training time.
+    ``card`` is that of `~astro_galtrans.models.checkpoint.read_card`; cards of earlier releases lack some of it.
     """
     training = dict(card.get("training") or {})
     history = training.pop("history", None)
@@ -33,7 +25,7 @@ def describe(card):
 
 
 def _converged(training):
-    """Say whether a training had converged."""
+    """Sentence on whether a training had converged."""
     found = training.get("convergence") or {}
     change = found.get("improvement_of_last_quarter")
     if change is None:
@@ -54,7 +46,7 @@ def _tree(tree, depth=0):
 
 
 def _table(history):
-    """Score against training time, a line per validation."""
+    """Lines of scores against training time, one per validation."""
     if not history:
         return []
     rows = [history["columns"], *([_number(value) for value in row] for row in history["rows"])]

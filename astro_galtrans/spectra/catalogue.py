@@ -9,11 +9,11 @@ import astropy.units as u
 import numpy as np
 from astropy.coordinates import SkyCoord, search_around_sky
 from astropy.table import QTable
-from tqdm.auto import tqdm
 
 from astro_galtrans._columns import name_rows
 from astro_galtrans._files import whole_file
 from astro_galtrans._positions import sky_positions
+from astro_galtrans._progress import tqdm
 from astro_galtrans.exceptions import GaltransWarning
 
 from .measure import redshift
@@ -97,16 +97,11 @@ def catalogue(files, output=None, *, z_range=(-0.01, 1.2), medium="auto", file_f
 
 def find_spectra(files):
     """
-    List files, and the FITS files in folders.
+    List files, and the FITS files in folders: `pathlib.Path` in the order given, those of a folder sorted; none twice.
 
     Parameters
     ----------
     files : path-like or list of path-like
-
-    Returns
-    -------
-    list of `pathlib.Path`
-        In the order given, those of a folder sorted; none twice.
 
     Raises
     ------

@@ -5,9 +5,9 @@ import json
 from pathlib import Path
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from astro_galtrans._files import whole_file
+from astro_galtrans._progress import tqdm
 from astro_galtrans.surveys import Band, Survey
 from astro_galtrans.units import flux_factor
 

@@ -17,16 +17,17 @@ from pathlib import Path
 
 import numpy as np
 from astropy.io.fits import HDUList
-from tqdm.auto import tqdm
 
 from astro_galtrans._files import files_in, fingerprint
+from astro_galtrans._progress import tqdm
 from astro_galtrans.background import subtracted
 from astro_galtrans.bands import OPTICAL_BANDS, parse_bands
 from astro_galtrans.bandstack import read
-from astro_galtrans.domain import MAD_PER_SIGMA, SKY_LEVEL, seeing_from_stars, sky_level, sky_rms
+from astro_galtrans.domain import SKY_LEVEL, seeing_from_stars, sky_level, sky_rms
 from astro_galtrans.exceptions import GaltransWarning
 from astro_galtrans.geometry import pixel_scale
 from astro_galtrans.moments import SIGMA_TO_FWHM
+from astro_galtrans.statistics.weighted import MAD_TO_SIGMA
 
 from .coordinates import pixel_to_sky, sky_to_pixel, unit_vectors
 from .stars import star_psf
@@ -83,7 +84,7 @@ class Frame:
         return self.centre @ other.centre > np.cos(min(np.pi, self.radius + other.radius))
 
     def edge_distance(self, ra, dec):
-        """Pixels from ICRS positions (deg) to the nearest edge, negative outside; minus infinity well outside."""
+        """Pixels from sky positions (deg) to the nearest edge, positive inside; minus infinity well outside."""
         ra, dec = np.asarray(ra, float), np.asarray(dec, float)
         inside = np.full(ra.shape, -np.inf)
         near = unit_vectors(ra, dec) @ self.centre > np.cos(min(self.radius + 1e-3, np.pi))
@@ -96,10 +97,10 @@ class Frame:
 
 def expand(images):
     """
-    List of images: label, what to read, and the band if a mapping names it.
+    List the images of a path, glob, folder, object, mapping of band to any of these, or list of any of these.
 
-    Taken are a path, glob, folder or object with all bands of an image or one of them, a mapping of band to any of
-    these, and a list of any of these. FileNotFoundError if a glob or folder matches nothing.
+    Each entry, ``(label, what to read, band or None)``, holds all bands of one image, or one that a mapping names.
+    Raises FileNotFoundError if a glob or folder matches nothing.
     """
     if isinstance(images, Mapping):
         return [(f"{band} of {label}", item, band) for band, part in images.items() for label, item, _ in expand(part)]
@@ -130,7 +131,12 @@ def _paths(pattern):
 
 
 class Frames:
-    """The frames of a survey, images that could not be read and why, and the reader of the pixels of an entry."""
+    """
+    The frames of a survey, and their pixels.
+
+    ``failures`` says of each image that could not be read why; ``reader`` gives the
+    `~astro_galtrans.bandstack.BandStack` of an entry of `expand`.
+    """
 
     def __init__(self, frames, failures, reader):
         self.frames, self.failures, self._reader = frames, failures, reader
@@ -178,13 +184,13 @@ def open_frames(
     what="images",
 ):  # fmt: skip
     """
-    `Frames` of the images of a survey: each is read once, measured, and not kept.
+    Index the images of a survey as `Frames`: each image is read once, measured, and not kept.
 
-    Images are as for `expand`, ``unit``, ``zeropoint`` and ``bad_planes`` as for `astro_galtrans.bandstack.read`. Where
-    images do not say which bands they hold, ``bands`` are their names in order; else those to take.
-    ``subtract_background`` may be the side of the boxes in pixels; without it, images that have their sky still give a
-    warning. Images that cannot be read are in ``failures``; ValueError if that are all, or a band asked for is not
-    there.
+    ``bands`` are those to take (all by default), or their names where images do not say which they hold; ``unit``,
+    ``zeropoint`` and ``bad_planes`` are as for `astro_galtrans.bandstack.read`, and messages call the images ``what``.
+    ``subtract_background`` subtracts the sky of each image (a number is the side of the boxes in pixels); without it a
+    warning names images that still have their sky. Images that cannot be read go into ``failures``. Raises ValueError
+    if none can be read, or bands asked for are missing.
     """
     wanted = None if bands is None else parse_bands(bands)
     reader = partial(
@@ -250,7 +256,11 @@ def _read(entry, wanted, subtract=False, **settings):
 
 
 def measured_frame(entry, band, stack, image, level=None):
-    """`Frame` of one `~astro_galtrans.bandstack.Plane` of a stack; the level of the sky is the median by default."""
+    """
+    `Frame` of one band of an image: its `~astro_galtrans.bandstack.Plane`, measured.
+
+    ``entry`` is that of `expand`; ``level`` is that of the sky, by default the median.
+    """
     data, _, mask, wcs = image
     good = np.isfinite(data) if mask is None else np.isfinite(data) & ~mask
     scale = pixel_scale(wcs, data.shape)
@@ -286,7 +296,7 @@ def _smooth_rms(data, good, sky, fwhm, scale):
     part, usable = np.where(good, data, sky)[window], good[window]
     smooth = gaussian_filter(part.astype(np.float64) - sky, smoothing(fwhm, scale))[usable]
     below = smooth[smooth < 0]  # sources are above; 100 pixels give the rms to a tenth
-    return float(np.median(np.abs(below)) / MAD_PER_SIGMA) if below.size > 100 else np.nan
+    return float(MAD_TO_SIGMA * np.median(np.abs(below))) if below.size > 100 else np.nan
 
 
 def _circle(wcs, shape):
