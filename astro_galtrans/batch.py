@@ -12,7 +12,7 @@ from astro_galtrans._progress import tqdm
 
 from ._files import FITS_SUFFIXES, files_in
 from ._locks import locked, sweep
-from .bandstack import check_writable, write_fits
+from .bandstack import check_writable, split_extension, write_fits
 from .translate import load_translator, translate
 
 __all__ = ["find_images", "is_folder", "translate_file", "translate_files"]
@@ -162,23 +162,15 @@ def _fingerprint(files):
     """SHA-256 of the contents of files in their order, and of the extensions asked for."""
     whole = hashlib.sha256()
     for name in files:
-        path, extension = _split(name)
+        path, extension = split_extension(name)
         with path.open("rb") as file:
-            whole.update(hashlib.file_digest(file, "sha256").digest() + extension.encode())
+            whole.update(hashlib.file_digest(file, "sha256").digest() + str(extension or "").encode())
     return whole.hexdigest()
-
-
-def _split(name):
-    """Path of a file and the extension asked for, ``[SCI]``."""
-    if Path(name).expanduser().exists() or not str(name).endswith("]"):
-        return Path(name).expanduser(), ""
-    path, bracket, extension = str(name).rpartition("[")
-    return Path(path).expanduser(), bracket + extension
 
 
 def _refuse_inputs(inputs, outputs, *, beside=False):
     """Raise if an output is an input, by whatever name, or comes to lie among them, where it would be one next time."""
-    paths = [path for path in (_split(name)[0] for name in inputs) if path.exists()]
+    paths = [path for path in (split_extension(name)[0] for name in inputs) if path.exists()]
     files = {_identity(path): path for path in paths}
     folders = {_identity(path.parent): path for path in paths} if beside else {}
     for output in map(Path, outputs):

@@ -283,14 +283,10 @@ def find_stars(plane, good, noise, half, max_stars=60):
 
     Parameters
     ----------
-    plane, good : `numpy.ndarray`
-        Image and usable pixels, ``[H, W]``.
-    noise : float or None
-        Sky rms.
+    plane, good, noise, max_stars
+        As for `seeing_from_stars`.
     half : int
         Half the side of the box around a star (pixels), in which there is no other source.
-    max_stars : int, optional
-        Number of sources to measure, the brightest.
 
     Returns
     -------

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from os import PathLike
 from typing import NamedTuple
 
 import numpy as np
@@ -73,7 +74,8 @@ def read_pixels(image, bands=(), *, unit=None, zeropoint=None, default=(None, No
     Parameters
     ----------
     image : object
-        As for `astro_galtrans.bandstack.read`, or a bare array; ``[H, W]`` or, with any axes in front, ``[C, H, W]``.
+        As for `astro_galtrans.bandstack.read`, or an array, `~astropy.units.Quantity` or
+        `~astropy.nddata.Cutout2D`; ``[H, W]`` or, with any axes in front, ``[C, H, W]``.
     bands : tuple of str, optional
         Names that extensions of a file may have. Bands in extensions, or files, of their own come out as
         ``[C, H, W]``, in the unit and zero point of the first one.
@@ -93,8 +95,10 @@ def read_pixels(image, bands=(), *, unit=None, zeropoint=None, default=(None, No
     OSError
         If a file cannot be read.
     """
-    if not isinstance(image, NDData) and (isinstance(image, np.ndarray) or hasattr(image, "__array__")):
-        image = NDData(image)
+    if not isinstance(image, NDData | Mapping | str | PathLike) and not hasattr(image, "fileinfo"):  # which HDUs have
+        array, own = getattr(image, "value", getattr(image, "data", image)), getattr(image, "unit", None)
+        own = own if str(own or "") else None  # a Quantity without a unit states none
+        image = NDData(np.asarray(array), unit=own, mask=getattr(image, "mask", None))
     images, _ = take_apart(image, bands)
     parts = [_pixels(part, unit, zeropoint, default) for part in images]
     if len(parts) == 1:

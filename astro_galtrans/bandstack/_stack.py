@@ -27,6 +27,11 @@ class Plane(NamedTuple):
     mask: np.ndarray | None  #: [H, W] bool, True where the pixel is bad
     wcs: object  #: celestial 2-D WCS, astropy's or any APE 14 one
 
+    @property
+    def good(self):
+        """Pixels that are finite and not masked, bool [H, W]."""
+        return np.isfinite(self.data) if self.mask is None else np.isfinite(self.data) & ~self.mask
+
 
 @dataclass(frozen=True)
 class BandStack:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from astropy.nddata import NDData
 
 from astro_galtrans._files import FITS_SUFFIXES, files_in
 from astro_galtrans.bandstack import read_pixels
@@ -89,10 +88,6 @@ class _Planes(NamedTuple):
     @classmethod
     def of(cls, image, survey):
         """Read a FITS file, an NDData, a cutout or an array; what states no unit is in the survey's."""
-        if not isinstance(image, NDData | Path):
-            array, unit = getattr(image, "value", getattr(image, "data", image)), getattr(image, "unit", None)
-            unit = unit if str(unit or "") else None  # a Quantity without a unit states none
-            image = NDData(np.asarray(array), unit=unit, mask=getattr(image, "mask", None))
         found = read_pixels(image, survey.band_names, default=(survey.flux_unit, survey.zeropoint))
         factor = flux_factor(found.zeropoint, survey.zeropoint)
         images = (found.data if factor == 1 else factor * found.data).astype(np.float32)

@@ -131,6 +131,14 @@ def test_cutouts_in_a_table(rng):
         Stamps.from_cutouts([data[0], data[1, 1:]], survey)
 
 
+def test_cutouts_of_every_kind_state_their_unit(rng):
+    data = rng.normal(size=(9, 9)).astype(np.float32)
+    hdu = fits.ImageHDU(data, fits.Header([("BUNIT", "nanomaggy")]))
+    kinds = [data * u.nmgy, CCDData(data, unit="nmgy"), hdu, fits.HDUList([fits.PrimaryHDU(), hdu])]
+    found = Stamps.from_cutouts(kinds, make_survey("r"))  # of zero point 30
+    np.testing.assert_allclose(found.images[:, 0], [1000 * data] * 4, rtol=1e-5)
+
+
 def test_variance_of_some_cutouts_only(rng):
     data = rng.normal(size=(2, 9, 9))
     known = NDData(data[0], unit="adu", uncertainty=VarianceUncertainty(np.full((9, 9), 4.0)))
