@@ -54,25 +54,14 @@ _COUNTS = (u.adu, u.DN, u.ct, u.electron, u.ph)
 
 # Spellings found in headers that astropy does not read; lower case, without a trailing "per second".
 _SPELLINGS = {
-    "nanomaggies": u.nmgy,
-    "nmaggy": u.nmgy,
-    "nmgy": u.nmgy,
-    "maggies": u.mgy,
-    "adu": u.adu,
-    "adus": u.adu,
-    "dn": u.DN,
-    "count": u.ct,
-    "counts": u.ct,
-    "cts": u.ct,
-    "e": u.electron,
-    "e-": u.electron,
-    "electron": u.electron,
-    "electrons": u.electron,
-    "microjy": u.uJy,
-    "microjansky": u.uJy,
-    "nanojy": u.nJy,
-    "nanojansky": u.nJy,
-}
+    name: unit
+    for unit, names in (
+        (u.nmgy, "nanomaggies nmaggy nmgy"), (u.mgy, "maggies"), (u.uJy, "microjy microjansky"),
+        (u.nJy, "nanojy nanojansky"), (u.adu, "adu adus"), (u.DN, "dn"), (u.ct, "count counts cts"),
+        (u.electron, "e e- electron electrons"),
+    )
+    for name in names.split()
+}  # fmt: skip
 _PER_SECOND = re.compile(r"\s*(/\s*s(ec(ond)?)?|[\s.*]s(\*\*|\^)?\(?-1\)?)$", re.IGNORECASE)
 
 

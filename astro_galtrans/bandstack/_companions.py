@@ -70,13 +70,12 @@ def role(hdu):
 
 def _words(name):
     """Words of an extension's name without the numbers at their ends: DQ1, IVAR_G, sci-err."""
-    words = [word for word in re.split(r"[^a-z0-9]+", name.lower()) if word]
-    return [word.rstrip("0123456789") or word for word in words]
+    return [word.rstrip("0123456789") or word for word in re.findall("[a-z0-9]+", name.lower())]
 
 
 def _rest(name):
     """What a name has beside the words for a role or an image: a band or the number of a chip."""
-    words = [word for word in re.split(r"[^a-z0-9]+", name.lower()) if word]
+    words = re.findall("[a-z0-9]+", name.lower())
     kinds = IMAGE_WORDS | EXTENSION_ROLES.keys()
     rest = [re.sub(r"^[a-z]+", "", word) if word.rstrip("0123456789") in kinds else word for word in words]
     return {word for word in rest if word}
