@@ -7,7 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["fingerprint", "whole_file"]
+__all__ = ["FITS_SUFFIXES", "files_in", "fingerprint", "whole_file"]
+
+#: Ends of names that are FITS.
+FITS_SUFFIXES = tuple(f".{kind}{packed}" for kind in ("fits", "fit", "fts") for packed in ("", ".fz", ".gz", ".bz2"))
+
+
+def files_in(folder, suffixes=FITS_SUFFIXES):
+    """Sorted files in a folder whose names end so; a hidden file is one that a killed run had not finished."""
+    found = (path for path in Path(folder).iterdir() if path.name.lower().endswith(suffixes))
+    return sorted(path for path in found if not path.name.startswith("."))
 
 
 @contextmanager

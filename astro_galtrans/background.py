@@ -112,19 +112,7 @@ def subtract_background(stack, box_size=BOX):
 
 
 def subtracted(stack, choice):
-    """
-    Subtract the sky if that was asked for.
-
-    Parameters
-    ----------
-    stack : `~astro_galtrans.bandstack.BandStack`
-    choice : bool, int or None
-        Whether to; a number is the side of the boxes (pixels).
-
-    Returns
-    -------
-    `~astro_galtrans.bandstack.BandStack`
-    """
+    """Stack with its sky subtracted if ``choice`` is True or the side of the boxes (pixels); else as it is."""
     if choice is None or choice is False:
         return stack
     return subtract_background(stack, BOX if choice is True else choice)

@@ -10,18 +10,17 @@ from astropy.io import fits
 
 from astro_galtrans._progress import tqdm
 
+from ._files import FITS_SUFFIXES, files_in
 from ._locks import locked, sweep
-from .bandstack import check_writable, write_fits
+from .bandstack import check_writable, split_extension, write_fits
 from .translate import load_translator, translate
 
 __all__ = ["find_images", "is_folder", "translate_file", "translate_files"]
 
-#: Ends of names that are FITS.
-SUFFIXES = tuple(f".{kind}{packed}" for kind in ("fits", "fit", "fts") for packed in ("", ".fz", ".gz", ".bz2"))
-#: A band's letter that stands alone in a file name or begins a group of digits: ``frame-g-000094``, ``4192-g4-0300``.
 #: Cards that say what an output was made of, beside that of the weights.
 REQUEST_CARDS = {"input": "GTINPUT", "options": "GTOPTION", "weights": "GTHASH", "translator": "GTMODEL"}
 NO_MATTER = frozenset({"tile", "batch_size"})  # options that a result does not depend on
+#: A band's letter that stands alone in a file name or begins a group of digits: ``frame-g-000094``, ``4192-g4-0300``.
 BAND_IN_NAME = re.compile(r"(?<![A-Za-z0-9])[ugrizy](?=[\d\W_]|$)")
 
 
@@ -163,23 +162,15 @@ def _fingerprint(files):
     """SHA-256 of the contents of files in their order, and of the extensions asked for."""
     whole = hashlib.sha256()
     for name in files:
-        path, extension = _split(name)
+        path, extension = split_extension(name)
         with path.open("rb") as file:
-            whole.update(hashlib.file_digest(file, "sha256").digest() + extension.encode())
+            whole.update(hashlib.file_digest(file, "sha256").digest() + str(extension or "").encode())
     return whole.hexdigest()
-
-
-def _split(name):
-    """Path of a file and the extension asked for, ``[SCI]``."""
-    if Path(name).expanduser().exists() or not str(name).endswith("]"):
-        return Path(name).expanduser(), ""
-    path, bracket, extension = str(name).rpartition("[")
-    return Path(path).expanduser(), bracket + extension
 
 
 def _refuse_inputs(inputs, outputs, *, beside=False):
     """Raise if an output is an input, by whatever name, or comes to lie among them, where it would be one next time."""
-    paths = [path for path in (_split(name)[0] for name in inputs) if path.exists()]
+    paths = [path for path in (split_extension(name)[0] for name in inputs) if path.exists()]
     files = {_identity(path): path for path in paths}
     folders = {_identity(path.parent): path for path in paths} if beside else {}
     for output in map(Path, outputs):
@@ -242,17 +233,16 @@ def _lines(path):
 def _files(path):
     if not path.is_dir():
         return [path]  # whether it exists, and is FITS, its reader says best
-    # a hidden file is one that a killed run had not finished
-    files = sorted(p for p in path.iterdir() if p.name.lower().endswith(SUFFIXES) and not p.name.startswith("."))
+    files = files_in(path)
     if not files:
-        msg = f"{path} holds no FITS file (names ending in {', '.join(SUFFIXES)})"
+        msg = f"{path} holds no FITS file (names ending in {', '.join(FITS_SUFFIXES)})"
         raise FileNotFoundError(msg)
     return files
 
 
 def _stem(path):
     name = Path(path).name
-    ending = next((s for s in sorted(SUFFIXES, key=len, reverse=True) if name.lower().endswith(s)), "")
+    ending = next((s for s in sorted(FITS_SUFFIXES, key=len, reverse=True) if name.lower().endswith(s)), "")
     return BAND_IN_NAME.sub("x", name[: len(name) - len(ending)] if ending else name)
 
 

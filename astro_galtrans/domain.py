@@ -21,16 +21,9 @@ from .exceptions import DomainError, DomainWarning
 from .moments import SIGMA_TO_FWHM, Ellipse, round_moments
 
 __all__ = [
-    "SKY_LEVEL",
-    "Violation",
-    "check",
-    "find_stars",
-    "measure",
-    "seeing_from_stars",
-    "sky_level",
-    "sky_rms",
+    "SKY_LEVEL", "Violation", "check", "find_stars", "measure", "seeing_from_stars", "sky_level", "sky_rms",
     "violations",
-]
+]  # fmt: skip
 
 RMS_WITHIN_3_SIGMA = 0.98658  # rms of a Gaussian of sigma 1 that is cut at 3 sigma
 MIN_STARS = 5  # fewer do not show where sizes crowd
@@ -290,14 +283,10 @@ def find_stars(plane, good, noise, half, max_stars=60):
 
     Parameters
     ----------
-    plane, good : `numpy.ndarray`
-        Image and usable pixels, ``[H, W]``.
-    noise : float or None
-        Sky rms.
+    plane, good, noise, max_stars
+        As for `seeing_from_stars`.
     half : int
         Half the side of the box around a star (pixels), in which there is no other source.
-    max_stars : int, optional
-        Number of sources to measure, the brightest.
 
     Returns
     -------

@@ -400,8 +400,7 @@ def _grid(output_grid, card):
 def _check_information(stack):
     """Raise if a band holds one number everywhere: an image that was lost on the way, and nothing to translate."""
     for band, plane in zip(stack.bands, stack.planes, strict=True):
-        usable = np.isfinite(plane.data) if plane.mask is None else np.isfinite(plane.data) & ~plane.mask
-        values = plane.data[usable]
+        values = plane.data[plane.good]
         # a strip of a few pixels may well hold one value
         if values.size and min(plane.data.shape) >= MIN_SIDE and values.min() == values.max():
             msg = f"all pixels of band {band} that can be used hold {values[0]:.4g}: there is no image in it"

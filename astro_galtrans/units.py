@@ -54,25 +54,14 @@ _COUNTS = (u.adu, u.DN, u.ct, u.electron, u.ph)
 
 # Spellings found in headers that astropy does not read; lower case, without a trailing "per second".
 _SPELLINGS = {
-    "nanomaggies": u.nmgy,
-    "nmaggy": u.nmgy,
-    "nmgy": u.nmgy,
-    "maggies": u.mgy,
-    "adu": u.adu,
-    "adus": u.adu,
-    "dn": u.DN,
-    "count": u.ct,
-    "counts": u.ct,
-    "cts": u.ct,
-    "e": u.electron,
-    "e-": u.electron,
-    "electron": u.electron,
-    "electrons": u.electron,
-    "microjy": u.uJy,
-    "microjansky": u.uJy,
-    "nanojy": u.nJy,
-    "nanojansky": u.nJy,
-}
+    name: unit
+    for unit, names in (
+        (u.nmgy, "nanomaggies nmaggy nmgy"), (u.mgy, "maggies"), (u.uJy, "microjy microjansky"),
+        (u.nJy, "nanojy nanojansky"), (u.adu, "adu adus"), (u.DN, "dn"), (u.ct, "count counts cts"),
+        (u.electron, "e e- electron electrons"),
+    )
+    for name in names.split()
+}  # fmt: skip
 _PER_SECOND = re.compile(r"\s*(/\s*s(ec(ond)?)?|[\s.*]s(\*\*|\^)?\(?-1\)?)$", re.IGNORECASE)
 
 
@@ -136,7 +125,7 @@ def flux_zeropoint(unit, meta=None, zeropoint=None):
     return find_zeropoint(unit, meta, zeropoint).magnitude
 
 
-def find_zeropoint(unit, meta=None, zeropoint=None):
+def find_zeropoint(unit, meta=None, zeropoint=None, default=None):
     """
     AB magnitude of one flux unit, and where it is from.
 
@@ -151,6 +140,8 @@ def find_zeropoint(unit, meta=None, zeropoint=None):
         brought to the exposure with ``EXPTIME``, unless the pixels are per second, too.
     zeropoint : float, optional
         AB magnitude of one count. It takes precedence over the header.
+    default : float, optional
+        Taken for counts whose header has none.
 
     Returns
     -------
@@ -174,7 +165,7 @@ def find_zeropoint(unit, meta=None, zeropoint=None):
     _check_counts(unit)
     if zeropoint is not None:
         return Zeropoint(zeropoint)
-    return _header_zeropoint(unit, meta)
+    return _header_zeropoint(unit, meta, default)
 
 
 def card_number(header, key):
@@ -253,7 +244,7 @@ def _check_counts(unit):
     raise ValueError(msg)
 
 
-def _header_zeropoint(unit, meta):
+def _header_zeropoint(unit, meta, default):
     """Zero point of counts from header cards that agree with each other."""
     cards = {str(key).upper(): value for key, value in (meta or {}).items()}
     found = {}
@@ -264,6 +255,8 @@ def _header_zeropoint(unit, meta):
             _check_system(_FLUX_CARD, cards, meta)
             found[_FLUX_CARD] = Zeropoint(_zeropoint_of_flux(cards[_FLUX_CARD]), f"{_FLUX_CARD} (AB)")
     found = found or _hubble(cards, unit)
+    if not found and default is not None:
+        return Zeropoint(default)
     if not found:
         known = ", ".join((*(card.key for card in ZEROPOINT_CARDS), _FLUX_CARD))
         msg = (

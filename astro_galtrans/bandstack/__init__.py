@@ -8,23 +8,13 @@ a file that `astropy.nddata.CCDData.read` reads.
 
 from ._cards import PROVENANCE_CARDS
 from ._cutout import cutout
-from ._opening import Origin
-from ._stack import BandStack, Plane, read, select, to_unit, write_fits, write_like
+from ._layers import Pixels, read_pixels
+from ._opening import Origin, split_extension
+from ._stack import BandStack, Plane, read, select, to_unit
 from ._trust import check_layout, open_fits
-from ._writers import check_writable
+from ._writers import check_writable, write_fits, write_like
 
 __all__ = [
-    "PROVENANCE_CARDS",
-    "BandStack",
-    "Origin",
-    "Plane",
-    "check_layout",
-    "check_writable",
-    "cutout",
-    "open_fits",
-    "read",
-    "select",
-    "to_unit",
-    "write_fits",
-    "write_like",
-]
+    "PROVENANCE_CARDS", "BandStack", "Origin", "Pixels", "Plane", "check_layout", "check_writable", "cutout",
+    "open_fits", "read", "read_pixels", "select", "split_extension", "to_unit", "write_fits", "write_like",
+]  # fmt: skip

@@ -56,23 +56,11 @@ _HISTORY_TITLE = "cards of the input, which need not hold for this image:"
 
 def common_meta(metas, bands):
     """
-    Cards that all bands share and that hold for a translation as well; what else they say goes to ``HISTORY``.
+    Header or dict, as the first of one per band, of the cards that all bands share and that hold for a translation.
 
-    Instrument, exposure, pixels and processing of the input are not those of the result, so that only the cards that
-    speak of the object and the place stay as they are (`KEPT_CARDS`).
-
-    Parameters
-    ----------
-    metas : list of mapping
-        One per band; bands of one image share theirs.
-    bands : sequence of str
-        Their names, for cards that differ.
-
-    Returns
-    -------
-    `~astropy.io.fits.Header` or dict
-        New; a header if the first is one. In a dict, ``HISTORY`` is a text, its lines joined by semicolons, which is
-        what ``CCDData.write`` can write.
+    Instrument, exposure, pixels and processing of the input are not those of the result, so that only the cards of the
+    object and the place stay (`KEPT_CARDS`); the others go to ``HISTORY``. In a dict that is one text, its lines joined
+    by semicolons, which ``CCDData.write`` can write.
     """
     sources = {id(meta): (meta, band) for meta, band in zip(reversed(metas), reversed(bands), strict=True)}
     different = list(reversed(sources.values()))
@@ -114,23 +102,9 @@ def _fits_value(value):
 
 def add_provenance(meta, provenance):
     """
-    Copy of ``meta`` that says how the image was made.
+    Copy of a header or dict with statements on how the image was made, by their names in `PROVENANCE_CARDS`.
 
-    Parameters
-    ----------
-    meta : `~astropy.io.fits.Header` or dict
-    provenance : mapping of str to object
-        Statements by their names in `PROVENANCE_CARDS`; sequences are joined by commas, and None is left out.
-
-    Returns
-    -------
-    `~astropy.io.fits.Header` or dict
-        Of the same kind, without statements about an earlier translation.
-
-    Raises
-    ------
-    ValueError
-        If a name is not one of `PROVENANCE_CARDS`.
+    Those on an earlier translation are removed; sequences are joined by commas, and None is left out.
     """
     unknown = [name for name in provenance if name not in PROVENANCE_CARDS]
     if unknown:

@@ -32,18 +32,9 @@ class Beside(NamedTuple):
 
 def image_hdus(hdulist):
     """
-    Images of a file.
+    Images of a file, and other HDUs with pixels that are neither that nor mask, noise or weights of one.
 
-    Parameters
-    ----------
-    hdulist : `~astropy.io.fits.HDUList`
-
-    Returns
-    -------
-    images : list of HDU
-        Those that an extension is named after as an image, or all if none is.
-    others : list of HDU
-        Images that are neither that nor mask, noise or weights of one.
+    Images are the HDUs whose extensions have the name of one, or all if none has.
     """
     candidates = [hdu for hdu in hdulist if _has_pixels(hdu) and role(hdu) is None]
     named = [hdu for hdu in candidates if set(_words(hdu.name)) & IMAGE_WORDS or not hdu.name]
@@ -79,13 +70,12 @@ def role(hdu):
 
 def _words(name):
     """Words of an extension's name without the numbers at their ends: DQ1, IVAR_G, sci-err."""
-    words = [word for word in re.split(r"[^a-z0-9]+", name.lower()) if word]
-    return [word.rstrip("0123456789") or word for word in words]
+    return [word.rstrip("0123456789") or word for word in re.findall("[a-z0-9]+", name.lower())]
 
 
 def _rest(name):
     """What a name has beside the words for a role or an image: a band or the number of a chip."""
-    words = [word for word in re.split(r"[^a-z0-9]+", name.lower()) if word]
+    words = re.findall("[a-z0-9]+", name.lower())
     kinds = IMAGE_WORDS | EXTENSION_ROLES.keys()
     rest = [re.sub(r"^[a-z]+", "", word) if word.rstrip("0123456789") in kinds else word for word in words]
     return {word for word in rest if word}
@@ -97,27 +87,10 @@ def _band(hdu):
 
 def beside(hdu, hdulist, label, bad_planes=None):
     """
-    Mask and noise of an image, from the extensions beside it.
+    `Beside` of an image: mask and noise from the other extensions of its file.
 
-    Parameters
-    ----------
-    hdu : HDU
-        The image.
-    hdulist : `~astropy.io.fits.HDUList`
-        Its file.
-    label : str
-        Name of the file in messages.
-    bad_planes : optional
-        See `bad_pixels`.
-
-    Returns
-    -------
-    `Beside`
-
-    Warns
-    -----
-    GaltransWarning
-        If an extension as large as the image is not understood, or cannot be used.
+    The file is called ``label`` in messages. An extension as large as the image that is not understood, or that does
+    not fit it, gives a warning.
     """
     images, others = image_hdus(hdulist)
     label = re.sub(r"\[[^\]]*\]$", "", label)
@@ -140,7 +113,23 @@ def beside(hdu, hdulist, label, bad_planes=None):
 
 
 def _fits(other, hdu):
-    return other.shape[-2:] == hdu.shape[-2:] and (len(other.shape) == 2 or np.prod(other.shape) == np.prod(hdu.shape))
+    """Whether a companion is as large as an image, as one plane of it, or as what the bands of stamps share."""
+    same = np.prod(other.shape) == np.prod(hdu.shape)
+    return other.shape[-2:] == hdu.shape[-2:] and (len(other.shape) == 2 or same or _shared(other.shape, hdu.shape))
+
+
+def _shared(shape, full):
+    """Whether this is the shape of something that all bands or all samples of each stamp share."""
+    return 3 <= len(shape) < len(full) and shape == full[:1] + full[-len(shape) + 1 :]
+
+
+def _spread(array, full):
+    """Copy-free companion of the shape of its image."""
+    if array.ndim >= len(full):
+        return array
+    if _shared(array.shape, full):
+        array = array.reshape(array.shape[0], *(1,) * (len(full) - array.ndim), *array.shape[1:])
+    return np.broadcast_to(array, full)
 
 
 def _warn(text):
@@ -192,6 +181,7 @@ def _collect(found, hdu, hdulist, label, bad_planes):
     for kind in ("flags", "good", "weight"):
         for other in found.get(kind, ()):
             bad, note = _bad(other, kind, hdu, hdulist, f"{label}[{name_of(hdulist, other)}]", bad_planes)
+            bad = _spread(bad, hdu.data.shape)
             mask = bad if mask is None else mask | bad
             notes.setdefault("bad_planes", []).append(f"{other.name}: {note}")
     uncertainty = None
@@ -200,19 +190,18 @@ def _collect(found, hdu, hdulist, label, bad_planes):
             other = found[kind][0]
             uncertainty = _uncertainty(other, kind, hdu)
             notes["noise"] = [f"{other.name}: {kind}"]
-            if np.ndim(uncertainty.array) < hdu.data.ndim:
-                uncertainty.array = np.broadcast_to(uncertainty.array, hdu.data.shape)
-    if mask is not None and mask.ndim < hdu.data.ndim:
-        mask = np.broadcast_to(mask, hdu.data.shape)
+            uncertainty.array = _spread(uncertainty.array, hdu.data.shape)
     return Beside(mask, uncertainty, {name: "; ".join(parts) for name, parts in notes.items()})
 
 
 def _bad(other, kind, hdu, hdulist, label, bad_planes):
     """Bad pixels of one extension, and what was taken as bad."""
+    flags = np.asarray(other.data)
+    flags = flags if flags.ndim == 2 else _spread(flags, hdu.data.shape)
     if kind == "flags":
-        bad, note = _flagged(other, hdu, hdulist, label, bad_planes)
+        bad, note = _flagged(flags, other, hdu, hdulist, label, bad_planes)
     else:
-        bad, note = ~(np.asarray(other.data) > 0), "zero" if kind == "good" else "weight 0"
+        bad, note = ~(flags > 0), "zero" if kind == "good" else "weight 0"
     if bad.all():
         msg = f"the mask {label} calls all pixels bad ({note}); choose others with bad_planes=, e.g. 'none' or 'zero'"
         if kind != "flags":
@@ -221,11 +210,11 @@ def _bad(other, kind, hdu, hdulist, label, bad_planes):
     return bad, note
 
 
-def _flagged(other, hdu, hdulist, label, bad_planes):
+def _flagged(flags, other, hdu, hdulist, label, bad_planes):
     """Bad pixels of a mask."""
     named = planes_of_table(hdulist) or plane_names(other.header, hdulist[0].header)
     try:
-        bad, note, unknown = bad_pixels(other.data, other.header, bad_planes, named=named, image=np.asarray(hdu.data))
+        bad, note, unknown = bad_pixels(flags, other.header, bad_planes, named=named, image=np.asarray(hdu.data))
     except ValueError as err:
         msg = f"the mask {label}: {err}"
         raise ValueError(msg) from err
@@ -247,7 +236,7 @@ def _uncertainty(other, kind, hdu):
     kind = _UTYPES.get(stated, _NOISE[kind])
     text, own = other.header.get("BUNIT"), hdu.header.get("BUNIT")
     unit = None
-    if isinstance(text, str) and text.strip() and isinstance(own, str) and text.strip() != own.strip():
+    if isinstance(text, str) and text.strip() and text.strip() != str(own).strip():
         try:
             unit = parse_unit(text)
         except ValueError:  # "nanomaggies^-2" and other spellings: the image's unit is meant

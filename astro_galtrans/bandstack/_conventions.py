@@ -6,7 +6,6 @@ survey's files, add a row here.
 """
 
 import re
-from typing import NamedTuple
 
 __all__ = [
     "CARD_ROLES", "CHIP_CARDS", "EXTENSION_ROLES", "IMAGE_WORDS", "IMPLIED_UNITS", "KEPT_CARDS", "KNOWN_PLANES",
@@ -93,19 +92,7 @@ _GOOD_WORD = re.compile(
 
 
 def harmless(plane):
-    """
-    Whether a pixel stays usable that a plane of a mask marks.
-
-    Parameters
-    ----------
-    plane : str
-        Name of the plane, upper case.
-
-    Returns
-    -------
-    bool or None
-        None for a name that no convention explains.
-    """
+    """Whether a pixel that a plane of this name (upper case) marks stays usable; None if no convention explains it."""
     if plane in KNOWN_PLANES:
         return not KNOWN_PLANES[plane]
     if _GOOD_WORD.search(plane) and not re.search(r"BAD|UN(FIXED|CORRECTED)|NOT_|INVALID|SAT", plane):
@@ -122,25 +109,18 @@ NUMBERED_PLANE_CARD = re.compile(
 )
 
 
-class _DefaultPlanes(NamedTuple):
-    """Planes of a survey that does not name them in its headers."""
-
-    card: str  #: that tells the survey
-    value: str  #: pattern of its value
-    planes: dict  #: name to bit
-
-
-#: Masks whose bits are defined in documents only.
+#: Masks whose bits are defined in documents only: the card that tells the survey, a pattern of its value, and the
+#: planes with their bits.
 UNNAMED_PLANES = (
     # DarkEnergySurvey/pixcorrect, include/mask_bits.h and despyfits.maskbits
-    _DefaultPlanes("DES_EXT", "MASK|BPM", {
+    ("DES_EXT", "MASK|BPM", {
         "BPM": 0, "SATURATE": 1, "INTERP": 2, "BADAMP": 3, "CRAY": 4, "STAR": 5, "TRAIL": 6, "EDGEBLEED": 7,
         "SSXTALK": 8, "EDGE": 9, "STREAK": 10, "SUSPECT_DES": 11, "FIXED": 12, "NEAREDGE": 13, "TAPEBUMP": 14,
     }),
     # jwst.datamodels.dqflags.pixel; RD_NOISE and the like only say why DO_NOT_USE is set
-    _DefaultPlanes("TELESCOP", "JWST|ROMAN", {"DO_NOT_USE": 0} | {f"JWST_GOOD_{bit}": bit for bit in range(1, 31)}),
+    ("TELESCOP", "JWST|ROMAN", {"DO_NOT_USE": 0} | {f"JWST_GOOD_{bit}": bit for bit in range(1, 31)}),
     # ACS and WFC3/UVIS data handbooks: 16 (stable hot pixel), 64 and 256 (full well, but linear) are good (driz_bits)
-    _DefaultPlanes("TELESCOP", "HST", {
+    ("TELESCOP", "HST", {
         "INVALID_REED_SOLOMON": 0, "DEAD_REPLACED": 1, "BAD_DETECTOR": 2, "NODATA_MASKED": 3, "STABLE_CORRECTED": 4,
         "HOT_UNSTABLE": 5, "WARM_CORRECTED": 6, "BAD_BIAS": 7, "FULL_WELL_CORRECTED": 8, "BAD_FLAT": 9, "TRAIL": 10,
         "SAT_A_TO_D": 11, "COSMIC_DRIZZLE": 12, "COSMIC_SPLIT": 13, "GHOST": 14,
@@ -165,18 +145,7 @@ _VALUE_CARDS = {  # card to whether the value it holds is that of good pixels
 
 
 def states_good(header):
-    """
-    Whether nonzero pixels of a mask are good, as its header states.
-
-    Parameters
-    ----------
-    header : `~astropy.io.fits.Header` or mapping
-
-    Returns
-    -------
-    bool or None
-        None if it does not say.
-    """
+    """Whether nonzero pixels of a mask are good, as its header states; None if it does not say."""
     if header.get("HDUCLAS3") == "MASKONE":
         return False
     for key, good in _VALUE_CARDS.items():

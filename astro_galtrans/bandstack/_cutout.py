@@ -9,7 +9,8 @@ from astropy.wcs.wcsapi import BaseHighLevelWCS, HighLevelWCSWrapper, SlicedLowL
 from astro_galtrans.geometry import check_celestial, pixel_scale
 
 from ._opening import Origin
-from ._stack import Plane, read, write_like
+from ._stack import Plane, read
+from ._writers import write_like
 
 __all__ = ["cutout"]
 

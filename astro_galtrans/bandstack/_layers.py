@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from contextlib import contextmanager
+from dataclasses import replace
+from os import PathLike
 from typing import NamedTuple
 
 import numpy as np
 from astropy import units as u
-from astropy.nddata import InverseVariance, StdDevUncertainty, VarianceUncertainty
+from astropy.nddata import InverseVariance, NDData, StdDevUncertainty, VarianceUncertainty
 
 from astro_galtrans.bands import band_from_header, bands_from_header, parse_band, parse_bands
 from astro_galtrans.units import find_zeropoint, flux_factor, flux_zeropoint, parse_unit
@@ -15,7 +17,7 @@ from ._numbers import mask_marks, worthless
 from ._opening import take_apart
 from ._pixels import blank, implied_unit, linear, pixel_area
 
-__all__ = ["Layer", "load", "narrowed"]
+__all__ = ["Layer", "Pixels", "load", "narrowed", "read_pixels"]
 
 UNCERTAINTIES = (StdDevUncertainty, VarianceUncertainty, InverseVariance)
 
@@ -40,32 +42,115 @@ class _Arrays(NamedTuple):
     data: np.ndarray
     variance: np.ndarray | None
     mask: np.ndarray | None
-    wcs: object
     unit: u.UnitBase
     notes: dict
 
 
+class Pixels(NamedTuple):
+    """Arrays of an image whose place on the sky does not matter, of the shape that they have in its file."""
+
+    data: np.ndarray  #: flux per pixel, [..., H, W], float32 or float64
+    variance: np.ndarray | None  #: in the unit of the flux squared
+    mask: np.ndarray | None  #: bool, True where a pixel is bad
+    unit: u.UnitBase
+    zeropoint: float  #: AB magnitude of one flux unit
+
+
 def load(image, bands=None, *, unit=None, zeropoint=None, bad_planes=None):
-    """
-    Make one `Layer` per band of an object of any accepted kind.
-
-    Parameters
-    ----------
-    image, bands, unit, zeropoint, bad_planes
-        See `astro_galtrans.bandstack.read`.
-
-    Returns
-    -------
-    layers : list of `Layer`
-    origin : `~astro_galtrans.bandstack.Origin`
-    """
+    """One `Layer` per band of an object of any accepted kind, and its `Origin`; arguments as for `bandstack.read`."""
     bands = None if bands is None else parse_bands(bands)
     if isinstance(zeropoint, Mapping):
         zeropoint = {parse_band(band): value for band, value in zeropoint.items()}
     images, origin = take_apart(image, bands or (), bad_planes)
     slots = _named(images, bands)
-    arrays = {id(image): _checked_arrays(image, unit) for image, _, _ in slots}
-    return [_layer(image, arrays[id(image)], plane, band, zeropoint) for image, plane, band in slots], origin
+    arrays = {id(image): (_checked_arrays(image, unit), _wcs(image)) for image, _, _ in slots}
+    return [_layer(image, *arrays[id(image)], plane, band, zeropoint) for image, plane, band in slots], origin
+
+
+def read_pixels(image, bands=(), *, unit=None, zeropoint=None, default=(None, None)):
+    """
+    Read images that need no world coordinates, such as stamps, with the checks and conversions of `read`.
+
+    Parameters
+    ----------
+    image : object
+        As for `astro_galtrans.bandstack.read`, or an array, `~astropy.units.Quantity` or
+        `~astropy.nddata.Cutout2D`; ``[H, W]`` or, with any axes in front, ``[C, H, W]``.
+    bands : tuple of str, optional
+        Names that extensions of a file may have. Bands in extensions, or files, of their own come out as
+        ``[C, H, W]``, in the unit and zero point of the first one.
+    unit, zeropoint : optional
+        As for `astro_galtrans.bandstack.read`.
+    default : tuple of (str, float or None), optional
+        Unit of images that state none, and the zero point of images in that unit that state none.
+
+    Returns
+    -------
+    `Pixels`
+
+    Raises
+    ------
+    ValueError
+        If the unit is none of flux per pixel, counts have no zero point, or a mask or noise does not fit its image.
+    OSError
+        If a file cannot be read.
+    """
+    if not isinstance(image, NDData | Mapping | str | PathLike) and not hasattr(image, "fileinfo"):  # which HDUs have
+        array, own = getattr(image, "value", getattr(image, "data", image)), getattr(image, "unit", None)
+        own = own if str(own or "") else None  # a Quantity without a unit states none
+        image = NDData(np.asarray(array), unit=own, mask=getattr(image, "mask", None))
+    images, _ = take_apart(image, bands)
+    parts = [_pixels(part, unit, zeropoint, default) for part in images]
+    if len(parts) == 1:
+        return parts[0]
+    if len({part.variance is None for part in parts}) > 1:
+        msg = f"of {images[0].label} and the other bands some say how noisy they are and some do not; give all or none"
+        raise ValueError(msg)
+    first, masked = parts[0], any(part.mask is not None for part in parts)
+    factors = [flux_factor(part.zeropoint, first.zeropoint) for part in parts]
+    return Pixels(
+        np.vstack([_cube(f * part.data) for f, part in zip(factors, parts, strict=True)]),
+        first.variance if first.variance is None else np.vstack(
+            [_cube(f**2 * part.variance) for f, part in zip(factors, parts, strict=True)]
+        ),
+        np.vstack([_cube(np.isnan(p.data) if p.mask is None else p.mask) for p in parts]) if masked else None,
+        first.unit, first.zeropoint,
+    )  # fmt: skip
+
+
+def _cube(plane):
+    return plane[None] if plane.ndim == 2 else plane
+
+
+def _pixels(image, unit, zeropoint, default):
+    """`Pixels` of one image: read as one image per band, ``[C, N H, W]``, of all stamps below each other.
+
+    So the sky and the noise that tell marks for "no data" from flux are those of all stamps.
+    """
+    shape, own = np.shape(image.data), image.unit
+    if len(shape) < 2 or 0 in shape:
+        msg = f"{image.label} has the shape {shape}; expected [..., H, W]"
+        raise ValueError(msg)
+    planes = shape[-3] if len(shape) > 2 else 1
+
+    def joined(array, name="image"):
+        stamps = _of_shape(array, shape, name).reshape(-1, planes, *shape[-2:])
+        return stamps.swapaxes(0, 1).reshape(planes, -1, shape[-1])
+
+    def apart(array):
+        return array if array is None else array.reshape(planes, -1, *shape[-2:]).swapaxes(0, 1).reshape(shape)
+
+    with _blaming(image.label):
+        noise = image.uncertainty
+        if isinstance(noise, UNCERTAINTIES):
+            noise = type(noise)(joined(noise.array, "uncertainty"), unit=noise.unit)
+        mask = None if image.mask is None else joined(image.mask, "mask")
+        own = default[0] if _no_unit(own) and implied_unit(image.meta) is None else own
+    arrays = _checked_arrays(replace(image, data=joined(image.data), mask=mask, uncertainty=noise, unit=own), unit)
+    with _blaming(image.label):
+        fallback = default[1] if default[0] is not None and arrays.unit == parse_unit(default[0]) else None
+        found = find_zeropoint(arrays.unit, image.meta, zeropoint, default=fallback)
+    return Pixels(*map(apart, arrays[:3]), arrays.unit, found.magnitude)
 
 
 # Bands: a slot is one plane of an image, and its name.
@@ -154,7 +239,12 @@ def _blaming(label):
         raise ValueError(msg) from err
 
 
-def _layer(image, arrays, plane, band, zeropoint):
+def _wcs(image):
+    with _blaming(image.label):
+        return image.wcs()
+
+
+def _layer(image, arrays, wcs, plane, band, zeropoint):
     """One plane of an image."""
     data, variance, mask = (None if array is None else array[plane] for array in arrays[:3])
     with _blaming(f"{image.label} (band {band})"):
@@ -162,7 +252,7 @@ def _layer(image, arrays, plane, band, zeropoint):
         given = zeropoint.get(band) if isinstance(zeropoint, Mapping) else zeropoint
         found = find_zeropoint(arrays.unit, image.meta, given)
     notes = arrays.notes | ({"zeropoint": found.source} if found.source else {})
-    return Layer(band, data, variance, mask, arrays.wcs, arrays.unit, found.magnitude, image.meta, notes)
+    return Layer(band, data, variance, mask, wcs, arrays.unit, found.magnitude, image.meta, notes)
 
 
 def _checked_arrays(image, unit):
@@ -176,13 +266,13 @@ def _checked_arrays(image, unit):
         variance, useless = _variance(image.uncertainty, data, claimed)
         # marks for "no data" are what the file holds, before it is linearised or scaled
         mask = mask_marks(data, _mask(image.mask, useless, data.shape), image.label)
-        wcs, notes = image.wcs(), dict(image.notes)
+        notes = dict(image.notes)
         data, variance = linear(data, variance, image.meta, notes)
-        unit, area = pixel_area(unit, image.meta, wcs, data.shape[-2:], notes)
+        unit, area = pixel_area(unit, image.meta, image.wcs, data.shape[-2:], notes)
         if area != 1:
             data *= data.dtype.type(area)
             variance = None if variance is None else narrowed(variance.astype(np.float64) * area**2, data.dtype)
-        return _Arrays(data, variance, mask, wcs, unit, notes)
+        return _Arrays(data, variance, mask, unit, notes)
 
 
 def _no_unit(unit):
@@ -242,19 +332,7 @@ def _square_factor(own, unit):
 
 
 def narrowed(variance, dtype):
-    """
-    Variance in the dtype of its data, unless the squares leave the range of that (fluxes in erg/s/cm2/Hz).
-
-    Parameters
-    ----------
-    variance : `~numpy.ndarray`
-        In float64.
-    dtype : dtype
-
-    Returns
-    -------
-    `~numpy.ndarray`
-    """
+    """Variance in the dtype of its data, unless it leaves the range of that (squares of erg/s/cm2/Hz)."""
     with np.errstate(over="ignore", under="ignore"):
         narrow = variance.astype(dtype, copy=False)
     lost = (np.isinf(narrow) & ~np.isinf(variance)) | ((narrow == 0) & (variance > 0))

@@ -14,36 +14,11 @@ _MOSTLY = 0.9  # share of pixels that no usable image has masked while they hold
 
 def bad_pixels(flags, header, bad_planes=None, *, named=None, guess=True, image=None):
     """
-    Pixels that a mask calls bad.
+    Pixels that a mask of bits, or of zero and one, calls bad; what was taken as bad; and planes that nobody explains.
 
-    Parameters
-    ----------
-    flags : `~numpy.ndarray`
-        Mask as it is in the file: of bits, or zero and one.
-    header : mapping
-        Header that goes with it.
-    bad_planes : str, int or iterable of these, optional
-        Planes to take as bad, by name or by bit number; ``"nonzero"`` or ``"zero"``: pixels of that value; an empty
-        tuple or ``"none"``: no pixel. By default what the convention says.
-    named : dict, optional
-        Planes by name, where a table of the file has them.
-    guess : bool, optional
-        Refuse a mask without names that calls most of an image bad: it may be one in which 1 means good.
-    image : `~numpy.ndarray`, optional
-        The image, to tell a masked image from one without data.
-
-    Returns
-    -------
-    bad : `~numpy.ndarray` of bool
-    note : str
-        What was taken as bad.
-    unknown : list of str
-        Planes with pixels that no convention explains; they are taken as bad.
-
-    Raises
-    ------
-    ValueError
-        If a plane asked for is not there, or the mask may mean the opposite.
+    Without ``bad_planes`` (see `astro_galtrans.bandstack.read`) the convention decides; unexplained planes are taken as
+    bad. ``named`` are planes by name where a table of the file has them. With ``guess`` a mask without names that calls
+    most of an ``image`` bad is refused: in it 1 may mean good.
     """
     flags = np.asarray(flags)
     if bad_planes is not None:
@@ -66,18 +41,9 @@ def bad_pixels(flags, header, bad_planes=None, *, named=None, guess=True, image=
 
 def plane_names(header, primary=None):
     """
-    Planes of a mask as its header names them.
+    Planes of a mask by name (upper case) with their bits, as its header names them; empty if it does not.
 
-    Parameters
-    ----------
-    header : mapping
-    primary : mapping, optional
-        Primary header of the file, which tells the survey: some define the bits in documents only.
-
-    Returns
-    -------
-    dict of str to int
-        Name, upper case, to bit; empty if the header names none.
+    The primary header tells the survey: some define the bits in documents only.
     """
     named, numbered, sure = {}, {}, False
     for key, value in header.items():
@@ -102,17 +68,7 @@ def plane_names(header, primary=None):
 
 
 def planes_of_table(hdulist):
-    """
-    Planes that a table of the file names, as the DQ_DEF extension of JWST's reference files does.
-
-    Parameters
-    ----------
-    hdulist : `~astropy.io.fits.HDUList`
-
-    Returns
-    -------
-    dict of str to int or None
-    """
+    """Planes by name with their bits, of a table in the file (DQ_DEF of JWST's reference files), or None."""
     for hdu in hdulist:
         if isinstance(hdu, fits.BinTableHDU) and {"BIT", "NAME"} <= {name.upper() for name in hdu.columns.names}:
             return {_upper(name): int(bit) for bit, name in zip(hdu.data["BIT"], hdu.data["NAME"], strict=True)}

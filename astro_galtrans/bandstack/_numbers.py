@@ -21,26 +21,9 @@ WORTHLESS_STD, WORTHLESS_RATIO = 1e18, 1e6
 
 def mask_marks(data, mask, label):
     """
-    Add pixels that hold a mark for "no data" to a mask.
+    Mask ``[planes, H, W]``, or None, of pixels that are masked or hold a mark for "no data" in the file's own values.
 
-    Parameters
-    ----------
-    data : `~numpy.ndarray`
-        ``[planes, H, W]``, as they are in the file.
-    mask : `~numpy.ndarray` or None
-        bool, of the same shape.
-    label : str
-        What to call the image in a warning.
-
-    Returns
-    -------
-    `~numpy.ndarray` or None
-        A new mask, or the same where no pixel is marked.
-
-    Warns
-    -----
-    GaltransWarning
-        Of each plane with marks, with their number and value.
+    A warning names number and value of the marks in each plane of the image, which is called ``label``.
     """
     found = np.zeros(data.shape, bool)
     for k, plane in enumerate(data):
@@ -95,27 +78,11 @@ def _noisy(sample):
 
 def worthless(array, variance, label):
     """
-    Find pixels whose stated uncertainty is no number to use.
+    Pixels whose stated uncertainty is no number to use and which have to be masked, bool.
 
-    Parameters
-    ----------
-    array : `~numpy.ndarray` or None
-        Standard deviations or variances as given; None for inverse variances, where a negative one is no weight.
-    variance : `~numpy.ndarray`
-        The same as variances, float64.
-    label : str
-        What to call the uncertainty in a warning.
-
-    Returns
-    -------
-    `~numpy.ndarray`
-        bool, True where the pixel has to be masked.
-
-    Warns
-    -----
-    GaltransWarning
-        Where values are negative, or far above all others. Infinities, NaN and inverse variances of zero and below are
-        the usual ways to mark a bad pixel, and masked without a word.
+    ``array`` holds standard deviations or variances as given, or is None for inverse variances, where a negative one is
+    no weight; ``variance`` is the same as float64 variances. Negative values and values far above all others give a
+    warning; infinities, NaN and inverse variances of zero and below are the usual ways to mark a bad pixel.
     """
     bad = ~(variance >= 0) | np.isinf(variance)  # an inverse variance of zero comes as an infinity
     negative = np.zeros(variance.shape, bool) if array is None else array < 0

@@ -20,7 +20,7 @@ from ._masks import bad_pixels
 from ._trust import open_fits
 from ._wcs import celestial_wcs, wcs_from_header
 
-__all__ = ["Image", "Origin", "take_apart"]
+__all__ = ["Image", "Origin", "split_extension", "take_apart"]
 
 ACCEPTED = "a CCDData, NDData, HDU, HDUList or FITS path, or a list or dict of one per band"
 
@@ -56,21 +56,9 @@ class Image:
 
 def take_apart(image, wanted=(), bad_planes=None):
     """
-    Take an object of any accepted kind apart.
+    List of `Image`, and the `Origin`, of an object of any accepted kind.
 
-    Parameters
-    ----------
-    image : object
-        See `astro_galtrans.bandstack.read`.
-    wanted : tuple of str, optional
-        Names of bands that extensions of a file may have.
-    bad_planes : optional
-        Planes of masks that mark bad pixels, see `astro_galtrans.bandstack.read`.
-
-    Returns
-    -------
-    images : list of `Image`
-    origin : `Origin`
+    ``wanted`` are names of bands that extensions of a file may have; ``bad_planes`` is as for `bandstack.read`.
     """
     if isinstance(image, Mapping) and not isinstance(image, fits.Header):
         return _from_items(list(image.values()), dict, (wanted, bad_planes), keys=list(image))
@@ -250,15 +238,27 @@ def _from_path(path, wanted, bad_planes):
     if re.match(r"[a-z][a-z0-9]+:/", str(path), re.IGNORECASE):
         msg = f"{path} is a URL; download the file first, e.g. with astropy.utils.data.download_file, and pass its path"
         raise ValueError(msg)
-    path, extension = _split_extension(path)
+    path, extension = split_extension(path)
     return _from_hdulist(open_fits(path), str(path), wanted, bad_planes, extension)
 
 
-def _split_extension(path):
-    """Path and extension of 'file.fits[SCI]', 'file.fits[1]' or 'file.fits[SCI,2]'."""
+def split_extension(path):
+    """
+    Path and extension of ``file.fits[SCI]``, ``file.fits[1]`` or ``file.fits[SCI,2]``.
+
+    Parameters
+    ----------
+    path : str or path-like
+
+    Returns
+    -------
+    path : `~pathlib.Path`
+    extension : str, int, tuple of (str, int), or None
+        None where the whole name is that of a file, or has none in brackets.
+    """
     text = os.fspath(path)
     match = re.fullmatch(r"(.+)\[([^\[\]]+)\]", text)
-    if match is None or Path(text).exists():
+    if match is None or Path(text).expanduser().exists():
         return Path(text).expanduser(), None
     name, _, version = (part.strip() for part in match[2].partition(","))
     extension = int(name) if name.isdigit() else (name, int(version)) if version.isdigit() else name

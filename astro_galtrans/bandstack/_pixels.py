@@ -19,18 +19,10 @@ _ASINH_SCALE = 2.5 * np.log10(np.e)  # of Pan-STARRS: "magnitudes" far from zero
 
 def blank(data, meta):
     """
-    Make undefined pixels of an integer image NaN.
+    Pixels of an integer image with those of the value ``BLANK`` as NaN; other images as they are.
 
-    Parameters
-    ----------
-    data : `~numpy.ndarray`
-    meta : mapping
-        With ``BLANK``, the value of undefined pixels before ``BZERO`` is added (FITS standard 4.0, section 4.4.2.5).
-        astropy applies it on reading, but not to unsigned integers, nor to an image made in memory.
-
-    Returns
-    -------
-    `~numpy.ndarray`
+    The card holds the value before ``BZERO`` is added (FITS standard 4.0, section 4.4.2.5). astropy applies it on
+    reading, but not to unsigned integers, nor to an image made in memory.
     """
     data = np.asarray(data)
     if data.dtype.kind not in "iu":
@@ -43,17 +35,7 @@ def blank(data, meta):
 
 
 def implied_unit(meta):
-    """
-    Unit that a survey's images have though their header does not say so.
-
-    Parameters
-    ----------
-    meta : mapping
-
-    Returns
-    -------
-    str or None
-    """
+    """Unit that a survey's images have though their header does not say so, or None."""
     for card, pattern, unit in IMPLIED_UNITS:
         if str(meta.get(card, "")).strip() and re.fullmatch(pattern, str(meta[card]).strip(), re.IGNORECASE):
             return unit
@@ -62,23 +44,10 @@ def implied_unit(meta):
 
 def linear(data, variance, meta, notes):
     """
-    Linear flux of pixels that Pan-STARRS compressed with an asinh.
+    Linear flux and its variance of pixels that Pan-STARRS compressed with an asinh; others as they are.
 
-    A header with ``BSOFTEN`` and ``BOFFSET`` says that pixels are ``a asinh((flux - BOFFSET) / (2 BSOFTEN))``
-    (Waters et al. 2020, ApJS 251, 4, section 4; STScI's pages on Pan-STARRS stack images).
-
-    Parameters
-    ----------
-    data : `~numpy.ndarray`
-    variance : `~numpy.ndarray` or None
-        Of the pixels as they are.
-    meta : mapping
-    notes : dict
-        Receives an account of it.
-
-    Returns
-    -------
-    data, variance : `~numpy.ndarray`
+    A header with ``BSOFTEN`` and ``BOFFSET`` says that pixels are ``a asinh((flux - BOFFSET) / (2 BSOFTEN))`` (Waters
+    et al. 2020, ApJS 251, 4, section 4; STScI's pages on Pan-STARRS stack images). ``notes`` receives an account of it.
     """
     soften, offset = (card_number(meta, key) for key in ("BSOFTEN", "BOFFSET"))
     if soften is None and offset is None:
@@ -100,29 +69,11 @@ def linear(data, variance, meta, notes):
 
 def pixel_area(unit, meta, wcs, shape, notes):
     """
-    Flux unit of a surface brightness, and the area that brings it there.
+    Flux unit of a surface brightness, and the factor that brings it there with ``PIXAR_SR`` or ``PIXAR_A2``.
 
-    Parameters
-    ----------
-    unit : `~astropy.units.UnitBase`
-    meta : mapping
-        With ``PIXAR_SR`` or ``PIXAR_A2``, the area of a pixel.
-    wcs : `~astropy.wcs.WCS` or APE 14 WCS
-        Its pixels have to be as large: the card of an image that was resampled since is not true.
-    shape : tuple of int
-    notes : dict
-        Receives an account of it.
-
-    Returns
-    -------
-    unit : `~astropy.units.UnitBase`
-        As it was if it is no surface brightness, or if no card has the area; then it is refused for what it is.
-    factor : float
-
-    Raises
-    ------
-    ValueError
-        If the card contradicts the WCS.
+    Other units, and surface brightness without such a card, stay as they are, with the factor 1. ``wcs`` is called for
+    the WCS, whose pixels must be as large as the card says: that of an image that was resampled since is not true.
+    ``notes`` receives an account of it.
     """
     if not any(unit.is_equivalent(flux / u.sr) for flux in (u.Jy, u.mgy)):
         return unit, 1.0
@@ -130,7 +81,7 @@ def pixel_area(unit, meta, wcs, shape, notes):
         area = card_number(meta, card)
         if area is None:
             continue
-        true = _area(wcs, shape)
+        true = _area(wcs(), shape)
         if abs(area * area_unit.to(u.sr) / true - 1) > _AREA_TOLERANCE:
             msg = (
                 f"{card} = {area:g} contradicts the WCS, whose pixels have {true * u.sr.to(area_unit):g} {area_unit}: "

@@ -1,4 +1,4 @@
-"""The stack of bands, and the two doors."""
+"""The stack of bands, and the door in."""
 
 import warnings
 from dataclasses import dataclass, field, replace
@@ -12,12 +12,11 @@ from astro_galtrans.exceptions import GaltransWarning
 from astro_galtrans.geometry import same_grid
 from astro_galtrans.units import flux_factor, flux_zeropoint, parse_unit
 
-from . import _writers
 from ._cards import PROVENANCE_CARDS, add_provenance, common_meta, set_card
 from ._layers import load, narrowed
 from ._opening import Origin
 
-__all__ = ["BandStack", "Plane", "read", "select", "to_unit", "write_fits", "write_like"]
+__all__ = ["BandStack", "Plane", "read", "select", "to_unit"]
 
 
 class Plane(NamedTuple):
@@ -27,6 +26,11 @@ class Plane(NamedTuple):
     variance: np.ndarray | None  #: [H, W], in the unit of the flux squared
     mask: np.ndarray | None  #: [H, W] bool, True where the pixel is bad
     wcs: object  #: celestial 2-D WCS, astropy's or any APE 14 one
+
+    @property
+    def good(self):
+        """Pixels that are finite and not masked, bool [H, W]."""
+        return np.isfinite(self.data) if self.mask is None else np.isfinite(self.data) & ~self.mask
 
 
 @dataclass(frozen=True)
@@ -257,53 +261,6 @@ def to_unit(stack, unit, zeropoint=None):
         return replace(stack, unit=unit)
     factor = flux_factor(stack.zeropoint, zeropoint)
     return stack.with_planes([_scaled(plane, factor) for plane in stack.planes], unit=unit, zeropoint=zeropoint)
-
-
-def write_like(stack, origin=None):
-    """
-    Make an object of the kind that came in.
-
-    Parameters
-    ----------
-    stack : `BandStack`
-        On one grid.
-    origin : `Origin`, optional
-        The kind wanted; by default that of the stack.
-
-    Returns
-    -------
-    object
-        CCDData, NDData or a subclass, HDU, HDUList, or a list or dict of them with one item per band; an HDUList for
-        what was read from files. It shares no array with the stack. A single HDU has no room for mask and
-        uncertainty: bad pixels are NaN in it.
-    """
-    return _writers.write_like(stack, stack.origin if origin is None else origin)
-
-
-def write_fits(image, path, overwrite=False):
-    """
-    Write a FITS file that `astropy.nddata.CCDData.read` reads.
-
-    Parameters
-    ----------
-    image : `BandStack`, `~astropy.nddata.NDData`, HDU, `~astropy.io.fits.HDUList`, or list or dict of them
-        What `write_like` returns, or a stack.
-    path : str or path-like
-        The file appears whole or not at all.
-    overwrite : bool, optional
-        Whether an existing file may be replaced.
-
-    Raises
-    ------
-    OSError
-        If the file exists and ``overwrite`` is false, or its folder does not exist or cannot be written to.
-    ValueError
-        If FITS has no keywords for the WCS.
-    """
-    _writers.check_writable(path, overwrite)
-    if not isinstance(image, _writers.FITS_KINDS):
-        image = _writers.to_hdulist(image if isinstance(image, BandStack) else read(image))
-    _writers.write_hdulist(image, path, overwrite)
 
 
 def _with_noise_in_all(layers):

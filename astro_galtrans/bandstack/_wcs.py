@@ -54,23 +54,10 @@ def is_wcs_card(key):
 
 def wcs_from_header(header, hdulist=None):
     """
-    Celestial WCS of an image or cube in a FITS file.
+    Celestial `~astropy.wcs.WCS` of the first two axes of an image or cube.
 
-    Parameters
-    ----------
-    header : `~astropy.io.fits.Header`
-    hdulist : `~astropy.io.fits.HDUList`, optional
-        The file, where the header refers to distortion or coordinate tables in other extensions.
-
-    Returns
-    -------
-    `~astropy.wcs.WCS`
-        Of the first two axes.
-
-    Raises
-    ------
-    ValueError
-        If there is no celestial WCS on these axes, or it cannot be read.
+    The file is needed where the header refers to distortion or coordinate tables in other extensions. ValueError if
+    there is no celestial WCS on these axes, or it cannot be read.
     """
     header = _with_numbers(_first_two_axes(header))
     try:
@@ -89,24 +76,9 @@ def wcs_from_header(header, hdulist=None):
 
 def celestial_wcs(wcs, ndim):
     """
-    Celestial part of a WCS, on the last two axes of an array.
+    Celestial WCS with two pixel axes, of the last two of the ``ndim`` axes of an array.
 
-    Parameters
-    ----------
-    wcs : `~astropy.wcs.WCS` or APE 14 WCS
-        With two axes, or as many as the array.
-    ndim : int
-        Number of axes of the array.
-
-    Returns
-    -------
-    `~astropy.wcs.WCS` or APE 14 low-level WCS
-        With two pixel axes.
-
-    Raises
-    ------
-    ValueError
-        If the image axes are not on the sky.
+    FITS and APE 14 WCS may have two axes or as many as the array. ValueError if the image axes are not on the sky.
     """
     wcs = getattr(wcs, "low_level_wcs", wcs)  # a SlicedLowLevelWCS has no such attribute
     if isinstance(wcs, SlicedLowLevelWCS) and wcs.pixel_n_dim == 2:
@@ -125,29 +97,13 @@ def celestial_wcs(wcs, ndim):
 
 def wcs_to_header(wcs, ndim=2):
     """
-    Cards and extensions that hold a WCS.
+    Header with the cards of a celestial WCS, and a list of extensions with its lookup-table distortions.
 
-    Parameters
-    ----------
-    wcs : `~astropy.wcs.WCS`
-        Celestial, with two axes.
-    ndim : int, optional
-        Number of axes of the array that the header describes.
-
-    Returns
-    -------
-    header : `~astropy.io.fits.Header`
-        Of the two celestial axes (``WCSAXES = 2``), for a cube too: that is what `~astropy.nddata.CCDData.write` makes
-        of a cube with a two-axis WCS, astropy completes it with a linear third axis on reading, and no world coordinate
-        is made up for the bands. With three axes astropy refuses SIP, so in a cube SIP is written as the equal TPV.
-    tables : list of `~astropy.io.fits.ImageHDU`
-        Lookup-table distortions. `~astropy.nddata.CCDData.read` cannot use these (it leaves the WCS None);
-        `astro_galtrans.bandstack.read` does.
-
-    Raises
-    ------
-    ValueError
-        If FITS has no keywords for it.
+    For a cube, too, the header has two axes (``WCSAXES = 2``): that is what `~astropy.nddata.CCDData.write` makes of a
+    cube with a two-axis WCS, astropy completes it with a linear third axis on reading, and no world coordinate is made
+    up for the bands. With three axes astropy refuses SIP, so in a cube SIP is written as the equal TPV. Tables are read
+    by `astro_galtrans.bandstack.read` and ``WCS(header, hdulist)``, but not by `~astropy.nddata.CCDData.read`, which
+    leaves the WCS None. ValueError if FITS has no keywords for the WCS.
     """
     if not isinstance(wcs, WCS) or wcs.wcs.tab:
         kind = type(wcs)

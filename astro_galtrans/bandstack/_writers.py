@@ -12,15 +12,33 @@ from astro_galtrans._files import whole_file
 from astro_galtrans.geometry import copy_wcs
 
 from ._cards import set_card, to_header
+from ._stack import BandStack, read
 from ._wcs import wcs_to_header
 
-__all__ = ["FITS_KINDS", "check_writable", "to_hdulist", "write_hdulist", "write_like"]
+__all__ = ["check_writable", "write_fits", "write_like"]
 
 FITS_KINDS = (fits.HDUList, fits.PrimaryHDU, fits.ImageHDU)
 
 
-def write_like(stack, origin):
-    """See `astro_galtrans.bandstack.write_like`."""
+def write_like(stack, origin=None):
+    """
+    Make an object of the kind that came in.
+
+    Parameters
+    ----------
+    stack : `BandStack`
+        On one grid.
+    origin : `Origin`, optional
+        The kind wanted; by default that of the stack.
+
+    Returns
+    -------
+    object
+        CCDData, NDData or a subclass, HDU, HDUList, or a list or dict of them with one item per band; an HDUList for
+        what was read from files. It shares no array with the stack. A single HDU has no room for mask and
+        uncertainty: bad pixels are NaN in it.
+    """
+    origin = stack.origin if origin is None else origin
     if not stack.on_one_grid:
         msg = "the bands lie on different grids; align them before writing"
         raise ValueError(msg)
@@ -36,18 +54,9 @@ def _is_flat(stack, origin):
 
 def to_hdulist(stack, flat=None):
     """
-    FITS form of a stack: the image in the primary HDU, then ``MASK`` and ``UNCERT`` as CCDData has them.
+    `~astropy.io.fits.HDUList` of a stack on one grid: primary image, then ``MASK`` and ``UNCERT`` as CCDData has them.
 
-    Parameters
-    ----------
-    stack : `~astro_galtrans.bandstack.BandStack`
-        On one grid.
-    flat : bool, optional
-        Whether to leave the band axis out; by default where there is one band and it came without.
-
-    Returns
-    -------
-    `~astropy.io.fits.HDUList`
+    ``flat`` leaves the band axis out; by default where there is one band and it came without.
     """
     data, deviation, mask = _arrays(stack, _is_flat(stack, stack.origin) if flat is None else flat)
     header, tables = _header(stack, data.ndim)
@@ -93,19 +102,31 @@ def check_writable(path, overwrite=False):
         raise PermissionError(msg)
 
 
-def write_hdulist(hdus, path, overwrite=False):
+def write_fits(image, path, overwrite=False):
     """
-    Write HDUs to a file that appears whole or not at all.
+    Write a FITS file that `astropy.nddata.CCDData.read` reads.
 
     Parameters
     ----------
-    hdus : `~astropy.io.fits.HDUList` or HDU
+    image : `BandStack`, `~astropy.nddata.NDData`, HDU, `~astropy.io.fits.HDUList`, or list or dict of them
+        What `write_like` returns, or a stack.
     path : str or path-like
+        The file appears whole or not at all.
     overwrite : bool, optional
+        Whether an existing file may be replaced.
+
+    Raises
+    ------
+    OSError
+        If the file exists and ``overwrite`` is false, or its folder does not exist or cannot be written to.
+    ValueError
+        If FITS has no keywords for the WCS.
     """
     check_writable(path, overwrite)
+    if not isinstance(image, FITS_KINDS):
+        image = to_hdulist(image if isinstance(image, BandStack) else read(image))
     with whole_file(Path(path).expanduser()) as file:
-        hdus.writeto(file, output_verify="exception")
+        image.writeto(file, output_verify="exception")
 
 
 def _make(stack, kind, flat):

@@ -1,6 +1,5 @@
 """Stamps: images of many galaxies from one survey, with all that is known of them."""
 
-from .files import open_stamps
 from .stamps import Stamps
 
-__all__ = ["Stamps", "open_stamps"]
+__all__ = ["Stamps"]

@@ -1,32 +1,26 @@
 """Stamps in files and objects of whatever kind, as lazy arrays."""
 
+from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from astro_galtrans.bandstack import open_fits
+from astro_galtrans._files import FITS_SUFFIXES, files_in
+from astro_galtrans.bandstack import read_pixels
 from astro_galtrans.geometry import fill_masked
-from astro_galtrans.units import flux_factor, flux_zeropoint
+from astro_galtrans.units import flux_factor
 
-from .lazy import as_array, joined, middle, rows_of
+from .lazy import CHUNK, as_array, joined, middle, rows_of
 from .translated import SETTINGS_FILE, open_translated
 
-__all__ = ["from_cutouts", "from_pairs", "open_stamps", "opened"]
+__all__ = ["from_cutouts", "from_files", "from_pairs"]
 
-KINDS = {".npy", ".fits", ".fz"}
+FILL = {"mask": (False, bool), "variance": (np.nan, np.float32)}  # of stamps that have no such plane, and its dtype
 
 
 def from_pairs(store, side, crop=None):
-    """
-    Return the arguments of `Stamps` for one side of a store of pairs.
-
-    Parameters
-    ----------
-    store : `~astro_galtrans.pairs.store.PairStore`
-    side : {"source", "target"}
-    crop : int, optional
-        Side of the middle part, in source pixels.
-    """
+    """Arguments of `Stamps` for a side ("source", "target") of a store; ``crop`` is as for `Stamps.from_pairs`."""
     header = store.header
     size, factor = header.size, 1 if side == "source" else header.scale
     if crop is not None and not (0 < crop <= size and (size - crop) % 2 == 0):
@@ -66,36 +60,51 @@ def _psf(store, side):
 
 
 def from_cutouts(cutouts, survey, column=None):
-    """
-    Return images, mask and variance of cutouts, in the flux unit of a survey.
-
-    Parameters
-    ----------
-    cutouts : sequence or `~astropy.table.Table`
-        See `Stamps.from_cutouts`.
-    survey : `~astro_galtrans.surveys.Survey`
-    column : str, optional
-        Of the table.
-    """
-    parts = [_cutout(cutout, survey) for cutout in _column(cutouts, column)]
+    """Arguments ``images``, ``mask`` and ``variance`` of `Stamps`, of cutouts as `Stamps.from_cutouts` takes them."""
+    parts = [_Planes.of(cutout, survey) for cutout in _column(cutouts, column)]
     if not parts:
         msg = "there are no cutouts"
         raise ValueError(msg)
-    shapes = {images.shape for images, *_ in parts}
+    shapes = {part.images.shape for part in parts}
     if len(shapes) > 1:
         msg = f"cutouts have different shapes: {', '.join(map(str, sorted(shapes)))}; cut all to one size"
         raise ValueError(msg)
-    images, mask, variance = zip(*parts, strict=True)
-    return {
-        "images": np.stack(images),
-        "mask": None if all(plane is None for plane in mask) else _stacked(mask, images, fill=False),
-        "variance": None if all(plane is None for plane in variance) else _stacked(variance, images, fill=np.nan),
-    }
+    planes = {name: np.stack([part.plane(name) for part in parts]) for name in _known(parts)}
+    return planes | {"images": np.stack([part.images for part in parts])}
 
 
-def _stacked(planes, images, fill):
-    """Planes of all cutouts; those that a cutout lacks are of one value."""
-    return np.stack([np.full(i.shape, fill) if p is None else p for p, i in zip(planes, images, strict=True)])
+def _known(parts):
+    """Which of mask and variance some of the parts have."""
+    return [name for name in FILL if any(getattr(part, name) is not None for part in parts)]
+
+
+class _Planes(NamedTuple):
+    """Images ``[..., C, H, W]`` of one or more galaxies, float32 in the flux unit of a survey, mask and variance."""
+
+    images: np.ndarray
+    mask: np.ndarray | None = None
+    variance: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, image, survey):
+        """Read a FITS file, an NDData, a cutout or an array; what states no unit is in the survey's."""
+        found = read_pixels(image, survey.band_names, default=(survey.flux_unit, survey.zeropoint))
+        factor = flux_factor(found.zeropoint, survey.zeropoint)
+        images = (found.data if factor == 1 else factor * found.data).astype(np.float32)
+        variance = None if found.variance is None else (factor**2 * found.variance).astype(np.float32)
+        if images.ndim == 2:
+            return cls(*(None if plane is None else plane[None] for plane in (images, found.mask, variance)))
+        return cls(images, found.mask, variance)
+
+    def of_samples(self, axis):
+        """Return these with one mask and one variance for all samples, which are along an axis."""
+        mask = None if self.mask is None else self.mask.any(axis=axis)
+        return _Planes(self.images, mask, None if self.variance is None else self.variance.mean(axis=axis))
+
+    def plane(self, name):
+        """Mask or variance; where there is none, False or NaN everywhere."""
+        found = getattr(self, name)
+        return np.full(self.images.shape[-3:], *FILL[name]) if found is None else found
 
 
 def _column(cutouts, column):
@@ -115,95 +124,72 @@ def _column(cutouts, column):
     return list(cutouts[column])
 
 
-def _cutout(cutout, survey):
-    """Image, mask and variance ``[C, H, W]`` of one cutout."""
-    data = np.asarray(getattr(cutout, "value", getattr(cutout, "data", cutout)), dtype=np.float32)
-    unit, mask = getattr(cutout, "unit", None), getattr(cutout, "mask", None)
-    factor = 1.0
-    if unit is not None and str(unit):
-        meta = getattr(cutout, "meta", None)
-        known = survey.zeropoint if str(unit) == survey.flux_unit else flux_zeropoint(unit, meta)
-        factor = flux_factor(known, survey.zeropoint)
-    uncertainty = getattr(cutout, "uncertainty", None)
-    variance = None if uncertainty is None else factor**2 * _variance(uncertainty)
-    planes = [np.float32(factor) * data, None if mask is None else np.broadcast_to(mask, data.shape), variance]
-    return [plane if plane is None or plane.ndim == 3 else plane[None] for plane in planes]
-
-
-def _variance(uncertainty):
-    from astropy.nddata import VarianceUncertainty
-
-    return np.asarray(uncertainty.represent_as(VarianceUncertainty).array, dtype=np.float32)
-
-
-def opened(paths):
+def from_files(paths, survey):
     """
-    Open stamps: a path, several that follow one another, or an array, which is returned as it is.
+    Arguments ``images``, ``mask`` and ``variance`` of `Stamps`, of files as `Stamps.from_files` takes them.
 
-    Parameters
-    ----------
-    paths : path-like, list of path-like, or array-like
+    Files of ``.npy`` and folders of translated stamps are in the survey's unit; FITS files where they state none.
     """
-    if hasattr(paths, "shape"):
-        return as_array(paths)
-    paths = [paths] if isinstance(paths, str | Path) else list(paths)
-    return joined([open_stamps(path) for path in paths])
+    parts = [_opened(Path(path), survey) for path in ([paths] if isinstance(paths, str | Path) else paths)]
+    images = joined([part.images for part in parts])
+    return {"images": images} | {name: joined([_rows(part, name) for part in parts]) for name in _known(parts)}
 
 
-def open_stamps(path):
-    """
-    Open stamps in whatever they are kept.
+def _rows(part, name):
+    """Mask or variance ``[N, C, H, W]`` of stamps; where they have none, False or NaN everywhere."""
+    number, shape, (fill, dtype) = len(part.images), part.images.shape[-3:], FILL[name]
+    plane = getattr(part, name)
+    return rows_of(lambda _: fill, number, shape, dtype) if plane is None else as_array(plane)
 
-    Parameters
-    ----------
-    path : path-like
-        A ``.npy`` file or a FITS image ``[N, C, H, W]`` or ``[N, S, C, H, W]``; a folder of stamps that were translated
-        by `Stamps.from_translator`; or a folder of one FITS or ``.npy`` file per galaxy, ``[C, H, W]`` or
-        ``[S, C, H, W]``, in the order of their names.
 
-    Returns
-    -------
-    array-like
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is nothing.
-    ValueError
-        If a file holds no stamps.
-    """
-    path = Path(path)
+def _opened(path, survey):
+    """`_Planes` of all stamps in a file or folder."""
     if path.is_dir():
-        return open_translated(path) if (path / SETTINGS_FILE).exists() else _open_files(path)
+        return _Planes(open_translated(path)) if (path / SETTINGS_FILE).exists() else _open_folder(path, survey)
     if not path.exists():
         msg = f"there are no stamps {path}"
         raise FileNotFoundError(msg)
-    return as_array(_read_array(path))
+    planes = _read(path, survey)
+    planes = planes.of_samples(1) if planes.images.ndim == 5 else planes
+    return planes._replace(images=as_array(planes.images))
 
 
-def _open_files(folder):
-    """One file per galaxy as a lazy array."""
-    files = sorted(path for path in folder.iterdir() if path.suffix in KINDS and path.name[0] != ".")
+def _open_folder(folder, survey):
+    """One file per galaxy as lazy arrays; files of FITS may have a mask each, so that there is one of all."""
+    files = files_in(folder, (".npy", *FITS_SUFFIXES))
     if not files:
         msg = f"{folder} holds no stamps (.npy or .fits)"
         raise FileNotFoundError(msg)
-    first = _read_array(files[0])
+    first = _read(files[0], survey)
+    shape = first.images.shape
 
+    @lru_cache(CHUNK)  # images, masks and noise of a block are asked for one after the other
     def read(row):
-        stamp = _read_array(files[row])
-        if stamp.shape != first.shape:
-            msg = f"stamps of different shapes: {files[row].name} is not {first.shape} as {files[0].name}"
+        planes, name = _read(files[row], survey), files[row].name
+        if planes.images.shape != shape:
+            msg = f"stamps of different shapes: {name} is not {shape} as {files[0].name}"
             raise ValueError(msg)
-        return stamp
+        if planes.variance is not None and first.variance is None:
+            msg = f"{name} says how noisy it is and {files[0].name} does not; give all of them a noise, or none"
+            raise ValueError(msg)
+        return planes.of_samples(0) if len(shape) == 4 else planes
 
-    return rows_of(read, len(files), first.shape, first.dtype)
+    def rows(name):
+        return rows_of(lambda row: read(row).plane(name), len(files), shape[-3:], FILL[name][1])
+
+    return _Planes(
+        rows_of(lambda row: read(row).images, len(files), shape, first.images.dtype),
+        None if all(file.suffix == ".npy" for file in files) else rows("mask"),
+        None if first.variance is None else rows("variance"),
+    )
 
 
-def _read_array(path):
+def _read(path, survey):
+    """Planes of a file; those of ``.npy`` stay on disk."""
     if path.suffix == ".npy":
-        return np.load(path, mmap_mode="r")
-    data = next((hdu.data for hdu in open_fits(path) if hdu.is_image and hdu.header["NAXIS"] >= 3), None)
-    if data is None:
+        return _Planes(np.load(path, mmap_mode="r"))
+    planes = _Planes.of(path, survey)
+    if planes.images.ndim < 3:
         msg = f"{path} holds no image of three or more axes"
         raise ValueError(msg)
-    return data.astype(np.float32, copy=False)
+    return planes

@@ -24,41 +24,16 @@ class _Rows:
 
 
 def rows_of(read, number, shape, dtype=np.float32):
-    """
-    Return the stamps that a function reads one by one as a lazy array.
-
-    Parameters
-    ----------
-    read : callable
-        Row to array of this shape.
-    number : int
-        Of stamps.
-    shape : tuple of int
-        Of a stamp.
-    dtype : dtype, optional
-        Of its pixels.
-
-    Returns
-    -------
-    `dask.array.Array`
-        ``[number, *shape]``.
-    """
+    """Lazy array ``[number, *shape]`` of stamps that a function of their row reads one by one."""
     return _lazy(_Rows(read, number, shape, dtype))
 
 
 def as_array(images):
     """
-    Return stamps as something that can be sliced, joined and averaged, without reading them.
+    Stamps as a numpy or dask array, which can be sliced, joined and averaged, without reading them.
 
-    Parameters
-    ----------
-    images : array-like
-        A numpy or dask array, which are returned as they are; a list of arrays of one shape; or anything with a
-        ``shape``, a ``dtype`` and slices, such as an HDF5 data set, a zarr array or a memory map of numpy.
-
-    Returns
-    -------
-    `numpy.ndarray` or `dask.array.Array`
+    Taken are these, a list of arrays of one shape, and anything else with a ``shape``, a ``dtype`` and slices: HDF5
+    data sets, zarr arrays, memory maps of numpy.
     """
     if type(images) is np.ndarray or hasattr(images, "dask"):
         return images
@@ -79,13 +54,9 @@ def _lazy(images):
 
 def joined(parts):
     """
-    Return several sets of stamps after one another, such as those of training and of test.
+    Several sets of stamps ``[N_k, ...]`` after one another, such as those of training and of test.
 
-    Parameters
-    ----------
-    parts : sequence of array-like
-        Each ``[N_k, ...]``. Where there are samples, ``[N_k, S_k, C, H, W]``, and their numbers differ, those that are
-        missing are NaN.
+    Where there are samples, ``[N_k, S_k, C, H, W]``, and their numbers differ, those that are missing are NaN.
     """
     from dask import array
 
@@ -107,21 +78,7 @@ def _padded(stamps, missing):
 
 
 def middle(images, side):
-    """
-    Return the middle of stamps.
-
-    Parameters
-    ----------
-    images : array-like
-        ``[N, ..., H, W]``.
-    side : int
-        Pixels along each side.
-
-    Raises
-    ------
-    ValueError
-        If the stamps are smaller, or the part is not in their middle to the pixel.
-    """
+    """Middle ``side`` x ``side`` pixels of stamps ``[N, ..., H, W]``; ValueError if it is not there to the pixel."""
     images = as_array(images)
     shape = images.shape[-2:]
     if any(n < side or (n - side) % 2 for n in shape):

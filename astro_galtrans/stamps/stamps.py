@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from os import PathLike
 
 import numpy as np
 
@@ -95,21 +96,37 @@ class Stamps:
     @classmethod
     def from_files(cls, paths, survey, *, bands=None, **known):
         """
-        Open stamps in files, see `~astro_galtrans.stamps.files.open_stamps`.
+        Open stamps in files.
+
+        FITS files are read as `astro_galtrans.bandstack.read` does: undefined and scaled pixels, masks and noise in
+        other extensions, units and zero points, which are converted to the survey's.
 
         Parameters
         ----------
         paths : path-like or list of path-like
-            Several are taken one after the other.
+            A ``.npy`` file or a FITS image ``[N, C, H, W]`` or ``[N, S, C, H, W]``; a folder of stamps that were
+            translated by `from_translator`; or a folder of one FITS or ``.npy`` file per galaxy, ``[C, H, W]`` or
+            ``[S, C, H, W]``, in the order of their names. Several are taken one after the other. What states no unit is
+            in the survey's; so are counts without a zero point, if the survey's unit is that.
         survey : str, path-like or `~astro_galtrans.surveys.Survey`
         bands : str or sequence of str, optional
             Bands of the stamps, in the survey's order; all of it by default.
         **known
             Other arguments of `Stamps`.
-        """
-        from .files import opened
 
-        return cls(opened(paths), get_survey(survey).select(bands), **known)
+        Raises
+        ------
+        FileNotFoundError
+            If there is nothing.
+        OSError
+            If a file is damaged.
+        ValueError
+            If a file holds no stamps, or its unit or zero point cannot be converted.
+        """
+        from .files import from_files
+
+        survey = get_survey(survey).select(bands)
+        return cls(survey=survey, **from_files(paths, survey) | known)
 
     @classmethod
     def from_cutouts(cls, cutouts, survey, *, bands=None, column=None, **known):
@@ -287,29 +304,22 @@ PLANES = "images", "mask", "variance"
 
 
 def as_stamps(images, like, name="translated"):
-    """Return `Stamps` as they are, and arrays as images on the pixels of others."""
-    return replace(images, name=name) if isinstance(images, Stamps) else like.like(images, name=name)
+    """`Stamps` as they are; arrays, and files as of `Stamps.from_files`, as images on the pixels of others."""
+    if isinstance(images, Stamps):
+        return replace(images, name=name)
+    first = images[0] if isinstance(images, list | tuple) and images else images
+    if isinstance(first, str | PathLike):
+        from .files import from_files
+
+        return like.like(**from_files(images, like.survey), name=name)
+    return like.like(images, name=name)
 
 
 def translations(target, translated):
     """
-    Return translations by name, once they are of the target's galaxies, bands and pixels.
+    `Stamps` by name, once they are of the target's galaxies, bands and pixels; else ValueError.
 
-    Parameters
-    ----------
-    target : `Stamps`
-        Real images.
-    translated : `Stamps`, array-like or dict of str to these
-        One translation, which is called by its name or "translated", or several.
-
-    Returns
-    -------
-    dict of str to `Stamps`
-
-    Raises
-    ------
-    ValueError
-        If there is none, a name is reserved, or numbers, bands or shapes differ.
+    One translation, `Stamps` or an array, is called by its name or "translated"; a dict has names for several.
     """
     if not isinstance(translated, Mapping):
         name = translated.name if isinstance(translated, Stamps) and translated.name != "stamps" else "translated"
@@ -335,19 +345,7 @@ def translations(target, translated):
 
 
 def same_galaxies(**sets):
-    """
-    Check that sets of stamps, or columns, have a row for each of the same galaxies.
-
-    Parameters
-    ----------
-    **sets
-        By name: `Stamps` or anything with a length. The first one says how many galaxies there are.
-
-    Raises
-    ------
-    ValueError
-        If there is none, or numbers differ.
-    """
+    """Check that sets of stamps, or columns, have a row for each galaxy of the first, of which there must be some."""
     first, *others = sets
     number = len(sets[first])
     if number == 0:
@@ -360,18 +358,7 @@ def same_galaxies(**sets):
 
 
 def check_noise(stamps):
-    """
-    Check that the sky noise of stamps is known, which a survey need not say.
-
-    Parameters
-    ----------
-    stamps : `Stamps`
-
-    Raises
-    ------
-    ValueError
-        If it is not finite in every band.
-    """
+    """Raise ValueError unless the sky noise of stamps is known in every band, which a survey need not say."""
     unknown = np.array(stamps.bands)[~np.isfinite(stamps.sky_rms).all(axis=0)]
     if len(unknown):
         msg = f"the sky noise of {stamps.name} in {', '.join(unknown)} is not known; give sky_rms to Stamps"

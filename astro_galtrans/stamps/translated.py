@@ -2,11 +2,11 @@
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 
+from astro_galtrans._files import whole_file
 from astro_galtrans._progress import tqdm
 from astro_galtrans.surveys import Band, Survey
 from astro_galtrans.units import flux_factor
@@ -20,20 +20,7 @@ CHUNK = 64  # stamps translated, and written, at once
 
 
 def translated(translator, stamps, like=None, *, n_samples=None, seed=0, directory=None, progress=True):
-    """
-    Translate stamps, samples apart: what `Stamps.from_translator` does.
-
-    Parameters
-    ----------
-    translator : `~astro_galtrans.Translator`
-    stamps : `Stamps`
-    like, n_samples, seed, directory, progress : optional
-        As there.
-
-    Returns
-    -------
-    `Stamps`
-    """
+    """Stamps through a translator, samples apart: see `Stamps.from_translator`."""
     like = _imaging(translator, stamps) if like is None else (like.survey, like.pixel_scale, like.sky_rms)
     convert = _Conversion(translator, stamps, *like[:2])
     settings = {
@@ -54,24 +41,14 @@ def translated(translator, stamps, like=None, *, n_samples=None, seed=0, directo
             if folder is None:
                 parts.append(translate(k))
             elif not _chunk(folder, k).exists():
-                _write(_chunk(folder, k), lambda file, k=k: np.save(file, translate(k)))
+                with whole_file(_chunk(folder, k)) as file:
+                    np.save(file, translate(k))
             bar.update(min(CHUNK, len(stamps) - start))
     return type(stamps)(open_translated(folder) if folder else np.concatenate(parts), *like, name=translator.name)
 
 
 def open_translated(folder):
-    """
-    Open a folder of translated stamps as a lazy array ``[N, S, C, H, W]``.
-
-    Parameters
-    ----------
-    folder : path-like
-
-    Raises
-    ------
-    FileNotFoundError
-        If it is no such folder, or not all stamps are there yet.
-    """
+    """Folder of translated stamps as a lazy array ``[N, S, C, H, W]``; FileNotFoundError unless all are there."""
     folder = Path(folder)
     if not (folder / SETTINGS_FILE).exists():
         msg = f"{folder} holds no translated stamps (no {SETTINGS_FILE})"
@@ -139,20 +116,10 @@ def _folder(directory, name, settings):
     text = json.dumps(settings, indent=1)
     folder = directory / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / SETTINGS_FILE, lambda file: file.write(text.encode()))
+    with whole_file(folder / SETTINGS_FILE) as file:
+        file.write_text(text, encoding="utf8")
     return folder
 
 
 def _chunk(folder, k):
     return folder / f"{k:05d}.npy"
-
-
-def _write(path, write):
-    """Write a file beside its place and rename it."""
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        with temporary.open("wb") as file:
-            write(file)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

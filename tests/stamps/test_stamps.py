@@ -10,8 +10,9 @@ from astropy.nddata import CCDData, Cutout2D, NDData, StdDevUncertainty, Varianc
 from astropy.table import Table
 
 from astro_galtrans import load_translator
+from astro_galtrans.exceptions import GaltransWarning
 from astro_galtrans.measure.psf import Frequencies, MoffatPSF, SampledPSF
-from astro_galtrans.stamps import Stamps, open_stamps
+from astro_galtrans.stamps import Stamps
 from astro_galtrans.stamps.lazy import joined, middle, rows_of
 from astro_galtrans.stamps.stamps import translations
 from astro_galtrans.surveys import get_survey
@@ -130,6 +131,14 @@ def test_cutouts_in_a_table(rng):
         Stamps.from_cutouts([data[0], data[1, 1:]], survey)
 
 
+def test_cutouts_of_every_kind_state_their_unit(rng):
+    data = rng.normal(size=(9, 9)).astype(np.float32)
+    hdu = fits.ImageHDU(data, fits.Header([("BUNIT", "nanomaggy")]))
+    kinds = [data * u.nmgy, CCDData(data, unit="nmgy"), hdu, fits.HDUList([fits.PrimaryHDU(), hdu])]
+    found = Stamps.from_cutouts(kinds, make_survey("r"))  # of zero point 30
+    np.testing.assert_allclose(found.images[:, 0], [1000 * data] * 4, rtol=1e-5)
+
+
 def test_variance_of_some_cutouts_only(rng):
     data = rng.normal(size=(2, 9, 9))
     known = NDData(data[0], unit="adu", uncertainty=VarianceUncertainty(np.full((9, 9), 4.0)))
@@ -159,7 +168,97 @@ def test_stamps_in_files(tmp_path, rng, ending):
     with pytest.raises(ValueError, match="stamps of different shapes"):
         Stamps.from_files(folder, make_survey("gri")).read()
     with pytest.raises(FileNotFoundError, match="there are no stamps"):
-        open_stamps(tmp_path / "nothing.npy")
+        Stamps.from_files(tmp_path / "nothing.npy", make_survey("gri"))
+
+
+@pytest.mark.parametrize(
+    ("cards", "factor"),
+    [
+        ({}, 1.0),  # states nothing: the survey's, counts of zero point 30
+        ({"BUNIT": "adu"}, 1.0),
+        ({"BUNIT": "adu", "MAGZERO": 25.0}, 100.0),  # five magnitudes
+        ({"MAGZERO": 25.0}, 100.0),
+        ({"BUNIT": "nanomaggy"}, 1000.0),  # AB 22.5
+        ({"BUNIT": "uJy"}, 10 ** (0.4 * (30 - 23.9))),
+        ({"BUNIT": "adu", "MAGZPT": 25.0, "EXPTIME": 100.0}, 1.0),  # of one count per second
+    ],
+)
+def test_flux_of_a_file_is_brought_to_the_surveys(tmp_path, rng, cards, factor):
+    data = rng.normal(size=(4, 3, 8, 8)).astype(np.float32)
+    noise = fits.ImageHDU(np.full(data.shape, 2, np.float32), name="ERR")
+    fits.HDUList([fits.PrimaryHDU(data, fits.Header(cards)), noise]).writeto(tmp_path / "x.fits")
+    found = Stamps.from_files(tmp_path / "x.fits", make_survey("gri"))
+    np.testing.assert_allclose(found.read(), factor * data, rtol=1e-5)
+    np.testing.assert_allclose(found.noise(), 2 * factor, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("cards", "message"),
+    [
+        ({"BUNIT": "mag"}, "magnitudes cannot hold"),
+        ({"BUNIT": "electron"}, "no zero point for electron"),  # not the survey's counts
+        ({"BUNIT": "MJy/sr"}, "surface brightness"),
+        ({"BUNIT": "adu", "MAGZERO": 25.0, "PHOTSYS": "VEGA"}, "not in the AB system"),
+        ({"BSOFTEN": 1.0}, "asinh-compressed"),
+    ],
+)
+def test_flux_that_cannot_be_understood_is_refused(tmp_path, cards, message):
+    fits.writeto(tmp_path / "x.fits", np.ones((4, 3, 8, 8)), fits.Header(cards))
+    with pytest.raises(ValueError, match=message):
+        Stamps.from_files(tmp_path / "x.fits", make_survey("gri"))
+
+
+def test_pixels_of_a_file_that_are_no_flux(tmp_path, rng):
+    counts = rng.integers(-300, 300, (4, 3, 8, 8)).astype(np.int16)
+    counts[1, 2, :3, :3] = -32768
+    scaled = fits.PrimaryHDU(counts)
+    scaled.header.update({"BLANK": -32768, "BSCALE": 0.01})
+    scaled.writeto(tmp_path / "i.fits")
+    found = Stamps.from_files(tmp_path / "i.fits", make_survey("gri")).read()
+    np.testing.assert_allclose(found, np.where(counts == -32768, np.nan, 0.01 * counts), rtol=1e-5)
+
+    flux = rng.normal(size=(4, 3, 8, 8))
+    packed = 2.5 * np.log10(np.e) * np.arcsinh((flux - 0.5) / 2)  # Waters et al. (2020), with softening 1
+    fits.writeto(tmp_path / "a.fits", packed, fits.Header([("BSOFTEN", 1.0), ("BOFFSET", 0.5)]))
+    np.testing.assert_allclose(Stamps.from_files(tmp_path / "a.fits", make_survey("gri")).read(), flux, rtol=1e-5)
+
+    flux[2, 1, :3, :3] = -9999
+    fits.writeto(tmp_path / "m.fits", flux)
+    with pytest.warns(GaltransWarning, match="plane 1: 9 pixels of -9999"):
+        found = Stamps.from_files(tmp_path / "m.fits", make_survey("gri"))
+    np.testing.assert_array_equal(found.bad(), flux == -9999)
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 8, 8), (4, 8, 8)])
+def test_masks_beside_stamps(tmp_path, rng, shape):
+    data, mask = rng.normal(size=(4, 2, 3, 8, 8)), rng.random(shape) < 0.2
+    hdus = [fits.PrimaryHDU(data[:, 0]), fits.ImageHDU(mask.astype(np.uint8), name="MASK")]
+    fits.HDUList(hdus).writeto(tmp_path / "x.fits")
+    whole = mask if mask.ndim == 4 else np.repeat(mask[:, None], 3, axis=1)
+    found = Stamps.from_files(tmp_path / "x.fits", make_survey("gri"))
+    np.testing.assert_array_equal(found.mask, whole)
+    hdus[0] = fits.PrimaryHDU(data)
+    fits.HDUList(hdus).writeto(tmp_path / "samples.fits")
+    found = Stamps.from_files(tmp_path / "samples.fits", make_survey("gri"))
+    np.testing.assert_array_equal(found.mask, whole)
+    assert found.n_samples == 2
+
+
+def test_masks_and_noise_of_a_file_per_galaxy(tmp_path, rng):
+    data, mask = rng.normal(size=(4, 3, 8, 8)), np.zeros((4, 3, 8, 8), bool)
+    mask[2] = rng.random((3, 8, 8)) < 0.2
+    (tmp_path / "each").mkdir()
+    for k in range(4):
+        hdus = [fits.PrimaryHDU(data[k]), fits.ImageHDU(np.full((3, 8, 8), k + 1.0), name="VARIANCE")]
+        hdus += [fits.ImageHDU(mask[k].astype(np.uint8), name="MASK")] if mask[k].any() else []
+        fits.HDUList(hdus).writeto(tmp_path / "each" / f"{k}.fits")
+    np.save(tmp_path / "more.npy", data[:2])
+    found = Stamps.from_files([tmp_path / "each", tmp_path / "more.npy"], make_survey("gri"))
+    np.testing.assert_array_equal(found.bad(), np.concatenate([mask, np.zeros((2, 3, 8, 8), bool)]))
+    np.testing.assert_array_equal(found.variance[:, 0, 0, 0], [1, 2, 3, 4, np.nan, np.nan])
+    fits.writeto(tmp_path / "each" / "!.fits", data[0])
+    with pytest.raises(ValueError, match=r"0.fits says how noisy it is and !.fits does not"):
+        Stamps.from_files(tmp_path / "each", make_survey("gri")).read()
 
 
 def test_translations_are_converted_kept_and_found_again(tmp_path, rng):

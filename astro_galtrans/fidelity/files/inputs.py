@@ -1,5 +1,6 @@
 """Stamps of both surveys and translations of the same galaxies, from a store of pairs or from stamps."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,6 @@ import numpy as np
 from astro_galtrans.fidelity.anomaly.residuals import Tolerance
 from astro_galtrans.pairs.store import HEADER_FILE, PairStore
 from astro_galtrans.stamps import Stamps
-from astro_galtrans.stamps.files import opened
 from astro_galtrans.stamps.stamps import as_stamps
 from astro_galtrans.surveys import get_survey
 from astro_galtrans.translate import Translator
@@ -98,8 +98,7 @@ def from_store(pairs, translated, making, number=None):
     like, given = Stamps.from_pairs(whole, "target"), {}
     for name, item in translated.items():
         if not isinstance(item, Translator):
-            stamps = item if isinstance(item, Stamps) else as_stamps(opened(item), like, name)
-            given[name] = _of_rows(name, stamps, rows, len(whole), first=number is not None)
+            given[name] = _of_rows(name, as_stamps(item, like, name), rows, len(whole), first=number is not None)
     crop, store = _crop(given, header), whole.subset(rows)
     source, target = (Stamps.from_pairs(store, side, crop=crop) for side in ("source", "target"))
     found = {"source": source, "target": target}
@@ -141,7 +140,7 @@ def from_stamps(source, target, translated, making, number=None):
         if isinstance(item, Translator):
             found[name] = _translated(item, source, target, making)
         else:
-            found[name] = as_stamps(item if isinstance(item, Stamps) else opened(item), target, name)[:number]
+            found[name] = as_stamps(item, target, name)[:number]
     about = {"source": source.name, "target": target.name}
     return {"source": source, "target": target} | found, {"tolerance": _tolerance(source)}, {}, about
 
@@ -153,7 +152,7 @@ def stamps_of_both(paths, surveys, bands=(None, None), pixel_scale=None):
     Parameters
     ----------
     paths : sequence of path-like or list of path-like
-        Of source and target, as `~astro_galtrans.stamps.open_stamps` takes them.
+        Of source and target, as `~astro_galtrans.stamps.Stamps.from_files` takes them.
     surveys : sequence of str or path-like
         Of source and target.
     bands : sequence of str, optional
@@ -174,10 +173,9 @@ def stamps_of_both(paths, surveys, bands=(None, None), pixel_scale=None):
         msg = "stamps do not say whose they are: give the surveys of source and target, names or .ecsv files"
         raise ValueError(msg)
     surveys = [get_survey(survey).select(names) for survey, names in zip(surveys, bands, strict=True)]
-    images = [opened(part) for part in paths]
-    source = Stamps(images[0], surveys[0], pixel_scale, name="source")
-    scale = source.pixel_scale * source.shape[0] / images[1].shape[-2]
-    return source, Stamps(images[1], surveys[1], scale, name="target")
+    source = Stamps.from_files(paths[0], surveys[0], pixel_scale=pixel_scale, name="source")
+    target = Stamps.from_files(paths[1], surveys[1], name="target")
+    return source, replace(target, pixel_scale=source.pixel_scale * source.shape[0] / target.shape[0], sky_rms=None)
 
 
 def _translated(translator, source, target, making):

@@ -9,7 +9,6 @@ from astro_galtrans.fidelity.redshift.measure import redshift_fidelity
 from astro_galtrans.fidelity.redshift.peaks import peak_fidelity, signal_to_noise
 from astro_galtrans.pairs.store import PairStore
 from astro_galtrans.stamps import Stamps
-from astro_galtrans.stamps.files import opened
 from astro_galtrans.stamps.lazy import joined
 from astro_galtrans.stamps.stamps import as_stamps
 from astro_galtrans.translate import Translator
@@ -36,7 +35,7 @@ def redshift_from_files(
         quarter tests where they are not split.
     translated : dict of str to object, object or list of object
         Translations by name: a `~astro_galtrans.Translator`; or stamps that are already translated, an array or paths
-        as `~astro_galtrans.stamps.open_stamps` takes them, of all galaxies with a redshift, those of
+        as `~astro_galtrans.stamps.Stamps.from_files` takes them, of all galaxies with a redshift, those of
         ``training_pairs`` first. Several paths are taken one after the other.
     output : path-like
         Folder of the report; translated stamps (``translated/``) and estimators (``estimators/``) are kept there too.
@@ -91,7 +90,7 @@ def redshift_from_files(
                 [Stamps.from_translator(item, a, b, **making | {"n_samples": n}) for a, b, n in parts], name
             )
         else:
-            stamps = as_stamps(item if isinstance(item, Stamps) else opened(item), target, name)
+            stamps = as_stamps(item, target, name)
             found[name] = stamps.middle(target.shape[0])
     known = {name: _column(stores, column, name in (columns or {})) for name, column in named.items() if column}
     known = {name: values for name, values in known.items() if values is not None}

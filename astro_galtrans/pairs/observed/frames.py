@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 from astropy.io.fits import HDUList
 
-from astro_galtrans._files import fingerprint
+from astro_galtrans._files import files_in, fingerprint
 from astro_galtrans._progress import tqdm
 from astro_galtrans.background import subtracted
 from astro_galtrans.bands import OPTICAL_BANDS, parse_bands
-from astro_galtrans.bandstack import read
+from astro_galtrans.bandstack import read, split_extension
 from astro_galtrans.domain import SKY_LEVEL, seeing_from_stars, sky_level, sky_rms
 from astro_galtrans.exceptions import GaltransWarning
 from astro_galtrans.geometry import pixel_scale
@@ -34,7 +34,6 @@ from .stars import star_psf
 
 __all__ = ["Frame", "Frames", "expand", "measured_frame", "open_frames", "smoothing"]
 
-FITS_NAMES = ("*.fits", "*.fits.fz", "*.fits.gz", "*.fits.bz2", "*.fit", "*.fts")
 KEPT_BYTES = 2 << 30  #: pixels kept for the next pairs, 2 GiB: five bands of a frame of 10,000 x 10,000 in float32
 SAMPLE = 1 << 20  # pixels from which the level of the sky is taken: its error is then a thousandth of their noise
 WINDOW = 1024  # side of the middle part in which the noise of the smoothed sky is measured (pixels)
@@ -118,10 +117,9 @@ def expand(images):
 
 def _paths(pattern):
     text = os.path.expanduser(os.fspath(pattern))  # noqa: PTH111 - a Path would normalise the pattern
-    base = re.sub(r"\[[^\[\]]+\]$", "", text)  # 'file.fits[SCI]' names an extension
     if Path(text).is_dir():
-        found = sorted({str(p) for name in FITS_NAMES for p in Path(text).glob(name)})
-    elif Path(text).exists() or Path(base).exists() or not re.search(r"[*?\[]", text):
+        found = list(map(str, files_in(text)))
+    elif Path(text).exists() or split_extension(text)[0].exists() or not re.search(r"[*?\[]", text):
         return [text]  # if it is not there, its reader says so
     else:
         found = sorted(glob(text, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute patterns
@@ -201,10 +199,15 @@ def open_frames(
     for entry in tqdm(expand(images), desc=what, unit="image", disable=None if progress else True):
         try:
             stack = reader(entry)
-            frames.extend(_measured(entry, wanted, stack))
-            with_sky += [] if subtract_background else _with_sky(entry, wanted, stack)
+            planes = dict(zip(stack.bands, stack.planes, strict=True))
+            planes = {band: plane for band, plane in planes.items() if wanted is None or band in wanted}
+            new = [measured_frame(entry, band, stack, plane) for band, plane in planes.items()]
         except (OSError, ValueError, TypeError, KeyError) as err:
             failures[str(entry[0])] = f"{type(err).__name__}: {err}"
+            continue
+        frames += new
+        if not subtract_background:
+            with_sky += filter(None, (_sky_left(frame, planes[frame.band]) for frame in new))
     if not frames:
         some = "; ".join(f"{label}: {why}" for label, why in list(failures.items())[:3])
         msg = f"none of the {what} can be used ({len(failures)} tried): {some}"
@@ -225,35 +228,25 @@ def open_frames(
     return found
 
 
-def _measured(entry, wanted, stack):
-    for name, image in zip(stack.bands, stack.planes, strict=True):
-        if wanted is None or name in wanted:
-            yield measured_frame(entry, name, stack, image)
-
-
-def _with_sky(entry, wanted, stack):
-    """Bands of an image whose sky was left in."""
-    found = []
-    for band, (data, _, mask, _) in zip(stack.bands, stack.planes, strict=True):
-        good = np.isfinite(data) if mask is None else np.isfinite(data) & ~mask
-        rms = sky_rms(data, good)
-        level = sky_level(data, good, rms)
-        if (wanted is None or band in wanted) and level is not None and abs(level) > SKY_LEVEL * rms:
-            found.append(f"{level / rms:.1f} sigma in {band} of {entry[0]}")
-    return found
+def _sky_left(frame, image):
+    """How much of the sky was left in an image, in words; None if that cannot be seen."""
+    level = None if np.isnan(frame.sky_rms) else sky_level(image.data, image.good, frame.sky_rms)
+    if level is None or abs(level) <= SKY_LEVEL * frame.sky_rms:
+        return None
+    sigma = level / frame.sky_rms if frame.sky_rms else np.inf  # a model without noise
+    return f"{sigma:.1f} sigma in {frame.band} of {frame.label}"
 
 
 def _read(entry, wanted, subtract=False, **settings):
     """Read an image: by the names it gives its bands, or by those asked for if it gives none."""
     _, item, band = entry
-    if band is not None:
-        return subtracted(read(item, [band], **settings), subtract)
     try:
-        return subtracted(read(item, **settings), subtract)
+        stack = read(item, None if band is None else [band], **settings)
     except ValueError:
-        if wanted is None:
+        if wanted is None or band is not None:
             raise
-        return subtracted(read(item, wanted, **settings), subtract)
+        stack = read(item, wanted, **settings)
+    return subtracted(stack, subtract)
 
 
 def measured_frame(entry, band, stack, image, level=None):
@@ -262,8 +255,7 @@ def measured_frame(entry, band, stack, image, level=None):
 
     ``entry`` is that of `expand`; ``level`` is that of the sky, by default the median.
     """
-    data, _, mask, wcs = image
-    good = np.isfinite(data) if mask is None else np.isfinite(data) & ~mask
+    data, good, wcs = image.data, image.good, image.wcs
     scale = pixel_scale(wcs, data.shape)
     sky = _median(data, good) if level is None else level
     rms = sky_rms(data, good)

@@ -15,13 +15,13 @@ from pathlib import Path
 from zlib import crc32
 
 import numpy as np
-from astropy.nddata import CCDData, NDData, StdDevUncertainty
+from astropy.nddata import CCDData, StdDevUncertainty, VarianceUncertainty
 from astropy.wcs import WCS
 
 from astro_galtrans._optional import require
 from astro_galtrans._progress import tqdm
 from astro_galtrans.bands import parse_bands
-from astro_galtrans.bandstack import open_fits, read
+from astro_galtrans.bandstack import Pixels, open_fits, read, read_pixels
 from astro_galtrans.moments import gaussian_fwhm
 from astro_galtrans.surveys import Survey, get_survey
 from astro_galtrans.units import parse_unit
@@ -77,7 +77,8 @@ class StampSet:
         image = next(iter(image.values())) if isinstance(image, Mapping) else image
         if isinstance(image, str | os.PathLike):
             return os.fspath(image)
-        return f"stamp {index} {crc32(np.ascontiguousarray(_planes(image)[0])):08x}"
+        pixels = np.ascontiguousarray(getattr(image, "data", image))
+        return f"stamp {index} {crc32(pixels.reshape(-1, *pixels.shape[-2:])):08x}"
 
     def frames(self, index):
         """Return a stamp as ``Frames`` of its bands, and its PSFs by band or None."""
@@ -90,43 +91,54 @@ class StampSet:
     def read(self, entry):
         """Return the `~astro_galtrans.bandstack.BandStack` of a stamp."""
         index = entry[1]
-        data, unit = _planes(self.images[index])
-        if len(data) != len(self.bands):
-            msg = f"{self.label(index)} has {len(data)} planes for the bands {', '.join(self.bands)}"
+        unit = None if self.unit is None else parse_unit(self.unit)
+        pixels = _cube(self.images[index], self.bands, unit=unit, zeropoint=self.zeropoint, default=("adu", None))
+        if len(pixels.data) != len(self.bands):
+            msg = f"{self.label(index)} has {len(pixels.data)} planes for the bands {', '.join(self.bands)}"
             raise ValueError(msg)
-        sigma = None if self.sigma is None else StdDevUncertainty(_planes(self.sigma[index])[0].astype(float))
-        mask = None if self.mask is None else _planes(self.mask[index])[0] != 0
-        unit = parse_unit(self.unit or unit or "adu")
-        wcs = _made_up_wcs(data.shape[1:], self.pixel_scale)
-        ccd = CCDData(data, unit=unit, uncertainty=sigma, mask=mask, wcs=wcs)
-        return read(ccd, self.bands, zeropoint=self.zeropoint)
+        sigma = None if pixels.variance is None else VarianceUncertainty(pixels.variance)
+        if self.sigma is not None:
+            sigma = StdDevUncertainty(_array(self.sigma[index]))
+        mask = pixels.mask
+        if self.mask is not None:
+            given = _array(self.mask[index]) != 0
+            mask = given if mask is None else mask | given
+        wcs = _made_up_wcs(pixels.data.shape[1:], self.pixel_scale)
+        ccd = CCDData(pixels.data, unit=pixels.unit, uncertainty=sigma, mask=mask, wcs=wcs)
+        return read(ccd, self.bands, zeropoint=pixels.zeropoint)
 
     def _psfs(self, index):
         if self.psf is None:
             return None
-        planes = _planes(self.psf[index])[0].astype(float)
+        planes = _array(self.psf[index])
         return {band: plane / plane.sum() for band, plane in zip(self.bands, planes, strict=True)}
 
 
-def _planes(image):
-    """Array ``[C, H, W]`` of an image of any kind, and its unit if it says one."""
+def _cube(image, bands, **settings):
+    """`~astro_galtrans.bandstack.Pixels` ``[C, H, W]`` of an image of any kind."""
+    pixels = read_pixels(image, bands, **settings)
+    if pixels.data.ndim not in {2, 3}:
+        msg = f"a stamp has the shape {pixels.data.shape}; expected [H, W] or [C, H, W]"
+        raise ValueError(msg)
+    cubes = [None if plane is None else plane.reshape(-1, *plane.shape[-2:]) for plane in pixels[:3]]
+    return Pixels(*cubes, *pixels[3:])
+
+
+def _array(image):
+    """Array ``[C, H, W]`` of what has no flux unit, such as a PSF or a mask."""
     if isinstance(image, Mapping):
-        parts = [_planes(part) for part in image.values()]
-        return np.concatenate([data for data, _ in parts]), parts[0][1]
+        return np.concatenate([_array(part) for part in image.values()])
     if isinstance(image, str | os.PathLike):
         hdu = next((h for h in open_fits(Path(image)) if h.is_image and h.header.get("NAXIS", 0) >= 2), None)
         if hdu is None:
             msg = f"{image} holds no image"
             raise ValueError(msg)
-        data, unit = np.array(hdu.data), hdu.header.get("BUNIT")
-    elif isinstance(image, NDData):
-        data, unit = np.asarray(image.data), image.unit
-    else:
-        data, unit = np.asarray(getattr(image, "data", image)), None
+        image = hdu.data
+    data = np.asarray(getattr(image, "data", image), dtype=float)
     if data.ndim not in {2, 3}:
         msg = f"a stamp has the shape {data.shape}; expected [H, W] or [C, H, W]"
         raise ValueError(msg)
-    return data.reshape(-1, *data.shape[-2:]), unit
+    return data.reshape(-1, *data.shape[-2:])
 
 
 def _made_up_wcs(shape, pixel_scale):

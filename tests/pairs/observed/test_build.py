@@ -729,6 +729,36 @@ def test_bad_stamps(sky, tmp_path):
     assert dict(read_summary(tmp_path).iterrows("what", "number"))["damaged"] == 2
 
 
+def test_stamps_in_files_are_read_as_surveys_write_them(sky, tmp_path):
+    def read(name, **known):
+        return StampSet([tmp_path / name], TARGET, "r", **known).read((name, 0, None))
+
+    data = make_stamps(sky)[1].images[0]
+    counts = np.round(data * 10).astype(np.int16)
+    counts[3, 4] = -32768
+    header = fits.Header({"BUNIT": "adu", "BLANK": -32768, "BSCALE": 0.1, "MAGZERO": 25.0})
+    mask = np.zeros(data.shape, np.uint8)
+    mask[60, 60] = 1
+    hdus = [fits.PrimaryHDU(counts), fits.ImageHDU(mask, name="MASK"), fits.ImageHDU(0 * data + 4, name="VARIANCE")]
+    hdus[0].header.update(header)
+    fits.HDUList(hdus).writeto(tmp_path / "x.fits")
+    stack = read("x.fits")
+    assert stack.zeropoint == 25 and np.isnan(stack.data[0, 3, 4])
+    np.testing.assert_allclose(stack.data, np.where(counts == -32768, np.nan, 0.1 * counts)[None], rtol=1e-5)
+    np.testing.assert_array_equal(stack.mask[0], mask == 1)
+    np.testing.assert_allclose(stack.variance, 4)
+    assert read("x.fits", zeropoint=30.0).zeropoint == 30  # the user knows better
+    hdus[0].header["MAGZERO"] = 27.5  # of another band: its counts are worth a tenth
+    fits.HDUList(hdus).writeto(tmp_path / "y.fits")
+    both = StampSet([{"r": tmp_path / "x.fits", "i": tmp_path / "y.fits"}], TARGET, "ri").read(("both", 0, None))
+    np.testing.assert_allclose(both.data, [stack.data[0], 0.1 * stack.data[0]], rtol=1e-5)
+    np.testing.assert_allclose(both.variance[1], 0.04, rtol=1e-5)
+    hdus[0].header["PHOTSYS"] = "Vega"
+    fits.HDUList(hdus).writeto(tmp_path / "vega.fits")
+    with pytest.raises(ValueError, match="not in the AB system"):
+        read("vega.fits")
+
+
 # -- real data
 
 
