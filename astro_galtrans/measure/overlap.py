@@ -14,23 +14,10 @@ __all__ = ["ellipse_weights"]
 
 def ellipse_weights(a, dx, dy, half, elongation, theta):
     """
-    Return the area of each pixel of a window that lies in an ellipse.
+    Return the area of each pixel of a window that lies in an ellipse, ``[N, 2 half + 1, 2 half + 1]``, 0 to 1.
 
-    Parameters
-    ----------
-    a : `torch.Tensor`
-        ``[N]``, float64: the semimajor axes in pixels.
-    dx, dy : `torch.Tensor`
-        ``[N]``: the centre relative to that of the window's central pixel.
-    half : int
-        The windows have 2 half + 1 pixels a side.
-    elongation, theta : `torch.Tensor`
-        ``[N]``: ratio of the axes, and angle of the major one from x to y in radians.
-
-    Returns
-    -------
-    `torch.Tensor`
-        ``[N, 2 half + 1, 2 half + 1]``, from 0 to 1.
+    All others are float64 ``[N]``: semimajor axis (pixels), centre relative to that of the central pixel, ratio of the
+    axes, and angle of the major one from x to y (radian).
     """
     edges = torch.arange(-half, half + 2, dtype=a.dtype) - 0.5
     a, dx, dy, q, theta = (t[:, None, None] for t in (a, dx, dy, elongation, theta))

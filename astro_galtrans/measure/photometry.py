@@ -36,21 +36,9 @@ TOUCHING[1] = True
 
 def aperture_weights(shape, radii, centre=None):
     """
-    Return the share of each pixel that lies in circles, exactly, by photutils.
+    Return the share of each pixel that lies in circles, exactly, by photutils: ``[R, H, W]`` of radii in pixels.
 
-    Parameters
-    ----------
-    shape : tuple of int
-        ``(H, W)`` of a stamp.
-    radii : sequence of float
-        Of the R circles (pixels).
-    centre : tuple of float, optional
-        x and y (pixels); that of the stamp by default.
-
-    Returns
-    -------
-    `numpy.ndarray`
-        ``[R, H, W]``.
+    The centre is (x, y) in pixels; that of the stamp by default.
     """
     centre = ((shape[1] - 1) / 2, (shape[0] - 1) / 2) if centre is None else centre
     weights = np.zeros((len(radii), *shape))
@@ -61,21 +49,7 @@ def aperture_weights(shape, radii, centre=None):
 
 
 def peak_flux(stamps, pixel_scale):
-    """
-    Return the highest pixel within 2 arcsec of the centre (or within a pixel, where pixels are larger).
-
-    Parameters
-    ----------
-    stamps : `torch.Tensor`
-        ``[..., H, W]``, finite.
-    pixel_scale : float
-        In arcsec.
-
-    Returns
-    -------
-    `torch.Tensor`
-        ``[...]``.
-    """
+    """Return the highest pixel of stamps ``[..., H, W]`` within 2 arcsec (and a pixel at least) of the centre."""
     return stamps[..., _near_centre(stamps.shape[-2:], pixel_scale)].amax(-1)
 
 
@@ -172,18 +146,7 @@ def _measure(photometer, stamps, rows):
 
 
 class Photometer:
-    """
-    How stamps of one shape are measured.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        ``(H, W)`` of a stamp.
-    pixel_scale : float
-        In arcsec.
-    diameters : sequence of float
-        Of the circular apertures (arcsec).
-    """
+    """How stamps of one shape are measured, in circles of these diameters (arcsec)."""
 
     def __init__(self, shape, pixel_scale, diameters):
         self.shape, self.scale, self.diameters = shape, pixel_scale, diameters
@@ -193,29 +156,15 @@ class Photometer:
         self._near = _near_centre(shape, pixel_scale)
 
     def apertures(self, stamps):
-        """
-        Return the fluxes in the circular apertures, ``[..., A]``.
-
-        Parameters
-        ----------
-        stamps : `torch.Tensor`
-            ``[..., H, W]``, finite.
-        """
+        """Return the fluxes of stamps ``[..., H, W]`` in the circular apertures, ``[..., A]``."""
         return torch.einsum("...hw,ahw->...a", stamps, self._weights)
 
     def adaptive(self, stamps):
         """
         Return centroid and FWHM of the round Gaussian that matches each source, see `astro_galtrans.moments`.
 
-        Parameters
-        ----------
-        stamps : `torch.Tensor`
-            ``[N, H, W]``, finite.
-
-        Returns
-        -------
-        `torch.Tensor`
-            ``[N, 3]``: x and y from the stamp's centre, and FWHM (pixels); NaN where there is no such Gaussian.
+        Of stamps ``[N, H, W]`` it is ``[N, 3]``: x and y from the stamp's centre, and FWHM (pixels); NaN where there is
+        no such Gaussian.
         """
         half = int(np.ceil(WINDOW / self.scale))
         edges = [max(0, n // 2 - half) for n in self.shape]
@@ -229,17 +178,10 @@ class Photometer:
 
     def segments(self, stamps, noise):
         """
-        Return the pixels of the central source, and those of all others.
+        Return the pixels of the central source, and those of all others, bool ``[N, H, W]``; ``noise`` is ``[N]``.
 
         A source is what is connected and above 3 sigma in the stamp smoothed to 1 arcsec; the central one holds the
         brightest pixel of these within 2 arcsec of the centre.
-
-        Parameters
-        ----------
-        stamps : `torch.Tensor`
-            ``[N, H, W]``, finite.
-        noise : `torch.Tensor`
-            ``[N]``: of a pixel of the sky.
         """
         smoothed, above = detected(stamps, noise[:, None, None], self.scale)
         seed = torch.where(self._near, smoothed, -torch.inf).flatten(1).argmax(1)
@@ -250,19 +192,10 @@ class Photometer:
 
     def kron(self, stamps, central, others):
         """
-        Return flux and radius of Kron's ellipse, as photutils' SourceCatalog (other sources masked) finds it.
+        Return flux and semimajor axis (pixels) of Kron's ellipse, ``[N, 2]``; NaN where there is no source.
 
-        Parameters
-        ----------
-        stamps : `torch.Tensor`
-            ``[N, H, W]``, finite.
-        central, others : `torch.Tensor`
-            ``[N, H, W]``, bool: pixels of the source, and of all others, as from `segments`.
-
-        Returns
-        -------
-        `torch.Tensor`
-            ``[N, 2]``: flux, and semimajor axis of the aperture (pixels); NaN where there is no source.
+        They are those of photutils' SourceCatalog with other sources masked; pixels of the source and of all others
+        come from `segments`.
         """
         alone = torch.where(others, 0, stamps).double()
         positive = torch.where(central, alone.clamp(min=0), 0)

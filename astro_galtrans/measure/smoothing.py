@@ -10,18 +10,7 @@ SMOOTHING = 1.0  #: FWHM (arcsec): about the seeing, the matched filter of what 
 
 
 def detected(stamps, noise, pixel_scale):
-    """
-    Return stamps smoothed to 1 arcsec, and which of their pixels are above 3 sigma.
-
-    Parameters
-    ----------
-    stamps : `torch.Tensor`
-        ``[..., H, W]``, finite.
-    noise : `torch.Tensor`
-        White noise of a pixel, of a shape that broadcasts.
-    pixel_scale : float
-        In arcsec.
-    """
+    """Return stamps ``[..., H, W]`` smoothed to 1 arcsec, and which pixels are above 3 sigma of a pixel's white noise."""
     sigma = max(FWHM_TO_SIGMA * SMOOTHING / pixel_scale, 0.7)  # a narrower kernel would fall between the pixels
     kernel = gaussian(sigma, int(3 * sigma + 0.5))
     smoothed = smooth(stamps, kernel, mode="zeros")
@@ -29,16 +18,7 @@ def detected(stamps, noise, pixel_scale):
 
 
 def gaussian(sigma, radius):
-    """
-    Return a Gaussian of sum one.
-
-    Parameters
-    ----------
-    sigma : float
-        In pixels.
-    radius : int
-        Pixels on either side of the middle.
-    """
+    """Return a Gaussian of sum one, ``radius`` pixels on either side of the middle, with a sigma in pixels."""
     offset = torch.arange(-radius, radius + 1, dtype=torch.float32)
     kernel = torch.exp(-((offset / sigma) ** 2) / 2)
     return kernel / kernel.sum()
@@ -46,16 +26,9 @@ def gaussian(sigma, radius):
 
 def smooth(stamps, kernel, mode="mirror"):
     """
-    Convolve with a symmetric kernel along both axes.
+    Convolve stamps ``[..., H, W]`` with a symmetric kernel ``[2 r + 1]`` along both axes.
 
-    Parameters
-    ----------
-    stamps : `torch.Tensor`
-        ``[..., H, W]``.
-    kernel : `torch.Tensor`
-        ``[2 r + 1]``.
-    mode : {"mirror", "zeros"}, optional
-        What is beyond the borders: the stamp mirrored in its outermost pixels, or zero.
+    Beyond the borders they are mirrored in their outermost pixels, or zero (``mode="zeros"``).
     """
     height, width = stamps.shape[-2:]
     return _band(height, kernel, mode) @ stamps @ _band(width, kernel, mode).T

@@ -106,15 +106,8 @@ class Matched:
     """
     Matched PSFs of a batch of galaxies, made by `Degrader.matched`.
 
-    Parameters
-    ----------
-    degrader : `Degrader`
-    common : `numpy.ndarray`
-        ``[n or 1, C, ky, kx]``: transfer function of the PSF at which images are compared.
-    inverse : `numpy.ndarray`
-        Regularised inverse of that of the target.
-    kernel : `numpy.ndarray` or None
-        What the source is convolved with; None for nothing.
+    ``common`` ``[n or 1, C, ky, kx]`` is the transfer function of the PSF at which images are compared, ``inverse`` the
+    regularised inverse of that of the target, ``kernel`` what the source is convolved with (None for nothing).
     """
 
     def __init__(self, degrader, common, inverse, kernel):
@@ -212,18 +205,7 @@ def _scale(shape, target_shape):
 
 
 def common_bands(bands, target_bands):
-    """
-    Return the places of the bands of both surveys, in source and target.
-
-    Parameters
-    ----------
-    bands, target_bands : sequence of str
-
-    Raises
-    ------
-    ValueError
-        If there are none.
-    """
+    """Return the indices in source and target of the bands that both have, in the order of the source."""
     bands, target_bands = list(bands), list(target_bands)
     common = [band for band in bands if band in target_bands]
     if not common:

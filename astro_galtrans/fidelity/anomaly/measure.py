@@ -139,18 +139,7 @@ def _tolerance(tolerance, psf):
 
 
 def measure_own_noise(stamps):
-    """
-    Measure the noise of translations themselves, from differences of neighbouring pixels.
-
-    Parameters
-    ----------
-    stamps : `~astro_galtrans.stamps.Stamps`
-
-    Returns
-    -------
-    `numpy.ndarray`
-        ``[C]``: rms in a pixel, the median over some stamps.
-    """
+    """Return the noise of translations themselves, ``[C]``: rms in a pixel, from differences of neighbouring pixels."""
     rows = np.unique(np.linspace(0, len(stamps) - 1, NOISE_FROM).astype(int))
     images = stamps.sample().read(rows)
     found = [[measured_noise(plane, np.isfinite(plane)) or np.nan for plane in stamp] for stamp in images]

@@ -146,29 +146,11 @@ def _correlation(images, y, x):
 
 def compare(matched, source, translated, noise, tolerance, calibration, *, variance=None, mask=None):
     """
-    Compare a batch of galaxies.
+    Return the `Comparison` of a batch of galaxies, whose PSFs are ``matched``.
 
-    Parameters
-    ----------
-    matched : `~astro_galtrans.fidelity.anomaly.degrade.Matched`
-        PSFs of these galaxies.
-    source : `numpy.ndarray`
-        ``[n, C, H, W]``; pixels that are not finite are left out.
-    translated : `numpy.ndarray`
-        ``[n, C', sH, sW]``.
-    noise : `Noise`
-        Of these galaxies.
-    tolerance : `Tolerance`
-    calibration : array-like
-        ``[C]``: the relative calibration error tolerated.
-    variance : `numpy.ndarray`, optional
-        ``[n, C, H, W]``: of the source, instead of that from sky and photons.
-    mask : `numpy.ndarray`, optional
-        ``[n, C, H, W]`` or ``[n, H, W]``: True for pixels to leave out.
-
-    Returns
-    -------
-    `Comparison`
+    Stamps of the source are ``[n, C, H, W]``, not finite where left out; translated ones ``[n, C', sH, sW]``.
+    ``calibration`` ``[C]`` is the relative flux error tolerated; ``variance`` stands for that of sky and photons, and
+    ``mask`` (``[n, C or 1, H, W]``) is True for pixels to leave out.
     """
     usable = _usable(matched.degrader, source, mask)
     broken = ~np.isfinite(translated).all(axis=(1, 2, 3))  # has no transform: no comparison

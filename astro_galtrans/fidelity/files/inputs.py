@@ -22,30 +22,12 @@ KINDS_LEFT_OUT = "star", "blank"
 
 
 def is_store(source):
-    """
-    Whether this is a store of pairs.
-
-    Parameters
-    ----------
-    source : object
-        Path-like, `~astro_galtrans.pairs.store.PairStore`, or anything else, which is none.
-    """
+    """Return whether this is a store of pairs, or the path of one."""
     return isinstance(source, PairStore) or (isinstance(source, str | Path) and (Path(source) / HEADER_FILE).exists())
 
 
 def by_name(translated):
-    """
-    Return translations by name: of a dict, or called by their translator, file or folder.
-
-    Parameters
-    ----------
-    translated : dict, object, list of object or None
-
-    Raises
-    ------
-    ValueError
-        If two would have the same name.
-    """
+    """Return translations by name: of a dict, or named after their translator, file or folder."""
     if translated is None or isinstance(translated, dict):
         return dict(translated or {})
     items = translated if isinstance(translated, list | tuple) else [translated]
@@ -65,33 +47,12 @@ def _name(item):
 
 def from_store(pairs, translated, making, number=None):
     """
-    Take the pairs of a store.
+    Return stamps, what is known of their noise, properties and origin, of the pairs of a store.
 
-    Parameters
-    ----------
-    pairs : path-like or `~astro_galtrans.pairs.store.PairStore`
-    translated : dict of str to object
-        See `~astro_galtrans.fidelity.files.fidelity_from_files`.
-    making : dict
-        Options of `~astro_galtrans.stamps.Stamps.from_translator`.
-    number : int, optional
-        Only the first so many galaxies.
-
-    Returns
-    -------
-    stamps : dict of str to `~astro_galtrans.stamps.Stamps`
-        ``"source"``, ``"target"`` and the translations.
-    judging : dict
-        What `~astro_galtrans.fidelity.anomaly.measure.anomalies` should know of noise and tolerance.
-    by : dict of str to `numpy.ndarray`
-        Magnitude, size and redshift, as far as the table has them.
-    about : dict
-        Where all that came from.
-
-    Raises
-    ------
-    ValueError
-        If translators or stamps do not fit the pairs.
+    Stamps are those of ``"source"``, ``"target"`` and the translations by name; the other three are options of
+    `~astro_galtrans.fidelity.anomaly.measure.anomalies`, magnitude, size and redshift as far as the table has them, and
+    what reports say. ``making`` has options of `~astro_galtrans.stamps.Stamps.from_translator`, ``number`` limits the
+    galaxies to the first ones.
     """
     whole = pairs if isinstance(pairs, PairStore) else PairStore(pairs)
     rows, header = _galaxies(whole)[:number], whole.header
@@ -112,25 +73,7 @@ def from_store(pairs, translated, making, number=None):
 
 
 def from_stamps(source, target, translated, making, number=None):
-    """
-    Take stamps.
-
-    Parameters
-    ----------
-    source, target : `~astro_galtrans.stamps.Stamps`
-    translated, making, number
-        As for `from_store`.
-
-    Returns
-    -------
-    stamps, judging, by, about
-        As of `from_store`.
-
-    Raises
-    ------
-    TypeError
-        If source or target is something else, which does not say of which survey it is.
-    """
+    """Return the same as `from_store`, of `~astro_galtrans.stamps.Stamps` of source and target."""
     for side, stamps in (("source", source), ("target", target)):
         if not isinstance(stamps, Stamps):
             got = f"the {side} must be Stamps, frames or a store of pairs, got {type(stamps).__name__}"

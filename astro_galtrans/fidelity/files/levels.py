@@ -20,26 +20,10 @@ MEASURED = "magnitude", "size"  # properties that morphology measures in the rea
 
 def compare_levels(stamps, output, *, levels, options, by, bins, bootstrap, about, format, progress):  # noqa: A002
     """
-    Measure levels of fidelity and write their reports.
+    Measure levels of fidelity, write their reports and an index into a folder, and return the results by level.
 
-    Parameters
-    ----------
-    stamps : dict of str to `~astro_galtrans.stamps.Stamps`
-        ``"source"``, ``"target"`` and the translations.
-    output : path-like
-        Folder.
-    levels : sequence of str
-        Some of `LEVELS`.
-    options : dict of str to dict
-        More options of each level.
-    by, bins, bootstrap, format, progress
-        As for `~astro_galtrans.fidelity.files.fidelity_from_files`.
-    about : dict
-        What the reports say of the images.
-
-    Returns
-    -------
-    dict of str to `~astro_galtrans.fidelity.result.Result`
+    ``stamps`` are those of ``"source"``, ``"target"`` and the translations, ``options`` more options of each level,
+    ``about`` what reports say of the images; all others as for `~astro_galtrans.fidelity.files.fidelity_from_files`.
     """
     source, target, *_ = stamps.values()
     translated = {name: images for name, images in stamps.items() if name not in {"source", "target"}}

@@ -19,16 +19,7 @@ class Block:
     """
     Real stamps, prepared once for all translations.
 
-    Parameters
-    ----------
-    target : `~astro_galtrans.stamps.Stamps`
-        Real images.
-    rows : slice
-        Which of them.
-    ends : `numpy.ndarray`
-        ``[C, 2]``: the data range.
-    softening : `numpy.ndarray`
-        ``[C]``: of asinh-scaled flux.
+    ``ends`` is the data range, ``[C, 2]``, and ``softening`` that of asinh-scaled flux, ``[C]``.
     """
 
     def __init__(self, target, rows, ends, softening):
@@ -51,26 +42,12 @@ class Block:
 
     def measure(self, images, samples=None, std=None):
         """
-        Return the sums over the pixels of a translation.
+        Return the sums over the pixels of a translation ``[n, C, H, W]``, which galaxies have enough of them, and
+        spectra.
 
-        Parameters
-        ----------
-        images : `numpy.ndarray`
-            ``[n, C, H, W]``.
-        samples : `numpy.ndarray`, optional
-            ``[n, S, C, H, W]``.
-        std : `numpy.ndarray`, optional
-            ``[n, C, H, W]``: stated uncertainty.
-
-        Returns
-        -------
-        sums : dict
-            `SUMMED` to ``[n, C]``; zero for galaxies that cannot be measured, and absent what needs samples or an
-            uncertainty that are not there.
-        measurable : `numpy.ndarray`
-            ``[n, C]``, bool: has the translated stamp enough pixels with a value?
-        spectra : tuple of `numpy.ndarray`
-            ``[n, C, K]``: power of the translated and of the real stamp, NaN for galaxies that cannot be measured.
+        Sums are `SUMMED` to ``[n, C]``: zero where a galaxy cannot be measured; those that need ``samples`` ``[n, S, C,
+        H, W]`` or a stated uncertainty ``std`` ``[n, C, H, W]`` are absent without. Spectra are the power of translated
+        and real stamps, ``[n, C, K]``, NaN where a galaxy cannot be measured.
         """
         images, samples, std = (None if part is None else torch.from_numpy(part) for part in (images, samples, std))
         finite = torch.isfinite(images)

@@ -167,26 +167,7 @@ def pixel_fidelity(
 
 
 def data_ranges(stamps, *, progress=True):
-    """
-    Return the 0.1th and 99.9th percentile of the good pixels of real stamps, exactly, without keeping all.
-
-    Parameters
-    ----------
-    stamps : `~astro_galtrans.stamps.Stamps`
-        Real images.
-    progress : bool, optional
-        Show progress on a terminal.
-
-    Returns
-    -------
-    `numpy.ndarray`
-        ``[C, 2]``.
-
-    Raises
-    ------
-    ValueError
-        If a band has no good pixel, or all have one value.
-    """
+    """Return the 0.1th and 99.9th percentile of the good pixels of real stamps, ``[C, 2]``, exactly, without keeping all."""
     keep = int(TAIL * len(stamps) * np.prod(stamps.shape)) + 2
     tails = [(_Tail(keep), _Tail(keep)) for _ in stamps.bands]
     for rows in tqdm(list(stamps.blocks()), desc="data range", unit="block", disable=None if progress else True):
@@ -232,15 +213,10 @@ def _given(ends, bands):
 
 def _measure(target, translated, take, ends, softening, bootstrap, progress):
     """
-    Sums over the pixels of each galaxy, and ratios of power spectra.
+    Return which real stamps have enough good pixels, bool ``[N, C]``, and what was found of each reading, by name.
 
-    Returns
-    -------
-    real : `numpy.ndarray`
-        ``[N, C]``, bool: has the real stamp enough good pixels?
-    found : dict
-        Name of each reading to the sums, by region and name ``[N, C]``, NaN where there are no samples or no stated
-        uncertainty to make them of; to the same as ``real`` for y'; and to `PowerRatio`.
+    That is a triple: sums over pixels by region and name, ``[N, C]``, NaN without the samples or stated uncertainty
+    that they need; which translated stamps have enough good pixels; and the `PowerRatio`.
     """
     import torch
 
@@ -287,14 +263,9 @@ def _read(stamps, rows, labels):
 
 def quantities(sums, data_range):
     """
-    Return the quantities of sums over pixels, by region and name.
+    Return the quantities of sums over pixels, by region and name, of one galaxy or many.
 
-    Parameters
-    ----------
-    sums : dict
-        Region and name to sums ``[..., C]``, over the pixels of a galaxy or of many.
-    data_range : `numpy.ndarray`
-        ``[C]``: width of the data range.
+    Sums are ``[..., C]`` by region and name, ``data_range`` ``[C]`` is the width of the data range.
     """
     found = {}
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -12,16 +12,9 @@ TAPER = 0.25  # share of the stamp's side that the window takes to fall to zero 
 
 def frequencies(shape, pixel_scale):
     """
-    Return the middles of the bins of spatial frequency, in cycles per arcsec.
+    Return the middles of the bins of spatial frequency (cycles per arcsec), up to the Nyquist frequency.
 
-    The bins are as wide as the lowest frequency of the stamp's shorter side, and go up to the Nyquist frequency.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        ``(H, W)`` of a stamp.
-    pixel_scale : float
-        In arcsec.
+    They are as wide as the lowest frequency of the shorter side of a stamp of that shape (pixels).
     """
     side = min(shape)
     return np.arange(1, side // 2 + 1) / (side * pixel_scale)
@@ -29,17 +22,10 @@ def frequencies(shape, pixel_scale):
 
 def power_spectra(stamps):
     """
-    Return the mean squared modulus of the Fourier transform in rings of frequency.
+    Return the mean squared modulus of the Fourier transform of stamps ``[n, C, H, W]`` in rings of frequency.
 
-    Parameters
-    ----------
-    stamps : `torch.Tensor`
-        ``[n, C, H, W]``; tapered here (a Tukey window), as a galaxy that is cut off would leak into all frequencies.
-
-    Returns
-    -------
-    `torch.Tensor`
-        ``[n, C, K]``, at `frequencies`.
+    Stamps are tapered by a Tukey window, as a galaxy that is cut off would leak into all frequencies. The result is
+    ``[n, C, K]``, at `frequencies`.
     """
     height, width = stamps.shape[-2:]
     window = _tukey(height)[:, None] * _tukey(width)
@@ -70,14 +56,8 @@ class PowerRatio:
     r"""
     Geometric mean over galaxies of the ratio of two power spectra, :math:`\exp \langle \ln P' / P \rangle`.
 
-    All galaxies count alike; in a ratio of sums, the brightest few would be all there is. No spectrum is kept.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Of the ratios of a galaxy, ``(C, K)``.
-    n, seed : int
-        Number of resamples, and their seed.
+    All galaxies count alike; a ratio of sums would be that of the brightest few. Only sums are kept, and those of ``n``
+    resamples; ``shape`` is that of the ratios of a galaxy, ``(C, K)``.
     """
 
     def __init__(self, shape, n, seed):
@@ -85,14 +65,7 @@ class PowerRatio:
         self._sums = StreamedSums((2, *shape), n, seed)  # logarithms, and how many
 
     def add(self, power, other):
-        """
-        Take in galaxies.
-
-        Parameters
-        ----------
-        power, other : `numpy.ndarray`
-            ``[n, C, K]``: spectra above and below. Those with a frequency without power are passed over.
-        """
+        """Take in spectra ``[n, C, K]`` above and below the line; galaxies with a frequency without power are left out."""
         with np.errstate(divide="ignore", invalid="ignore"):
             logarithm = np.log(power.astype(float)) - np.log(other.astype(float))
         usable = np.isfinite(logarithm).all(axis=-1, keepdims=True)

@@ -23,24 +23,9 @@ GROUPS = "best", "median", "worst"
 
 def chosen_rows(scores, number=3):
     """
-    Return the galaxies with the lowest, middle and highest scores.
+    Return the rows with the lowest, middle and highest of scores ``[N]``: ``"best"``, ``"median"``, ``"worst"``.
 
-    Parameters
-    ----------
-    scores : array-like
-        ``[N]``, larger is worse; those that are not finite are passed over.
-    number : int, optional
-        How many of each; no galaxy is in two groups.
-
-    Returns
-    -------
-    dict of str to `numpy.ndarray`
-        ``"best"``, ``"median"`` and ``"worst"`` (worst first) to rows.
-
-    Raises
-    ------
-    ValueError
-        If there is no finite score.
+    There are ``number`` of each, none in two groups, the worst first; scores that are not finite are left out.
     """
     scores = np.asarray(scores, dtype=float)
     order = np.argsort(scores, kind="stable")[: np.count_nonzero(np.isfinite(scores))]
@@ -56,16 +41,9 @@ def chosen_rows(scores, number=3):
 
 def stretched(image, softening, white):
     """
-    Return flux as brightness from 0 to 1: asinh, black at one sigma of the sky below zero.
+    Return flux as brightness from 0 to 1: asinh, black at one sigma of the sky below zero, 1 at the flux ``white``.
 
-    Parameters
-    ----------
-    image : array-like
-        Flux per pixel.
-    softening : float or array-like
-        Flux where the stretch turns from linear to logarithmic.
-    white : float
-        Flux that is white.
+    ``softening`` is the flux where the stretch turns from linear to logarithmic.
     """
     black = -softening / SOFTENING
     low, value, high = (np.arcsinh(flux / softening) for flux in (black, np.nan_to_num(image), white))
@@ -74,19 +52,9 @@ def stretched(image, softening, white):
 
 def composite(image, softening, white):
     """
-    Return a colour composite of three bands.
+    Return a colour composite ``[H, W, 3]``, 0 to 1, of red, green and blue ``[3, H, W]`` that are alike bright.
 
-    Parameters
-    ----------
-    image : array-like
-        ``[3, H, W]``: red, green and blue, in units in which they are alike bright.
-    softening, white : float
-        Of the stretch of their mean.
-
-    Returns
-    -------
-    `numpy.ndarray`
-        ``[H, W, 3]``, 0 to 1.
+    ``softening`` and ``white`` are those of the stretch of their mean.
     """
     black = softening / SOFTENING  # what is added: a ratio to a flux near zero would be a colour of noise alone
     image = np.nan_to_num(np.asarray(image, dtype=float)) + black

@@ -17,24 +17,10 @@ WIDEST = 4  # panels side by side
 
 def by_band(table, shown, bands, *, lines=None, title=None):
     """
-    Statistics of several models, band by band.
+    Draw statistics of several models, band by band, from the table ``statistics`` of a result.
 
-    Parameters
-    ----------
-    table : `~astropy.table.Table`
-        The table ``statistics`` of a result.
-    shown : dict of str to dict
-        Label of a panel to the labels of the rows that it shows: column to entry. Panels without a row are left out.
-    bands : sequence of str
-        Names of the bands that are shown.
-    lines : dict of str to float, optional
-        Label of a panel to the value of a perfect translation.
-    title : str, optional
-        Above all.
-
-    Returns
-    -------
-    `matplotlib.figure.Figure`
+    ``shown`` maps the label of a panel to the labels of its rows, column to entry; panels without a row are left out.
+    ``lines`` maps labels to the value of a perfect translation.
     """
 
     def draw(place, rows, k, model, number):
@@ -48,20 +34,9 @@ def by_band(table, shown, bands, *, lines=None, title=None):
 
 def over_bins(table, shown, xlabel, *, lines=None, title=None):
     """
-    Statistics of several models over the middles of bins.
+    Draw statistics of several models over the middles of bins, from rows of the table ``bins``; see `by_band`.
 
-    Parameters
-    ----------
-    table : `~astropy.table.Table`
-        The rows of the table ``bins`` of a result that are of one band and binned by one thing.
-    shown, lines, title
-        As for `by_band`.
-    xlabel : str
-        What is binned; a flux on a logarithmic axis.
-
-    Returns
-    -------
-    `matplotlib.figure.Figure`
+    Rows are of one band and binned by one thing, ``xlabel``; a flux gets a logarithmic axis.
     """
 
     def draw(place, rows, k, model, _):
@@ -102,20 +77,7 @@ def _different(column):
 
 
 def power_ratios(table, *, title=None):
-    """
-    Power spectrum of translations over that of the real images, a panel for each band.
-
-    Parameters
-    ----------
-    table : `~astropy.table.Table`
-        The table ``power`` of `~astro_galtrans.fidelity.pixel.measure.PixelFidelity`.
-    title : str, optional
-        Above all.
-
-    Returns
-    -------
-    `matplotlib.figure.Figure`
-    """
+    """Draw the power spectrum of translations over that of real images, from the table ``power``, a panel per band."""
     bands, models = (_different(table[name]) for name in ("band", "model"))
     with style():
         figure, axes = _panels(len(bands), sharey=True)
@@ -135,22 +97,10 @@ def power_ratios(table, *, title=None):
 
 def over_radius(table, quantities, perfect, *, title=None):
     """
-    Profiles of real and translated galaxies: a column of panels for each band, a row for each quantity.
+    Draw profiles of real and translated galaxies: a column of panels for each band, a row for each quantity.
 
-    Parameters
-    ----------
-    table : `~astropy.table.Table`
-        The table ``profiles`` or ``colour_profiles`` of `~astro_galtrans.fidelity.photometry.PhotometryFidelity`.
-    quantities : dict of str to tuple of str
-        Column to the column of its radii, and its label. That of ``"translated"`` shows the real profile too.
-    perfect : float
-        Value of a perfect translation, for all others.
-    title : str, optional
-        Above all.
-
-    Returns
-    -------
-    `matplotlib.figure.Figure`
+    ``quantities`` maps a column of the table ``profiles`` or ``colour_profiles`` to the column of its radii and a
+    label; ``"translated"`` is drawn beside the real profile, all others beside the value of a ``perfect`` translation.
     """
     bands, models = (_different(table[name]) for name in ("band", "model"))
     with style():
@@ -188,22 +138,9 @@ def _radial(place, rows, x, quantity, k, model):
 
 def violins(differences, *, ylabels, title=None):
     """
-    Distributions of paired differences: a panel for each quantity, a violin for each model.
+    Draw distributions of differences, by quantity and model ``[N]``; None where there is no finite one.
 
-    Parameters
-    ----------
-    differences : dict of str to dict
-        Quantity to model to ``[N]`` values. Those that are not finite are left out: the number below a violin is of the
-        others. So are quantities that have none.
-    ylabels : dict of str to str
-        Quantity to the label of its ordinate.
-    title : str, optional
-        Above all.
-
-    Returns
-    -------
-    `matplotlib.figure.Figure` or None
-        None where there is nothing to draw.
+    The number below a violin is that of finite differences; ``ylabels`` maps quantities to labels.
     """
     differences = {name: found for name, found in differences.items() if any(map(_any_finite, found.values()))}
     if not differences:

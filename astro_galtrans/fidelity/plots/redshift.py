@@ -45,22 +45,9 @@ def style():
 
 def redshift_panels(z_spec, z_phot, *, outlier=0.05, title=None):
     """
-    Photometric against spectroscopic redshift, with a panel of residuals below.
+    Draw photometric against spectroscopic redshifts ``[N]``, one column per label, with a panel of residuals below.
 
-    Parameters
-    ----------
-    z_spec : array_like
-        ``[N]``: spectroscopic redshifts.
-    z_phot : dict of str to array_like
-        Label to ``[N]`` photometric redshifts; one column of panels each.
-    outlier : float, optional
-        Limit of ``abs(dz)``, ``dz = (z_phot - z_spec) / (1 + z_spec)``, that is drawn and counted.
-    title : str, optional
-        Above all.
-
-    Returns
-    -------
-    `matplotlib.figure.Figure`
+    Galaxies with ``abs(z_phot - z_spec) / (1 + z_spec)`` beyond ``outlier`` are counted.
     """
     z_spec = np.asarray(z_spec)
     with style():
@@ -123,22 +110,9 @@ def _residual(z, z_spec):
 
 def pit_histograms(pit, *, bins=20, level=0.95, title=None):
     """
-    Histogram of the probability integral transform, with the band in which a flat one would lie.
+    Draw a histogram of the probability integral transform ``[N]`` of each label, and where a flat one would lie.
 
-    Parameters
-    ----------
-    pit : dict of str to array_like
-        Label to the cumulative probability of each galaxy's PDF at its true redshift; one panel each.
-    bins : int, optional
-        Number of bins.
-    level : float, optional
-        Probability that a bin of a calibrated estimator lies in the band (binomial).
-    title : str, optional
-        Above all.
-
-    Returns
-    -------
-    `matplotlib.figure.Figure`
+    A bin of a calibrated estimator is in the grey band with the probability ``level`` (binomial).
     """
     from scipy.stats import binom
 
@@ -161,26 +135,7 @@ def pit_histograms(pit, *, bins=20, level=0.95, title=None):
 
 
 def stacked_pdfs(grid, stacks, z_spec, *, bins=30, title=None):
-    """
-    Mean PDF of each reading over the histogram of true redshifts.
-
-    Parameters
-    ----------
-    grid : array_like
-        ``[K]``: redshift grid of the PDFs.
-    stacks : dict of str to array_like
-        Label (a reading's name is coloured as everywhere) to the mean density ``[K]``.
-    z_spec : array_like
-        True redshifts of the galaxies stacked.
-    bins : int, optional
-        Number of bins of the histogram.
-    title : str, optional
-        Above all.
-
-    Returns
-    -------
-    `matplotlib.figure.Figure`
-    """
+    """Draw the mean PDF ``[K]`` of each reading on its redshift grid, over a histogram of true redshifts."""
     with style():
         figure, ((axes,),) = _grid(1, 1, size=(3.6, 2.6))
         top = max(np.max(z_spec), np.asarray(grid)[_support(stacks)])
@@ -202,25 +157,10 @@ def _support(stacks):
 
 def metric_over_bins(panels, *, xlabel, ylabels, logarithmic=False, title=None):
     """
-    Metrics of several readings side by side over magnitude, redshift or signal-to-noise.
+    Draw metrics of several readings over a binned quantity, a column of panels per model.
 
-    Parameters
-    ----------
-    panels : dict of str to list of dict
-        Column title (a model) to one dict for each row of panels: reading to ``(x, value, low, high)``, arrays of one
-        value a bin.
-    xlabel : str
-        Label of the abscissa.
-    ylabels : list of str
-        Label of each row.
-    logarithmic : bool, optional
-        Is the abscissa?
-    title : str, optional
-        Above all.
-
-    Returns
-    -------
-    `matplotlib.figure.Figure`
+    ``panels`` maps a model to one dict for each row of panels: reading to ``(x, value, low, high)``, arrays of one
+    value per bin.
     """
     rows = len(ylabels)
     with style():
@@ -270,24 +210,7 @@ def _logarithmic(axes):
 
 
 def information_bars(models, limits, *, n, title=None):
-    """
-    Information per model as bars, against what source and target images hold.
-
-    Parameters
-    ----------
-    models : dict of str to dict
-        Model to reading to ``(value, low, high)`` in nats.
-    limits : dict of str to tuple
-        ``"source"`` (the limit of any translation) and ``"target"`` to ``(value, low, high)``.
-    n : int
-        Number of galaxies.
-    title : str, optional
-        Above all.
-
-    Returns
-    -------
-    `matplotlib.figure.Figure`
-    """
+    """Draw information (nats) as bars, model to reading to ``(value, low, high)``, with ``limits`` of source and target."""
     readings = list(dict.fromkeys(reading for bars in models.values() for reading in bars))
     height = 0.8 / max(map(len, models.values()))
     with style():
@@ -323,20 +246,7 @@ def _without_infinity(axes, place, bars):
 
 
 def magnitude_scatter(table, *, title=None):
-    """
-    Bias and scatter that translations add to magnitudes and colours.
-
-    Parameters
-    ----------
-    table : `~astropy.table.Table`
-        Bias, scatter and sky noise of `~astro_galtrans.fidelity.redshift.peaks.PeakFidelity`.
-    title : str, optional
-        Above all.
-
-    Returns
-    -------
-    `matplotlib.figure.Figure`
-    """
+    """Draw bias and scatter that translations add to magnitudes and colours, from statistics of `.PeakFidelity`."""
     kinds, bands, models = (list(dict.fromkeys(map(str, table[name]))) for name in ("quantity", "band", "model"))
     with style():
         width = PANEL * len(kinds) * max(1, len(bands) / 8) + 0.8

@@ -15,18 +15,7 @@ __all__ = ["Judges", "imaging"]
 
 
 def imaging(stamps):
-    """
-    Return what the trainers of `astro_galtrans.photoz` ask for of a set of stamps.
-
-    Parameters
-    ----------
-    stamps : `~astro_galtrans.stamps.Stamps`
-
-    Raises
-    ------
-    ValueError
-        If the sky noise of a band is not known: features of estimators are fluxes in units of it.
-    """
+    """Return what the trainers of `astro_galtrans.photoz` ask for of a set of stamps, whose sky noise must be known."""
     check_noise(stamps)
     sky = np.median(stamps.sky_rms, axis=0)  # estimators look at all galaxies alike
     return {"bands": stamps.bands, "pixel_scale": stamps.pixel_scale, "sky_rms": tuple(sky.tolist())}
@@ -34,22 +23,10 @@ def imaging(stamps):
 
 class Judges:
     """
-    Estimators of redshift for the sides of a comparison.
+    Estimators of redshift for the sides of a comparison, trained on the galaxies ``train`` or given.
 
-    Parameters
-    ----------
-    estimator : str, callable or dict
-        ``"image"`` or ``"photometric"``; a function that trains one; or fitted ones by the name of the side.
-    z_spec : `numpy.ndarray`
-        ``[N]``: redshifts of all galaxies.
-    train : `numpy.ndarray` of int
-        Galaxies that train.
-    ebv : `numpy.ndarray` or None
-        ``[N]``: Galactic reddening.
-    directory : path-like or None
-        Where trained estimators are kept.
-    options : dict
-        For the function that trains: ``grid``, ``seed`` and what else it takes.
+    ``estimator``, ``ebv`` and ``directory`` are arguments of
+    `~astro_galtrans.fidelity.redshift.measure.redshift_fidelity`; ``options`` go to the function that trains.
     """
 
     def __init__(self, estimator, z_spec, train, *, ebv, directory, options):

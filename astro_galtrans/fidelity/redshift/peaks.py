@@ -60,17 +60,8 @@ class PeakFidelity(Result):
 
 def peaks_and_totals(stamps):
     """
-    Measure asinh magnitudes of the peak and of the total flux, without zero point.
-
-    Parameters
-    ----------
-    stamps : `~astro_galtrans.stamps.Stamps`
-        Square, galaxies in the middle; of several samples the first.
-
-    Returns
-    -------
-    dict of str to tuple of `numpy.ndarray`
-        ``"peak"`` and ``"total"`` to the magnitudes ``[N, C]`` and to what the sky noise makes of their errors.
+    Return asinh magnitudes ``[N, C]`` of ``"peak"`` and ``"total"`` flux, without zero point, and their errors by sky
+    noise.
     """
     import torch
 
@@ -84,19 +75,7 @@ def peaks_and_totals(stamps):
 
 
 def signal_to_noise(stamps):
-    """
-    Measure the total flux of the middle band over its sky noise.
-
-    Parameters
-    ----------
-    stamps : `~astro_galtrans.stamps.Stamps`
-        As for `peaks_and_totals`.
-
-    Returns
-    -------
-    `numpy.ndarray`
-        ``[N]``.
-    """
+    """Return the total flux of the middle band over its sky noise, ``[N]``; of several samples, that of the first."""
     measure, flux = _fluxes(stamps)
     middle = len(stamps.bands) // 2
     return (flux[:, measure.total_row, middle] / measure.noise[measure.total_row, middle]).double().numpy()

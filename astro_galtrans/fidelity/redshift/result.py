@@ -121,15 +121,7 @@ class RedshiftFidelity(Result):
 
 
 def column(quantity, reading, model=""):
-    """
-    Name of a column of galaxies or stacks.
-
-    Parameters
-    ----------
-    quantity, reading : str
-    model : str, optional
-        None for target and source.
-    """
+    """Return the name of a column of galaxies or stacks; target and source have no model."""
     return "_".join(filter(None, (quantity, reading, model)))
 
 
