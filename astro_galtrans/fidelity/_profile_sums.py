@@ -9,7 +9,7 @@ from tqdm.auto import tqdm
 from astro_galtrans.statistics.bootstrap import interval
 from astro_galtrans.statistics.resampling import StreamedSums
 
-from ._tables import curve_table
+from .compare import curve_table
 
 __all__ = ["profile_tables"]
 

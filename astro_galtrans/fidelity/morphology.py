@@ -15,8 +15,7 @@ from astropy.table import QTable
 
 from astro_galtrans import measure
 
-from ._tables import by_values, excluded, side_by_side, to_qtable
-from .compare import BOOTSTRAP, compare
+from .compare import BOOTSTRAP, by_values, compare, excluded, side_by_side, to_qtable
 from .paired import PairedStatistics, checked, measured_alike, settings_of
 
 __all__ = ["QUANTITIES", "MorphologyFidelity", "morphology_fidelity"]

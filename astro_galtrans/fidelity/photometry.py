@@ -33,8 +33,7 @@ from astro_galtrans.measure.profiles import Rings
 from astro_galtrans.measure.tables import galaxy_table
 
 from ._profile_sums import profile_tables
-from ._tables import by_values, side_by_side
-from .compare import BOOTSTRAP, compare
+from .compare import BOOTSTRAP, by_values, compare, side_by_side
 from .paired import PairedStatistics, checked, measured_alike, settings_of
 
 __all__ = ["PhotometryFidelity", "photometry_fidelity"]

@@ -9,7 +9,7 @@ POGSON = 2.5 * np.log10(np.e)  # magnitudes per e-folding of the flux
 
 
 def asinh_magnitudes(flux, softening):
-    """Return asinh magnitudes without zero point; below ``softening`` (a sky noise, say) the scale is linear in flux."""
+    """Return asinh magnitudes without zero point; below ``softening`` (a sky noise, say) they are linear in flux."""
     return -POGSON * (torch.asinh(flux / (2 * softening)) + torch.log(softening))
 
 

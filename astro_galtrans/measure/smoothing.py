@@ -10,7 +10,7 @@ SMOOTHING = 1.0  #: FWHM (arcsec): about the seeing, the matched filter of what 
 
 
 def detected(stamps, noise, pixel_scale):
-    """Return stamps ``[..., H, W]`` smoothed to 1 arcsec, and which pixels are above 3 sigma of a pixel's white noise."""
+    """Return stamps ``[..., H, W]`` smoothed to 1 arcsec, and which pixels are above 3 sigma of white noise."""
     sigma = max(FWHM_TO_SIGMA * SMOOTHING / pixel_scale, 0.7)  # a narrower kernel would fall between the pixels
     kernel = gaussian(sigma, int(3 * sigma + 0.5))
     smoothed = smooth(stamps, kernel, mode="zeros")

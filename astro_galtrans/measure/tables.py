@@ -7,7 +7,7 @@ __all__ = ["galaxy_table"]
 
 
 def galaxy_table(bands, columns):
-    """Return a table with a row per galaxy and band: ``row`` (the galaxy's number), ``band``, and columns ``[N, C, ...]``."""
+    """Return a table, a row per galaxy and band: ``row`` (the galaxy's number), ``band``, and columns ``[N, C]``."""
     shape = np.shape(next(iter(columns.values())))
     row, band = np.indices(shape).reshape(2, -1)
     table = QTable({"row": row, "band": np.array(list(bands))[band]})

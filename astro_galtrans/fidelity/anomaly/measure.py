@@ -28,7 +28,7 @@ from astropy.table import QTable, vstack
 from scipy.stats import false_discovery_control
 
 from astro_galtrans.domain import sky_rms as measured_noise
-from astro_galtrans.fidelity._sides import sides
+from astro_galtrans.fidelity.compare import sides
 from astro_galtrans.statistics import sigma_mad
 from astro_galtrans.statistics.logprob import log_any, log_chi2_sf, score
 

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from astro_galtrans.fidelity._sides import sides
 from astro_galtrans.fidelity.anomaly.residuals import Tolerance
-from astro_galtrans.fidelity.compare import BOOTSTRAP
+from astro_galtrans.fidelity.compare import BOOTSTRAP, sides
 from astro_galtrans.pairs.store import HEADER_FILE
 
 from .frames import are_frames, from_frames

@@ -7,7 +7,6 @@ from tqdm.auto import tqdm
 
 from astro_galtrans._files import fingerprint, whole_file
 from astro_galtrans.bandstack import open_fits
-from astro_galtrans.fidelity._settings import settings_text
 from astro_galtrans.pairs.observed import build_pairs
 from astro_galtrans.pairs.observed.cutting import LocalMap, cut
 from astro_galtrans.pairs.observed.frames import open_frames
@@ -54,10 +53,8 @@ def from_frames(source, target, translated, output, options, making, number=None
     # All galaxies are of the test set, and one is enough.
     settings = {"fractions": (0.0, 0.0, 1.0), "minimum": 1} | options
     catalogue = settings.pop("catalogue", None)
-    known = (
-        Path(catalogue).read_bytes() if isinstance(catalogue, str | Path) else settings_text({"catalogue": catalogue})
-    )
-    folder = fingerprint(_content(ours), _content(theirs), known, settings_text(settings))[:12]
+    known = Path(catalogue).read_bytes() if isinstance(catalogue, str | Path) else {"catalogue": catalogue}
+    folder = fingerprint(_content(ours), _content(theirs), known, settings)[:12]
     store = build_pairs(source, target, output / "pairs" / folder, catalogue, progress=progress, **settings)
     tiles = {frame.label: Tile(frame) for frame in ours.frames}
     cuts, covered = {}, np.ones(len(store), bool)

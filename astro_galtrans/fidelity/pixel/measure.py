@@ -26,8 +26,15 @@ import numpy as np
 from astropy import units as u
 from tqdm.auto import tqdm
 
-from astro_galtrans.fidelity._tables import by_values, curve_table, excluded, places, side_by_side, to_qtable
-from astro_galtrans.fidelity.compare import BOOTSTRAP
+from astro_galtrans.fidelity.compare import (
+    BOOTSTRAP,
+    bins_of,
+    by_values,
+    curve_table,
+    excluded,
+    side_by_side,
+    to_qtable,
+)
 from astro_galtrans.fidelity.paired import PairedResult, checked, readings, settings_of
 from astro_galtrans.fidelity.plots import images as plots
 from astro_galtrans.fidelity.result import FIGURES
@@ -148,8 +155,7 @@ def pixel_fidelity(
     softening = SOFTENING * np.median(target.sky_rms, axis=0)
     real, found = _measure(target, translated, take, ends, softening, bootstrap, progress)
     width, everyone = ends[:, 1] - ends[:, 0], np.arange(len(target))
-    groups = [({"by": name} | where, chosen) for name, (column,) in places(by, bins) for where, chosen in column]
-    rows, binned = [], []
+    groups, rows, binned = bins_of(by, bins)[0], [], []
     for model, (sums, ours, _) in found.items():
         some = sums, real, ours, width, target.bands, bootstrap
         rows += _rows({"model": model}, everyone, *some)
@@ -167,7 +173,7 @@ def pixel_fidelity(
 
 
 def data_ranges(stamps, *, progress=True):
-    """Return the 0.1th and 99.9th percentile of the good pixels of real stamps, ``[C, 2]``, exactly, without keeping all."""
+    """Return the 0.1th and 99.9th percentile of the good pixels of real stamps, ``[C, 2]``, without keeping all."""
     keep = int(TAIL * len(stamps) * np.prod(stamps.shape)) + 2
     tails = [(_Tail(keep), _Tail(keep)) for _ in stamps.bands]
     for rows in tqdm(list(stamps.blocks()), desc="data range", unit="block", disable=None if progress else True):

@@ -65,7 +65,7 @@ class PowerRatio:
         self._sums = StreamedSums((2, *shape), n, seed)  # logarithms, and how many
 
     def add(self, power, other):
-        """Take in spectra ``[n, C, K]`` above and below the line; galaxies with a frequency without power are left out."""
+        """Take in spectra ``[n, C, K]`` above and below the line; those without power at a frequency are left out."""
         with np.errstate(divide="ignore", invalid="ignore"):
             logarithm = np.log(power.astype(float)) - np.log(other.astype(float))
         usable = np.isfinite(logarithm).all(axis=-1, keepdims=True)

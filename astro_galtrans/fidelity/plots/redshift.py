@@ -210,7 +210,7 @@ def _logarithmic(axes):
 
 
 def information_bars(models, limits, *, n, title=None):
-    """Draw information (nats) as bars, model to reading to ``(value, low, high)``, with ``limits`` of source and target."""
+    """Draw information (nats), model to reading to ``(value, low, high)``, as bars, and that of source and target."""
     readings = list(dict.fromkeys(reading for bars in models.values() for reading in bars))
     height = 0.8 / max(map(len, models.values()))
     with style():

@@ -7,7 +7,6 @@ import numpy as np
 
 from astro_galtrans import photoz
 from astro_galtrans._files import fingerprint
-from astro_galtrans.fidelity._settings import settings_text
 from astro_galtrans.photoz import GridPDF
 from astro_galtrans.stamps.stamps import check_noise
 
@@ -108,4 +107,4 @@ def _fingerprint(make, stamps, z_spec, settings):
     """What tells one training from another: the function, every pixel, redshifts and settings."""
     name = f"{getattr(make, '__module__', '')}.{getattr(make, '__qualname__', repr(make))}"
     pixels = (fingerprint(stamps.read(rows)) for rows in stamps.blocks())  # block by block: all may not fit in memory
-    return fingerprint(name, settings_text(settings), np.asarray(z_spec, dtype=float), *pixels)[:12]
+    return fingerprint(name, settings, np.asarray(z_spec, dtype=float), *pixels)[:12]

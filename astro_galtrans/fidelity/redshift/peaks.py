@@ -12,8 +12,7 @@ import numpy as np
 from astropy.table import QTable
 
 from astro_galtrans import photoz
-from astro_galtrans.fidelity._sides import sides
-from astro_galtrans.fidelity.compare import BOOTSTRAP
+from astro_galtrans.fidelity.compare import BOOTSTRAP, sides
 from astro_galtrans.fidelity.plots import redshift as plots
 from astro_galtrans.fidelity.result import Result
 from astro_galtrans.photoz.scores import information
