@@ -48,6 +48,7 @@ class MorphologyFidelity(PairedStatistics):
     """
 
     title = "Morphology fidelity"
+    key, claim = {"quantity": "gini", "statistic": "bias"}, "the median difference of the Gini coefficient"
     shown = {
         "gini": "Gini", "m20": r"$M_{20}$", "concentration": "C", "asymmetry": "A", "smoothness": "S",
         "rhalf_ellip": "half-light radius (arcsec)", "ellipticity_asymmetry": "ellipticity", "sersic_n": "Sersic n",

@@ -58,8 +58,8 @@ class PairedResult(Result):
     Comparison of real and translated images of the same galaxies.
 
     Besides ``statistics`` and ``bins`` there is ``galaxies``, with a row per model, galaxy and band. ``n`` counts the
-    galaxies measured, and ``not_in_target``, ``not_in_translated`` and ``not_in_both`` those that could not be measured
-    in the real image alone, in the translated alone, in either.
+    galaxies measured; ``not_in_target``, ``not_in_translated`` and ``not_in_both`` count those that could not be
+    measured in the real image alone, in the translated alone, in either.
     """
 
     def of_galaxies(self, quantity, model=None, band=None):

@@ -63,6 +63,7 @@ class PhotometryFidelity(PairedStatistics):
     """
 
     title = "Photometry fidelity"
+    key, claim = {"quantity": "flux_kron", "statistic": "bias"}, "the median ratio of translated to real Kron flux"
     shown = {
         "flux_3": 'flux in 3", ratio', "flux_6": 'flux in 6", ratio', "flux_kron": "Kron flux, ratio",
         "peak": "peak, ratio", "area": "isophotal area, ratio", "fwhm": "FWHM, ratio", "shift": "shift (arcsec)",

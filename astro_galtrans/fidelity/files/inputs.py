@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from astro_galtrans._plain import plain_name
 from astro_galtrans.fidelity.anomaly.residuals import Tolerance
 from astro_galtrans.pairs.store import HEADER_FILE, PairStore
 from astro_galtrans.stamps import Stamps
@@ -28,14 +29,14 @@ def is_store(source):
 
 def by_name(translated):
     """Return translations by name: of a dict, or named after their translator, file or folder."""
-    if translated is None or isinstance(translated, dict):
-        return dict(translated or {})
-    items = translated if isinstance(translated, list | tuple) else [translated]
-    names = [_name(item) for item in items]
-    if len(set(names)) < len(names):
-        msg = f"two translations have the same name, {', '.join(names)}; give a dict of name to translation"
-        raise ValueError(msg)
-    return dict(zip(names, items, strict=True))
+    if not isinstance(translated, dict):
+        items = translated if isinstance(translated, list | tuple) else [] if translated is None else [translated]
+        names = [_name(item) for item in items]
+        if len(set(names)) < len(names):
+            msg = f"two translations have the same name, {', '.join(names)}; give a dict of name to translation"
+            raise ValueError(msg)
+        translated = dict(zip(names, items, strict=True))
+    return {plain_name(name, "the name of a translation"): item for name, item in translated.items()}
 
 
 def _name(item):

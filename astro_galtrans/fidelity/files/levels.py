@@ -59,7 +59,10 @@ def _galleries(folder, result, metric, source, target, translated):
 def _index(output, results, pictures, about):
     """Write the page that links the reports, and no pictures of an earlier run."""
     jinja2 = require("jinja2", extra="report")
-    levels = {level: (result.title, list(result.tables), pictures[level]) for level, result in results.items()}
+    levels = {
+        level: (result.title, list(result.tables), pictures[level], result.verdict())
+        for level, result in results.items()
+    }
     page = jinja2.Environment(autoescape=True).from_string(INDEX).render(levels=levels, about=about)
     with whole_file(output / "index.html") as file:
         file.write_text(page, encoding="utf8")
@@ -82,9 +85,12 @@ td { padding: 0.2rem 1.5rem 0.2rem 0; vertical-align: top }
 {% for what, value in about.items() %}<tr><td>{{ what }}</td><td>{{ value }}</td></tr>
 {% endfor %}</table>
 <ul>
-{% for level, (title, tables, pictures) in levels.items() %}<li><a href="{{ level }}/report.html">{{ title }}</a>:
+{% for level, (title, tables, pictures, verdict) in levels.items() %}
+<li><a href="{{ level }}/report.html">{{ title }}</a>:
 tables {{ tables | join(", ") }}{% for picture in pictures %},
-<a href="{{ level }}/{{ picture }}">{{ picture[:-4] | replace("_", " of ") }}</a>{% endfor %}</li>
+<a href="{{ level }}/{{ picture }}">{{ picture[:-4] | replace("_", " of ") }}</a>{% endfor %}
+{% for sentence in verdict %}<br>{{ sentence }}
+{% endfor %}</li>
 {% endfor %}</ul>
 </body>
 </html>

@@ -84,6 +84,8 @@ class PixelFidelity(PairedResult):
     """
 
     title = "Pixel fidelity"
+    key = {"quantity": "rmse_sigma", "region": "source"}
+    claim = "the rms difference from the real pixels of sources, over their noise,"
 
     def scores(self, metric, model=None, band=None):
         """

@@ -10,7 +10,7 @@ import numpy as np
 from astro_galtrans.stamps.stamps import as_stamps, check_noise, same_galaxies
 from astro_galtrans.units import flux_factor
 
-from .redshift import _grid, style
+from .redshift import canvas, style
 
 __all__ = ["chosen_rows", "composite", "gallery", "stretched"]
 
@@ -64,6 +64,7 @@ def composite(image, softening, white):
     return np.moveaxis(colours / brightest, 0, -1)
 
 
+@style()
 def gallery(scores, target, translated, *, source=None, show=None, number=3, sample=0, label="score", title=None):
     """
     Draw the best, the median and the worst galaxies: source, translation, target and residual.
@@ -110,17 +111,15 @@ def gallery(scores, target, translated, *, source=None, show=None, number=3, sam
     look = _Look(target.bands, np.median(target.sky_rms, axis=0), _shown(show, target.bands))
     rows = [(group, row) for group, found in chosen_rows(scores, number).items() for row in found]
     columns = [*sets, "residual / noise"]
-    with style():
-        size = SIDE * len(columns) + 0.9, SIDE * len(rows) + 0.6
-        figure, grid = _grid(len(rows), len(columns), size=size)
-        for line, (group, row) in zip(grid, rows, strict=True):
-            images = [factors[name] * part.read([row])[0].astype(float) for name, part in sets.items()]
-            drawn = _draw(line, look, images)
-            line[0].set_ylabel(f"{group}\n{scores[row]:.3g}\ngalaxy {row}", rotation=0, ha="right", va="center")
-        for place, name in zip(grid[0], columns, strict=True):
-            place.set_title(name)
-        figure.colorbar(drawn, ax=[line[-1] for line in grid], fraction=0.05, pad=0.02, aspect=40)
-        figure.suptitle(f"{title or label} ({look.name})", fontsize=9)
+    size = SIDE * len(columns) + 0.9, SIDE * len(rows) + 0.6
+    figure, grid = canvas(len(rows), len(columns), size, f"{title or label} ({look.name})")
+    for line, (group, row) in zip(grid, rows, strict=True):
+        images = [factors[name] * part.read([row])[0].astype(float) for name, part in sets.items()]
+        drawn = _draw(line, look, images)
+        line[0].set_ylabel(f"{group}\n{scores[row]:.3g}\ngalaxy {row}", rotation=0, ha="right", va="center")
+    for place, name in zip(grid[0], columns, strict=True):
+        place.set_title(name)
+    figure.colorbar(drawn, ax=[line[-1] for line in grid], fraction=0.05, pad=0.02, aspect=40)
     return figure
 
 

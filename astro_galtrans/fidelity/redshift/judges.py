@@ -7,6 +7,7 @@ import numpy as np
 
 from astro_galtrans import photoz
 from astro_galtrans._files import fingerprint
+from astro_galtrans._plain import plain_name
 from astro_galtrans.photoz import GridPDF
 from astro_galtrans.stamps.stamps import check_noise
 
@@ -41,6 +42,7 @@ class Judges:
         part, z_spec = stamps.sample()[self._train], self._z_spec[self._train]
         settings = imaging(stamps) | self._options | {"ebv": self._reddening(self._train)}
         if self._directory is not None:
+            name = plain_name(name, "the name of a translation")
             folder = self._directory / f"{name}-{_fingerprint(self._make, part, z_spec, settings)}"
             folder.mkdir(parents=True, exist_ok=True)
             settings["directory"] = folder

@@ -31,15 +31,17 @@ POGSON = 2.5 / np.log(10)  # magnitudes per relative change of a flux
 
 class PeakFidelity(Result):
     """
-    What `peak_fidelity` measured, as one long table ``statistics``.
+    What `peak_fidelity` measured.
 
-    Quantities are ``peak`` and ``total``. Their ``information`` (nats) is that of all bands together, for each set of
-    images (``source`` and ``target`` among the models); ``bias`` and ``scatter`` (mag) are those of each translation
-    against the target, with ``band`` a magnitude (``g``) or a colour (``g - r``); ``sky_noise`` (mag) is the scatter
-    that the target's sky noise makes.
+    ``statistics``
+        Quantities are ``peak`` and ``total``. Their ``information`` (nats) is that of all bands together, for each set
+        of images (``source`` and ``target`` among the models); ``bias`` and ``scatter`` (mag) are those of each
+        translation against the target, with ``band`` a magnitude (``g``) or a colour (``g - r``); ``sky_noise`` (mag)
+        is the scatter that the target's sky noise makes.
     """
 
     title = "Peak fluxes"
+    key, claim = {"quantity": "peak", "statistic": "information"}, "what peak fluxes tell of the redshift (nats)"
 
     def plot_peak_information(self):
         """Information of peak and total fluxes in source, target and translations, as bars; None if not measured."""
