@@ -7,6 +7,7 @@ import numpy as np
 from astropy.table import QTable, vstack
 from tqdm.auto import tqdm
 
+from astro_galtrans._columns import plain
 from astro_galtrans.exceptions import GaltransWarning
 from astro_galtrans.stamps import Stamps
 from astro_galtrans.stamps.stamps import same_galaxies, translations
@@ -140,7 +141,7 @@ def by_values(by, number, bands=0):
     """Return what to bin by, name to ``[number]`` or ``[number, bands]``, as floats; NaN where masked."""
     found = {}
     for name, values in (by or {}).items():
-        column = np.ma.filled(np.ma.asarray(getattr(values, "value", values), dtype=float), np.nan)
+        column = plain(getattr(values, "value", values))
         if column.shape not in {(number,), (number, bands)}:
             msg = f"what to bin by, {name!r}, has shape {column.shape}; there are {number} galaxies"
             raise ValueError(msg)

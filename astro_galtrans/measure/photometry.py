@@ -25,7 +25,7 @@ __all__ = ["DIAMETERS", "Photometer", "aperture_weights", "peak_flux", "photomet
 
 DIAMETERS = 1.0, 2.0, 3.0, 6.0  #: of the circular apertures (arcsec)
 MAGNITUDE = 3.0  # diameter of the aperture of the asinh magnitude (arcsec): as wide as spectrographs' fibres
-PIXELS = 2**20  # of a block of stamps: Kron's ellipses need some dozens of planes as large in float64
+PIXELS = 2**20  #: of a block of stamps: Kron's ellipses need some dozens of planes as large in float64
 PEAK_RADIUS = 2.0  # where the peak is sought, lest it be a neighbour's (arcsec)
 KRON_SCALE, KRON_LEAST, KRON_REACH = 2.5, 1.4, 6.0  # photutils' kron_params, and the ellipse the moment is taken in
 WINDOW = 4.0  # half the side of the part that centroid and width are measured in (arcsec)
@@ -58,7 +58,7 @@ def _near_centre(shape, pixel_scale):
     return torch.hypot(y[:, None], x) <= max(PEAK_RADIUS / pixel_scale, 1)
 
 
-def photometry(stamps, *, diameters=DIAMETERS, progress=True):
+def photometry(stamps, *, diameters=DIAMETERS, rings=None, progress=True):
     """
     Measure fluxes, sizes, positions and widths of galaxies.
 
@@ -69,6 +69,8 @@ def photometry(stamps, *, diameters=DIAMETERS, progress=True):
         zero; where another pixel has no value, nothing is measured in that band.
     diameters : sequence of float, optional
         Of the circular apertures (arcsec). Those larger than the stamps are left out.
+    rings : `~astro_galtrans.measure.profiles.Rings`, optional
+        Of a light profile, which is measured with the rest.
     progress : bool, optional
         Show a progress bar on a terminal.
 
@@ -87,7 +89,8 @@ def photometry(stamps, *, diameters=DIAMETERS, progress=True):
         - ``fwhm``, ``centroid_x``, ``centroid_y``: of the round Gaussian most like it, by adaptive moments; positions
           are from the stamp's centre;
         - ``mag``: asinh magnitude (Lupton, Gunn & Szalay 1999) in 3 arcsec (or the nearest aperture that there is),
-          softened by the sky noise.
+          softened by the sky noise;
+        - ``rings``: the flux in each of the K rings, if there are any, ``[K]``.
 
     Raises
     ------
@@ -102,7 +105,7 @@ def photometry(stamps, *, diameters=DIAMETERS, progress=True):
     blocks = list(stamps.blocks(max(1, PIXELS // int(np.prod(stamps.images.shape[1:])))))
     bar = tqdm(blocks, desc=f"photometry, {stamps.name}", unit="block", disable=None if progress else True)
     with torch.inference_mode():
-        parts = [_measure(photometer, stamps, rows) for rows in bar]
+        parts = [_measure(photometer, stamps, rows, rings) for rows in bar]
     table = galaxy_table(stamps.bands, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
     table["mag"] += stamps.survey.zeropoint
     for name in table.colnames[2:]:
@@ -124,12 +127,14 @@ def _fitting(diameters, stamps):
     return fitting
 
 
-def _measure(photometer, stamps, rows):
+def _measure(photometer, stamps, rows, rings):
     """Each quantity ``[n, C]`` of a block of stamps."""
     images = np.where(stamps.bad(rows), 0, stamps.read(rows))
     whole, scale = np.isfinite(images).all(axis=(-1, -2)), photometer.scale
     noise = np.broadcast_to(stamps.sky(rows)[..., 0, 0], whole.shape)
-    images, sky = torch.from_numpy(np.where(whole[..., None, None], images, 0)), torch.from_numpy(noise.copy())
+    images = np.where(whole[..., None, None], images, 0)
+    profiles = {} if rings is None else {"rings": np.where(whole[..., None], rings.sums(images), np.nan)}
+    images, sky = torch.from_numpy(images), torch.from_numpy(noise.copy())
     flux, sky, flat = photometer.apertures(images), sky.flatten(), images.flatten(0, 1)
     central, others = photometer.segments(flat, sky)
     kron, axis = photometer.kron(flat, central, others).T
@@ -142,7 +147,7 @@ def _measure(photometer, stamps, rows):
         found |= {f"flux_{diameter:g}": flux[..., k].double().numpy(), f"flux_{diameter:g}_err": errors[..., k]}
     k = int(np.argmin(np.abs(np.array(photometer.diameters) - MAGNITUDE)))
     found["mag"] = asinh_magnitudes(flux[..., k].double(), torch.from_numpy(errors[..., k])).numpy()
-    return {name: np.where(whole, values, np.nan) for name, values in found.items()}
+    return {name: np.where(whole, values, np.nan) for name, values in found.items()} | profiles
 
 
 class Photometer:

@@ -19,7 +19,10 @@ from scipy import fft, special
 from astro_galtrans.moments import SIGMA_TO_FWHM
 from astro_galtrans.surveys import MOFFAT_BETA
 
-__all__ = ["Frequencies", "MoffatPSF", "SampledPSF", "as_psf", "equivalent_fwhm", "moffat_transform", "psf_images"]
+__all__ = [
+    "Frequencies", "MoffatPSF", "SampledPSF", "as_psf", "both_halves", "equivalent_fwhm", "moffat_transform",
+    "psf_images",
+]  # fmt: skip
 
 TABLE = 60.0, 6000  # largest k r0, and steps: linear interpolation is good to 1e-5
 
@@ -233,10 +236,8 @@ def as_psf(psf, number, bands, pixel_scale, what, beta=MOFFAT_BETA):
     images ``[C, k, k]`` or ``[N, C, k, k]``.
     """
     if not hasattr(psf, "transform"):
-        if np.ndim(psf) < 3:
-            psf = MoffatPSF(np.full(len(bands), psf) if np.ndim(psf) == 0 else psf, beta)
-        else:
-            psf = SampledPSF(psf, pixel_scale)
+        psf = np.full(len(bands), psf) if np.ndim(psf) == 0 else psf
+        psf = MoffatPSF(psf, beta) if np.ndim(psf) < 3 else SampledPSF(psf, pixel_scale)
     if len(psf) not in {1, number} or psf.bands != len(bands):
         msg = (
             f"{what} is for {len(psf)} galaxies and {psf.bands} bands; there are {number} galaxies (or give one for "
@@ -246,15 +247,21 @@ def as_psf(psf, number, bands, pixel_scale, what, beta=MOFFAT_BETA):
     return psf
 
 
+def both_halves(columns):
+    """Return how many columns of a whole transform of an image each column of its ``rfft2`` stands for."""
+    weight = np.full(columns // 2 + 1, 2.0, np.float32)
+    weight[0] = 1
+    if columns % 2 == 0:
+        weight[-1] = 1
+    return weight
+
+
 def equivalent_fwhm(transfer, frequencies):
     r"""
     Return the FWHM (arcsec) of the Gaussian with the noise-equivalent area of a PSF, :math:`1 / \int \mathrm{PSF}^2`
     (King 1983), of transfer functions ``[..., ky, kx]`` on fine frequencies.
     """
-    weight = np.full(transfer.shape[-1], 2.0)
-    weight[0] = 1  # rfft2 has each other column for two
-    if frequencies.fine[1] % 2 == 0:
-        weight[-1] = 1
+    weight = both_halves(frequencies.fine[1])
     area = np.prod(frequencies.fine) * frequencies.fine_pixel**2
     square = np.einsum("...yx,x->...", np.abs(transfer) ** 2, weight, dtype=float) / area
     return SIGMA_TO_FWHM / np.sqrt(4 * np.pi * square)

@@ -82,4 +82,4 @@ def source_pixels(stamps, bad, noise, pixel_scale):
     """
     above = detected(torch.where(bad, 0, stamps), noise, pixel_scale)[1]
     near = torch.ones(2 * round(1.5 * SMOOTHING / pixel_scale) + 1)
-    return smooth((above & ~bad).float(), near, mode="zeros") > 0.5
+    return smooth((above & ~bad).float(), near) > 0.5

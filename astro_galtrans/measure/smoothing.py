@@ -13,7 +13,7 @@ def detected(stamps, noise, pixel_scale):
     """Return stamps ``[..., H, W]`` smoothed to 1 arcsec, and which pixels are above 3 sigma of white noise."""
     sigma = max(FWHM_TO_SIGMA * SMOOTHING / pixel_scale, 0.7)  # a narrower kernel would fall between the pixels
     kernel = gaussian(sigma, int(3 * sigma + 0.5))
-    smoothed = smooth(stamps, kernel, mode="zeros")
+    smoothed = smooth(stamps, kernel)
     return smoothed, smoothed > DETECTION * noise * (kernel**2).sum()  # the noise left by smoothing along both axes
 
 
@@ -24,23 +24,16 @@ def gaussian(sigma, radius):
     return kernel / kernel.sum()
 
 
-def smooth(stamps, kernel, mode="mirror"):
-    """
-    Convolve stamps ``[..., H, W]`` with a symmetric kernel ``[2 r + 1]`` along both axes.
-
-    Beyond the borders they are mirrored in their outermost pixels, or zero (``mode="zeros"``).
-    """
+def smooth(stamps, kernel):
+    """Convolve stamps ``[..., H, W]``, zero beyond their borders, with a symmetric kernel along both axes."""
     height, width = stamps.shape[-2:]
-    return _band(height, kernel, mode) @ stamps @ _band(width, kernel, mode).T
+    return _band(height, kernel) @ stamps @ _band(width, kernel).T
 
 
-def _band(size, kernel, mode):
+def _band(size, kernel):
     """The matrix that convolves a column of that size."""
     radius = len(kernel) // 2
     place = torch.arange(size)[:, None] + torch.arange(-radius, radius + 1)
     inside = (place >= 0) & (place < size)
-    if mode == "mirror":
-        place = (size - 1) - ((size - 1) - place.abs()).abs()
-        inside = (place >= 0) & (place < size)
     weights = kernel.expand(size, -1) * inside
     return torch.zeros(size, size).scatter_add_(1, place.clamp(0, size - 1), weights)

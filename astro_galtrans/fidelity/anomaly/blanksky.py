@@ -24,9 +24,10 @@ import numpy as np
 from scipy import fft, special
 from scipy.optimize import bisect
 
+from astro_galtrans.measure.psf import both_halves
 from astro_galtrans.statistics.logprob import log_any, log_chi2_sf, log_complement
 
-__all__ = ["BlankSky", "blank_sky", "both_halves", "log_euler_characteristic", "log_peak_probability", "roughness"]
+__all__ = ["BlankSky", "blank_sky", "log_euler_characteristic", "log_peak_probability", "roughness"]
 
 HALF = np.log(0.5)  # the median of probabilities that are uniform between 0 and 1
 
@@ -65,15 +66,6 @@ def roughness(point, pixels):
     ky, kx = 2 * np.pi * fft.fftfreq(pixels[0])[:, None], 2 * np.pi * fft.rfftfreq(pixels[1])
     power = np.abs(point) ** 2 * both_halves(pixels[1])
     return (power * (ky**2 + kx**2)).sum(axis=(-2, -1)) / (2 * power.sum(axis=(-2, -1)))
-
-
-def both_halves(columns):
-    """Return how many columns of a whole transform of an image each column of its ``rfft2`` stands for."""
-    weight = np.full(columns // 2 + 1, 2.0, np.float32)
-    weight[0] = 1
-    if columns % 2 == 0:
-        weight[-1] = 1
-    return weight
 
 
 class BlankSky(NamedTuple):

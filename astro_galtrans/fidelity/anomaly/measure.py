@@ -9,7 +9,7 @@ disagrees as much as this one:
     of chi-squared over all pixels: anything that is widely wrong;
 ``score_peak``
     of the highest peak, of either sign, of the map of matched filtering: compact structure that is invented or lost,
-    corrected for where one looked (`astro_galtrans.fidelity.anomaly.blanksky`);
+    corrected for where one looked (``astro_galtrans.fidelity.anomaly.blanksky``);
 ``score_flux``
     of the error of the flux.
 

@@ -21,11 +21,11 @@ import numpy as np
 from scipy import fft
 from scipy.ndimage import gaussian_filter, minimum_filter
 
-from astro_galtrans.measure.psf import moffat_transform
+from astro_galtrans.measure.psf import both_halves, moffat_transform
 from astro_galtrans.moments import SIGMA_TO_FWHM
 from astro_galtrans.statistics.weighted import MAD_TO_SIGMA
 
-from .blanksky import both_halves, roughness
+from .blanksky import roughness
 
 __all__ = ["Comparison", "Correlation", "Noise", "Tolerance", "compare", "measure_correlation", "measure_own_factor"]
 
@@ -144,7 +144,7 @@ def _correlation(images, y, x):
     return np.nanmean(first * second, axis=(0, 2, 3), dtype=float) / np.nanmean(images**2, axis=(0, 2, 3), dtype=float)
 
 
-def compare(matched, source, translated, noise, tolerance, calibration, *, variance=None, mask=None):
+def compare(matched, source, translated, noise, tolerance, calibration, *, variance, mask):
     """
     Return the `Comparison` of a batch of galaxies, whose PSFs are ``matched``.
 
@@ -188,9 +188,7 @@ def compare(matched, source, translated, noise, tolerance, calibration, *, varia
 
 def _usable(degrader, source, mask):
     """Pixels to compare: finite, not masked, and far enough from the edge; in each common band."""
-    usable = np.isfinite(source)
-    if mask is not None:
-        usable &= ~(mask if mask.ndim == 4 else mask[:, None]).astype(bool)
+    usable = np.isfinite(source) & ~mask
     m = degrader.margin
     if degrader.degrade_source:  # the convolution has spread bad pixels
         usable = minimum_filter(usable.view(np.uint8), (1, 1, 2 * m + 1, 2 * m + 1)).view(bool)
@@ -202,10 +200,8 @@ def _usable(degrader, source, mask):
 def _variance(matched, degraded, noise, variance):
     """Variance of the source's pixels: the photon noise is that of the translation, if it were true."""
     if variance is None:
-        photons = (
-            np.clip(degraded, 0, None) / np.where(np.isnan(noise.electrons), np.inf, noise.electrons)[:, None, None]
-        )
-        variance = noise.sky[..., None, None] ** 2 + photons
+        electrons = np.where(np.isnan(noise.electrons), np.inf, noise.electrons)[:, None, None]
+        variance = noise.sky[..., None, None] ** 2 + np.clip(degraded, 0, None) / electrons
     else:
         variance = np.asarray(variance, float)[:, matched.degrader.in_source]
     kernel = matched.source_noise()

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from astro_galtrans._columns import plain
 from astro_galtrans._plain import plain_name
 from astro_galtrans.fidelity.anomaly.residuals import Tolerance
 from astro_galtrans.pairs.store import HEADER_FILE, PairStore
@@ -13,7 +14,7 @@ from astro_galtrans.stamps.stamps import as_stamps
 from astro_galtrans.surveys import get_survey
 from astro_galtrans.translate import Translator
 
-__all__ = ["by_name", "from_stamps", "from_store", "is_store", "stamps_of_both"]
+__all__ = ["by_name", "from_stamps", "from_store", "galaxies", "is_store", "stamps_of_both"]
 
 # One sigma of what is not known exactly of pairs cut from frames: PSFs are stacks of a few stars, known to some 5 % in
 # width and 3 % in shape; registration is good to about a tenth of a pixel; backgrounds are uneven below the noise.
@@ -56,7 +57,7 @@ def from_store(pairs, translated, making, number=None):
     galaxies to the first ones.
     """
     whole = pairs if isinstance(pairs, PairStore) else PairStore(pairs)
-    rows, header = _galaxies(whole)[:number], whole.header
+    rows, header = galaxies(whole)[:number], whole.header
     like, given = Stamps.from_pairs(whole, "target"), {}
     for name, item in translated.items():
         if not isinstance(item, Translator):
@@ -66,8 +67,10 @@ def from_store(pairs, translated, making, number=None):
     source, target = (Stamps.from_pairs(store, side, crop=crop) for side in ("source", "target"))
     found = {"source": source, "target": target}
     for name, item in translated.items():
-        stamps = given[name].middle(target.shape[0]) if name in given else _translated(item, source, target, making)
-        found[name] = stamps
+        if name in given:
+            found[name] = given[name].middle(target.shape[0])
+        else:
+            found[name] = Stamps.from_translator(item, source, target, **making)
     observed = {"noise": "measured", "tolerance": OBSERVED}
     judging = {"tolerance": _tolerance(source)} if header.observation is None else observed
     return found, judging, _known(store), {"pairs": str(store.directory), "crop": crop}
@@ -83,7 +86,7 @@ def from_stamps(source, target, translated, making, number=None):
     source, target, found = source[:number], target[:number], {}
     for name, item in translated.items():
         if isinstance(item, Translator):
-            found[name] = _translated(item, source, target, making)
+            found[name] = Stamps.from_translator(item, source, target, **making)
         else:
             found[name] = as_stamps(item if isinstance(item, Stamps) else opened(item), target, name)[:number]
     about = {"source": source.name, "target": target.name}
@@ -92,27 +95,10 @@ def from_stamps(source, target, translated, making, number=None):
 
 def stamps_of_both(paths, surveys, bands=(None, None), pixel_scale=None):
     """
-    Open the stamps of both surveys in files, which show the same field.
+    Return the `~astro_galtrans.stamps.Stamps` of source and target in files, which show the same field.
 
-    Parameters
-    ----------
-    paths : sequence of path-like or list of path-like
-        Of source and target, as `~astro_galtrans.stamps.open_stamps` takes them.
-    surveys : sequence of str or path-like
-        Of source and target.
-    bands : sequence of str, optional
-        Bands of the stamps of source and target; all of the survey by default.
-    pixel_scale : float, optional
-        Of the source's stamps (arcsec); the survey's by default. The target's follows from the numbers of pixels.
-
-    Returns
-    -------
-    source, target : `~astro_galtrans.stamps.Stamps`
-
-    Raises
-    ------
-    ValueError
-        If a survey is not said, or bands do not fit.
+    Paths are as `~astro_galtrans.stamps.open_stamps` takes them; bands are all of the survey by default, and pixel
+    scales (arcsec) those of the surveys, or that of the target what the number of its pixels says.
     """
     if None in (surveys := list(surveys)):
         msg = "stamps do not say whose they are: give the surveys of source and target, names or .ecsv files"
@@ -124,11 +110,8 @@ def stamps_of_both(paths, surveys, bands=(None, None), pixel_scale=None):
     return source, Stamps(images[1], surveys[1], scale, name="target")
 
 
-def _translated(translator, source, target, making):
-    return Stamps.from_translator(translator, source, target, **making)
-
-
-def _galaxies(store):
+def galaxies(store):
+    """Return the rows of pairs that are galaxies, by the column ``kind``; all without one."""
     if "kind" not in store.table.colnames:
         return np.arange(len(store))
     return np.flatnonzero(~np.isin(store.table["kind"], KINDS_LEFT_OUT))
@@ -173,6 +156,5 @@ def _tolerance(source):
 def _known(store):
     """Magnitude, size and redshift, as far as the table has them."""
     names = {"magnitude": "r", "size": "half_light_radius", "redshift": "z"}
-    found = {name: store.table[column] for name, column in names.items() if column in store.table.colnames}
-    found = {name: np.ma.filled(np.ma.asarray(column, dtype=float), np.nan) for name, column in found.items()}
+    found = {name: plain(store.table[column]) for name, column in names.items() if column in store.table.colnames}
     return {name: values for name, values in found.items() if np.isfinite(values).any()}

@@ -1,7 +1,7 @@
 """
 Figures of the fidelity of pixels, photometry and morphology, drawn from the tables of a result.
 
-They look like those of `astro_galtrans.fidelity.plots.redshift`: every panel says what it shows, and of how many
+They look like those of ``astro_galtrans.fidelity.plots.redshift``: every panel says what it shows, and of how many
 galaxies.
 """
 

@@ -24,6 +24,7 @@ from itertools import product
 import numpy as np
 from astropy.table import QTable
 
+from astro_galtrans._columns import plain
 from astro_galtrans.fidelity.compare import BOOTSTRAP, bins_of, by_values, sides
 from astro_galtrans.photoz.metrics import pdf_metrics, point_metrics
 from astro_galtrans.photoz.scores import information, scaled_residual
@@ -107,7 +108,7 @@ def redshift_fidelity(
     GaltransWarning
         If galaxies are left out; the message names the rows.
     """
-    z_spec = np.ma.filled(np.ma.asarray(z_spec, dtype=float), np.nan)
+    z_spec = plain(z_spec)
     compared = sides(source, target, translated)
     same_galaxies(source=source, z_spec=z_spec)
     for stamps in compared.values():

@@ -12,6 +12,7 @@ import numpy as np
 from astropy.table import QTable
 
 from astro_galtrans import photoz
+from astro_galtrans._columns import plain
 from astro_galtrans.fidelity.compare import BOOTSTRAP, sides
 from astro_galtrans.fidelity.plots import redshift as plots
 from astro_galtrans.fidelity.result import Result
@@ -128,7 +129,7 @@ def peak_fidelity(
     """
     from tqdm.auto import tqdm
 
-    z_spec = np.ma.filled(np.ma.asarray(z_spec, dtype=float), np.nan)
+    z_spec = plain(z_spec)
     compared = sides(source, target, translated)
     same_galaxies(source=source, z_spec=z_spec)
     grid = redshift_grid(grid, z_spec, None)
