@@ -29,9 +29,9 @@ def checked(target, translated, take):
 
 def readings(name, stamps, take):
     """
-    Return the names under which a translation is in tables, with what each of them is of its samples.
+    Return the names that a translation has in tables, and which of its samples is meant by each.
 
-    That is 0, the first one, or ``"mean"``, as `~astro_galtrans.stamps.Stamps.sample` takes them.
+    That is 0 for the first one, or ``"mean"``, as `~astro_galtrans.stamps.Stamps.sample` takes them.
     """
     takes = TAKES[take] if (stamps.n_samples or 1) > 1 else (0,)
     return {f"{name}, mean" if which == "mean" and len(takes) > 1 else name: which for which in takes}

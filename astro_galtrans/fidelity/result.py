@@ -192,7 +192,8 @@ class Result:
         if path.suffix == ".fits" and not path.is_dir() and format in {None, "fits"}:
             _check_free([path], overwrite)
             with whole_file(path) as file:
-                _hdus(self._all_tables()).writeto(file)
+                tables = (fits.table_to_hdu(table, name=name.upper()) for name, table in self._all_tables().items())
+                fits.HDUList([fits.PrimaryHDU(), *tables]).writeto(file)
             return [path]
         format = format or "ecsv"  # noqa: A001
         if format not in FORMATS or path.suffix in {f".{ending}" for ending in FORMATS}:
@@ -329,11 +330,6 @@ def _check_free(paths, overwrite):
     if there and not overwrite:
         msg = f"{', '.join(there)} exists; overwrite=True replaces it"
         raise OSError(msg)
-
-
-def _hdus(tables):
-    hdus = [fits.table_to_hdu(table, name=name.upper()) for name, table in tables.items()]
-    return fits.HDUList([fits.PrimaryHDU(), *hdus])
 
 
 def _read_table(path, name, ending):

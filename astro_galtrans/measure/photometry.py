@@ -5,6 +5,8 @@ All stamps have one shape and their galaxy in the middle, so that a circle is on
 its fluxes are a matrix product.
 """
 
+import math
+
 import numpy as np
 import torch
 from astropy import units as u
@@ -18,7 +20,6 @@ from astro_galtrans.moments import adaptive_moments
 from astro_galtrans.stamps.stamps import check_noise
 from astro_galtrans.units import parse_unit
 
-from .overlap import ellipse_weights
 from .tables import galaxy_table
 
 __all__ = ["DIAMETERS", "Photometer", "aperture_weights", "peak_flux", "photometry"]
@@ -252,3 +253,37 @@ def _elliptical_radius(shape, x0, y0, major, minor, theta):
     cos, sin = torch.cos(theta)[:, None, None], torch.sin(theta)[:, None, None]
     along, across = dx * cos + dy * sin, dy * cos - dx * sin
     return torch.hypot(along / major[:, None, None], across / minor[:, None, None])
+
+
+def ellipse_weights(a, dx, dy, half, elongation, theta):
+    """
+    Return the exact area of each pixel of a window that lies in an ellipse, ``[N, 2 half + 1, 2 half + 1]``, 0 to 1.
+
+    It is the mixed difference, over the pixel's corners, of the area of the ellipse to the lower left of a point, which
+    `.morphology.apertures` derives in closed form. All ellipses are done at once: photutils needs 0.5 ms for each.
+
+    All others are float64 ``[N]``: semimajor axis (pixels), centre relative to that of the central pixel, ratio of the
+    axes, and angle of the major one from x to y (radian).
+    """
+    edges = torch.arange(-half, half + 2, dtype=a.dtype) - 0.5
+    a, dx, dy, q, theta = (t[:, None, None] for t in (a, dx, dy, elongation, theta))
+    area = _lower_left(a, edges - dx, edges[:, None] - dy, q, torch.cos(theta), torch.sin(theta))
+    return area.diff(dim=1).diff(dim=2)
+
+
+def _lower_left(a, x, y, q, cos, sin):
+    """The area of an ellipse to the lower left of points x, y from its centre, ``[N, Y, X]``."""
+    alpha, gamma, beta = cos**2 + (q * sin) ** 2, sin**2 + (q * cos) ** 2, cos * sin * (1 - q**2)
+    sigma_y, sigma_x = -beta / gamma, -beta / alpha  # the lines that halve vertical and horizontal chords
+    left, below = (_segment(t * q / (a * n.sqrt())) * a**2 / q for t, n in ((x, gamma), (y, alpha)))
+    corner = (torch.asin(-beta / (alpha * gamma).sqrt()) / 2 - math.pi / 4) / q * a**2
+    inner = x * y + (left - sigma_y * x**2) / 2 + ((below - sigma_x * y**2) / 2 + corner)
+    outer = (y > sigma_y * x) * left + (x > sigma_x * y) * (below - (y > sigma_y * x) * (math.pi / q * a**2))
+    radius2 = (x * cos + y * sin) ** 2 + (q * (y * cos - x * sin)) ** 2
+    return torch.where(radius2 < a**2, inner, outer)
+
+
+def _segment(sine):
+    """The area of the unit circle left of a line."""
+    sine = sine.clamp(-1, 1)
+    return torch.asin(sine) + sine * torch.sqrt(1 - sine**2) + math.pi / 2

@@ -46,7 +46,7 @@ class ColourTerms:
 
     @classmethod
     def from_table(cls, table):
-        """Undo `table`."""
+        """Return the terms in a table that `table` made."""
         bands = tuple(map(str, table["band"]))
         matrix = np.stack([np.asarray(table[f"from_{band}"], dtype=float) for band in bands], axis=1)
         return cls(bands, matrix, np.asarray(table["scatter"], dtype=float), np.asarray(table["n"]))

@@ -131,7 +131,7 @@ def anomalies(
 
 
 def _tolerance(tolerance, psf):
-    """With wings of the PSF unknown where only its FWHM is given."""
+    """Return a tolerance in which the wings of the PSF are unknown where only its FWHM is given."""
     if tolerance.wings is not None:
         return tolerance
     only_fwhm = not hasattr(psf, "transform") and np.ndim(psf) < 3
@@ -164,7 +164,7 @@ def _terms(colour_terms, judge, stamps, progress):
 
 
 class _Judge:
-    """All that is the same for all models."""
+    """Degrader, noise, colour terms and calibration on blank sky with which translations are scored."""
 
     def __init__(self, degrader, source, tolerance, seed):
         self.degrader, self.source, self.tolerance = degrader, source, tolerance
@@ -179,7 +179,7 @@ class _Judge:
         self._blank = blank_sky(middle, degrader.frequencies.shape, self._size, seed=seed)
 
     def noise_of(self, own, bands):
-        """Noise with that of a translation."""
+        """Return the noise of the source with that of a translation, given per band of the target."""
         own = np.array(own, dtype=float)
         if own.shape != (len(bands),) or not (own >= 0).all():
             msg = f"own_noise must be one number, zero or positive, per band ({', '.join(bands)}), got {own}"

@@ -66,13 +66,13 @@ class Noise:
     own: np.ndarray  #: ``[C]``: rms of white noise in a pixel of the translation, its own flux unit
 
     def of(self, rows):
-        """Return that of some galaxies."""
+        """Return the noise of some galaxies."""
         return self if len(self.sky) == 1 else replace(self, sky=self.sky[rows])
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """What `compare` found, all ``[n, C]`` but the maps."""
+    """Statistics of a batch of galaxies from `compare`: ``[n, C]``, maps ``[n, C, H, W]``."""
 
     chi2: np.ndarray
     dof: np.ndarray

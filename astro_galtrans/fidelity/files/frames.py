@@ -70,7 +70,7 @@ def from_frames(source, target, translated, output, options, making, number=None
 
 
 def _content(frames):
-    """What tells frames from others, whatever they are called: bands, zero points, places and all pixels."""
+    """Return a hash of frames, not of their names: bands, zero points, places and all pixels."""
     parts = (
         fingerprint(frame.band, str(frame.zeropoint), *frame.corners, *_planes(frames.pixels(frame)))
         for frame in frames.frames

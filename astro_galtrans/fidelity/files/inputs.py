@@ -147,7 +147,7 @@ def _crop(given, header):
 
 
 def _tolerance(source):
-    """Tolerance by how well PSFs are known: the seeing of an exposure differs from the survey's typical one."""
+    """Return the tolerance that suits how well PSFs are known: seeing differs from the survey's typical one."""
     typical = [band.fwhm for band in source.survey.bands]
     only_typical = isinstance(source.psf, np.ndarray) and source.psf.ndim < 3 and (source.psf == typical).any()
     return Tolerance(width=SEEING_SPREAD) if only_typical else Tolerance()

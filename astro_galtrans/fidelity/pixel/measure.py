@@ -228,8 +228,7 @@ def _measure(target, translated, take, ends, softening, bootstrap, progress):
     """
     import torch
 
-    from .block import SUMMED, Block
-    from .power import PowerRatio
+    from .block import SUMMED, Block, PowerRatio
 
     shape, rings = (len(target), len(target.bands)), min(target.shape) // 2
     labels = {name: readings(name, stamps, take) for name, stamps in translated.items()}
@@ -313,7 +312,7 @@ def _rows(head, chosen, sums, real, ours, data_range, bands, bootstrap):
 
 def _power(target, power, level):
     """A row for each reading, band and frequency."""
-    from .power import frequencies
+    from .block import frequencies
 
     curves = []
     for name, ratio in power.items():

@@ -146,7 +146,8 @@ def violins(differences, *, ylabels, title=None):
 
     The number below a violin is that of finite differences; ``ylabels`` maps quantities to labels.
     """
-    differences = {name: found for name, found in differences.items() if any(map(_any_finite, found.values()))}
+    finite = {name: any(np.isfinite(values).any() for values in found.values()) for name, found in differences.items()}
+    differences = {name: found for name, found in differences.items() if finite[name]}
     if not differences:
         return None
     figure, axes = _panels(len(differences), title)
@@ -159,10 +160,6 @@ def violins(differences, *, ylabels, title=None):
         place.axhline(0, color="0.6", lw=0.6, zorder=0)
         place.set_ylabel(ylabels.get(quantity, quantity))
     return figure
-
-
-def _any_finite(values):
-    return np.isfinite(values).any()
 
 
 def _violins(place, models):

@@ -66,7 +66,7 @@ class Judges:
 
 
 def _maker(estimator):
-    """The function that trains and the fitted estimators, one of which is None."""
+    """Return the function that trains and the fitted estimators, one of which is None."""
     if isinstance(estimator, Mapping):
         if "target" not in estimator:
             msg = f"a dict of fitted estimators needs one for 'target', got {', '.join(map(str, estimator)) or 'none'}"
@@ -91,7 +91,7 @@ def _train_photometric(images, z_spec, *, directory=None, **settings):
 
 
 def _checked(estimator, name, stamps):
-    """An estimator that says what images it is for must be given such."""
+    """Return an estimator, once the bands and pixels that it says it is for are those of the stamps."""
     bands = getattr(estimator, "bands", None)
     if bands is not None and tuple(bands) != stamps.bands:
         ours, theirs = ", ".join(stamps.bands), ", ".join(bands)
@@ -106,7 +106,7 @@ def _checked(estimator, name, stamps):
 
 
 def _fingerprint(make, stamps, z_spec, settings):
-    """What tells one training from another: the function, every pixel, redshifts and settings."""
+    """Return a hash of all that a training depends on: the function, every pixel, redshifts and settings."""
     name = f"{getattr(make, '__module__', '')}.{getattr(make, '__qualname__', repr(make))}"
     pixels = (fingerprint(stamps.read(rows)) for rows in stamps.blocks())  # block by block: all may not fit in memory
     return fingerprint(name, settings, np.asarray(z_spec, dtype=float), *pixels)[:12]

@@ -169,10 +169,9 @@ def _scatter(measured, bands, intervals):
         for kind in FEATURES:
             (ours, _), (real, error) = measured[name][kind], measured["target"][kind]
             for band, difference, noise in _magnitudes_and_colours(ours - real, error, bands):
-                value, low, high, n = resampled(_bias_and_scatter, difference, **intervals)
-                for k, statistic in enumerate(("bias", "scatter")):
-                    rows.append((name, band, kind, statistic, value[k], low[k], high[k], n))
-                rows.append((name, band, kind, "sky_noise", np.median(noise), np.nan, np.nan, n))
+                for statistic, function in (("bias", np.median), ("scatter", sigma_mad)):
+                    rows.append((name, band, kind, statistic, *resampled(function, difference, **intervals)))
+                rows.append((name, band, kind, "sky_noise", np.median(noise), np.nan, np.nan, len(noise)))
     return rows
 
 
@@ -182,7 +181,3 @@ def _magnitudes_and_colours(difference, error, bands):
         yield band, difference[:, k], error[:, k]
     for k, pair in enumerate(pairwise(bands)):
         yield " - ".join(pair), difference[:, k] - difference[:, k + 1], np.hypot(error[:, k], error[:, k + 1])
-
-
-def _bias_and_scatter(values):
-    return np.array([np.median(values), sigma_mad(values)])
