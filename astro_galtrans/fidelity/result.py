@@ -153,7 +153,8 @@ class Result:
         interval = f"{level}{low:.3g} to {high:.3g}, " if np.isfinite([low, high]).all() else "no interval, "
         band = f" in {row['band']}" if "band" in row.colnames and row["band"] not in {"", "all"} else ""
         few = f" Few galaxies (fewer than {FEW}): do not rely on this figure." if row["n"] < FEW else ""
-        return f"{row['model']}: {self.claim}{band} is {value:.3g} ({interval}{row['n']:,} galaxies).{few}"
+        figure = "not known" if np.isnan(value) else f"{value:.3g}"
+        return f"{row['model']}: {self.claim}{band} is {figure} ({interval}{row['n']:,} galaxies).{few}"
 
     def figures(self):
         """Yield the name and `matplotlib.figure.Figure` of everything there is to draw."""
