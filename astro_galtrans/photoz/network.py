@@ -4,7 +4,7 @@ The two networks: a dense one on photometry, and an inception-like one on stamps
 The image network follows Pasquet et al. (2019, A&A 621, A26): blocks of parallel convolutions of several sizes,
 pooling, dense layers. Theirs has 27 million parameters and learnt photometry from half a million galaxies; ours is to
 learn from thousands, in minutes, so photometry is built in: fixed apertures, ellipses that follow the galaxy and its
-own profile as a matched filter (`~astro_galtrans.measure.adaptive`), and apertures whose weights the convolutions
+own profile as a matched filter (``astro_galtrans.measure.adaptive``), and apertures whose weights the convolutions
 choose for each galaxy (`LearnedApertures`). It starts from a dense network on the first three, trained before, and
 learns to correct it.
 """
