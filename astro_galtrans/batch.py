@@ -18,6 +18,7 @@ __all__ = ["find_images", "is_folder", "translate_file", "translate_files"]
 #: Ends of names that are FITS.
 SUFFIXES = tuple(f".{kind}{packed}" for kind in ("fits", "fit", "fts") for packed in ("", ".fz", ".gz", ".bz2"))
 #: A band's letter that stands alone in a file name or begins a group of digits: ``frame-g-000094``, ``4192-g4-0300``.
+PICTURES = {".png", ".jpg", ".jpeg", ".pdf", ".svg", ".tif", ".tiff", ".gif"}
 #: Cards that say what an output was made of, beside that of the weights.
 REQUEST_CARDS = {"input": "GTINPUT", "options": "GTOPTION", "weights": "GTHASH", "translator": "GTMODEL"}
 NO_MATTER = frozenset({"tile", "batch_size"})  # options that a result does not depend on
@@ -52,11 +53,22 @@ def translate_file(images, translator, output, *, overwrite=False, progress=True
     OSError
         If the output exists and ``overwrite`` is False, or its folder does not exist; before any work is done.
     ValueError
-        If the output is one of the images; with ``overwrite`` also.
+        If the output is one of the images, with ``overwrite`` also; or its name does not end as one of FITS does.
     """
+    _check_ending(output)
     _refuse_inputs(images, [output])
     check_writable(output, overwrite=overwrite)
     _translate(images, translator, output, {}, overwrite=overwrite, progress=progress, **options)
+
+
+def _check_ending(output):
+    """Raise unless a file is called FITS: one of FITS under the name of a picture is of no use to either's readers."""
+    if not str(output).lower().endswith(SUFFIXES):
+        ends = ", ".join(end for end in SUFFIXES if end.count(".") == 1)
+        msg = f"the output {output} is written as FITS: a file's name has to end in {ends}, a folder's in /"
+        if Path(output).suffix.lower() in PICTURES:
+            msg += f"; for a picture beside the FITS file, galtrans translate has --preview {output}"
+        raise ValueError(msg)
 
 
 def _translate(images, translator, output, cards, *, overwrite, progress, **options):

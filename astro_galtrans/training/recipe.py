@@ -8,10 +8,12 @@ from importlib.resources import files
 from pathlib import Path
 
 from astro_galtrans._plain import plain_name
+from astro_galtrans.models.shipped import list_weights
 
 __all__ = ["Recipe", "describe_fields", "list_recipes", "load_recipe"]
 
 
+OWN = "-own"  # after a name that a shipped translator has
 ABOVE_0 = 1e-9  # the lowest value of what has to be positive
 
 
@@ -131,8 +133,14 @@ class Recipe:
         return asdict(self)
 
     def for_surveys(self, source, target):
-        """Return the recipe with name and description filled in, if they were empty."""
+        """
+        Return the recipe with name and description filled in, if they were empty.
+
+        The name is none of a translator that comes with the package, so that results of the two are told apart.
+        """
         name = self.name or "-".join((self.network.name, *(_short(s) for s in (source, target))))
+        if not self.name and name in list_weights():
+            name += OWN
         bands = ("".join(survey.band_names) for survey in (source, target))
         surveys = (f"{survey.name} {names}" for survey, names in zip((source, target), bands, strict=True))
         told = self.description or f"{' to '.join(surveys)}: {self.network.name}, {self.network.preset}"

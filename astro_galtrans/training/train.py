@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from astro_galtrans.models import checkpoint
-from astro_galtrans.models.shipped import find_weights
+from astro_galtrans.models.shipped import find_weights, list_weights
 from astro_galtrans.pairs.simulated import PairSettings, simulate_pairs
 from astro_galtrans.scaling import AsinhScaling
 
@@ -53,9 +53,13 @@ def train(recipe, pairs, held_out, directory, *, n_samples=1, progress=True, **o
     Raises
     ------
     ValueError
-        If ``held_out`` holds the pairs of the training, the pairs of two different surveys are mixed, there are no
-        parts and no ``held_out``, or a part has too few pairs.
+        If the recipe has the name of a translator that comes with the package, ``held_out`` holds the pairs of the
+        training, the pairs of two different surveys are mixed, there are no parts and no ``held_out``, or a part has
+        too few pairs.
     """
+    if recipe.name in list_weights():
+        msg = f"{recipe.name} is the name of a translator that comes with the package; give the recipe another, or none"
+        raise ValueError(msg)
     parts = _parts(pairs, held_out)
     recipe = recipe.for_surveys(pairs.header.source, pairs.header.target)
     trained = fit(recipe, parts.train, directory, validation=parts.calibration, progress=progress, **options)

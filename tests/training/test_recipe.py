@@ -28,7 +28,8 @@ def test_shipped_recipes(name):
 
 def test_names_follow_from_the_surveys():
     recipe = load_recipe("swin").for_surveys(get_survey("sdss"), get_survey("cfhtls-wide").select("gri"))
-    assert recipe.name == "swin-sdss-cfhtls"
+    assert recipe.name == "swin-sdss-cfhtls-own"  # the name without the ending is that of a shipped translator
+    assert load_recipe("swin").for_surveys(get_survey("des"), get_survey("hsc-wide")).name == "swin-des-hsc"
     assert recipe.description.startswith("sdss ugriz to cfhtls-wide gri")
     own = load_recipe("swin", name="mine").for_surveys(get_survey("sdss"), get_survey("sdss"))
     assert own.name == "mine"
