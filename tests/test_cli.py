@@ -172,7 +172,10 @@ def test_a_zero_point_for_each_band(tmp_path):
 
 
 @pytest.mark.filterwarnings("always")
-def test_quiet_hides_warnings(frames, tmp_path, capsys):
+def test_quiet_hides_warnings(tmp_path, capsys):
+    frames = [str(tmp_path / f"{band}.fits") for band in "ugriz"]
+    for path, ccd in zip(frames, make_bands((64, 64)).values(), strict=True):
+        ccd.write(path)
     with fits.open(frames[2], mode="update") as band:
         band[0].data += 5.0  # much sky
     command = ["translate", *frames, "-m", "swin-sdss-cfhtls", "--overwrite", "-o", str(tmp_path / "out.fits")]
