@@ -37,7 +37,7 @@ def profile_tables(target, images, rings, bootstrap, *, progress=True):
         Translations, without samples.
     rings : `~astro_galtrans.measure.profiles.Rings`
         On which profiles are measured.
-    bootstrap : `~astro_galtrans.statistics.Bootstrap`
+    bootstrap : `~astro_galtrans.statistics.bootstrap.Bootstrap`
         How intervals are made.
     progress : bool, optional
         Show a progress bar on a terminal.

@@ -95,7 +95,7 @@ class Stamps:
     @classmethod
     def from_files(cls, paths, survey, *, bands=None, **known):
         """
-        Open stamps in files, see `~astro_galtrans.stamps.files.open_stamps`.
+        Open stamps in files, see `~astro_galtrans.stamps.open_stamps`.
 
         Parameters
         ----------

@@ -80,7 +80,7 @@ class StampSet:
         return f"stamp {index} {crc32(np.ascontiguousarray(_planes(image)[0])):08x}"
 
     def frames(self, index):
-        """Return a stamp as `~astro_galtrans.pairs.observed.frames.Frames`, and its PSFs by band or None."""
+        """Return a stamp as ``Frames``, and its PSFs by band or None."""
         entry = self.label(index), index, None
         stack, psfs = self.read(entry), self._psfs(index)
         planes = zip(stack.bands, stack.planes, strict=True)
