@@ -13,7 +13,7 @@ try:
 except ImportError:  # Windows: no lock
     fcntl = None
 
-__all__ = ["LOCK_FILE", "die_with_parent", "locked"]
+__all__ = ["LOCK_FILE", "die_with_parent", "locked", "sweep"]
 
 LOCK_FILE = ".galtrans-lock"
 #: Names under which this package writes files before they are renamed.
@@ -41,13 +41,27 @@ def locked(directory):
     path = Path(directory) / LOCK_FILE
     descriptor = _take(path)
     try:
-        for file in path.parent.iterdir():
-            if STRAY.fullmatch(file.name) and file.is_file():
-                file.unlink(missing_ok=True)
+        sweep(path.parent)
         yield
     finally:
         path.unlink(missing_ok=True)
         os.close(descriptor)
+
+
+def sweep(folder, name=""):
+    """
+    Remove what killed runs left half-written.
+
+    Parameters
+    ----------
+    folder : path-like
+        That nobody else writes to.
+    name : str, optional
+        End of the names: only what was to become this file.
+    """
+    for file in Path(folder).iterdir():
+        if STRAY.fullmatch(file.name) and file.name.endswith(name) and file.is_file():
+            file.unlink(missing_ok=True)
 
 
 def _take(path):

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
-from tqdm.auto import tqdm
 
-from ._locks import locked
+from astro_galtrans._progress import tqdm
+
+from ._locks import locked, sweep
 from .bandstack import check_writable, write_fits
 from .translate import load_translator, translate
 
@@ -58,6 +59,8 @@ def translate_file(images, translator, output, *, overwrite=False, progress=True
     _check_ending(output)
     _refuse_inputs(images, [output])
     check_writable(output, overwrite=overwrite)
+    place = Path(output).expanduser()
+    sweep(place.parent, f"-{place.name}")
     _translate(images, translator, output, {}, overwrite=overwrite, progress=progress, **options)
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 from astropy.visualization import make_lupton_rgb, simple_norm
-from tqdm.auto import tqdm
+
+from astro_galtrans._progress import tqdm
 
 from ._files import whole_file
 from ._optional import require

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import sys
 import warnings
 from pathlib import Path
 
@@ -217,3 +218,23 @@ def test_every_image_has_noise_of_its_own(cubes, tmp_path):
 def test_what_a_killed_run_left_is_no_image(cubes, tmp_path):
     (cubes / ".0123456789ab-a3.fits").write_bytes(b"half")
     assert list(find_images([cubes])) == ["a1", "a2"]
+
+
+@quiet
+def test_the_next_run_sweeps_up(cubes, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    for folder, name in ((out, "a1.fits"), (tmp_path, "one.fits"), (tmp_path, "another.fits")):
+        (folder / f".0123456789ab-{name}").write_bytes(b"half")
+    run(cubes, out)
+    translate_file([cubes / "a1.fits"], MODEL, tmp_path / "one.fits", progress=False)
+    assert sorted(path.name for path in out.iterdir()) == ["a1.fits", "a2.fits"]
+    assert sorted(path.name for path in tmp_path.glob(".*")) == [".0123456789ab-another.fits"]
+
+
+@quiet
+def test_no_standard_error_is_no_reason_to_stop(cubes, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)
+    assert translate_files([cubes], MODEL, tmp_path / "out") == {}
+    translate_file([cubes / "a1.fits"], MODEL, tmp_path / "one.fits")
+    assert len(list((tmp_path / "out").iterdir())) == 2 and (tmp_path / "one.fits").exists()

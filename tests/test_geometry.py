@@ -1,5 +1,7 @@
 """Exact geometry: WCS of the finer grid, pixel areas, comparison of grids, masks. Truth: astropy and brute force."""
 
+import warnings
+
 import numpy as np
 import pytest
 from astropy import units as u
@@ -7,7 +9,7 @@ from astropy.coordinates import ICRS, SkyCoord
 from astropy.io import fits
 from astropy.modeling import models
 from astropy.nddata import CCDData, NDDataRef
-from astropy.wcs import WCS, DistortionLookupTable
+from astropy.wcs import WCS, DistortionLookupTable, Sip
 from astropy.wcs.utils import proj_plane_pixel_area
 from astropy.wcs.wcsapi import HighLevelWCSWrapper, SlicedLowLevelWCS
 from gwcs import WCS as GWCS
@@ -16,6 +18,7 @@ from gwcs import coordinate_frames
 from astro_galtrans.geometry import (
     ResampledLowLevelWCS,
     check_celestial,
+    copy_wcs,
     fill_masked,
     output_mask,
     pixel_area,
@@ -404,3 +407,23 @@ def test_a_band_without_good_pixels_is_an_error():
     data[1] = np.nan
     with pytest.raises(ValueError, match="band 1 of 3 has no good pixel"):
         fill_masked(data)
+
+
+def test_a_copy_of_a_wcs_is_what_deepcopy_gives_and_sets_no_filter(monkeypatch):
+    wcs = make_wcs((40, 50), angle=20.0)
+    wcs.wcs.ctype = ["RA---TAN-SIP", "DEC--TAN-SIP"]
+    terms = np.zeros((3, 3))
+    terms[2, 0] = 1e-4
+    wcs.sip = Sip(terms, -terms, None, None, wcs.wcs.crpix)
+    monkeypatch.setattr(warnings, "catch_warnings", None)  # whoever would set a filter fails
+    copied = copy_wcs(wcs)
+    monkeypatch.undo()
+    expected = wcs.deepcopy()
+    assert copied.to_header(relax=True) == expected.to_header(relax=True)
+    assert copied.array_shape == wcs.array_shape
+    x, y = np.meshgrid(np.arange(50.0), np.arange(40.0))
+    np.testing.assert_array_equal(copied.pixel_to_world_values(x, y), wcs.pixel_to_world_values(x, y))
+    copied.wcs.crval = [1.0, 2.0]
+    copied.sip.a[2, 0] = 5
+    np.testing.assert_array_equal(wcs.wcs.crval, expected.wcs.crval)
+    assert wcs.sip.a[2, 0] == 1e-4

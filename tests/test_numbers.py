@@ -115,7 +115,7 @@ def test_noise_in_another_unit_is_converted(tmp_path):
 @pytest.mark.parametrize(
     ("cards", "match"),
     [
-        ({"UTYPE": "entropy"}, r"uncertainty of kind 'entropy' \(UTYPE\); known: StdDevUncertainty"),
+        ({"UTYPE": "entropy"}, "UNCERT is of kind 'entropy', which is not understood; expected StdDevUncertainty"),
         ({"BUNIT": "K"}, "the uncertainty is in K and the image in mJy"),
     ],
 )

@@ -79,7 +79,7 @@ def test_threads_translate_as_one_does():
     sys.setswitchinterval(1e-5)
     try:
         with ThreadPoolExecutor(4) as pool:
-            together = list(pool.map(lambda images: translate(images, MODEL)["r"].data, 5 * stacks))
+            together = list(pool.map(lambda images: translate(images, MODEL)["r"].data, 10 * stacks))
     finally:
         sys.setswitchinterval(interval)
     for number, found in enumerate(together):

@@ -15,10 +15,10 @@ from photutils.centroids import centroid_com
 from toy_network import COUNTS_PER_NANOMAGGY, ToySampler, ToyTranslator, toy_card
 
 from astro_galtrans import list_translators, load_translator, translate
-from astro_galtrans.domain import gaussian_fwhm
 from astro_galtrans.exceptions import CheckpointError, DomainError, DomainWarning, GaltransError
 from astro_galtrans.models import checkpoint, registry, shipped
 from astro_galtrans.models.checkpoint import Checkpoint
+from astro_galtrans.moments import gaussian_fwhm
 from astro_galtrans.surveys import get_survey
 from astro_galtrans.translate import Translator
 from helpers import BANDS, SKY_RMS, galaxy, make_bands, make_ccd, make_cube, make_wcs, shared_data

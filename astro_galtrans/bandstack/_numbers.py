@@ -119,8 +119,9 @@ def worthless(array, variance, label):
     """
     bad = ~(variance >= 0) | np.isinf(variance)  # an inverse variance of zero comes as an infinity
     negative = np.zeros(variance.shape, bool) if array is None else array < 0
-    good = variance[~bad & ~negative & (variance > 0)]
-    typical = np.percentile(good[:: max(1, good.size // SAMPLE)], 10) if good.size else 0.0
+    step = max(1, variance.size // SAMPLE)
+    sample = variance.flat[::step][~(bad | negative).flat[::step]]
+    typical = np.percentile(sample[sample > 0], 10) if (sample > 0).any() else np.inf
     with np.errstate(invalid="ignore"):
         above = np.isfinite(variance) & (variance > min(WORTHLESS_RATIO**2 * typical, WORTHLESS_STD**2))
     for where, what in ((negative, "are negative"), (above, "are so large that they can only mark bad pixels")):

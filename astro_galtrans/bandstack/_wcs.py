@@ -14,7 +14,7 @@ from astropy.io import fits
 from astropy.wcs import WCS, DistortionLookupTable
 from astropy.wcs.wcsapi import SlicedLowLevelWCS
 
-from astro_galtrans.geometry import check_celestial
+from astro_galtrans.geometry import check_celestial, copy_wcs
 from astro_galtrans.units import card_number
 
 __all__ = ["celestial_wcs", "is_wcs_card", "wcs_from_header", "wcs_to_header"]
@@ -217,7 +217,7 @@ def _checked(wcs):
 def _with_second_table(wcs):
     """Give the second axis a table of zeros: astropy (8.0) cannot read a header with one for the first axis alone."""
     first = wcs.cpdis1
-    wcs = wcs.deepcopy()
+    wcs = copy_wcs(wcs)
     wcs.cpdis2 = DistortionLookupTable(np.zeros_like(first.data), first.crpix, first.crval, first.cdelt)
     return wcs
 
@@ -258,7 +258,7 @@ def _sip_as_tpv(wcs):
 
 def _with_matrix(wcs, matrix):
     """Copy of a WCS with a matrix and unit CDELT, before which wcslib applies the polynomials of a TPV."""
-    wcs = wcs.deepcopy()
+    wcs = copy_wcs(wcs)
     if wcs.wcs.has_cd():
         wcs.wcs.cd = matrix
     else:

@@ -1,7 +1,6 @@
 """Writers of the door out: a stack to an object of the kind that came in, or to a file."""
 
 import os
-from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ from astropy.nddata import CCDData, NDData, StdDevUncertainty
 from astropy.wcs import WCS
 
 from astro_galtrans._files import whole_file
+from astro_galtrans.geometry import copy_wcs
 
 from ._cards import set_card, to_header
 from ._wcs import wcs_to_header
@@ -119,7 +119,7 @@ def _make(stack, kind, flat):
 
 def _nddata(stack, kind, flat):
     data, deviation, mask = _arrays(stack, flat)
-    wcs = deepcopy(stack.wcs) if isinstance(stack.wcs, WCS) else stack.wcs
+    wcs = copy_wcs(stack.wcs) if isinstance(stack.wcs, WCS) else stack.wcs
     parts = {"unit": stack.unit, "mask": mask, "wcs": wcs, "meta": _described(stack)}
     # from the class itself to the plainest, for subclasses whose constructors ask for something else
     candidates = [kind, *(base for base in (CCDData, NDData) if issubclass(kind, base) and base is not kind)]

@@ -4,8 +4,8 @@ from itertools import pairwise
 
 import numpy as np
 from astropy import units as u
-from tqdm.auto import tqdm
 
+from astro_galtrans._progress import tqdm
 from astro_galtrans.statistics.bootstrap import interval
 from astro_galtrans.statistics.resampling import StreamedSums
 

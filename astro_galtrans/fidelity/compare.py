@@ -1,8 +1,8 @@
 """Two tables of measurements, of real and of translated images of the same galaxies, and how far they are apart."""
 
 import numpy as np
-from tqdm.auto import tqdm
 
+from astro_galtrans._progress import tqdm
 from astro_galtrans.statistics import Bootstrap
 from astro_galtrans.statistics.resampling import centre_and_scatter, paired_statistics
 

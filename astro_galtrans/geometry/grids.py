@@ -6,18 +6,20 @@ grid ``s`` times finer: pixel edges, at half integers, fall on pixel edges. Worl
 Calabretta (2002, A&A 395, 1061); SIP is Shupe et al. (2005, ASPC 347, 491).
 """
 
+from copy import deepcopy
 from numbers import Integral
 
 import numpy as np
 from astropy import units as u
 from astropy.coordinates import SkyCoord
-from astropy.wcs import WCS, DistortionLookupTable, NonseparableSubimageCoordinateSystemError, Sip
+from astropy.wcs import WCS, DistortionLookupTable, NonseparableSubimageCoordinateSystemError, Sip, WCSBase
 from astropy.wcs.wcsapi import BaseHighLevelWCS, BaseLowLevelWCS, HighLevelWCSWrapper, SlicedLowLevelWCS
 from astropy.wcs.wcsapi.wrappers import BaseWCSWrapper
 
 __all__ = [
     "ResampledLowLevelWCS",
     "check_celestial",
+    "copy_wcs",
     "pixel_area",
     "pixel_scale",
     "rescale_wcs",
@@ -26,6 +28,31 @@ __all__ = [
 
 _TABLES = ("cpdis1", "cpdis2", "det2im1", "det2im2")
 _EXACT = 1e-9 * u.deg  # 4 microarcsec: above the rounding of wcslib, below anything that a distortion would do
+
+
+def copy_wcs(wcs):
+    """
+    Copy a WCS.
+
+    ``WCS.deepcopy`` (astropy 8.0) sets a filter for warnings on its way, and filters belong to all threads: two copies
+    made at once can leave one behind.
+
+    Parameters
+    ----------
+    wcs : `~astropy.wcs.WCS`
+
+    Returns
+    -------
+    `~astropy.wcs.WCS`
+        That shares nothing with ``wcs``.
+    """
+    if type(wcs) is not WCS:
+        return deepcopy(wcs)
+    new = WCS(fix=False)  # without repairs to make there is nothing to warn of
+    parts = wcs.sip, (wcs.cpdis1, wcs.cpdis2), wcs.wcs, (wcs.det2im1, wcs.det2im2)
+    WCSBase.__init__(new, *map(deepcopy, parts))
+    vars(new).update(deepcopy(vars(wcs)))
+    return new
 
 
 def check_celestial(wcs):
@@ -66,7 +93,7 @@ def _celestial_fits(wcs):
         msg = f"the image needs celestial world coordinates, got a FITS WCS with CTYPE {list(wcs.wcs.ctype)}"
         raise ValueError(msg)
     if wcs.naxis == 2:
-        return wcs.deepcopy()
+        return copy_wcs(wcs)
     try:  # in the order of the file: WCS.celestial would put longitude first and so swap the pixel axes of some files
         return wcs.sub(sorted((wcs.wcs.lng + 1, wcs.wcs.lat + 1)))
     except (NonseparableSubimageCoordinateSystemError, RuntimeError) as err:  # wcslib gives up on TPV with three axes
@@ -77,7 +104,7 @@ def _celestial_fits(wcs):
 
 def _unsliced(low):
     """Turn a slice of a FITS WCS, as slicing an NDData gives, back into a FITS WCS that can be written to a file."""
-    wcs, slices = low._wcs.deepcopy(), low._slices_pixel
+    wcs, slices = copy_wcs(low._wcs), low._slices_pixel
     if any(isinstance(slices[axis], Integral) for axis in (wcs.wcs.lng, wcs.wcs.lat) if axis >= 0):
         msg = f"the image needs two celestial axes, got {low.pixel_n_dim} of a WCS with CTYPE {list(wcs.wcs.ctype)}"
         raise ValueError(msg)
@@ -166,7 +193,7 @@ def rescale_wcs(wcs, scale, shape=None):
 
 def _scaled_fits(wcs, scale, pixel_shape, linear):
     """Return a FITS WCS with everything that is measured in pixels scaled; PV and TPV act on degrees and stay."""
-    fine = wcs.deepcopy()
+    fine = copy_wcs(wcs)
     fine.wcs.crpix = _finer(wcs.wcs.crpix, scale)
     linear = "cd" if wcs.wcs.has_cd() else linear
     setattr(fine.wcs, linear, getattr(wcs.wcs, linear) / scale)

@@ -4,7 +4,8 @@ import time
 from functools import partial
 
 import torch
-from tqdm.auto import tqdm
+
+from astro_galtrans._progress import tqdm
 
 from .devices import PRECISIONS, choose_devices
 from .logs import Logs

@@ -10,8 +10,8 @@ import torch
 from astropy import units as u
 from photutils.aperture import CircularAperture
 from scipy.ndimage import label
-from tqdm.auto import tqdm
 
+from astro_galtrans._progress import tqdm
 from astro_galtrans.measure.magnitudes import asinh_magnitudes
 from astro_galtrans.measure.smoothing import FWHM_TO_SIGMA, SMOOTHING, detected
 from astro_galtrans.moments import adaptive_moments

@@ -9,11 +9,11 @@ import astropy.units as u
 import numpy as np
 from astropy.coordinates import SkyCoord, search_around_sky
 from astropy.table import QTable
-from tqdm.auto import tqdm
 
 from astro_galtrans._columns import name_rows
 from astro_galtrans._files import whole_file
 from astro_galtrans._positions import sky_positions
+from astro_galtrans._progress import tqdm
 from astro_galtrans.exceptions import GaltransWarning
 
 from .measure import redshift

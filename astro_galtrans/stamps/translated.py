@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 import numpy as np
-from tqdm.auto import tqdm
 
+from astro_galtrans._progress import tqdm
 from astro_galtrans.surveys import Band, Survey
 from astro_galtrans.units import flux_factor
 

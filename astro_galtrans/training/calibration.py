@@ -12,8 +12,8 @@ the statement holds for targets as noisy as those of the pairs.
 """
 
 import numpy as np
-from tqdm.auto import tqdm
 
+from astro_galtrans._progress import tqdm
 from astro_galtrans.statistics import sigma_mad
 from astro_galtrans.uncertainty import ONE_SIGMA
 

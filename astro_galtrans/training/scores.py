@@ -5,8 +5,8 @@ They go into its card and into the table of translators in the documentation.
 """
 
 import numpy as np
-from tqdm.auto import tqdm
 
+from astro_galtrans._progress import tqdm
 from astro_galtrans.statistics import sigma_mad
 
 from .compare import BRIGHT, classical, compare, signal_to_noise

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from astro_galtrans.models import checkpoint
+from astro_galtrans.models._card import check_card
 from astro_galtrans.models.shipped import find_weights, list_weights
 from astro_galtrans.pairs.simulated import PairSettings, simulate_pairs
 from astro_galtrans.scaling import AsinhScaling
@@ -100,6 +101,7 @@ def recalibrate(translator, pairs, output, *, n_samples=None, progress=True):
     """
     there = checkpoint.load(find_weights(translator))
     card = there.card
+    check_card(card, translator)
     _check_kind(card, pairs.header, translator)
     calibration, test = _two_parts(pairs)
     scalings = tuple(AsinhScaling.from_dict(card[end]["scaling"]) for end in ("source", "target"))

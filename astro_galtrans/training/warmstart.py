@@ -6,6 +6,7 @@ import numpy as np
 
 from astro_galtrans.exceptions import GaltransWarning
 from astro_galtrans.models import checkpoint
+from astro_galtrans.models._card import check_card
 from astro_galtrans.models.shipped import find_weights
 from astro_galtrans.scaling import AsinhScaling
 from astro_galtrans.units import flux_factor
@@ -43,6 +44,7 @@ def warm_start(model, init, header, scalings):
         If the translator is of another kind of network, or none of its tensors fits.
     """
     found = checkpoint.load(find_weights(init))
+    check_card(found.card, init)
     if found.model.name != model.name:
         msg = f"{init} is a {found.model.name} network and cannot start a {model.name}; choose a recipe of its kind"
         raise ValueError(msg)

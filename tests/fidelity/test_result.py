@@ -159,3 +159,9 @@ def test_the_page_shows_tables_and_figures(result, tmp_path):
     assert any("first 60 of 100 rows" in cell for cell in parser.cells)
     with pytest.raises(OSError, match="exists"):
         result.report(tmp_path / "out")
+
+
+def test_names_are_escaped_on_a_page():
+    evil = "<script>alert(1)</script>"
+    page = Result({evil: QTable({"model": [evil], "value": [1.0]})})._repr_html_()
+    assert "alert(1)" in page and "<script>" not in page

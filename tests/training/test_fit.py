@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+from astro_galtrans._locks import locked
 from astro_galtrans.exceptions import CheckpointError, GaltransWarning
 from astro_galtrans.loop import Training, choose_devices, read_state
 from astro_galtrans.loop.state import CURRENT, PREVIOUS, write_state
@@ -218,6 +219,14 @@ def test_other_number_of_pairs_is_warned_of(pairs, tmp_path):
     train(small(), pairs, tmp_path, stop_after=1)
     with pytest.warns(GaltransWarning, match="going on with 5 pairs, where the training began with 12"):
         train(small(), pairs.subset(range(5)), tmp_path, stop_after=2)
+
+
+def test_a_second_training_in_the_folder_is_refused(pairs, tmp_path):
+    train(small(), pairs, tmp_path, stop_after=1)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    with locked(tmp_path), pytest.raises(OSError, match="is being written to by process"):
+        train(small(), pairs, tmp_path, stop_after=2)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
 
 
 def test_other_pairs_of_the_same_number_are_refused(pairs, others, tmp_path):

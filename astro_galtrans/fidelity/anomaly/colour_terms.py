@@ -85,7 +85,7 @@ def measure_fluxes(degrader, source, target, noise, *, rows=None, progress=True)
     parts : `numpy.ndarray`
         ``[N, C, C]``: in the target, source band first.
     """
-    from tqdm.auto import tqdm
+    from astro_galtrans._progress import tqdm
 
     rows, n = np.arange(len(source)) if rows is None else np.asarray(rows), len(degrader.bands)
     aperture, found = _aperture(degrader), []

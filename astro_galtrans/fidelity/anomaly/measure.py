@@ -220,7 +220,7 @@ class _Judge:
 
     def table(self, stamps, name, progress):
         """A row per galaxy, the worst first."""
-        from tqdm.auto import tqdm
+        from astro_galtrans._progress import tqdm
 
         parts = []
         with tqdm(total=len(stamps), desc=name, unit="galaxy", disable=None if progress else True) as bar:

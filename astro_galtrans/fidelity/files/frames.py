@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from astro_galtrans._files import fingerprint, whole_file
+from astro_galtrans._progress import tqdm
 from astro_galtrans.bandstack import open_fits
 from astro_galtrans.fidelity._settings import settings_text
 from astro_galtrans.pairs.observed import build_pairs

@@ -24,8 +24,8 @@ Means are over pixels of all galaxies. The region ``all`` is every good pixel of
 
 import numpy as np
 from astropy import units as u
-from tqdm.auto import tqdm
 
+from astro_galtrans._progress import tqdm
 from astro_galtrans.fidelity._tables import by_values, curve_table, excluded, places, side_by_side, to_qtable
 from astro_galtrans.fidelity.compare import BOOTSTRAP
 from astro_galtrans.fidelity.paired import PairedResult, checked, readings, settings_of

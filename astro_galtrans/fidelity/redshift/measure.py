@@ -156,7 +156,7 @@ class _Reading:
 
 def _readings(judges, compared, test, progress):
     """Yield name, model, number of samples, PDFs of the test set and prior of each reading."""
-    from tqdm.auto import tqdm
+    from astro_galtrans._progress import tqdm
 
     translations = {name: stamps for name, stamps in compared.items() if name not in {"source", "target"}}
     trusting = judges.of("target", compared["target"])

@@ -146,7 +146,7 @@ def peak_fidelity(
     ValueError
         If images do not match the redshifts, or there are too few galaxies to train on.
     """
-    from tqdm.auto import tqdm
+    from astro_galtrans._progress import tqdm
 
     z_spec = np.ma.filled(np.ma.asarray(z_spec, dtype=float), np.nan)
     compared = sides(source, target, translated)

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from astro_galtrans._optional import require
+from astro_galtrans._progress import tqdm
 
 numba = require("numba", extra="morphology")
 event = require("numba.core.event", extra="morphology")
@@ -123,10 +123,12 @@ def compiling(progress):
         Show it, if there is a terminal?
     """
     listener = _Progress(progress)
-    with event.install_listener("numba:compile", listener):
-        yield listener
-    if listener.bar is not None:
-        listener.bar.close()
+    try:
+        with event.install_listener("numba:compile", listener):
+            yield listener
+    finally:
+        if listener.bar is not None:
+            listener.bar.close()
 
 
 class _Progress(event.Listener):

@@ -14,9 +14,9 @@ from functools import partial
 import numpy as np
 from astropy.table import QTable
 from statmorph.statmorph import _quantity_names as QUANTITIES
-from tqdm.auto import tqdm
 
 from astro_galtrans._optional import require
+from astro_galtrans._progress import tqdm
 
 from ._inputs import per_galaxy, point_spread, same_shape, stack_shape
 from .cutouts import BAD, CATASTROPHIC, SUSPECT, cut_out

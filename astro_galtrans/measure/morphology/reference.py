@@ -17,9 +17,9 @@ import numpy as np
 import statmorph
 from astropy.table import QTable, vstack
 from statmorph.statmorph import _quantity_names as QUANTITIES
-from tqdm.auto import tqdm
 
 from astro_galtrans._files import fingerprint, whole_file
+from astro_galtrans._progress import tqdm
 
 from .segmentation import central_label
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 from astropy import units as u
-from tqdm.auto import tqdm
 
+from astro_galtrans._progress import tqdm
 from astro_galtrans.measure.psf import as_psf, psf_images
 from astro_galtrans.measure.tables import galaxy_table
 

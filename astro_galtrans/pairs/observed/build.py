@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 from functools import partial
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from astro_galtrans._optional import require
+from astro_galtrans._progress import tqdm
 from astro_galtrans.bands import parse_bands
 from astro_galtrans.exceptions import GaltransWarning
 from astro_galtrans.pairs.store import SPLITS, PairHeader, PairStore, PairWriter, default_scale, header_of_pairs

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 from astropy.io.fits import HDUList
-from tqdm.auto import tqdm
 
 from astro_galtrans._files import fingerprint
+from astro_galtrans._progress import tqdm
 from astro_galtrans.background import subtracted
 from astro_galtrans.bands import OPTICAL_BANDS, parse_bands
 from astro_galtrans.bandstack import read

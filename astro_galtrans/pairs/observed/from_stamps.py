@@ -17,9 +17,9 @@ from zlib import crc32
 import numpy as np
 from astropy.nddata import CCDData, NDData, StdDevUncertainty
 from astropy.wcs import WCS
-from tqdm.auto import tqdm
 
 from astro_galtrans._optional import require
+from astro_galtrans._progress import tqdm
 from astro_galtrans.bands import parse_bands
 from astro_galtrans.bandstack import open_fits, read
 from astro_galtrans.moments import gaussian_fwhm

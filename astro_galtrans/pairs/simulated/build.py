@@ -10,10 +10,10 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, fields
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from astro_galtrans._locks import die_with_parent
 from astro_galtrans._optional import require
+from astro_galtrans._progress import tqdm
 from astro_galtrans.pairs.store import (
     MAX_SCALE,
     PairHeader,
