@@ -16,7 +16,7 @@ from astropy.io import fits
 from astropy.nddata import CCDData, StdDevUncertainty
 
 from astro_galtrans import list_translators, translate
-from astro_galtrans.cli import _parser, main
+from astro_galtrans.cli import _in_options, _parser, main
 from astro_galtrans.demo import preview
 from astro_galtrans.models.shipped import find_weights
 from helpers import make_bands, shared_data
@@ -150,6 +150,24 @@ def test_missing_bands_are_named(tmp_path, capsys):
     assert options.recipe == "swin" and options.source_bands == ["g"]
     assert (options.source, options.target) == ("sdss", "cfhtls-wide")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("command", "message", "told"),
+    [
+        (["pairs", "d", "--source", "a", "--target", "b"], "no unit; pass unit=",
+         "pass --source-unit or --target-unit"),
+        (["pairs", "d", "--source", "a", "--target", "b"], "zeropoint=25.1 contradicts the unit nmgy",
+         "--source-zeropoint 25.1 or --target-zeropoint 25.1 contradicts the unit nmgy"),
+        (["check", "a"], "does not say; pass bands=, e.g. bands=['g', 'r']", "pass --bands, e.g. --bands g r"),
+        (["check", "a"], "bits; bad_planes='none' or bad_planes=3.", "--bad-planes none or --bad-planes 3."),
+        (["translate", "a", "-m", "b", "-o", "c"], "align=True resamples", "leaving out --no-align resamples"),
+        (["translate", "a", "-m", "b", "-o", "c"], "my_unit.fits: unit, strict and other words; name='x'; seed_unit=3",
+         "my_unit.fits: unit, strict and other words; name='x'; seed_unit=3"),
+    ],
+)  # fmt: skip
+def test_messages_speak_of_options(command, message, told):
+    assert _in_options(message, _parser().parse_args(command)).endswith(told)
 
 
 def test_a_zero_point_for_each_band(tmp_path):

@@ -11,7 +11,7 @@ import numpy as np
 
 from astro_galtrans.models import checkpoint
 from astro_galtrans.models._card import check_card
-from astro_galtrans.models.shipped import find_weights, list_weights
+from astro_galtrans.models.shipped import SUFFIX, find_weights, list_weights
 from astro_galtrans.pairs.simulated import PairSettings, simulate_pairs
 from astro_galtrans.scaling import AsinhScaling
 
@@ -97,8 +97,12 @@ def recalibrate(translator, pairs, output, *, n_samples=None, progress=True):
     Raises
     ------
     ValueError
-        If the pairs are not of the translator's kind, or too few.
+        If the pairs are not of the translator's kind, or too few, or the output's name does not end in
+        ``.safetensors``.
     """
+    if Path(output).suffix != SUFFIX:
+        msg = f"a translator is a file whose name ends in {SUFFIX}, by which it is found; got {output}"
+        raise ValueError(msg)
     there = checkpoint.load(find_weights(translator))
     card = there.card
     check_card(card, translator)
