@@ -1,4 +1,4 @@
-"""What the diagnostics ask of their input: lengths that agree, and errors that name the rows."""
+"""Columns of numbers as diagnostics take them: lengths that agree, and errors that name the rows."""
 
 import numpy as np
 from astropy import units as u
@@ -7,16 +7,7 @@ __all__ = ["because", "name_rows", "plain", "redshifts", "same_length", "sort_ou
 
 
 def name_rows(where, limit=10):
-    """
-    Return "rows 3, 17 and 41", or the first ten of them and how many more there are.
-
-    Parameters
-    ----------
-    where : array-like
-        ``[N]``, bool: the rows to name.
-    limit : int, optional
-        How many to name at most.
-    """
+    """Text "rows 3, 17 and 41 of 50" of a mask ``[N]``, or the first ``limit`` rows and how many more there are."""
     rows = np.flatnonzero(where)
     named = ", ".join(str(row) for row in rows[:limit])
     more = f" and {len(rows) - limit} more" if len(rows) > limit else ""
@@ -24,19 +15,7 @@ def name_rows(where, limit=10):
 
 
 def same_length(**arrays):
-    """
-    Check that all columns have one entry per galaxy, and return that number.
-
-    Parameters
-    ----------
-    **arrays : sized
-        The columns by name; those that are `None` are passed over.
-
-    Raises
-    ------
-    ValueError
-        If lengths differ.
-    """
+    """Number of galaxies, if all columns that are not None have one entry per galaxy; else ValueError."""
     lengths = {name: len(values) for name, values in arrays.items() if values is not None}
     if len(set(lengths.values())) > 1:
         msg = f"every column needs one entry per galaxy, got {', '.join(f'{k}: {v}' for k, v in lengths.items())}"
@@ -45,48 +24,20 @@ def same_length(**arrays):
 
 
 def because(counts):
-    """
-    Return the numbers of galaxies excluded, by reason, in brackets for an error; empty if there are none.
-
-    Parameters
-    ----------
-    counts : dict
-        Those of `sort_out`.
-    """
+    """Numbers of excluded galaxies by reason, from `sort_out`, in brackets for an error; empty if there are none."""
     reasons = ", ".join(f"{reason}: {number}" for reason, number in counts.items() if number)
     return f" ({reasons})" if reasons else ""
 
 
 def plain(values, unit=None):
-    """
-    Return a column as float64 without unit, with NaN for what is masked.
-
-    Parameters
-    ----------
-    values : array-like or `~astropy.units.Quantity`
-        ``[N]``: numbers without a unit are taken to be in ``unit``.
-    unit : `~astropy.units.Unit`, optional
-        What to convert to.
-    """
+    """Column ``[N]`` as float64 without unit (converted to ``unit`` if that is given), NaN where it is masked."""
     if isinstance(values, u.Quantity) and unit is not None:
         values = values.to_value(unit)
     return np.ma.filled(np.ma.asarray(values).astype(float), np.nan)
 
 
 def redshifts(values):
-    """
-    Return a column of redshifts as float64, with NaN for what is masked.
-
-    Parameters
-    ----------
-    values : array-like
-        ``[N]``: an array, list, column or masked column.
-
-    Raises
-    ------
-    ValueError
-        If it has not one dimension.
-    """
+    """Column of redshifts ``[N]`` as float64, NaN where it is masked; ValueError if it has not one dimension."""
     values = plain(values)
     if values.ndim != 1:
         msg = f"redshifts must be one per galaxy, got an array of shape {values.shape}"
@@ -96,25 +47,11 @@ def redshifts(values):
 
 def sort_out(z_spec, z_phot=None, z_range=None):
     """
-    Return which galaxies can be measured, and how many cannot be for which reason.
+    Which galaxies ``[N]`` can be measured, and a dict with their number and how many cannot be, by reason.
 
-    Parameters
-    ----------
-    z_spec : `numpy.ndarray`
-        ``[N]``: spectroscopic redshifts, NaN where missing.
-    z_phot : `numpy.ndarray`, optional
-        ``[N]``: point estimates. Those that are not finite, or not above -1 (codes such as -99), are missing; between
-        -1 and 0 they are poor estimates, and count as such.
-    z_range : tuple of float, optional
-        Lowest and highest redshift of the estimator's grid.
-
-    Returns
-    -------
-    usable : `numpy.ndarray`
-        ``[N]``, bool.
-    counts : dict
-        Number of galaxies, and of those with ``z_spec_missing``, ``z_spec_negative``, ``z_spec_outside_grid`` and
-        ``z_phot_missing``. A galaxy is counted under the first that applies.
+    The reasons are ``z_spec_missing`` (NaN), ``z_spec_negative``, ``z_spec_outside_grid`` (of ``z_range``) and
+    ``z_phot_missing``; a galaxy is counted under the first that applies. Point estimates that are not finite, or not
+    above -1 (codes such as -99), are missing; those between -1 and 0 are poor estimates, and count as such.
     """
     usable, counts = np.ones(len(z_spec), dtype=bool), {"galaxies": len(z_spec)}
     low, high = z_range or (-np.inf, np.inf)

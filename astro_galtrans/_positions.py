@@ -1,4 +1,4 @@
-"""Sky positions of the rows of a table, in any usual form; a row without one gets NaN, never a made-up place."""
+"""Sky positions of the rows of a table, in any usual form; a row without one gets NaN, never an invented position."""
 
 import re
 
@@ -24,27 +24,12 @@ ODD_UNITS = {"h:m:s": u.hourangle, "d:m:s": u.deg, "h": u.hourangle, "hour": u.h
 
 def sky_positions(catalogue, ra=None, dec=None):
     """
-    Return the sky positions of the rows of a table.
+    ICRS positions ``ra, dec`` ``[N]`` (deg) of the rows of a table or `~astropy.coordinates.SkyCoord`.
 
-    Parameters
-    ----------
-    catalogue : `~astropy.table.Table` or `~astropy.coordinates.SkyCoord`
-        A table has a `~astropy.coordinates.SkyCoord` column, or right ascension and declination under one of their
-        usual names. Where nothing says a unit, numbers (as text too) are degrees, and sexagesimal text is hours and
-        degrees.
-    ra, dec : str, optional
-        Names of the columns, where they are known.
-
-    Returns
-    -------
-    ra, dec : `numpy.ndarray`
-        ``[N]``, ICRS (deg); both NaN where a row has no position: masked, blank, not finite, outside the sphere, or
-        text that is no angle.
-
-    Raises
-    ------
-    ValueError
-        If there are no coordinates, or text that may be hours or degrees.
+    A table has a SkyCoord column, or right ascension and declination in the columns named, by default found by their
+    usual names. Where nothing says a unit, numbers (as text too) are degrees, and sexagesimal text is hours and
+    degrees. Both are NaN where a row has no position: masked, blank, not finite, outside the sphere, or text that is no
+    angle. Raises ValueError if there are no coordinates, or text that may be hours or degrees.
     """
     columns = [] if ra or isinstance(catalogue, SkyCoord) else [catalogue[name] for name in catalogue.colnames]
     place = next((c for c in [catalogue, *columns] if isinstance(c, SkyCoord)), None)
@@ -70,7 +55,7 @@ def sky_positions(catalogue, ra=None, dec=None):
 
 
 def _degrees(column, sexagesimal):
-    """Angles in degrees, NaN where there is none; the unit of sexagesimal text where nothing says it."""
+    """Angles in degrees, NaN where there is none; ``sexagesimal`` is the unit of such text where nothing says it."""
     unit = _unit(column)
     if column.dtype.kind in "fiu":
         return (numbers(column) * (unit or u.deg)).to_value(u.deg)
@@ -123,21 +108,8 @@ def _texts(column):
 
 def numbers(column):
     """
-    Return a column of a table as numbers.
-
-    Parameters
-    ----------
-    column : `~astropy.table.Column`
-
-    Returns
-    -------
-    `numpy.ndarray`
-        float ``[N]``; NaN where masked, blank or no number.
-
-    Raises
-    ------
-    ValueError
-        If entries are no single values.
+    Column of a table as float ``[N]``, NaN where masked, blank or no number; ValueError if entries are no single
+    values.
     """
     if column.ndim != 1:
         msg = f"column {column.name!r} has {column.shape[1:]} values in each row; expected one"
@@ -156,13 +128,9 @@ def _number(text):
 
 def find_column(table, names):
     """
-    Return the name of the first column of a table that is among some, or None.
+    Name of the first of ``names`` (lower case, preferred first) that a table has as a column, or None.
 
-    Parameters
-    ----------
-    table : `~astropy.table.Table`
-    names : sequence of str
-        In lower case, the preferred one first; spaces and hyphens of columns count as underscores.
+    Spaces and hyphens of columns count as underscores.
     """
     by_lower = {re.sub(r"[\s-]", "_", name.lower()): name for name in table.colnames}
     return next((by_lower[name] for name in names if name in by_lower), None)

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from astropy.stats import mad_std
 
 from .exceptions import DomainError, DomainWarning
 from .moments import SIGMA_TO_FWHM, Ellipse, round_moments
@@ -31,7 +32,6 @@ __all__ = [
     "violations",
 ]
 
-MAD_PER_SIGMA = 0.67449  # median absolute deviation of a Gaussian of sigma 1
 RMS_WITHIN_3_SIGMA = 0.98658  # rms of a Gaussian of sigma 1 that is cut at 3 sigma
 MIN_STARS = 5  # fewer do not show where sizes crowd
 STAR_SIZES = 0.1  # relative difference from the typical size: PSFs vary less across a frame, galaxies more
@@ -250,7 +250,7 @@ def sky_rms(plane, good, n_pairs=150_000):
 
 def _clipped_rms(values):
     """Robust rms of values around zero: that of a Gaussian whose part within three MAD-sigma is theirs."""
-    spread = np.median(np.abs(values)) / MAD_PER_SIGMA
+    spread = mad_std(values)
     inside = values[np.abs(values) <= 3 * spread]
     # the rms of what is left also holds for coarsely digitised counts, where a MAD is a multiple of the step
     return np.sqrt(np.mean(inside**2)) / RMS_WITHIN_3_SIGMA
@@ -334,7 +334,7 @@ def _isolated_sources(plane, good, noise, half, max_pixels=200_000):
         return []
     sky = np.median(sample)
     # where noise is correlated, as in a smoothed image, only the scatter of pixels shows how high its peaks are
-    noise = max(noise, np.median(np.abs(sample - sky)) / MAD_PER_SIGMA)
+    noise = max(noise, mad_std(sample))
     bright = np.flatnonzero((plane > sky + 30 * noise) & good)
     if bright.size > max_pixels:  # an image full of light: the brightest will do
         bright = bright[np.argpartition(plane.flat[bright], -max_pixels)[-max_pixels:]]

@@ -30,17 +30,14 @@ _TRAPEZOID = re.compile(r"trapezoid\(\s*([\d.]+)\s*,\s*([\d.]+)\s*,\s*([\d.]+)\s
 @cache
 def load_curve(name):
     """
-    Load a filter curve.
+    Return the wavelengths (Angstrom, in steps of `STEP`) and the response of a filter, the share of photons detected.
+
+    The response is known up to a factor.
 
     Parameters
     ----------
     name : str
-        See the top of this module.
-
-    Returns
-    -------
-    wavelength, response : `~numpy.ndarray`
-        Wavelengths (Angstrom) in steps of `STEP`, and the share of photons that is detected, up to a factor.
+        In one of the forms on top of this module.
 
     Raises
     ------
@@ -60,33 +57,23 @@ def load_curve(name):
 def _read(name):
     trapezoid = _TRAPEZOID.fullmatch(name)
     if trapezoid:
-        return _trapezoid(*map(float, trapezoid.groups()))
+        centre, width, edge = map(float, trapezoid.groups())
+        outer, inner = (width + edge) / 2, (width - edge) / 2
+        return centre + np.array([-outer, -inner, inner, outer]), np.array([0.0, 1.0, 1.0, 0.0])
     if name.startswith("galsim:"):
-        return _from_galsim(name.removeprefix("galsim:"))
+        folder = require("galsim", extra="simulate").meta_data.share_dir
+        nanometre, response = np.loadtxt(f"{folder}/bandpasses/{name.removeprefix('galsim:')}.dat", unpack=True)[:2]
+        return 10 * nanometre, response
     if Path(name).suffix:
         return _from_file(name)
     curve = require("speclite.filters", extra="simulate").load_filter(name)
     return curve.wavelength, curve.response
 
 
-def _trapezoid(centre, width, edge):
-    outer, inner = (width + edge) / 2, (width - edge) / 2
-    return centre + np.array([-outer, -inner, inner, outer]), np.array([0.0, 1.0, 1.0, 0.0])
-
-
-def _from_galsim(name):
-    galsim = require("galsim", extra="simulate")
-    nanometre, response = np.loadtxt(f"{galsim.meta_data.share_dir}/bandpasses/{name}.dat", unpack=True)[:2]
-    return 10 * nanometre, response
-
-
 def _from_file(path):
     from astropy import units as u
     from astropy.table import QTable
 
-    wavelength, response = list(QTable.read(path, **_options(path)).columns.values())[:2]
+    options = {} if Path(path).suffix in {".ecsv", ".fits", ".xml", ".vot"} else {"format": "ascii"}
+    wavelength, response = list(QTable.read(path, **options).columns.values())[:2]
     return u.Quantity(wavelength, u.AA).value, np.asarray(response, float)
-
-
-def _options(path):
-    return {} if Path(path).suffix in {".ecsv", ".fits", ".xml", ".vot"} else {"format": "ascii"}

@@ -3,12 +3,12 @@ Adaptive moments: where a source is, how wide and how elongated, from the ellipt
 
 An image is weighted with a Gaussian of centre :math:`\mathbf{r}_0` and covariance :math:`M`. Of the weighted image, the
 centroid and the covariance :math:`C` are measured. The Gaussian matches if the centroid is its own centre and
-:math:`C = M / 2`: the product of two equal Gaussians has half of their covariance. A Gaussian source is therefore
+:math:`C = M / 2`, since the product of two equal Gaussians has half of their covariance. A Gaussian source is therefore
 matched by itself, pixel included; any other source by the Gaussian most like it where it is bright (Bernstein & Jarvis
 2002, AJ 123, 583, section 3; Hirata & Seljak 2003, MNRAS 343, 459, whose form in GalSim is ``hsm.FindAdaptiveMom``).
 
-This is the one implementation in the package: seeing and PSFs of frames, centroids and widths of galaxies, and the
-ellipses of photometric redshifts all come from here.
+This is the one implementation in the package, for seeing and PSFs of frames, centroids and widths of galaxies, and the
+ellipses of photometric redshifts.
 """
 
 from typing import NamedTuple
@@ -47,28 +47,14 @@ class Ellipse(NamedTuple):
 
 def adaptive_moments(images, start, limits, reach, *, circular=False):
     """
-    Find the Gaussians that match sources when used as weights.
+    `Ellipse` ``[N]`` (pixels) of the Gaussians that match sources when used as weights, and whether there is one
+    ``[N]``.
 
-    Parameters
-    ----------
-    images : `numpy.ndarray`
-        ``[N, H, W]``, finite, background subtracted, a source near the centre of each.
-    start : float
-        Sigma of the round Gaussian that the search starts from (pixels).
-    limits : (float, float)
-        Least and largest sigma along any axis (pixels).
-    reach : float
-        Farthest that the centre may be from that of the image, along each axis (pixels).
-    circular : bool, optional
-        Match a round Gaussian: one width, which is also quicker.
-
-    Returns
-    -------
-    ellipse : `Ellipse`
-        Arrays ``[N]``, in pixels. Where the search does not end the last guess within the bounds, so that it is finite
-        for blank images too.
-    found : `numpy.ndarray` of bool
-        Whether there is such a Gaussian, inside the bounds.
+    ``images`` ``[N, H, W]`` are finite and background-subtracted, with a source near the centre of each. The search
+    starts from a round Gaussian of sigma ``start``; ``limits`` are the least and largest sigma along any axis,
+    ``reach`` is how far the centre may be from that of the image along each axis (pixels). ``circular`` matches round
+    Gaussians, which is quicker. Where the search does not end inside the bounds, the last guess within them is
+    returned, which is finite for blank images too.
     """
     y, x = (np.arange(n) - (n - 1) / 2 for n in images.shape[1:])
     guess, found = np.zeros((5, len(images))), np.zeros(len(images), bool)
@@ -111,7 +97,7 @@ def _weighted(images, x, y, guess, circular):
 
 
 def _bounded(before, moments, limits, reach):
-    """Return the next guess within the bounds, and whether it was inside them."""
+    """Next guess within the bounds, and whether it was inside them."""
     centre = before[:2] + 2 * moments[:2]  # the centroid of a product of equal Gaussians is halfway between theirs
     xx, yy, xy = (1 - STRETCH) * before[2:] + 2 * STRETCH * moments[2:]
     mean, half = (xx + yy) / 2, (xx - yy) / 2
@@ -126,21 +112,12 @@ def _bounded(before, moments, limits, reach):
 
 def gaussian_fwhm(box):
     """
-    Return the FWHM of the round Gaussian that matches a source.
+    FWHM (pixels) of the round Gaussian that matches the source near the centre of a sky-subtracted box ``[k, k]``, k
+    odd.
 
     For a PSF with wings it lies between the width at half maximum and that of the noise-equivalent area (such as the
-    ``psf_width`` of SDSS); it includes the pixel.
-
-    Parameters
-    ----------
-    box : `numpy.ndarray`
-        Sky-subtracted image, odd and square, the source near its centre.
-
-    Returns
-    -------
-    float or None
-        FWHM in pixels; None if there is no such Gaussian of at least 1.3 pixels (a hot pixel, a cosmic ray, noise) and
-        less than half of the box.
+    ``psf_width`` of SDSS); it includes the pixel. None if there is no such Gaussian of at least 1.3 pixels (a hot
+    pixel, a cosmic ray, noise) and less than half of the box.
     """
     ellipse, found = round_moments(box[None])
     return float(SIGMA_TO_FWHM * np.sqrt(ellipse.xx[0])) if found[0] else None
@@ -148,17 +125,9 @@ def gaussian_fwhm(box):
 
 def round_moments(boxes):
     """
-    Match round Gaussians to stars.
+    Round Gaussians that match the stars near the centres of sky-subtracted boxes ``[N, k, k]``, k odd.
 
-    Parameters
-    ----------
-    boxes : `numpy.ndarray`
-        ``[N, k, k]``, k odd, sky-subtracted, a star near the centre of each.
-
-    Returns
-    -------
-    ellipse, found
-        As of `adaptive_moments`; not found is what is narrower than 1.3 pixels or wider than half of the box (FWHM).
+    The result is that of `adaptive_moments`; FWHM of less than 1.3 pixels or more than half of the box are not found.
     """
     half = boxes.shape[-1] // 2
     limits = NARROWEST_FWHM / SIGMA_TO_FWHM, half / SIGMA_TO_FWHM

@@ -56,7 +56,7 @@ class AsinhScaling:
         return b * np.sinh(scaled)
 
     def derivative(self, scaled):
-        """Return d flux / d network units at ``scaled``: what turns a small standard deviation into flux."""
+        """Return d flux / d network units at ``scaled``, which turns a small standard deviation into one of flux."""
         scaled, b = self._column(scaled)
         return b * np.cosh(scaled)
 

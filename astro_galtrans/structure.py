@@ -1,11 +1,12 @@
-r"""
+"""
 Structure of galaxies as smooth functions of their pixels: Gini, M20, concentration and asymmetry with gradients.
 
-The definitions are those of Lotz et al. (2004), which `astro_galtrans.measure.morphology` measures to the letter.
-Here a pixel belongs to a galaxy by a weight between 0 and 1, and what is a step there - which pixels are the brightest,
-which the edge of an aperture cuts - is a ramp, so that the values can be part of a training loss. With weights of
-0 and 1 Gini is that of Lotz et al. exactly. Images are ``[..., H, W]``, background-subtracted flux; every function
-returns ``[...]``, finite and with finite gradients for images that are finite.
+The definitions are those of Lotz et al. (2004), which `astro_galtrans.measure.morphology` measures exactly. Here a
+pixel belongs to a galaxy by a weight between 0 and 1, and every step in the definitions (which pixels are the
+brightest, which the edge of an aperture cuts) is a ramp, so that the values can be part of a training loss. With
+weights of 0 and 1 Gini is that of Lotz et al. exactly. Images are ``[..., H, W]``, background-subtracted flux, and
+``weight`` of the same shape says how far each pixel belongs to the galaxy; every function returns ``[...]``, finite and
+with finite gradients for images that are finite.
 """
 
 import torch
@@ -19,17 +20,12 @@ SHARPNESS = 0.02  # share of the light over which M20's choice of pixels goes fr
 
 def centroid(flux, weight):
     """
-    Return the mean position of the positive flux.
+    Return the mean position ``x, y`` (pixels) of the positive flux.
 
     Parameters
     ----------
     flux, weight : `torch.Tensor`
-        ``[..., H, W]``: the images, and how far each pixel belongs to the galaxy.
-
-    Returns
-    -------
-    x, y : `torch.Tensor`
-        ``[...]``, in pixels.
+        ``[..., H, W]``.
     """
     light = flux.clamp(min=0) * weight
     total = light.sum((-2, -1)) + TINY
@@ -44,7 +40,7 @@ def gini(flux, weight):
     Parameters
     ----------
     flux, weight : `torch.Tensor`
-        ``[..., H, W]``: the images, and how far each pixel belongs to the galaxy.
+        ``[..., H, W]``.
     """
     value, order = flux.abs().flatten(-2).sort(dim=-1)
     share = weight.expand_as(flux).flatten(-2).gather(-1, order)
@@ -60,10 +56,10 @@ def m20(flux, weight, sharpness=SHARPNESS):
     Parameters
     ----------
     flux, weight : `torch.Tensor`
-        ``[..., H, W]``: the images, of which the positive part counts, and how far each pixel belongs to the galaxy.
+        ``[..., H, W]``; only positive flux counts.
     sharpness : float, optional
-        Share of the light over which a pixel goes from being among the brightest to not being; 0.001 gives the
-        definition's value to about as much.
+        Share of the light over which a pixel changes from belonging to the brightest to not belonging to them; with
+        0.001 the value agrees with the definition's to about as much.
     """
     light = flux.clamp(min=0) * weight
     (x, y), (dy, dx) = centroid(flux, weight), _steps(flux)
@@ -82,7 +78,7 @@ def concentration(flux, radius, centre=None, *, inner=0.2, outer=0.8):
     Parameters
     ----------
     flux : `torch.Tensor`
-        ``[..., H, W]``: the images.
+        ``[..., H, W]``.
     radius : float or `torch.Tensor`
         ``[...]``: pixels that hold all the light, such as 1.5 Petrosian radii.
     centre : tuple of `torch.Tensor`, optional
@@ -112,9 +108,9 @@ def asymmetry(flux, weight, centre=None):
     Parameters
     ----------
     flux, weight : `torch.Tensor`
-        ``[..., H, W]``: the images, and how far each pixel counts, such as by an aperture.
+        ``[..., H, W]``; the weights may be those of an aperture.
     centre : tuple of `torch.Tensor`, optional
-        x and y, ``[...]``, to turn about; the centroid by default.
+        x and y, ``[...]``, of the point to turn about; the centroid by default.
     """
     x, y = centroid(flux, weight) if centre is None else centre
     (dy, dx), (height, width) = _steps(flux), flux.shape[-2:]
@@ -133,7 +129,7 @@ def _steps(flux):
 
 
 def _curve_of_growth(flux, distance):
-    """Flux within each whole number of steps of a centre; the edge of an aperture is a ramp a step wide."""
+    """Flux within each whole number of steps from a centre; the edge of an aperture is a ramp one step wide."""
     number = int(distance.detach().max()) + 3
     first = torch.ceil(distance.detach() - 0.5)
     inside = first - distance + 0.5  # the share that is within the first aperture that has any
@@ -142,7 +138,7 @@ def _curve_of_growth(flux, distance):
 
 
 def _reaches(growth, last, share):
-    """At which step a curve of growth first reaches a share, between two points; at ``last`` + 1 at the latest."""
+    """Step at which a curve of growth first reaches a share, interpolated; ``last`` + 1 at the latest."""
     beyond = growth.detach() >= share
     beyond = beyond | (torch.arange(growth.shape[-1], device=growth.device) > last)
     k = beyond.to(torch.uint8).argmax(-1, keepdim=True).clamp(min=1)

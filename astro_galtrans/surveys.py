@@ -49,7 +49,7 @@ class Band:
     fwhm: float  #: typical FWHM of the PSF, a Moffat profile, without the pixel (arcsec)
     sky_rms: float  #: sky rms in a native pixel (flux unit of the survey)
     electrons: float = nan  #: electrons per flux unit, for photon noise; without it there is none
-    filter: str = ""  #: name of the filter curve, see `astro_galtrans.pairs.simulated.colours`
+    filter: str = ""  #: name of the filter curve, see `astro_galtrans.filters`
     depth: float = nan  #: AB magnitude of a point source detected at five sigma
     aperture: float = nan  #: diameter (arcsec) that the depth is for; NaN for PSF photometry
     source: str = ""  #: where the values come from, if it is not that of the survey
@@ -100,17 +100,12 @@ class Survey:
 
     def select(self, bands=None):
         """
-        Limit the survey to some of its bands.
+        Return the survey limited to some of its bands, in its own order (by increasing wavelength).
 
         Parameters
         ----------
         bands : str or iterable of str, optional
             Names as `~astro_galtrans.bands.parse_bands` reads them; all by default.
-
-        Returns
-        -------
-        `Survey`
-            With these bands, in the survey's order (by increasing wavelength).
 
         Raises
         ------
@@ -129,18 +124,13 @@ class Survey:
 
     def sky_rms(self, pixel_scale=None):
         """
-        Sky rms of each band in a pixel of a given size.
+        Return the sky rms (``flux_unit``) of each band in a pixel of a given size.
 
         Parameters
         ----------
         pixel_scale : float, optional
-            Pixel scale in arcsec; the survey's own by default. Noise is taken as white, so that the rms of
-            the flux in a pixel goes with the pixel's side.
-
-        Returns
-        -------
-        `~numpy.ndarray`
-            One rms per band, in ``flux_unit``.
+            Pixel scale in arcsec; the survey's own by default. Noise is taken as white, so that the rms of the flux in
+            a pixel is proportional to the pixel's side.
         """
         ratio = 1.0 if pixel_scale is None else pixel_scale / self.pixel_scale
         return ratio * np.array([band.sky_rms for band in self.bands])
@@ -160,18 +150,10 @@ class Survey:
 
     def depth(self, band):
         """
-        Depth for point sources in the survey's images as they are described here.
+        Return the AB magnitude of a point source at five sigma with PSF photometry in white noise, in a band.
 
-        Parameters
-        ----------
-        band : str
-            One of `band_names`.
-
-        Returns
-        -------
-        float
-            AB magnitude at five sigma with PSF photometry in white noise, the inverse of `sky_from_depth`; NaN where
-            the noise is not known. It may differ from the `Band.depth` that was published for an aperture.
+        It is the inverse of `sky_from_depth`; NaN where the noise is not known. It may differ from the `Band.depth`
+        that was published for an aperture.
         """
         band = self[band]
         return self.zeropoint - 2.5 * log10(5 * band.sky_rms * _psf_area(band.fwhm) ** 0.5 / self.pixel_scale)
@@ -185,16 +167,7 @@ class Survey:
     @classmethod
     def from_dict(cls, content):
         """
-        Undo `to_dict`.
-
-        Parameters
-        ----------
-        content : dict
-            What `to_dict` returned.
-
-        Returns
-        -------
-        `Survey`
+        Rebuild a survey from `to_dict`.
 
         Raises
         ------
@@ -229,25 +202,18 @@ def _check(survey):
 
 def sky_from_depth(depth, fwhm, pixel_scale, zeropoint, aperture=nan):
     """
-    Sky rms per pixel of a survey with a given depth.
+    Return the sky rms per pixel (flux units) of a survey with a given depth; the formula is on top of this module.
 
     Parameters
     ----------
     depth : float
         AB magnitude of a point source detected at five sigma.
-    fwhm : float
-        FWHM of the PSF (arcsec).
-    pixel_scale : float
-        Side of a pixel (arcsec).
+    fwhm, pixel_scale : float
+        FWHM of the PSF and side of a pixel (arcsec).
     zeropoint : float
         AB magnitude of one flux unit.
     aperture : float, optional
         Diameter (arcsec) of the aperture that the depth is for; by default it is for PSF photometry.
-
-    Returns
-    -------
-    float
-        In flux units; the formula is on top of this module.
     """
     area = _psf_area(fwhm) if isnan(aperture) else pi / 4 * aperture**2
     return 10 ** (0.4 * (zeropoint - depth)) / 5 * pixel_scale / area**0.5
@@ -268,17 +234,13 @@ def list_surveys():
 
 def get_survey(name):
     """
-    Return the description of a survey.
+    Return the `Survey` of a name, or from a file.
 
     Parameters
     ----------
     name : str, `Survey` or path-like
-        A name from `list_surveys`; the path of an ECSV file like those in ``data/surveys/``; a `Survey` is returned
+        A name from `list_surveys`, or the path of an ECSV file like those in ``data/surveys/``; a `Survey` is returned
         as it is.
-
-    Returns
-    -------
-    `Survey`
 
     Raises
     ------

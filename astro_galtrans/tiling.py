@@ -1,10 +1,10 @@
 """
 Whole images through a network that sees tiles: plan the tiles, cut them, blend what comes back.
 
-Tiles form a regular grid, so a weight is the product of one vector per axis, and the vectors of an axis sum to one
-at every pixel. Blending is then a sum, ``output[tile] += w_y * w_x * values``, with no plane of weights to divide by.
-A tile says nothing in the margin next to a cut edge, where the network missed its surroundings; it says everything
-where no other tile does, so that there its values come through bit for bit.
+Tiles form a regular grid, so that a weight is the product of one vector per axis, and the vectors of an axis sum to one
+at every pixel. Blending is then a sum, ``output[tile] += w_y * w_x * values``, without a plane of weights to divide by.
+A tile has no weight in the margin next to a cut edge, where the network missed its surroundings; it has all the weight
+where no other tile does, so that its values are passed on there bit for bit.
 """
 
 from dataclasses import dataclass
@@ -55,11 +55,11 @@ class TilePlan:
 
 def plan_tiles(shape, *, scale=1, multiple_of=1, margin=0, tile=None, max_pixels=600_000):
     """
-    Cut an image into overlapping tiles.
+    Return the `TilePlan` that cuts an image into overlapping tiles.
 
     Neighbours overlap by at least twice the margin, so that every pixel is out of the margin of some tile. Origins and
-    sizes are multiples of ``multiple_of``, counted from the image's origin; only at the image's far edge may a size
-    be ragged. All tiles have the same size but for that.
+    sizes are multiples of ``multiple_of``, counted from the image's origin. All tiles have the same size, except that
+    those at the image's far edge may be smaller and of any size.
 
     Parameters
     ----------
@@ -76,10 +76,6 @@ def plan_tiles(shape, *, scale=1, multiple_of=1, margin=0, tile=None, max_pixels
         pixels, the shape that has the fewest pixels computed twice.
     max_pixels : int, optional
         Largest number of source pixels in a tile whose size is chosen; it bounds a network's memory.
-
-    Returns
-    -------
-    `TilePlan`
 
     Raises
     ------
@@ -116,7 +112,7 @@ class _Grid:
 
     @property
     def least(self):
-        """Least size of a tile that does not cover its axis: it must have something to say beyond its margins."""
+        """Least size of a tile that does not cover its axis, which needs pixels beyond its margins."""
         return self.multiple * ((2 * self.margin + self.multiple) // self.multiple + 1)
 
     def spans(self, n, size):
@@ -191,14 +187,12 @@ def _pair(value, name, least):
 
 def cut(array, tile, factor=1):
     """
-    Return a tile of an array, as a view.
+    Return a tile (in source pixels) of an array ``[..., factor*H, factor*W]``, as a view.
 
     Parameters
     ----------
     array : `numpy.ndarray`
-        ``[..., factor*H, factor*W]``.
     tile : `Tile`
-        What to cut, in source pixels.
     factor : int, optional
         Pixels of the array per source pixel.
     """
@@ -207,15 +201,10 @@ def cut(array, tile, factor=1):
 
 def blend_window(plan, tile):
     """
-    Return the weight of a tile in the blend.
+    Return the weights of a tile in the blend: float32 vectors along y and x on the output grid, to be multiplied.
 
-    Zero within the margin of a cut edge, one up to a true border of the image, a linear ramp over what remains of the
-    overlap. At every pixel the weights of all tiles sum to one.
-
-    Returns
-    -------
-    along_y, along_x : `numpy.ndarray`
-        float32 vectors on the output grid; the weight of a pixel is their product.
+    They are zero within the margin of a cut edge, one up to a true border of the image, and a linear ramp over the rest
+    of the overlap. At every pixel the weights of all tiles sum to one.
     """
     along_y, along_x = plan.axis_weights
     return along_y[tile.y0, tile.y1], along_x[tile.x0, tile.x1]
@@ -289,12 +278,7 @@ class Blender:
 
     def finish(self):
         """
-        Return the image.
-
-        Returns
-        -------
-        `numpy.ndarray`
-            float32 ``[channels, scale*H, scale*W]``, not a copy.
+        Return the image, float32 ``[channels, scale*H, scale*W]``, not a copy.
 
         Raises
         ------
@@ -308,7 +292,7 @@ class Blender:
 
 
 def _segments(weights):
-    """Split a vector of weights that rises, stays at one and falls into these parts, without its zeros."""
+    """Slices in which a vector of weights rises, stays at one and falls, without its zeros."""
     used, one = np.flatnonzero(weights), np.flatnonzero(weights == 1)
     start, stop = (used[0], used[-1] + 1) if used.size else (0, 0)
     flat, fall = (one[0], one[-1] + 1) if one.size else (stop, stop)
@@ -325,7 +309,7 @@ def _accumulate(target, values, along_y, along_x):
 
 def tiled_map(evaluate, arrays, plan, *, channels, batch_size=1, progress=None):
     """
-    Apply a function of image tiles to a whole image.
+    Apply a function of image tiles to a whole image; return float32 ``[channels, scale*H, scale*W]``.
 
     Parameters
     ----------
@@ -341,11 +325,6 @@ def tiled_map(evaluate, arrays, plan, *, channels, batch_size=1, progress=None):
         Tiles evaluated at once.
     progress : callable, optional
         Called with 1 after each tile.
-
-    Returns
-    -------
-    `numpy.ndarray`
-        float32 ``[channels, scale*H, scale*W]``.
 
     Raises
     ------

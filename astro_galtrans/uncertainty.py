@@ -43,7 +43,7 @@ class SampleMean:
     Parameters
     ----------
     posterior : bool
-        Are the samples draws from the posterior (a stochastic network), or is there one mean (a deterministic one)?
+        True for draws from the posterior (a stochastic network), False for one mean (a deterministic network).
     """
 
     def __init__(self, *, posterior):
@@ -53,13 +53,13 @@ class SampleMean:
 
     def add(self, values, variance):
         """
-        Take in a sample.
+        Add a sample.
 
         Parameters
         ----------
         values, variance : `numpy.ndarray`
-            ``[C, H, W]``, float: the sample and the variance the network states. Those of the first sample are kept
-            and edited, not copied.
+            ``[C, H, W]``, float: the sample and the variance that the network states. Those of the first sample are
+            kept and edited, not copied.
 
         Raises
         ------
@@ -101,21 +101,16 @@ class SampleMean:
 
 def combine(variance, factor, extra=None):
     """
-    Return the standard deviation of the reported flux.
+    Return the standard deviation of the reported flux, ``sqrt(factor**2 * variance + extra)``.
 
     Parameters
     ----------
     variance : `numpy.ndarray`
-        ``[C, H, W]``: error variance that the network states, in flux squared. It is overwritten.
+        ``[C, H, W]``: error variance that the network states, in flux squared. It is overwritten with the result.
     factor : float or sequence of float
         Calibration factor of the standard deviation, of each band.
     extra : `numpy.ndarray`, optional
         Variance to add, such as that of `propagate_variance`; a shape that broadcasts.
-
-    Returns
-    -------
-    `numpy.ndarray`
-        ``sqrt(factor**2 * variance + extra)``, in the memory of ``variance``.
 
     Raises
     ------
@@ -133,34 +128,29 @@ def combine(variance, factor, extra=None):
 
 
 def propagate_variance(variance_in, nominal_variance, scale, out=None):
-    r"""
-    Return the variance that noise beyond the nominal adds to each output pixel.
+    """
+    Return the variance that noise beyond the nominal adds to each output pixel, ``[C, scale*H, scale*W]``.
 
-    A network has learnt the noise of the survey's typical image, and its stated uncertainty contains it. An input that
-    says it is noisier (:math:`v > v_0`) is charged the excess. To first order a translation shares the flux of a source
-    pixel out among the :math:`s^2` output pixels in its place, :math:`y = x / s^2`, so each has the variance
+    A network has learnt the noise of the survey's typical image, which its stated uncertainty contains. For an input
+    that is noisier (:math:`v > v_0`), the excess is added. To first order a translation shares the flux of a source
+    pixel out among the :math:`s^2` output pixels in its place, :math:`y = x / s^2`, so that each has the variance
 
     .. math:: (v - v_0)_+ / s^4 .
 
-    These pixels share one error: that of their summed flux is again :math:`v - v_0`, where adding their variances
-    would give :math:`(v - v_0) / s^2`. An input quieter than nominal earns nothing: the network does not know of it.
+    These pixels share one error: that of their summed flux is again :math:`v - v_0`, where adding their variances would
+    give :math:`(v - v_0) / s^2`. An input quieter than nominal lowers nothing, since the network does not know of it.
 
     Parameters
     ----------
     variance_in : `numpy.ndarray`
-        ``[C, H, W]``: variance of the source image in the *target's* flux unit (times the squared flux factor), the
-        bands being those of the output. What is not finite stays so.
+        ``[C, H, W]``: variance of the source image in the *target's* flux unit (times the squared flux factor), in the
+        bands of the output. What is not finite stays so.
     nominal_variance : float or sequence of float
         Sky variance of the images the network was trained on, of each band, in the same unit.
     scale : int
         Output pixels per source pixel along each axis.
     out : `numpy.ndarray`, optional
         C-contiguous ``[C, scale*H, scale*W]`` to which the variance is added, to save the memory of another array.
-
-    Returns
-    -------
-    `numpy.ndarray`
-        ``[C, scale*H, scale*W]``, of the dtype of ``variance_in``, or ``out``.
 
     Raises
     ------

@@ -104,18 +104,14 @@ def cross_validated(content):
 
 def comparison(side, photometric, image):
     """Return a sentence on the difference of two estimators."""
-    ratio = bootstrap(lambda a, b: scatter(b) / scatter(a), photometric[0], image[0])
+    ratio = bootstrap(lambda a, b: sigma_mad(b) / sigma_mad(a), photometric[0], image[0])
     more = bootstrap(lambda a, b: np.mean(b - a), photometric[1], image[1])
     return f"At ``{side}`` the image network has {spelt(ratio, 3)} of the scatter and {spelt(more, 3)} nats more.\n"
 
 
 def figures(residual):
     outliers = bootstrap(lambda dz: np.mean(np.abs(dz) > 0.05), residual)
-    return [spelt(bootstrap(scatter, residual), 4), spelt(outliers, 4)]
-
-
-def scatter(residual):
-    return sigma_mad(residual)
+    return [spelt(bootstrap(sigma_mad, residual), 4), spelt(outliers, 4)]
 
 
 def spelt(interval, digits):

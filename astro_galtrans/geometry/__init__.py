@@ -11,16 +11,6 @@ from .grids import ResampledLowLevelWCS, check_celestial, copy_wcs, pixel_area, 
 from .masks import fill_masked, output_mask
 
 __all__ = [
-    "ResampledLowLevelWCS",
-    "align_planes",
-    "check_celestial",
-    "copy_wcs",
-    "fill_masked",
-    "interpolate_plane",
-    "output_mask",
-    "pixel_area",
-    "pixel_scale",
-    "resample",
-    "rescale_wcs",
-    "same_grid",
-]
+    "ResampledLowLevelWCS", "align_planes", "check_celestial", "copy_wcs", "fill_masked", "interpolate_plane",
+    "output_mask", "pixel_area", "pixel_scale", "resample", "rescale_wcs", "same_grid",
+]  # fmt: skip

@@ -105,7 +105,10 @@ def _block(coefficients, noise, bad, pixel_map, offsets, y, x):
 
 
 def _offsets(jacobian):
-    """Points in an output pixel at which to evaluate the spline: its centre, or k x k if it is the larger one."""
+    """
+    Points in an output pixel at which the spline is evaluated: its centre, or k x k if it is larger than a source
+    pixel.
+    """
     k = max(1, int(np.ceil(np.linalg.norm(jacobian, 2) - 0.25)))  # a point per source pixel along the longer axis
     steps = (np.arange(k) + 0.5) / k - 0.5
     return [(dx, dy) for dy in steps for dx in steps]
@@ -115,12 +118,12 @@ class _Noise:
     """
     Variance of interpolated values, ``sum_i w_i^2 v_i``, with the squared weights from a table over subpixel phases.
 
-    The sum runs over the nearest pixels, where nearly all of the squared weights are, and is scaled up for the others.
+    The sum runs over the nearest pixels, which have nearly all of the squared weights, and is scaled up for the others.
     """
 
     def __init__(self, variance, jacobian, offsets):
-        # where the value at the centre is taken, weights do not depend on the grids; else little: of many small images
-        # of one survey all share a table
+        # with a single point the weights do not depend on the grids; with more points they hardly do, and the jacobian
+        # is rounded, so that the many small images of a survey share a table
         shape = np.eye(2) if len(offsets) == 1 else np.round(jacobian, 3)
         squares, spread = _squared_weights(tuple(map(tuple, shape.tolist())), tuple(offsets))
         self._reach = 1 + int(np.ceil(spread))

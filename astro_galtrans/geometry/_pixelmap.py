@@ -19,19 +19,9 @@ _TOLERANCE = 1e-4  # pixels: a hundredth of the error of the best centroid in a 
 
 class PixelMap:
     """
-    Positions, on a source grid, of points of another grid.
+    Positions, on the grid of ``wcs_in``, of points of the grid of ``wcs_out`` with shape ``(H, W)``.
 
-    Parameters
-    ----------
-    wcs_out, wcs_in : `~astropy.wcs.WCS` or APE 14 WCS
-        World coordinates of the grid the points are on, and of the source grid.
-    shape : tuple of int
-        Shape ``(H, W)`` of the grid the points are on.
-
-    Attributes
-    ----------
-    jacobian : `~numpy.ndarray`
-        ``d(x_in, y_in) / d(x_out, y_out)`` at or near the centre of the image.
+    ``jacobian`` is ``d(x_in, y_in) / d(x_out, y_out)`` at or near the centre of the image.
     """
 
     def __init__(self, wcs_out, wcs_in, shape):

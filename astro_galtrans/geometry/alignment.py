@@ -1,7 +1,7 @@
 """
 Interpolation of whole images: bands brought to one grid, and a result brought to the grid that the user asks for.
 
-Both go through `_interpolation.interpolate_plane`, whose module says what is conserved and how well.
+What is conserved, and how well, is said in `_interpolation`.
 """
 
 import numpy as np
@@ -38,10 +38,9 @@ def align_planes(planes, reference=0):
 
     Returns
     -------
-    data : `~numpy.ndarray`
-        ``(C, H, W)`` on the grid of the reference, NaN where a band does not cover it.
-    variance : `~numpy.ndarray` or None
-        Same shape; None unless every band has one.
+    data, variance : `~numpy.ndarray`
+        ``(C, H, W)`` on the grid of the reference; data are NaN where a band does not cover it, variance is None unless
+        every band has one.
     mask : `~numpy.ndarray` of bool
         Same shape; True where masked, not finite or not covered.
     report : dict of int to tuple
@@ -80,7 +79,7 @@ def _check_shapes(planes):
 
 
 def _on_grid(data, variance, mask, grid, reference, shape):
-    """Return data, variance and mask on the grid of the reference, and the offset in pixels (None: they were there)."""
+    """Data, variance and mask on the grid of the reference, and the offset in pixels (None if nothing was moved)."""
     data = np.asarray(data)
     if data.shape == shape and same_grid(grid, reference, shape):
         return (data, variance, mask), None
@@ -103,7 +102,7 @@ def _lost(data, variance):
 
 
 def _ready(plane, bad):
-    """Floating point, in the machine's byte order, and finite: what the interpolation expects; None for None."""
+    """Plane of floats in the machine's byte order, finite, as the interpolation expects it; None for None."""
     if plane is None:
         return None
     plane = np.asarray(plane)
@@ -166,7 +165,7 @@ def resample(data, variance, mask, wcs_in, target):
 
 
 def _target_grid(target, wcs_in, shape):
-    """Return WCS and shape of the grid that ``target`` stands for."""
+    """WCS and shape of the grid that ``target`` stands for."""
     if isinstance(target, int | float | np.number):
         wcs = _native_grid(wcs_in, shape, float(target))
     elif isinstance(target, Header | BaseHighLevelWCS | BaseLowLevelWCS):
@@ -182,7 +181,7 @@ def _target_grid(target, wcs_in, shape):
 
 
 def _native_grid(wcs_in, shape, scale):
-    """Return a TAN grid of square pixels, ``scale`` arcsec wide, with centre and orientation of the image it covers."""
+    """TAN grid of square pixels, ``scale`` arcsec wide, with centre and orientation of the image that it covers."""
     if not (np.isfinite(scale) and scale > 0):
         msg = f"the pixel scale must be positive, in arcsec, got {scale!r}"
         raise ValueError(msg)
@@ -203,7 +202,7 @@ def _native_grid(wcs_in, shape, scale):
 
 
 def _orientation(wcs, middle, centre):
-    """Return the rotation or reflection nearest to the image's axes on the sky: all that square pixels keep of them."""
+    """Rotation or reflection nearest to the image's axes on the sky, all of them that square pixels can keep."""
     x, y = np.array(middle)[:, np.newaxis] + 0.5 * np.array([[1, -1, 0, 0], [0, 0, 1, -1]])
     lon, lat = (angle.rad for angle in centre.spherical_offsets_to(_sky(wcs, x, y).transform_to(centre)))
     left, _, right = np.linalg.svd(np.array([lon[::2] - lon[1::2], lat[::2] - lat[1::2]]))

@@ -17,14 +17,8 @@ from astropy.wcs.wcsapi import BaseHighLevelWCS, BaseLowLevelWCS, HighLevelWCSWr
 from astropy.wcs.wcsapi.wrappers import BaseWCSWrapper
 
 __all__ = [
-    "ResampledLowLevelWCS",
-    "check_celestial",
-    "copy_wcs",
-    "pixel_area",
-    "pixel_scale",
-    "rescale_wcs",
-    "same_grid",
-]
+    "ResampledLowLevelWCS", "check_celestial", "copy_wcs", "pixel_area", "pixel_scale", "rescale_wcs", "same_grid",
+]  # fmt: skip
 
 _TABLES = ("cpdis1", "cpdis2", "det2im1", "det2im2")
 _EXACT = 1e-9 * u.deg  # 4 microarcsec: above the rounding of wcslib, below anything that a distortion would do
@@ -32,7 +26,7 @@ _EXACT = 1e-9 * u.deg  # 4 microarcsec: above the rounding of wcslib, below anyt
 
 def copy_wcs(wcs):
     """
-    Copy a WCS.
+    Return a copy of a WCS that shares nothing with it.
 
     ``WCS.deepcopy`` (astropy 8.0) sets a filter for warnings on its way, and filters belong to all threads: two copies
     made at once can leave one behind.
@@ -40,11 +34,6 @@ def copy_wcs(wcs):
     Parameters
     ----------
     wcs : `~astropy.wcs.WCS`
-
-    Returns
-    -------
-    `~astropy.wcs.WCS`
-        That shares nothing with ``wcs``.
     """
     if type(wcs) is not WCS:
         return deepcopy(wcs)
@@ -103,7 +92,7 @@ def _celestial_fits(wcs):
 
 
 def _unsliced(low):
-    """Turn a slice of a FITS WCS, as slicing an NDData gives, back into a FITS WCS that can be written to a file."""
+    """FITS WCS, which can be written to a file, of a slice of one, as slicing an NDData gives."""
     wcs, slices = copy_wcs(low._wcs), low._slices_pixel
     if any(isinstance(slices[axis], Integral) for axis in (wcs.wcs.lng, wcs.wcs.lat) if axis >= 0):
         msg = f"the image needs two celestial axes, got {low.pixel_n_dim} of a WCS with CTYPE {list(wcs.wcs.ctype)}"
@@ -192,7 +181,7 @@ def rescale_wcs(wcs, scale, shape=None):
 
 
 def _scaled_fits(wcs, scale, pixel_shape, linear):
-    """Return a FITS WCS with everything that is measured in pixels scaled; PV and TPV act on degrees and stay."""
+    """FITS WCS with everything that is measured in pixels scaled; PV and TPV act on degrees and stay."""
     fine = copy_wcs(wcs)
     fine.wcs.crpix = _finer(wcs.wcs.crpix, scale)
     linear = "cd" if wcs.wcs.has_cd() else linear
@@ -221,7 +210,7 @@ def _scaled_polynomial(coefficients, scale):
 
 
 def _move_table(wcs, name, move, scale=1):
-    """Replace the lookup table ``name``: where it lies (crval, cdelt) and what it holds are in pixels of the image."""
+    """Replace the lookup table ``name``: its position (crval, cdelt) and its values are in pixels of the image."""
     table = getattr(wcs, name)
     if table is not None:
         data = (table.data * scale).astype(np.float32)
@@ -230,7 +219,7 @@ def _move_table(wcs, name, move, scale=1):
 
 
 def _largest_offset(coarse, fine, scale, pixel_shape):
-    """Offset on the sky at corners and centre: a distortion unknown here must not shift an image unnoticed."""
+    """Offset on the sky at corners and centre, so that a distortion unknown here cannot shift an image unnoticed."""
     x, y = _lattice(pixel_shape or (2, 2), 3)
     before, after = _sky(coarse, x, y), _sky(fine, (x + 0.5) * scale - 0.5, (y + 0.5) * scale - 0.5)
     good = np.isfinite(before.data.lon) & np.isfinite(before.data.lat)
@@ -286,7 +275,7 @@ class ResampledLowLevelWCS(BaseWCSWrapper):
 
 def pixel_area(wcs, shape=None):
     """
-    Solid angle of the pixel at the centre of an image.
+    Return the solid angle of the pixel at the centre of an image in square arcsec, distortions included.
 
     Parameters
     ----------
@@ -294,11 +283,6 @@ def pixel_area(wcs, shape=None):
         World coordinates, as for `check_celestial`.
     shape : tuple of int, optional
         Shape of the image ``(H, W)``; by default what ``wcs`` says of it, and without either the reference pixel.
-
-    Returns
-    -------
-    float
-        Area in square arcsec, distortions included.
     """
     wcs = check_celestial(wcs)
     x, y = _centre(wcs, shape)
@@ -314,7 +298,7 @@ def pixel_scale(wcs, shape=None):
 
 def same_grid(wcs_a, wcs_b, shape, tol=1e-3):
     """
-    Whether two images of one shape put their pixels at the same places on the sky.
+    Return whether two images of one shape put their pixels at the same places on the sky.
 
     Parameters
     ----------
@@ -324,10 +308,6 @@ def same_grid(wcs_a, wcs_b, shape, tol=1e-3):
         Shape of the images, ``(H, W)`` last.
     tol : float, optional
         Largest distance of matching pixels that still counts as the same, in pixels.
-
-    Returns
-    -------
-    bool
     """
     if wcs_a is wcs_b:
         return True

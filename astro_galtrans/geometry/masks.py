@@ -9,23 +9,20 @@ _RADII = (2, 4, 8, 16, 32)  # pixels; a hole deeper than the last, as of a brigh
 
 def output_mask(mask, scale, footprint):
     """
-    Mask of the finer grid: every pixel that a masked source pixel may have touched.
+    Mask ``(..., scale * H, scale * W)`` of every pixel of the finer grid that a masked source pixel may have touched.
 
-    A network sees a square window, so a masked pixel reaches ``footprint`` pixels along each axis and along diagonals.
+    A network sees a square window, so that a masked pixel reaches ``footprint`` pixels along each axis and along
+    diagonals.
 
     Parameters
     ----------
     mask : `~numpy.ndarray` or None
-        True where the source is masked, ``(..., H, W)``. Where a network mixes bands, pass the union over bands.
+        True where the source is masked, ``(..., H, W)``. Where a network mixes bands, pass the union over bands. With
+        None the result is None.
     scale : int
         Output pixels along the side of a source pixel.
     footprint : int
         How far a source pixel influences the result, in source pixels; 0 for not beyond itself.
-
-    Returns
-    -------
-    `~numpy.ndarray` of bool or None
-        ``(..., scale * H, scale * W)``; None for None.
     """
     if mask is None:
         return None
@@ -34,14 +31,11 @@ def output_mask(mask, scale, footprint):
         raise ValueError(msg)
     mask = np.asarray(mask, dtype=bool)
     if footprint and mask.any():
-        mask = _dilated(_dilated(mask, -1, int(footprint)), -2, int(footprint))
+        from scipy.ndimage import maximum_filter  # only where there is something masked
+
+        window = 2 * int(footprint) + 1
+        mask = maximum_filter(mask.view(np.uint8), window, mode="constant", axes=(-2, -1)).view(bool)
     return mask.repeat(scale, axis=-1).repeat(scale, axis=-2)
-
-
-def _dilated(mask, axis, reach):
-    from scipy.ndimage import maximum_filter1d  # only where there is something masked
-
-    return maximum_filter1d(mask.view(np.uint8), 2 * reach + 1, axis=axis, mode="constant").view(bool)
 
 
 def fill_masked(data, mask=None):
@@ -88,7 +82,7 @@ def fill_masked(data, mask=None):
 
 
 def _fill_plane(plane, holes):
-    """Fill one plane in place; sums are taken at bad pixels only, so the cost goes with their number."""
+    """Fill one plane in place; sums are taken at bad pixels only, so that the time grows with their number."""
     pad = _RADII[-1]  # windows reach over the edge of the image, where every weight is 0
     good = np.pad(~holes, pad)
     known = np.pad(np.where(holes, 0, plane), pad)

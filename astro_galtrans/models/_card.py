@@ -36,19 +36,9 @@ ENTRIES = {
 
 def check_card(card, path):
     """
-    Check all that the package will take from a card.
+    Check all that the package will take from a card, as parsed from the JSON of the file ``path``.
 
-    Parameters
-    ----------
-    card : object
-        As parsed from JSON.
-    path : path-like
-        Of the file, for messages.
-
-    Raises
-    ------
-    CheckpointError
-        If an entry is missing, of a wrong kind or out of its range; the message names it.
+    Raises CheckpointError, naming the entry, if one is missing, of a wrong kind or out of its range.
     """
     with _blaming(path):
         network = _network(card["network"])
@@ -59,19 +49,7 @@ def check_card(card, path):
 
 
 def check_network(card, path):
-    """
-    Check what a card says of its network, before that is built.
-
-    Parameters
-    ----------
-    card, path
-        As for `check_card`.
-
-    Raises
-    ------
-    CheckpointError
-        If something is missing, of a wrong kind or out of its range.
-    """
+    """Check what a card says of its network, before that is built; raises CheckpointError as `check_card` does."""
     with _blaming(path):
         _network(card["network"])
 
@@ -167,16 +145,9 @@ def _setting(value, entry, depth):
 
 def frozen(value):
     """
-    Return a read-only copy of what JSON holds; `copy.deepcopy` gives one that may be changed.
+    Read-only copy of what JSON holds: dicts and lists of subclasses that refuse to be changed.
 
-    Parameters
-    ----------
-    value : object
-
-    Returns
-    -------
-    object
-        Equal to ``value``; dicts and lists are of subclasses that refuse to be changed.
+    It is equal to ``value``; `copy.deepcopy` gives a copy that may be changed.
     """
     if isinstance(value, dict):
         return _Dict({key: frozen(item) for key, item in value.items()})

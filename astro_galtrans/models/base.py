@@ -1,9 +1,10 @@
 """
-What every translation network is to the rest of the package: one class, and the numpy <-> torch border.
+What every translation network offers to the rest of the package: one class, which also converts between numpy and
+torch.
 
 Arrays are ``[C, H, W]`` in network units (`astro_galtrans.scaling`); batches are ``[B, C, H, W]``. A network maps a
-source of ``H x W`` pixels to a target of ``scale*H x scale*W`` pixels and gives, for every target pixel, a mean
-and the logarithm of a standard deviation, both in network units.
+source of ``H x W`` pixels to a target of ``scale*H x scale*W`` pixels and gives, for every target pixel, a mean and the
+logarithm of a standard deviation, both in network units.
 """
 
 from abc import ABC, abstractmethod
@@ -39,14 +40,14 @@ class ModelSpec:
 
 
 class Estimate(NamedTuple):
-    """What a network says of a batch: each ``[B, C_out, scale*H, scale*W]`` in network units."""
+    """Mean and log standard deviation of a batch: each ``[B, C_out, scale*H, scale*W]`` in network units."""
 
     mean: Tensor
     log_std: Tensor
 
 
 class Prediction(NamedTuple):
-    """What a model gives to numpy: each float32 ``[C_out, scale*H, scale*W]`` in network units."""
+    """Prediction of an image as numpy arrays: each float32 ``[C_out, scale*H, scale*W]`` in network units."""
 
     values: np.ndarray
     std: np.ndarray
@@ -150,8 +151,8 @@ class TranslationModel(nn.Module, ABC):
         """
         Yield the terms of the loss, one dict of scalars per optimizer.
 
-        The trainer minimises the sum of a dict's values before it asks for the next, so that an adversary sees
-        the network it judges already updated.
+        The trainer minimises the sum of a dict's values before it asks for the next, so that an adversary sees the
+        network it judges already updated.
 
         Parameters
         ----------
@@ -162,8 +163,8 @@ class TranslationModel(nn.Module, ABC):
         generator : `torch.Generator`, optional
             Source of any randomness.
         weight : `torch.Tensor`, optional
-            How much each pixel of the target counts, in its shape; 0 for a bad one (whose value is finite, and no
-            matter). All count alike by default.
+            Weight of each pixel of the target, in its shape; 0 for a bad one, whose value is finite and does not
+            matter. By default all weights are equal.
         """
         yield self.content_losses(self(source), source, target, weight)
 
@@ -172,8 +173,8 @@ class TranslationModel(nn.Module, ABC):
         added = {name: term(estimate.mean, target, weight) for name, term in self.extra_terms.items()}
         return added | {
             "flux": weighted_flux_mse(estimate.mean, target, self.skip(source), weight),
-            # The mean is detached, for the likelihood's minimum over it is brighter than the mean flux. The factor
-            # leaves the minimum over log_std as it is, and the layers that both share mostly to the flux.
+            # The mean is detached, since the likelihood alone would make it brighter than the mean flux. The factor
+            # does not move the minimum over log_std, and lets the flux error dominate in layers that both share.
             "nll": 0.1 * gaussian_nll(estimate.mean.detach(), estimate.log_std, target, weight),
         }
 

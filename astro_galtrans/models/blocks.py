@@ -1,21 +1,25 @@
-"""What two or more networks share."""
+"""Building blocks that two or more networks share."""
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-__all__ = ["LOG_STD_RANGE", "SkipConnection", "crop_to", "pad_to_multiple", "split_estimate"]
+__all__ = [
+    "LOG_STD_RANGE", "SKIP_RADIUS", "SkipConnection", "conv", "crop_to", "pad_to_multiple", "split_estimate",
+    "start_from_skip",
+]  # fmt: skip
 
 #: Bounds of log(std) in network units, reached smoothly: exp(-6) is far below any sky noise, exp(3) beyond any doubt.
 LOG_STD_RANGE = (-6.0, 3.0)
+SKIP_RADIUS = 2  #: source pixels that the bicubic interpolation of a skip connection reaches
 
 
 class SkipConnection(nn.Module):
     """
-    The source, interpolated to the target's grid: what a network has to improve on.
+    The source, interpolated to the target's grid: the answer that a network has to improve on.
 
-    Each output band starts from the input band of the same name, or, where there is none, from the mean of all. It has
-    no parameters. Interpolation is bicubic with pixel centres where the rescaled WCS has them.
+    Each output band starts from the input band of the same name, or, if there is none, from the mean of all. There are
+    no parameters. Interpolation is bicubic, with pixel centres where the rescaled WCS has them.
     """
 
     def __init__(self, in_bands, out_bands, scale):
@@ -33,6 +37,11 @@ class SkipConnection(nn.Module):
         if self.scale == 1:
             return x
         return F.interpolate(x, scale_factor=self.scale, mode="bicubic", align_corners=False)
+
+
+def conv(n_in, n_out, kernel=3, bias=True):
+    """Return a convolution ``[B, n_in, H, W]`` to ``[B, n_out, H, W]``; beyond the edges the input is zero."""
+    return nn.Conv2d(n_in, n_out, kernel, padding=kernel // 2, bias=bias)
 
 
 def pad_to_multiple(x, multiple):
@@ -61,3 +70,13 @@ def split_estimate(raw, skip):
     low, high = LOG_STD_RANGE
     middle, half = (low + high) / 2, (high - low) / 2
     return skip + residual, middle + half * torch.tanh(log_std / half)
+
+
+def start_from_skip(conv):
+    """Let an untrained network answer with its skip connection and a standard deviation of about exp(-1)."""
+    mean = conv.out_channels // 2
+    with torch.no_grad():
+        conv.weight[:mean] = 0
+        conv.bias[:mean] = 0
+        conv.bias[mean:] = 0.5  # `split_estimate` turns 0.5 into -1.0
+    return conv

@@ -1,28 +1,18 @@
-r"""
+"""
 Convolutional capsules with dynamic routing, from encoder to decoder.
 
 Sabour, Frosst & Hinton 2017, NeurIPS, "Dynamic Routing Between Capsules" (arXiv:1710.09829): a capsule is a vector
-whose length says how sure it is that its kind of thing (a core, an arm, a star) is there and whose direction says
-how it looks; capsules vote for those of the next layer, and votes that agree are listened to. LaLonde & Bagci 2018,
+whose length says how sure it is that its kind of thing (a core, an arm, a star) is present and whose direction says
+how it looks; capsules vote for those of the next layer, and votes that agree count for more. LaLonde & Bagci 2018,
 "Capsules for Object Segmentation" (arXiv:1804.04241): each pixel has its own capsules, which vote within a small
 neighbourhood only, and a decoder with skips brings them back to the pixels.
 
-Squashing keeps lengths below 1, and so capsules cannot carry flux, which spans five decades. They say *what* is
-there; *how much* travels beside them in plain convolutional features at full source resolution, where the two meet.
-Routing is per pixel: the answer at a pixel never depends on things far away.
+Squashing keeps lengths below 1, so that capsules cannot carry flux, which spans five decades. They represent the *kind*
+of structure; the *amount* of flux is carried beside them by plain convolutional features at full source resolution,
+where the two are joined. Routing is per pixel: the answer at a pixel never depends on things far away.
 
-======  ======================================================================
-symbol  meaning
-======  ======================================================================
-B       batch size
-C       bands: C_in of the source, C_out of the target
-s       scale, target pixels per source pixel along an axis
-H, W    source pixels; h, w those of a level
-i, I    capsule types of the lower layer (children), and their number
-j, J    capsule types of the upper layer (parents), and their number
-a, A    components of a child or a parent, and their number
-b, c    routing logits and coupling coefficients
-======  ======================================================================
+In shapes, B is the batch, C the bands (C_in, C_out), s the scale, and H, W are source pixels, h, w those of a level.
+Capsules of the lower layer (children) have I types of a components each, those of the upper layer (parents) J of A.
 """
 
 from itertools import pairwise
@@ -32,13 +22,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from .base import Estimate, TranslationModel
-from .blocks import crop_to, pad_to_multiple, split_estimate
+from .blocks import SKIP_RADIUS, crop_to, pad_to_multiple, split_estimate, start_from_skip
 from .losses import weighted_mean
 
 __all__ = ["CapsuleTranslator", "ConvCapsules", "Decoder", "Encoder", "capsule_length", "margin_loss", "squash"]
 
 EPSILON = 1e-6
-SKIP_RADIUS = 2  # bicubic interpolation reaches two source pixels
 TYPICAL_LENGTH = 0.5  # of a child capsule, when weights are drawn
 
 
@@ -88,14 +77,9 @@ class ConvCapsules(nn.Module):
         super().__init__()
         (types, components), (self.types, self.components) = children, parents
         # each child type has its own kernel, M_t in the paper: a convolution in as many groups
+        votes = types * self.types * self.components
         self.vote = nn.Conv2d(
-            types * components,
-            types * self.types * self.components,
-            kernel,
-            stride,
-            padding=kernel // 2,
-            groups=types,
-            bias=False,
+            types * components, votes, kernel, stride, padding=kernel // 2, groups=types, bias=False
         )
         self.bias = nn.Parameter(torch.zeros(self.types, self.components, 1, 1))
         self.iterations = iterations
@@ -108,10 +92,7 @@ class ConvCapsules(nn.Module):
         types = capsules.shape[1]
         votes = self.vote(capsules.flatten(1, 2))  # [B, I J A, h, w]
         votes = votes.unflatten(1, (types, self.types, self.components))  # [B, I, J, A, h, w]
-        return self._route(votes)  # [B, J, A, h, w]
-
-    def _route(self, votes):
-        """Procedure 1 of Sabour et al. 2017, at every pixel by itself."""
+        # procedure 1 of Sabour et al. 2017, at every pixel by itself
         coupling = self._agree(votes) if self.iterations > 1 else 1 / self.types
         return squash((coupling * votes).sum(dim=1) + self.bias)  # [B, J, A, h, w]
 
@@ -167,16 +148,17 @@ class Decoder(nn.Module):
         route = {"kernel": kernel, "iterations": iterations}
         pairs = list(pairwise(levels))[::-1]
         self.up = nn.ModuleList(ConvCapsules(coarse, fine, **route) for fine, coarse in pairs)
-        # the skip brings as many types again; they vote pixel by pixel
+        # the skip adds as many capsule types; all vote pixel by pixel
         self.join = nn.ModuleList(
             ConvCapsules((2 * fine[0], fine[1]), fine, kernel=1, iterations=iterations) for fine, _ in pairs
         )
 
     def forward(self, levels):
         """Capsules of each level, finest first, to capsules ``[B, J, A, H/2, W/2]``."""
-        *finer, capsules = levels
-        for up, join, skip in zip(self.up, self.join, reversed(finer), strict=True):
-            capsules = up(_twice_as_fine(capsules))  # [B, J, A, h, w]
+        *skips, capsules = levels
+        for up, join, skip in zip(self.up, self.join, reversed(skips), strict=True):
+            finer = F.interpolate(capsules, scale_factor=(1, 2, 2), mode="nearest")  # each pixel repeated
+            capsules = up(finer)  # [B, J, A, h, w]
             capsules = join(torch.cat([capsules, skip], dim=1))  # [B, J, A, h, w]
         return capsules
 
@@ -198,34 +180,23 @@ class CapsuleTranslator(TranslationModel):
     iterations : int
         Rounds of routing.
     blocks : int
-        Residual convolution pairs after capsules and plain features have met.
+        Residual convolution pairs after capsules and plain features have been joined.
     margin_weight : float
-        Weight of the margin loss on the length of the first capsule, which thereby learns to say "a source".
+        Weight of the margin loss on the length of the first capsule, which thereby learns to mark sources.
     source_level : float
         Mean flux over bands, in units of the softening, above which a pixel belongs to a source.
     """
 
     name = "capsule"
     PRESETS = {
-        "tiny": {
-            "width": 32,
-            "levels": ((4, 16), (6, 16)),
-            "kernel": 3,
-            "iterations": 3,
-            "blocks": 1,
-            "margin_weight": 0.01,
-            "source_level": 0.5,
-        },
-        "paper": {
-            "width": 64,
-            "levels": ((4, 16), (4, 32), (8, 32)),
-            "kernel": 5,
-            "iterations": 3,
-            "blocks": 2,
-            "margin_weight": 0.01,
-            "source_level": 0.5,
-        },
-    }
+        "tiny": dict(
+            width=32, levels=((4, 16), (6, 16)), kernel=3, iterations=3, blocks=1, margin_weight=0.01, source_level=0.5
+        ),
+        "paper": dict(
+            width=64, levels=((4, 16), (4, 32), (8, 32)), kernel=5, iterations=3, blocks=2, margin_weight=0.01,
+            source_level=0.5,
+        ),
+    }  # fmt: skip
 
     def __init__(
         self, in_bands, out_bands, scale, *, width, levels, kernel, iterations, blocks, margin_weight, source_level
@@ -240,7 +211,7 @@ class CapsuleTranslator(TranslationModel):
         self.meet = nn.Sequential(nn.Conv2d(2 * width, width, 3, padding=1), nn.LeakyReLU(0.1))
         self.blocks = nn.Sequential(*(_Residual(width) for _ in range(blocks)))
         last = nn.Conv2d(width, 2 * len(self.out_bands) * self.scale**2, 3, padding=1)
-        self.last = nn.Sequential(_start_from_skip(last), nn.PixelShuffle(self.scale))
+        self.last = nn.Sequential(start_from_skip(last), nn.PixelShuffle(self.scale))
         self.margin_weight, self.source_level = margin_weight, source_level
         self.multiple_of = 2 ** len(levels)
         self.margin = _receptive_radius(len(levels), kernel, blocks)
@@ -275,7 +246,7 @@ class CapsuleTranslator(TranslationModel):
         return self._seen_by_capsules(torch.sinh(target), shape) > self.source_level
 
     def _seen_by_capsules(self, image, shape):
-        """Mean over bands and pixels of the target that each capsule stands for, ``[B, H/2, W/2]``."""
+        """Mean over bands and pixels of the target that each capsule represents, ``[B, H/2, W/2]``."""
         mean = F.avg_pool2d(image.mean(dim=1, keepdim=True), 2 * self.scale, ceil_mode=True, count_include_pad=False)
         mean = mean[:, 0]
         # the network pads to its multiple, where there is no target and nothing to be found
@@ -291,32 +262,17 @@ class _Residual(nn.Module):
         return x + self.conv2(F.leaky_relu(self.conv1(x), 0.1))  # [B, w, H, W]
 
 
-def _twice_as_fine(capsules):
-    """``[B, I, a, h, w]`` to ``[B, I, a, 2h, 2w]``, each pixel repeated."""
-    return F.interpolate(capsules, scale_factor=(1, 2, 2), mode="nearest")
-
-
-def _start_from_skip(conv):
-    """Let an untrained network answer with its skip connection and a standard deviation of about exp(-1)."""
-    mean = conv.out_channels // 2
-    with torch.no_grad():
-        conv.weight[:mean] = 0
-        conv.bias[:mean] = 0
-        conv.bias[mean:] = 0.5  # `split_estimate` turns 0.5 into -1.0
-    return conv
-
-
 def _receptive_radius(levels, kernel, blocks):
     """
-    Source pixels that a target pixel depends on, to each side, followed from the target back to the source.
+    Source pixels on each side that a target pixel depends on, followed from the target back to the source.
 
-    It depends on where the pixel lies among the strides; this is the largest.
+    The number depends on where the pixel lies among the strides; this is the largest.
     """
     down_the_decoder = ["repeat"] + ["conv", "repeat"] * (levels - 1)
     up_the_encoder = ["stride"] * (levels - 1) + ["conv", "stride"]
     reach = 0
     for pixel in range(2**levels):
-        near = 1 + 2 * blocks + 1  # last convolution, residual pairs, meeting
+        near = 1 + 2 * blocks + 1  # what the last convolution, the residual pairs and `meet` read
         low, high = pixel - near, pixel + near
         for step in down_the_decoder + up_the_encoder:
             low, high = _read_by(step, low, high, kernel // 2)
@@ -325,7 +281,7 @@ def _receptive_radius(levels, kernel, blocks):
 
 
 def _read_by(step, low, high, radius):
-    """From the interval of pixels that a layer gives to the interval that it reads."""
+    """Interval of pixels that a layer reads for the interval of pixels that it gives."""
     if step == "repeat":
         return low // 2, high // 2
     stride = 2 if step == "stride" else 1

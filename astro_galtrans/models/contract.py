@@ -1,11 +1,11 @@
 """
-Contract tests: what every network owes to the rest of the package, whatever is inside.
+Contract tests: what the rest of the package relies on in every network.
 
 They run on all registered networks, those of other packages (entry point ``astro_galtrans.models``) among them::
 
     pytest --pyargs astro_galtrans.models.contract -k NAME
 
-Nothing in the package imports this module, so that pytest is needed by those who test only.
+Nothing in the package imports this module, so that only those who test need pytest.
 """
 
 import numpy as np

@@ -1,7 +1,7 @@
 r"""
 Conditional diffusion: samples of what the target survey would have seen, given the source.
 
-The mean of all possible answers is smooth; a sample looks like an image, noise and all. So the work is split, as in
+The mean of all possible answers is smooth; a sample looks like an image, with noise. So the work is split, as in
 CorrDiff (Mardani et al. 2023, arXiv:2309.15214):
 
 1. a *regression* network gives the mean flux of every target pixel given the source, and its standard deviation s;
@@ -10,10 +10,10 @@ CorrDiff (Mardani et al. 2023, arXiv:2309.15214):
 
    .. math:: z = (\sinh y - \sinh m) / (s \cosh m),
 
-   where y is the target and m the mean, both in network units. z has zero mean and unit variance
-   whatever the brightness, so :math:`\sigma_{data} = 1`, and an untrained denoiser (F = 0) already draws white noise
-   of the right amplitude. What it learns is how neighbouring pixels and bands go together. Being linear in
-   flux, a z of zero mean leaves the flux without bias.
+   where y is the target and m the mean, both in network units. z has zero mean and unit variance whatever the
+   brightness, so :math:`\sigma_{data} = 1`, and an untrained denoiser (F = 0) already draws white noise of the right
+   amplitude; it learns how neighbouring pixels and bands are correlated. Since z is linear in flux, a z of zero mean
+   leaves the flux without bias.
 
 Both networks are small U-Nets on the *source* grid: target pixels enter and leave as ``scale**2`` channels.
 """
@@ -26,7 +26,7 @@ from torch import nn
 from astro_galtrans.tiling import tiled_map
 
 from .base import Estimate, Prediction, TranslationModel
-from .blocks import crop_to, pad_to_multiple, split_estimate
+from .blocks import conv, crop_to, pad_to_multiple, split_estimate
 from .losses import weighted_mean
 from .schedule import loss_weight, noise_levels, preconditioning, random_levels, sample, white_noise
 
@@ -177,7 +177,7 @@ def standardise(target, mean, log_std):
 
 
 def unstandardise(residual, mean, log_std):
-    """Undo `standardise` on numpy planes, in place, to a `Prediction`."""
+    """`Prediction` of a residual: the inverse of `standardise` on numpy planes, in place."""
     spread = np.empty_like(residual)
     for z, m, s, std in zip(residual, mean, log_std, spread, strict=True):
         flux_std = np.cosh(m) * np.exp(s)
@@ -190,14 +190,8 @@ class UNet(nn.Module):
     """
     U-Net of pre-activation residual blocks; any image size, finite receptive field, starts from zero.
 
-    Parameters
-    ----------
-    n_in, n_out : int
-        Channels.
-    widths, blocks : sequence of int
-        Channels of each level and residual blocks on either side of it.
-    embedding : int, optional
-        Length of the noise-level vector that modulates each block; 0 for none.
+    ``widths`` and ``blocks`` are the channels of each level and the residual blocks on either side of it. ``embedding``
+    is the length of the noise-level vector that modulates each block, 0 for none.
     """
 
     def __init__(self, n_in, n_out, widths, blocks, embedding=0):
@@ -206,9 +200,9 @@ class UNet(nn.Module):
             msg = f"widths and blocks must name as many levels, got {tuple(widths)} and {tuple(blocks)}"
             raise ValueError(msg)
         self.stride, self.radius = 2 ** (len(widths) - 1), _radius(blocks) + 2  # 2: stem and head
-        self.stem = _conv3(n_in, widths[0])
+        self.stem = conv(n_in, widths[0])
         self.body = Level(widths, blocks, embedding)
-        self.head = _conv3(widths[0], n_out)
+        self.head = conv(widths[0], n_out)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
@@ -249,7 +243,7 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, width, embedding):
         super().__init__()
-        self.conv1, self.conv2 = _conv3(width, width), _conv3(width, width)
+        self.conv1, self.conv2 = conv(width, width), conv(width, width)
         self.modulate = nn.Linear(embedding, 2 * width) if embedding else None
 
     def forward(self, x, embedding):
@@ -260,11 +254,7 @@ class ResidualBlock(nn.Module):
         return x + self.conv2(F.silu(h))
 
 
-def _conv3(n_in, n_out):
-    return nn.Conv2d(n_in, n_out, 3, padding=1)
-
-
 def _radius(blocks):
-    # of a level in its own pixels: a block sees 2 pixels away; a coarse pixel covers two, of which we may be either
+    # in the level's own pixels: a block reads 2 pixels to each side; a coarse pixel covers two, and this may be either
     inner = 2 * _radius(blocks[1:]) + 1 if len(blocks) > 1 else 0
     return 2 * blocks[0] * (2 if len(blocks) > 1 else 1) + inner

@@ -17,22 +17,14 @@ import math
 import torch
 
 __all__ = [
-    "churned_level",
-    "euler_step",
-    "heun_correction",
-    "loss_weight",
-    "noise_levels",
-    "preconditioning",
-    "random_levels",
-    "sample",
-    "slope",
-    "white_noise",
-]
+    "churned_level", "euler_step", "heun_correction", "loss_weight", "noise_levels", "preconditioning", "random_levels",
+    "sample", "slope", "white_noise",
+]  # fmt: skip
 
 
 def noise_levels(steps, sigma_min, sigma_max, rho=7.0):
     """
-    Noise levels of a sampler with ``steps`` steps, from ``sigma_max`` down to ``sigma_min`` and then zero (Eq. 5).
+    Return the falling noise levels of a sampler from ``sigma_max`` to ``sigma_min``, then zero: ``steps + 1`` (Eq. 5).
 
     Parameters
     ----------
@@ -42,11 +34,6 @@ def noise_levels(steps, sigma_min, sigma_max, rho=7.0):
         Lowest and highest positive level.
     rho : float, optional
         The larger, the more of the steps lie near ``sigma_min``.
-
-    Returns
-    -------
-    list of float
-        ``steps + 1`` levels, falling.
 
     Raises
     ------
@@ -63,7 +50,7 @@ def noise_levels(steps, sigma_min, sigma_max, rho=7.0):
 
 def preconditioning(sigma, sigma_data):
     r"""
-    Coefficients of the denoiser (Eq. 7 and Table 1).
+    Coefficients ``c_skip, c_out, c_in, c_noise`` of the denoiser, of the shape of ``sigma`` (Eq. 7 and Table 1).
 
     .. math:: D(x; \sigma) = c_{skip} x + c_{out} F(c_{in} x; c_{noise})
 
@@ -76,11 +63,6 @@ def preconditioning(sigma, sigma_data):
         Noise levels, positive, any shape.
     sigma_data : float
         Standard deviation of the noise-free images.
-
-    Returns
-    -------
-    c_skip, c_out, c_in, c_noise : `torch.Tensor`
-        Of the shape of ``sigma``.
     """
     total = sigma.square() + sigma_data**2
     return sigma_data**2 / total, sigma * sigma_data * total.rsqrt(), total.rsqrt(), sigma.log() / 4
@@ -137,10 +119,10 @@ def heun_correction(x_next, slope, slope_next, t, t_next):
 
 def sample(denoise, x, levels, *, heun=False, churn=0.0, generator=None):
     r"""
-    Draw a sample: Alg. 1, or with ``churn`` Alg. 2.
+    Draw a sample: Alg. 1, or with ``churn`` Alg. 2. White noise ``x`` becomes the sample and is returned.
 
-    A survey frame is large, so the image is changed in place, plane by plane: beside it only the denoiser's output is
-    held, and for Heun's method one slope.
+    A survey frame is large, so that the image is changed in place, plane by plane: beside it only the denoiser's output
+    is held, and for Heun's method one slope.
 
     Parameters
     ----------
@@ -148,7 +130,7 @@ def sample(denoise, x, levels, *, heun=False, churn=0.0, generator=None):
         ``denoise(x, sigma) -> D``: the expected image without noise, given the state
         :math:`x = (z + \sigma n) / \sqrt{1 + \sigma^2}`; a new array, which is overwritten.
     x : array
-        ``[C, H, W]``, numpy or torch: white noise of unit variance; becomes the sample.
+        ``[C, H, W]``, numpy or torch: white noise of unit variance.
     levels : list of float
         Falling noise levels that end with zero, of `noise_levels`.
     heun : bool, optional
@@ -158,11 +140,6 @@ def sample(denoise, x, levels, *, heun=False, churn=0.0, generator=None):
         :math:`S_{churn}`: fresh noise added before each step, 0 for none.
     generator : `torch.Generator`, optional
         Source of that noise.
-
-    Returns
-    -------
-    array
-        ``x``.
     """
     for sigma, sigma_next in itertools.pairwise(levels):
         raised = churned_level(sigma, len(levels) - 1, churn)

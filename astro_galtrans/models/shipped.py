@@ -16,16 +16,12 @@ def list_weights():
 
 def find_weights(name):
     """
-    Find a translator file.
+    Return the `~pathlib.Path` of a translator file.
 
     Parameters
     ----------
     name : str or `~pathlib.Path`
         A name from `list_weights`, or the path of a ``.safetensors`` file.
-
-    Returns
-    -------
-    `~pathlib.Path`
 
     Raises
     ------
@@ -51,16 +47,12 @@ def find_weights(name):
 
 def pick_device(device=None):
     """
-    Check a device, or choose the fastest there is.
+    Return a `torch.device` that was checked, or the fastest there is.
 
     Parameters
     ----------
     device : str or `torch.device`, optional
         For instance ``"cpu"`` or ``"cuda:1"``; by default CUDA where it is available.
-
-    Returns
-    -------
-    `torch.device`
 
     Raises
     ------

@@ -1,4 +1,4 @@
-r"""
+"""
 SRGAN: a residual generator, and a discriminator that judges it.
 
 Ledig et al. 2017, CVPR, "Photo-Realistic Single Image Super-Resolution Using a Generative Adversarial Network"
@@ -11,19 +11,8 @@ Ledig et al. 2017, CVPR, "Photo-Realistic Single Image Super-Resolution Using a 
 * a patch discriminator with spectral normalisation (Miyato et al. 2018, arXiv:1802.05957) and without dense
   layers, so that any image size works.
 
-No output is clamped and there is no tanh: fluxes have no upper bound.
-
-======  ==============================================================
-symbol  meaning
-======  ==============================================================
-B       batch size
-C       bands: C_in of the source, C_out of the target
-w       width, the number of feature maps of the generator
-s       scale, target pixels per source pixel along an axis
-H, W    source pixels
-x, y    source and target image, in network units
-D       discriminator: logit of "y is a real image of the scene in x"
-======  ==============================================================
+No output is clamped and there is no tanh: fluxes have no upper bound. In shapes, B is the batch, C the bands (C_in,
+C_out), w the feature maps of the generator, s the scale, and H, W are source pixels.
 """
 
 import torch
@@ -32,13 +21,12 @@ from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from .base import Estimate, TranslationModel
-from .blocks import split_estimate
+from .blocks import SKIP_RADIUS, conv, split_estimate, start_from_skip
 
 __all__ = ["Discriminator", "Generator", "ResidualBlock", "SRGANTranslator"]
 
 #: Sub-pixel stages of each scale: a factor 4 is two doublings, as in the paper.
 STAGES = {1: (), 2: (2,), 3: (3,), 4: (2, 2)}
-SKIP_RADIUS = 2  # bicubic interpolation reaches two source pixels
 
 
 class ResidualBlock(nn.Module):
@@ -46,9 +34,10 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, width, norm):
         super().__init__()
-        self.conv1, self.norm1 = _conv(width, width, norm=norm), _norm(width, norm)
+        # a bias before a normalisation would be subtracted again
+        self.conv1, self.norm1 = conv(width, width, bias=not norm), _norm(width, norm)
         self.act = nn.PReLU()
-        self.conv2, self.norm2 = _conv(width, width, norm=norm), _norm(width, norm)
+        self.conv2, self.norm2 = conv(width, width, bias=not norm), _norm(width, norm)
 
     def forward(self, x):
         """Features ``[B, w, H, W]`` to the same."""
@@ -76,13 +65,13 @@ class Generator(nn.Module):
 
     def __init__(self, in_channels, out_channels, scale, *, width, blocks, fine_width, kernel, norm):
         super().__init__()
-        self.first = nn.Sequential(_conv(in_channels, width, kernel), nn.PReLU())
+        self.first = nn.Sequential(conv(in_channels, width, kernel), nn.PReLU())
         self.blocks = nn.Sequential(*(ResidualBlock(width, norm) for _ in range(blocks)))
-        self.merge = nn.Sequential(_conv(width, width, norm=norm), _norm(width, norm))
+        self.merge = nn.Sequential(conv(width, width, bias=not norm), _norm(width, norm))
         widths = (width, *(fine_width for _ in STAGES[scale]))
         stages = zip(widths, widths[1:], STAGES[scale], strict=False)
         self.upsample = nn.Sequential(*(_subpixel(a, b, factor) for a, b, factor in stages))
-        self.last = _start_from_skip(_conv(widths[-1], 2 * out_channels, kernel))
+        self.last = start_from_skip(conv(widths[-1], 2 * out_channels, kernel))
 
     def forward(self, x):
         """Source ``[B, C_in, H, W]`` to residual and log std, ``[B, 2 C_out, sH, sW]``."""
@@ -143,42 +132,21 @@ class SRGANTranslator(TranslationModel):
     name = "srgan"
     training_only = ("discriminator",)
     PRESETS = {
-        "tiny": {
-            "width": 40,
-            "blocks": 5,
-            "fine_width": 16,
-            "kernel": 3,
-            "norm": False,
-            "discriminator": ((24, 2), (48, 2), (64, 2)),
-            "adversarial_start": 0.7,
-            "adversarial_weight": 1e-3,
-            "feature_weight": 1e-2,
-        },
-        "paper": {
-            "width": 64,
-            "blocks": 16,
-            "fine_width": 64,
-            "kernel": 9,
-            "norm": True,
-            "discriminator": ((64, 1), (64, 2), (128, 1), (128, 2), (256, 1), (256, 2), (512, 1), (512, 2)),
-            "adversarial_start": 0.5,
-            "adversarial_weight": 1e-3,
-            "feature_weight": 1e-2,
-        },
-    }
+        "tiny": dict(
+            width=40, blocks=5, fine_width=16, kernel=3, norm=False, discriminator=((24, 2), (48, 2), (64, 2)),
+            adversarial_start=0.7, adversarial_weight=1e-3, feature_weight=1e-2,
+        ),
+        "paper": dict(
+            width=64, blocks=16, fine_width=64, kernel=9, norm=True,
+            discriminator=((64, 1), (64, 2), (128, 1), (128, 2), (256, 1), (256, 2), (512, 1), (512, 2)),
+            adversarial_start=0.5, adversarial_weight=1e-3, feature_weight=1e-2,
+        ),
+    }  # fmt: skip
 
     def __init__(
-        self,
-        in_bands,
-        out_bands,
-        scale,
-        *,
-        discriminator,
-        adversarial_start,
-        adversarial_weight,
-        feature_weight,
+        self, in_bands, out_bands, scale, *, discriminator, adversarial_start, adversarial_weight, feature_weight,
         **generator,
-    ):
+    ):  # fmt: skip
         super().__init__(in_bands, out_bands, scale)
         self.generator = Generator(len(self.in_bands), len(self.out_bands), self.scale, **generator)
         self.discriminator = None  # a translator does not need it; see `prepare_training`
@@ -208,24 +176,31 @@ class SRGANTranslator(TranslationModel):
         """
         Yield the generator's terms, then, once the adversary has joined, the discriminator's.
 
-        The discriminator sees survey images, with noise, while the generator's mean has none, and absence of
-        noise would be all it ever learnt to see. So it is shown the mean plus a draw of the noise the generator
-        claims; the claim itself stays the likelihood's affair and is detached. Where the target is bad, it is shown
-        the same in both.
+        The discriminator sees survey images, which have noise, while the generator's mean has none; the absence of
+        noise would be all that it ever learnt. It is therefore shown the mean plus a draw of the noise that the
+        generator states. That noise is detached, since the likelihood alone trains it. Bad pixels of the target are
+        replaced by those of the generated image, so that both images are the same there.
         """
         estimate = self(source)
         terms = self.content_losses(estimate, source, target, weight)
         if progress < self.adversarial_start:
             yield terms
             return
-        image = estimate.mean + _noise(estimate, generator)
+        std = estimate.log_std.detach().exp()
+        image = estimate.mean + std * torch.randn(std.shape, generator=generator, device=std.device, dtype=std.dtype)
         if weight is not None:
             target = torch.where(weight > 0, target, image.detach())
         yield terms | self._adversarial_losses(source, target, image)
-        yield {"discriminator": self._discriminator_loss(source, target, image.detach())}
+        real, _ = self.discriminator(source, target)
+        fake, _ = self.discriminator(source, image.detach())
+        # -log D(y) - log(1 - D(G(x))), eq. 2
+        yield {"discriminator": F.softplus(-real).mean() + F.softplus(fake).mean()}
 
     def _adversarial_losses(self, source, target, image):
-        self._require_discriminator().requires_grad_(False)  # this step moves the generator alone
+        if self.discriminator is None:
+            msg = "the adversarial terms need a discriminator: call prepare_training() before building the optimizers"
+            raise RuntimeError(msg)
+        self.discriminator.requires_grad_(False)  # this step moves the generator alone
         logits, features = self.discriminator(source, image)
         with torch.no_grad():
             _, wanted = self.discriminator(source, target)
@@ -236,22 +211,6 @@ class SRGANTranslator(TranslationModel):
             "feature": self.feature_weight * torch.stack(distances).mean(),
         }
 
-    def _discriminator_loss(self, source, target, image):
-        real, _ = self.discriminator(source, target)
-        fake, _ = self.discriminator(source, image)
-        return F.softplus(-real).mean() + F.softplus(fake).mean()  # -log D(y) - log(1 - D(G(x))), eq. 2
-
-    def _require_discriminator(self):
-        if self.discriminator is None:
-            msg = "the adversarial terms need a discriminator: call prepare_training() before building the optimizers"
-            raise RuntimeError(msg)
-        return self.discriminator
-
-
-def _conv(a, b, kernel=3, norm=False):
-    # a bias before a normalisation would be subtracted again
-    return nn.Conv2d(a, b, kernel, padding=kernel // 2, bias=not norm)
-
 
 def _norm(width, norm):
     return nn.BatchNorm2d(width) if norm else nn.Identity()
@@ -259,26 +218,11 @@ def _norm(width, norm):
 
 def _subpixel(a, b, factor):
     """``[B, a, H, W]`` to ``[B, b, factor H, factor W]`` (Shi et al. 2016, arXiv:1609.05158)."""
-    return nn.Sequential(_conv(a, b * factor**2), nn.PixelShuffle(factor), nn.PReLU())
-
-
-def _start_from_skip(conv):
-    """Let an untrained network answer with its skip connection and a standard deviation of about exp(-1)."""
-    mean = conv.out_channels // 2
-    with torch.no_grad():
-        conv.weight[:mean] = 0
-        conv.bias[:mean] = 0
-        conv.bias[mean:] = 0.5  # `split_estimate` turns 0.5 into -1.0
-    return conv
-
-
-def _noise(estimate, generator):
-    std = estimate.log_std.detach().exp()
-    return std * torch.randn(std.shape, generator=generator, device=std.device, dtype=std.dtype)
+    return nn.Sequential(conv(a, b * factor**2), nn.PixelShuffle(factor), nn.PReLU())
 
 
 def _receptive_radius(scale, blocks, kernel):
-    """Source pixels that a target pixel depends on, to each side: followed from the target back to the source."""
+    """Source pixels on each side that a target pixel depends on, followed from the target back to the source."""
     radius = kernel // 2  # last convolution, in target pixels
     for factor in reversed(STAGES[scale]):
         radius = -(-radius // factor) + 1

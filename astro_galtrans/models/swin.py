@@ -4,9 +4,9 @@ Swin Transformer translation: self-attention in small windows, shifted between l
 The network is SwinIR (Liang et al. 2021, https://arxiv.org/abs/2108.10257), built from the windows of Liu et al. (2021,
 https://arxiv.org/abs/2103.14030); parameters carry the names of the authors' code, so that their weights load.
 
-How it computes is its own. A token is a pixel's ``width`` features. Within a residual group tokens stay *in window
-order* -- the 64 tokens of a window next to each other -- and one gather takes them from the plain windows of a block to
-the shifted windows of the next. Windows that meet the same attention mask are kept together, so that mask and
+The computation is arranged differently. A token is a pixel's ``width`` features. Within a residual group tokens stay
+*in window order* (the 64 tokens of a window next to each other), and one gather takes them from the plain windows of a
+block to the shifted windows of the next. Windows that meet the same attention mask are kept together, so that mask and
 relative position bias are one small matrix per group and nothing is built per window.
 """
 
@@ -21,7 +21,7 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 
 from .base import Estimate, TranslationModel
-from .blocks import LOG_STD_RANGE, crop_to, pad_to_multiple, split_estimate
+from .blocks import LOG_STD_RANGE, conv, crop_to, pad_to_multiple, split_estimate
 
 __all__ = ["SwinIR", "SwinTranslator"]
 
@@ -61,25 +61,13 @@ class SwinTranslator(TranslationModel):
 
     name: ClassVar[str] = "swin"
     PRESETS: ClassVar[dict[str, dict]] = {
-        "tiny": {
-            "depths": (2, 2),
-            "width": 48,
-            "heads": 2,
-            "window": 8,
-            "mlp_ratio": 2.0,
-            "upsampler": "pixelshuffledirect",
-            "resi": "1conv",
-        },
-        "paper": {
-            "depths": (6,) * 6,
-            "width": 180,
-            "heads": 6,
-            "window": 8,
-            "mlp_ratio": 2.0,
-            "upsampler": "pixelshuffle",
-            "resi": "1conv",
-        },
-    }
+        "tiny": dict(
+            depths=(2, 2), width=48, heads=2, window=8, mlp_ratio=2.0, upsampler="pixelshuffledirect", resi="1conv"
+        ),
+        "paper": dict(
+            depths=(6,) * 6, width=180, heads=6, window=8, mlp_ratio=2.0, upsampler="pixelshuffle", resi="1conv"
+        ),
+    }  # fmt: skip
 
     def __init__(
         self, in_bands, out_bands, scale, *, depths=(2, 2), width=48, heads=2, window=8, mlp_ratio=2.0,
@@ -92,36 +80,35 @@ class SwinTranslator(TranslationModel):
             len(self.in_bands), 2 * len(self.out_bands), scale=self.scale, depths=depths, width=width, heads=heads,
             window=window, mlp_ratio=mlp_ratio, upsampler=upsampler, resi=resi,
         )  # fmt: skip
-        self._start_from_the_skip()
+        last = self.network.last_convolution
+        nn.init.zeros_(last.weight)  # an untrained network returns the skip connection and a deviation of exp(-1)
+        with torch.no_grad():
+            means, log_stds = last.bias.chunk(2)
+            means.zero_()
+            log_stds.fill_(_raw_log_std(-1.0))
 
     def forward(self, source):
         """Source ``[B, C_in, H, W]`` to an `~astro_galtrans.models.base.Estimate` on the finer grid."""
         return Estimate(*split_estimate(self.network(source), self.skip(source)))
 
-    @torch.no_grad()
-    def _start_from_the_skip(self):
-        """Make the untrained network return the skip connection, with a standard deviation of exp(-1)."""
-        last = self.network.last_convolution
-        nn.init.zeros_(last.weight)
-        means, log_stds = last.bias.chunk(2)
-        means.zero_()
-        log_stds.fill_(_raw_log_std(-1.0))
-
 
 def _reach(depths, window, upsampler, resi):
-    """How many pixels from a tile's cut edge, which is a multiple of the window, an output pixel can feel the cut."""
-    conv = 1 if resi == "1conv" else 2
+    """
+    Pixels from a tile's cut edge, which is a multiple of the window, at which an output pixel can still depend on the
+    cut.
+    """
+    last = 1 if resi == "1conv" else 2
     front = 1  # conv_first
     for depth in depths:
         for block in range(depth):
             shift = window // 2 * (block % 2)
-            front = shift + window * math.ceil((front - shift) / window)  # what a window touches, all of it feels
-        front += conv
-    return front + conv + (1 if upsampler == "pixelshuffledirect" else 3)
+            front = shift + window * math.ceil((front - shift) / window)  # a cut in a window affects all of it
+        front += last
+    return front + last + (1 if upsampler == "pixelshuffledirect" else 3)
 
 
 def _raw_log_std(log_std):
-    """Invert what `split_estimate` does to a raw log_std."""
+    """Value that `split_estimate` turns into ``log_std``."""
     low, high = LOG_STD_RANGE
     half = (high - low) / 2
     return half * math.atanh((log_std - (low + high) / 2) / half)
@@ -153,8 +140,8 @@ class SwinIR(nn.Module):
         _check_sizes(depths, width, heads, window)
         self.window = window
         self.upsampler = upsampler
-        self.conv_first = _conv(in_channels, width)
-        self.patch_embed = PatchEmbed(width)
+        self.conv_first = conv(in_channels, width)
+        self.patch_embed = nn.ModuleDict({"norm": nn.LayerNorm(width)})  # patches are single pixels
         self.layers = nn.ModuleList(
             ResidualGroup(width, depth, heads, window, int(width * mlp_ratio), resi) for depth in depths
         )
@@ -177,7 +164,7 @@ class SwinIR(nn.Module):
 
     def features(self, shallow):
         """Shallow features ``[B, C, H, W]`` to deep ones, channels last in between."""
-        x = self.patch_embed.norm(shallow.permute(0, 2, 3, 1))  # [B, H, W, C]
+        x = self.patch_embed["norm"](shallow.permute(0, 2, 3, 1))  # [B, H, W, C]
         for layer in self.layers:
             x = layer(x)
         return self.norm(x).permute(0, 3, 1, 2)  # [B, C, H, W]
@@ -197,24 +184,16 @@ class SwinIR(nn.Module):
 
     def _add_reconstruction(self, width, out_channels, scale):
         if self.upsampler == "pixelshuffledirect":
-            self.upsample = nn.Sequential(_conv(width, out_channels * scale**2), nn.PixelShuffle(scale))
+            self.upsample = nn.Sequential(conv(width, out_channels * scale**2), nn.PixelShuffle(scale))
         elif self.upsampler == "pixelshuffle":
-            self.conv_before_upsample = nn.Sequential(_conv(width, 64), nn.LeakyReLU())
+            self.conv_before_upsample = nn.Sequential(conv(width, 64), nn.LeakyReLU())
             self.upsample = nn.Sequential(*_upsampling_steps(scale, 64))
-            self.conv_last = _conv(64, out_channels)
+            self.conv_last = conv(64, out_channels)
         elif self.upsampler == "" and scale == 1:
-            self.conv_last = _conv(width, out_channels)
+            self.conv_last = conv(width, out_channels)
         else:
             msg = f"upsampler must be 'pixelshuffledirect', 'pixelshuffle', or '' at scale 1; got {self.upsampler!r}"
             raise ValueError(msg)
-
-
-class PatchEmbed(nn.Module):
-    """The normalisation before the first group; patches are single pixels."""
-
-    def __init__(self, width):
-        super().__init__()
-        self.norm = nn.LayerNorm(width)
 
 
 class ResidualGroup(nn.Module):
@@ -223,14 +202,15 @@ class ResidualGroup(nn.Module):
     def __init__(self, width, depth, heads, window, hidden, resi):
         super().__init__()
         self.window = window
-        self.residual_group = BlockList(width, depth, heads, window, hidden)
+        blocks = (SwinBlock(width, heads, window, window // 2 * (i % 2), hidden) for i in range(depth))
+        self.residual_group = nn.ModuleDict({"blocks": nn.ModuleList(blocks)})  # as the official weights call them
         self.conv = _residual_conv(width, resi)
 
     def forward(self, x):
         """Features ``[B, H, W, C]`` to features."""
         *shape, width = x.shape
         tokens, before = x.reshape(-1, width), None  # [B*H*W, C], in image order
-        for block in self.residual_group.blocks:
+        for block in self.residual_group["blocks"]:
             counts = _windows_per_kind(tuple(shape), self.window, block.shift)
             tokens = block(tokens, self._reordering(x, before, block.shift), counts)
             before = block.shift
@@ -239,16 +219,6 @@ class ResidualGroup(nn.Module):
 
     def _reordering(self, x, before, after):
         return _change_order(tuple(x.shape[:3]), self.window, before, after, x.device)
-
-
-class BlockList(nn.Module):
-    """The blocks of one group, under the name the official weights give them."""
-
-    def __init__(self, width, depth, heads, window, hidden):
-        super().__init__()
-        self.blocks = nn.ModuleList(
-            SwinBlock(width, heads, window, window // 2 * (i % 2), hidden) for i in range(depth)
-        )
 
 
 class SwinBlock(nn.Module):
@@ -267,7 +237,7 @@ class SwinBlock(nn.Module):
         """
         Tokens ``[N*M, C]`` in the order of the block before to tokens in this block's order of windows.
 
-        ``order`` is the way from one to the other (`_change_order`), ``counts`` the number of windows of each kind.
+        ``order`` is the index from one to the other (`_change_order`), ``counts`` the number of windows of each kind.
         """
         biases, size = self.attn.bias(), self.attn.window**2
         lengths, kinds = _chunks(counts, CHUNK, size)
@@ -284,7 +254,10 @@ class SwinBlock(nn.Module):
         return tokens + self.mlp(self.norm2(tokens))
 
     def _block_into(self, result, tokens, bias):
-        """Do as `_block`, overwriting the tokens; a tenth faster, as products add to what is there."""
+        """
+        Write what `_block` returns into ``result``, overwriting the tokens; a tenth faster, as products add to what is
+        there.
+        """
         _add_linear(tokens, self.attn.proj, self.attn.mix(self.norm1(tokens), bias), out=tokens)
         _add_linear(tokens, self.mlp.fc2, self.mlp.hidden(self.norm2(tokens)), out=result)
 
@@ -329,7 +302,7 @@ class WindowAttention(nn.Module):
         return self.proj(self.mix(tokens, bias))
 
     def mix(self, tokens, bias):
-        """What `forward` does before the last projection: each head's weighted means, side by side."""
+        """Weighted means of all heads, side by side: what `forward` does before the last projection."""
         qkv = self.qkv(tokens)
         return _Attention.apply(qkv, bias) if qkv.requires_grad else _fused_attention(qkv, bias)
 
@@ -423,7 +396,7 @@ def _window_order(batch, height, breadth, window, shift):
 
 
 def _window_kinds(rows, columns, shift):
-    """Which mask each window meets: 0 none; 1, 2, 3 where the shift wrapped it around in x, in y, in both."""
+    """Mask that each window meets: 0 for none; 1, 2, 3 where the shift wrapped it around in x, in y, in both."""
     kinds = np.zeros((rows, columns), dtype=int)
     if shift:
         kinds[:, -1] += 1
@@ -465,23 +438,18 @@ def _relative_position(window):
 
 
 def _drop_derived(_, state_dict, prefix, *__):
-    """Let go of what official state dicts hold beside weights: it follows from the configuration."""
+    """Remove what official state dicts hold beside weights, which follows from the configuration."""
     for name in ("attn_mask", "attn.relative_position_index"):
         state_dict.pop(prefix + name, None)
 
 
-def _conv(inputs, outputs, size=3):
-    return nn.Conv2d(inputs, outputs, size, padding=size // 2)
-
-
 def _residual_conv(width, resi):
     if resi == "1conv":
-        return _conv(width, width)
+        return conv(width, width)
     if resi == "3conv":
         slim = width // 4
-        return nn.Sequential(
-            _conv(width, slim), nn.LeakyReLU(0.2), _conv(slim, slim, 1), nn.LeakyReLU(0.2), _conv(slim, width)
-        )
+        first, middle, last = conv(width, slim), conv(slim, slim, 1), conv(slim, width)
+        return nn.Sequential(first, nn.LeakyReLU(0.2), middle, nn.LeakyReLU(0.2), last)
     msg = f"resi must be '1conv' or '3conv', got {resi!r}"
     raise ValueError(msg)
 
@@ -489,7 +457,7 @@ def _residual_conv(width, resi):
 def _upsampling_steps(scale, width):
     """Convolution and pixel shuffle by 2 as often as needed, or once by 3."""
     factors = [3] if scale == 3 else [2] * (scale.bit_length() - 1)
-    return [layer for s in factors for layer in (_conv(width, width * s * s), nn.PixelShuffle(s))]
+    return [layer for s in factors for layer in (conv(width, width * s * s), nn.PixelShuffle(s))]
 
 
 def _init_linear(module):

@@ -148,17 +148,7 @@ def pdf_metrics_in_bins(pdfs, z_spec, by, bins=5, *, name="bin", prior=None, flo
     pdfs, z_spec, prior, floor, **bootstrap
         As for `pdf_metrics`.
     by, bins, name
-        As for `point_metrics_in_bins`.
-
-    Returns
-    -------
-    `~astropy.table.QTable`
-        As that of `point_metrics_in_bins`, with the metrics of `pdf_metrics`.
-
-    Raises
-    ------
-    ValueError
-        If lengths differ, a setting is out of range, or edges do not increase.
+        As for `point_metrics_in_bins`, whose table this one is like.
     """
     same_length(pdfs=pdfs, z_spec=z_spec, by=by)
     sample = BinnedAccumulator(_edges(by, bins), name=name, floor=floor, points=False, exact=True)

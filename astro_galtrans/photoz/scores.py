@@ -17,21 +17,14 @@ CHUNK = 2048  # galaxies at a time, so that the [N, K] temporaries of the CRPS s
 
 
 def scaled_residual(z_phot, z_spec):
-    """
-    Return dz = (z_phot - z_spec) / (1 + z_spec).
-
-    Parameters
-    ----------
-    z_phot, z_spec : array-like
-        Redshifts.
-    """
+    """Return dz = (z_phot - z_spec) / (1 + z_spec)."""
     z_phot, z_spec = np.asarray(z_phot, dtype=float), np.asarray(z_spec, dtype=float)
     return (z_phot - z_spec) / (1 + z_spec)
 
 
 def crps(pdfs, z_spec):
     r"""
-    Return the continuous ranked probability score (Hersbach 2000, eq. 5), in units of redshift.
+    Return the continuous ranked probability score (Hersbach 2000, eq. 5) of each galaxy, in units of redshift.
 
     .. math:: \mathrm{CRPS} = \int (F(z) - H(z - z_\mathrm{spec}))^2 \, dz
         = \int_{z_0}^{z_K} (1 - F)^2 \, dz + \int_{z_0}^{z_\mathrm{spec}} (2 F - 1) \, dz,
@@ -45,11 +38,6 @@ def crps(pdfs, z_spec):
         N galaxies.
     z_spec : array-like
         ``[N]``: their redshifts.
-
-    Returns
-    -------
-    `numpy.ndarray`
-        ``[N]``, not negative.
     """
     z_spec = np.asarray(z_spec, dtype=float)
     inside = np.clip(z_spec, pdfs.z[0], pdfs.z[-1])
@@ -67,15 +55,8 @@ def cde_loss(pdfs, z_spec):
 
     Parameters
     ----------
-    pdfs : GridPDF
-        N galaxies.
-    z_spec : array-like
-        ``[N]``: their redshifts.
-
-    Returns
-    -------
-    `numpy.ndarray`
-        ``[N]``.
+    pdfs, z_spec
+        As for `crps`.
     """
     low, high, third = pdfs.density[:, :-1], pdfs.density[:, 1:], np.diff(pdfs.z) / 3
     # the integral of the square of a line from a to b is (a^2 + a b + b^2) / 3 of its length
@@ -100,10 +81,8 @@ def information(pdfs, z_spec, prior, floor=0.0):
 
     Parameters
     ----------
-    pdfs : GridPDF
-        N galaxies.
-    z_spec : array-like
-        ``[N]``: their redshifts.
+    pdfs, z_spec
+        As for `crps`.
     prior : GridPDF
         The redshift distribution that the estimator was trained on (one row), or a prior per galaxy (N rows).
     floor : float, optional

@@ -108,18 +108,13 @@ class Accumulator:
         Parameters
         ----------
         pdfs : GridPDF or None
-            Their PDFs, or `None` if there are point estimates only.
+            Their PDFs, or `None` if there are point estimates only; it is a `ValueError` if there are neither.
         z_spec : array-like
             Spectroscopic redshifts; missing, negative ones and those outside the grid are excluded and counted.
         z_phot : array-like, optional
             Point estimates; the medians of the PDFs if not given.
         prior : GridPDF, optional
             In place of the accumulator's own: one row, or one per galaxy.
-
-        Raises
-        ------
-        ValueError
-            If there are neither PDFs nor points, lengths differ, or settings are out of range.
         """
         if pdfs is None and z_phot is None:
             msg = "a batch needs PDFs or point estimates (z_phot)"
@@ -168,23 +163,15 @@ class Accumulator:
 
     def table(self, *, resamples=1000, seed=0, level=0.68):
         """
-        Return the metrics of all galaxies so far.
+        Return the table of metrics of all galaxies so far.
+
+        It has the rows of `~astro_galtrans.photoz.metrics.point_metrics` and, if PDFs were added, of
+        `~astro_galtrans.photoz.metrics.pdf_metrics`. It is a `ValueError` if fewer than two galaxies were measured.
 
         Parameters
         ----------
         resamples, seed, level : int, int, float, optional
             Of the bootstrap; 0 resamples for no intervals.
-
-        Returns
-        -------
-        `~astropy.table.QTable`
-            Rows of `~astro_galtrans.photoz.metrics.point_metrics` and, if PDFs were added, of
-            `~astro_galtrans.photoz.metrics.pdf_metrics`.
-
-        Raises
-        ------
-        ValueError
-            If fewer than two galaxies were measured.
         """
         settings = dict(resamples=resamples, seed=seed, level=level)
         return self._table(self.scores or {"dz"}, settings, because(self.counts))
@@ -225,16 +212,11 @@ class BinnedAccumulator:
     Parameters
     ----------
     edges : array-like or `~astropy.units.Quantity`
-        ``[M + 1]``: edges of the bins. A bin holds its lower edge; the last one its upper edge too.
+        ``[M + 1]``: edges of the bins, increasing. A bin holds its lower edge; the last one its upper edge too.
     name : str, optional
         The quantity's name in the table.
     **settings
         Those of `Accumulator`.
-
-    Raises
-    ------
-    ValueError
-        If edges do not increase.
     """
 
     def __init__(self, edges, *, name="bin", **settings):
@@ -281,18 +263,15 @@ class BinnedAccumulator:
 
     def table(self, *, resamples=1000, seed=0, level=0.68):
         """
-        Return the metrics of all bins; NaN in those of fewer than two galaxies.
+        Return the tables of `Accumulator.table` of all bins, one below the other; NaN for fewer than two galaxies.
+
+        The bin's edges are in ``<name>_low`` and ``<name>_high``. ``outside_bins`` in the meta data counts galaxies in
+        no bin, which no other count includes.
 
         Parameters
         ----------
         resamples, seed, level
             As for `Accumulator.table`.
-
-        Returns
-        -------
-        `~astropy.table.QTable`
-            As that of `Accumulator.table`, with the bin's edges in ``<name>_low`` and ``<name>_high``. ``outside_bins``
-            in the meta data counts galaxies in no bin, which no other count includes.
         """
         settings, tables, counts = dict(resamples=resamples, seed=seed, level=level), [], {}
         scores = {name for each in self.bins for name in each.scores} or {"dz"}

@@ -8,16 +8,6 @@ from .result import Flag, RedshiftResult
 from .templates import Template, default_templates
 
 __all__ = [
-    "Flag",
-    "RedshiftResult",
-    "Target",
-    "Template",
-    "catalogue",
-    "colour_check",
-    "default_templates",
-    "find_spectra",
-    "match",
-    "read",
-    "redshift",
-    "synthetic_photometry",
-]
+    "Flag", "RedshiftResult", "Target", "Template", "catalogue", "colour_check", "default_templates", "find_spectra",
+    "match", "read", "redshift", "synthetic_photometry",
+]  # fmt: skip

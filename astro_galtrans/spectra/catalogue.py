@@ -97,16 +97,11 @@ def catalogue(files, output=None, *, z_range=(-0.01, 1.2), medium="auto", file_f
 
 def find_spectra(files):
     """
-    List files, and the FITS files in folders.
+    List files, and the FITS files in folders: `pathlib.Path` in the order given, those of a folder sorted; none twice.
 
     Parameters
     ----------
     files : path-like or list of path-like
-
-    Returns
-    -------
-    list of `pathlib.Path`
-        In the order given, those of a folder sorted; none twice.
 
     Raises
     ------

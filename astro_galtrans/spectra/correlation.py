@@ -44,20 +44,7 @@ class Basis:
 
 
 def smooth_basis(log_wavelength, weights):
-    """
-    Cubic B-splines, made orthonormal under the weights.
-
-    Parameters
-    ----------
-    log_wavelength : `~numpy.ndarray`
-        log10 of the wavelength of each pixel.
-    weights : `~numpy.ndarray`
-        Inverse variance of each pixel; 0 where there is no data.
-
-    Returns
-    -------
-    `Basis`
-    """
+    """`Basis` of cubic B-splines, made orthonormal under the weights (inverse variances; 0 where there is no data)."""
     seen = log_wavelength[weights > 0]
     low, high = seen.min(), seen.max()
     pieces = max(1, round((high - low) / KNOT_DISTANCE))
@@ -70,25 +57,10 @@ def smooth_basis(log_wavelength, weights):
 
 def correlate(weights, flux, templates, basis, lags):
     """
-    Normal equations at every lag.
+    Normal equations at every lag: matrix [lag, template, template] without the continuum, and vector [lag, template].
 
-    Parameters
-    ----------
-    weights, flux : `~numpy.ndarray`
-        Inverse variance and flux on the grid [pixel].
-    templates : `~numpy.ndarray`
-        [template, pixel + lags - 1]; at lag l the spectrum's pixel x meets the templates' pixel x + l.
-    basis : `Basis`
-        The continuum, on the grid.
-    lags : int
-        Number of lags.
-
-    Returns
-    -------
-    matrix : `~numpy.ndarray`
-        [lag, template, template], the continuum projected out.
-    vector : `~numpy.ndarray`
-        [lag, template].
+    ``weights`` and ``flux`` are on the grid [pixel], ``templates`` are [template, pixel + lags - 1]: at lag l the
+    spectrum's pixel x meets the templates' pixel x + l. ``basis`` is the continuum.
     """
     length = fft.next_fast_len(templates.shape[1], real=True)
     transform = fft.rfft(templates, length)
@@ -110,22 +82,12 @@ def correlate(weights, flux, templates, basis, lags):
 
 def non_negative(matrix, vector, power, tolerance=1e-4):
     """
-    Amplitudes, none negative, that minimise ``a.A.a - 2 a.b``, by cyclic coordinate descent (Franc et al. 2005).
+    Amplitudes >= 0 [problem, template] that minimise ``a.A.a - 2 a.b``, by cyclic coordinate descent (Franc et al.
+    2005).
 
-    Parameters
-    ----------
-    matrix, vector : `~numpy.ndarray`
-        [problem, template, template] and [problem, template].
-    power : `~numpy.ndarray`
-        Power of each template before the continuum was projected out [problem, template]; templates with less than
-        `LEAST_POWER` of it left get amplitude 0.
-    tolerance : float, optional
-        A problem is solved when a sweep over its templates changes chi-squared by less.
-
-    Returns
-    -------
-    `~numpy.ndarray`
-        Amplitudes [problem, template].
+    ``power`` [problem, template] is that of each template before the continuum was projected out: templates with less
+    than `LEAST_POWER` of it left get amplitude 0. A problem is solved when a sweep changes chi-squared by less than
+    ``tolerance``.
     """
     diagonal = np.einsum("lkk->lk", matrix)
     # FFTs leave rounding where a template has no power
@@ -141,7 +103,7 @@ def non_negative(matrix, vector, power, tolerance=1e-4):
 
 
 def _sweeps(matrix, vector, inverse, amplitudes):
-    """Some sweeps over the templates, and by how much the last one lowered chi-squared."""
+    """Amplitudes after `SWEEPS` sweeps over the templates, and by how much the last one lowered chi-squared."""
     gradient = vector - np.einsum("lkj,lj->lk", matrix, amplitudes)
     for _ in range(SWEEPS):
         moved = np.zeros(len(vector))
@@ -155,6 +117,6 @@ def _sweeps(matrix, vector, inverse, amplitudes):
 
 
 def chi2_gain(matrix, vector, amplitudes):
-    """Return by how much the amplitudes lower chi-squared [problem]."""
+    """By how much the amplitudes lower chi-squared [problem]."""
     quadratic = np.einsum("lk,lkj,lj->l", amplitudes, matrix, amplitudes)
     return 2 * np.einsum("lk,lk->l", amplitudes, vector) - quadratic

@@ -25,17 +25,10 @@ RATIO_REACH = 0.05
 
 class Scan:
     """
-    Chi-squared as a function of redshift, on the grid of `correlation`.
+    Chi-squared of `Samples` and a template `Mixture` as a function of redshift, on the grid of `correlation`.
 
     Each pixel is added, with its weight, to the cell of the grid that it falls into. Nothing is interpolated, so that
-    the noise of cells is as independent as that of pixels; a pixel is half a cell, 35 km/s, from its place at most.
-
-    Parameters
-    ----------
-    data : `~astro_galtrans.spectra.samples.Samples`
-    templates : `~astro_galtrans.spectra.templates.Mixture`
-    z_range : tuple of float
-        Lowest and highest redshift.
+    the noise of cells is as independent as that of pixels; a pixel is at most half a cell, 35 km/s, from its place.
     """
 
     def __init__(self, data, templates, z_range):
@@ -67,20 +60,11 @@ class Scan:
 
     def tonry_davis(self, templates, amplitudes, z):
         """
-        Ratio r of the correlation's peak to what noise and mismatch would make, for one mixture.
+        Ratio r of a mixture's peak at ``z`` to the peaks that noise and mismatch make: Tonry & Davis (1979), equation
+        23.
 
-        Parameters
-        ----------
-        templates : `~astro_galtrans.spectra.templates.Mixture`
-        amplitudes : `~numpy.ndarray`
-            Of the templates.
-        z : float
-            Where the peak is.
-
-        Returns
-        -------
-        float
-            ``h / (sqrt(2) sigma_a)``: Tonry & Davis (1979), equation 23; sigma_a is the rms of the antisymmetric part.
+        It is ``h / (sqrt(2) sigma_a)``, with the height h of the correlation's peak and the rms sigma_a of the part
+        that is antisymmetric about the peak, which a perfect template would not have.
         """
         reach = round(RATIO_REACH / STEP)
         shifts = round(np.log10(1 + z) / STEP) + np.arange(reach, -reach - 1, -1)
@@ -93,20 +77,7 @@ class Scan:
 
 
 def separate_peaks(scan, number):
-    """
-    Return the redshifts of the highest peaks of a scan, highest first, each at a distance from the others.
-
-    Parameters
-    ----------
-    scan : `Scan`
-    number : int
-        How many at most.
-
-    Returns
-    -------
-    list of float
-        Redshifts.
-    """
+    """Return the redshifts of the highest peaks of a scan, ``number`` at most, highest first, `PEAK_DISTANCE` apart."""
     padded = np.concatenate([[-np.inf], scan.gain, [-np.inf]])  # so that the ends of the range may be peaks too
     peaks = find_peaks(padded, distance=round(PEAK_DISTANCE / STEP))[0] - 1
     order = np.argsort(scan.gain[peaks])[::-1][:number]
@@ -114,13 +85,7 @@ def separate_peaks(scan, number):
 
 
 class ExactFit:
-    """
-    Fits of templates to the pixels as they are, at any redshift.
-
-    Parameters
-    ----------
-    data : `~astro_galtrans.spectra.samples.Samples`
-    """
+    """Fits of templates to the pixels of `Samples` themselves, at any redshift."""
 
     def __init__(self, data):
         self.data = data
@@ -130,21 +95,7 @@ class ExactFit:
         self.chi2_continuum = float((self.residual**2 * data.ivar).sum())
 
     def __call__(self, templates, redshifts):
-        """
-        Fit at several redshifts.
-
-        Parameters
-        ----------
-        templates : `~astro_galtrans.spectra.templates.Mixture`
-        redshifts : array_like
-
-        Returns
-        -------
-        gain : `~numpy.ndarray`
-            What the templates take off chi-squared [redshift].
-        amplitudes : `~numpy.ndarray`
-            [redshift, template].
-        """
+        """By how much the templates lower chi-squared [redshift], and their amplitudes [redshift, template]."""
         shift = np.log10(1 + np.asarray(redshifts, dtype=float))
         sampled = templates(self.log_wavelength - shift[:, None]).swapaxes(0, 1)
         power = (sampled**2 * self.data.ivar).sum(axis=-1)
@@ -155,20 +106,7 @@ class ExactFit:
         return chi2_gain(matrix, vector, amplitudes), amplitudes
 
     def significant(self, templates, z):
-        """
-        Leave out templates that only follow the noise.
-
-        Parameters
-        ----------
-        templates : `~astro_galtrans.spectra.templates.Mixture`
-        z : float
-            Redshift at which to judge.
-
-        Returns
-        -------
-        `~astro_galtrans.spectra.templates.Mixture`
-            Without the templates that, one after the other, take less than `SIGNIFICANT` off chi-squared.
-        """
+        """Return the mixture without the templates that each lower chi-squared by less than `SIGNIFICANT`."""
         while len(templates) > 1:
             gain = self(templates, [z])[0][0]
             fewer = [templates.only([j for j in range(len(templates)) if j != k]) for k in range(len(templates))]
@@ -180,19 +118,10 @@ class ExactFit:
 
     def refine(self, templates, z):
         """
-        Place a peak to a fraction of a pixel.
+        Redshift of a peak to a fraction of a pixel, the change of redshift that raises chi-squared by 1, and the peak's
+        gain.
 
-        Parameters
-        ----------
-        templates : `~astro_galtrans.spectra.templates.Mixture`
-        z : float
-            Where the scan has the peak.
-
-        Returns
-        -------
-        z, width, gain : float
-            The peak's redshift, the change of redshift that raises chi-squared by 1, and what it takes off chi-squared.
-            A width of infinity says that there is no peak: chi-squared rises to one side of ``z``.
+        ``z`` is where the scan has the peak. The width is infinite if chi-squared rises to one side of ``z`` only.
         """
         place = np.log10(1 + z)
         for offsets in REFINEMENT:
@@ -203,7 +132,7 @@ class ExactFit:
         return 10**place - 1, np.log(10) * 10**place * self._width(templates, place, width, top), top
 
     def _width(self, templates, place, width, top):
-        """Read the width further out: at the very top, templates' tables and weak templates leave their marks."""
+        """Half the width of the peak where chi-squared is higher by 1, read further out: see `READ_WIDTH_AT`."""
         if not np.isfinite(width):
             return width
         offset = max(READ_WIDTH_AT * width, NEAREST_READING * STEP)
@@ -212,7 +141,7 @@ class ExactFit:
         return offset / np.sqrt(drop) if drop > 0 else np.inf
 
     def model(self, templates, amplitudes, z):
-        """Return continuum plus templates, and the continuum alone, at the pixels."""
+        """Continuum plus templates, and the continuum alone, at the pixels."""
         lines = amplitudes @ templates(self.log_wavelength - np.log10(1 + z))
         continuum = self.basis.functions.T @ self.basis.project(self.data.flux - lines)
         return continuum + lines, continuum

@@ -1,4 +1,4 @@
-"""Emission lines of galaxies: wavelengths in vacuum, and the ratios in which they come."""
+"""Emission lines of galaxies: wavelengths in vacuum, and typical flux ratios."""
 
 import numpy as np
 
@@ -8,33 +8,13 @@ SPEED_OF_LIGHT = 299792.458  #: km/s
 
 #: Rest wavelength in vacuum (Angstrom).
 LINES = {
-    "MgII_2796": 2796.352,
-    "MgII_2803": 2803.531,
-    "NeV_3427": 3426.84,
-    "OII_3727": 3727.092,
-    "OII_3730": 3729.875,
-    "NeIII_3870": 3869.86,
-    "H8": 3890.166,
-    "NeIII_3969": 3968.59,
-    "Hepsilon": 3971.198,
-    "Hdelta": 4102.892,
-    "Hgamma": 4341.692,
-    "HeII_4687": 4687.02,
-    "Hbeta": 4862.691,
-    "OIII_4960": 4960.295,
-    "OIII_5008": 5008.240,
-    "HeI_5877": 5877.249,
-    "OI_6302": 6302.046,
-    "OI_6366": 6365.536,
-    "NII_6550": 6549.86,
-    "Halpha": 6564.632,
-    "NII_6585": 6585.27,
-    "SII_6718": 6718.294,
-    "SII_6733": 6732.674,
-    "ArIII_7138": 7137.757,
-    "SIII_9071": 9071.1,
+    "MgII_2796": 2796.352, "MgII_2803": 2803.531, "NeV_3427": 3426.84, "OII_3727": 3727.092, "OII_3730": 3729.875,
+    "NeIII_3870": 3869.86, "H8": 3890.166, "NeIII_3969": 3968.59, "Hepsilon": 3971.198, "Hdelta": 4102.892,
+    "Hgamma": 4341.692, "HeII_4687": 4687.02, "Hbeta": 4862.691, "OIII_4960": 4960.295, "OIII_5008": 5008.240,
+    "HeI_5877": 5877.249, "OI_6302": 6302.046, "OI_6366": 6365.536, "NII_6550": 6549.86, "Halpha": 6564.632,
+    "NII_6585": 6585.27, "SII_6718": 6718.294, "SII_6733": 6732.674, "ArIII_7138": 7137.757, "SIII_9071": 9071.1,
     "SIII_9533": 9533.2,
-}
+}  # fmt: skip
 
 # Case B, H-alpha / H-beta = 2.86 (Osterbrock & Ferland 2006); H-alpha below is raised by the dust usual for each kind.
 _BALMER = {"Hbeta": 1.0, "Hgamma": 0.45, "Hdelta": 0.24, "Hepsilon": 0.14, "H8": 0.09}
@@ -69,21 +49,9 @@ LINE_RATIOS = {
 
 def line_spectrum(wavelength, fluxes, dispersion):
     """
-    Sum of Gaussian lines.
+    Flux per wavelength of Gaussian lines at rest wavelengths in vacuum (Angstrom), which increase.
 
-    Parameters
-    ----------
-    wavelength : `~numpy.ndarray`
-        Rest wavelength in vacuum (Angstrom), increasing.
-    fluxes : dict
-        Name of a line in `LINES` to its flux.
-    dispersion : float
-        Standard deviation of the lines (km/s).
-
-    Returns
-    -------
-    `~numpy.ndarray`
-        Flux per wavelength, of the shape of ``wavelength``.
+    ``fluxes`` maps names of `LINES` to fluxes; ``dispersion`` is the standard deviation of the lines (km/s).
     """
     spectrum = np.zeros(np.shape(wavelength))
     for name, flux in fluxes.items():

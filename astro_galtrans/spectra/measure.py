@@ -25,11 +25,11 @@ LEAST_MARGIN = 12.0
 
 def redshift(spectrum, *, z_range=(-0.01, 1.2), templates=None, medium="auto"):
     """
-    Measure the redshift of a galaxy from its spectrum.
+    Measure the redshift of a galaxy from its spectrum; return a `RedshiftResult`.
 
     The spectrum is modelled as a mixture of templates over a smooth free continuum; chi-squared is scanned over all
     redshifts by weighted cross-correlation (Tonry & Davis 1979, AJ 84, 1511, as generalised in
-    `astro_galtrans.spectra.correlation`), and its highest peaks are fitted again on the pixels themselves.
+    ``astro_galtrans.spectra.correlation``), and its highest peaks are fitted again on the pixels themselves.
 
     Parameters
     ----------
@@ -42,10 +42,6 @@ def redshift(spectrum, *, z_range=(-0.01, 1.2), templates=None, medium="auto"):
         Mixed with amplitudes that are not negative; `default_templates` by default.
     medium : str, optional
         Medium of the wavelengths: ``"vacuum"``, ``"air"``, or ``"auto"``, from the header (vacuum if that has no card).
-
-    Returns
-    -------
-    `RedshiftResult`
 
     Raises
     ------
@@ -69,7 +65,7 @@ def _checked_range(z_range):
 
 
 def _mixtures(templates):
-    """The sets of templates to try; the first is used for the scan."""
+    """Mixtures of templates to try; the first is used for the scan."""
     if templates is None:
         return [default_mixture(dispersion) for dispersion in DISPERSIONS]
     templates = tuple(templates)
@@ -80,7 +76,7 @@ def _mixtures(templates):
 
 
 def _usable(data, templates, z_range):
-    """The pixels that all templates cover at all redshifts of the range: fits of other pixels would not compare."""
+    """`Samples` that all templates cover at all redshifts of the range: chi-squared over others would not compare."""
     low, high = templates.coverage[0] * (1 + z_range[1]), templates.coverage[1] * (1 + z_range[0])
     if not np.ptp(data.flux) > 0:
         msg = f"the flux is the same ({data.flux[0]:g}) in all {len(data.flux)} usable pixels"
@@ -99,7 +95,7 @@ def _usable(data, templates, z_range):
 
 
 def _refined_peaks(scan, exact, mixtures):
-    """The mixture that fits the best peak best, and the peaks fitted with it: rows of z, width, gain, best first."""
+    """Mixture that fits the best peak best, and the peaks fitted with it: rows of z, width, gain, best first."""
     peaks = _refined(exact, mixtures[0], separate_peaks(scan, PEAKS))
     mixture = max(mixtures, key=lambda mixture: exact(mixture, peaks[:1, 0])[0][0])
     return mixture, peaks if mixture is mixtures[0] else _refined(exact, mixture, peaks[:, 0])
@@ -111,7 +107,7 @@ def _refined(exact, mixture, redshifts):
 
 
 def _result(data, scan, exact, mixture, peaks, z_range):
-    mixture = exact.significant(mixture, peaks[0, 0])  # noise fitted by others would move and sharpen the peak
+    mixture = exact.significant(mixture, peaks[0, 0])  # others fit noise, and would move and sharpen the peak
     peaks[0, :2] = exact.refine(mixture, peaks[0, 0])[:2]
     z, width, gain = peaks[0]
     gains, amplitudes = exact(mixture, [z])
@@ -121,7 +117,9 @@ def _result(data, scan, exact, mixture, peaks, z_range):
     scale = max(reduced, 1.0)
     margin = (gain - peaks[1, 2]) / scale if len(peaks) > 1 else np.inf
     model, continuum = exact.model(mixture, amplitudes, z)
-    name, kind = shares(mixture.templates, amplitudes, _gain_shares(exact, mixture, amplitudes, z))
+    # a template's share in the gain is its amplitude times its correlation; the shares add up to the gain a.b
+    each = amplitudes * (mixture(exact.log_wavelength - np.log10(1 + z)) @ (exact.data.ivar * exact.residual))
+    name, kind = shares(mixture.templates, amplitudes, each)
     return RedshiftResult(
         z=float(z),
         uncertainty=float(width * np.sqrt(scale)),
@@ -137,34 +135,24 @@ def _result(data, scan, exact, mixture, peaks, z_range):
         medium=data.medium,
         noise=data.noise,
         amplitudes={t.name: float(a) for t, a in zip(mixture.templates, amplitudes, strict=True)},
-        peaks=_peak_table(peaks, scale),
+        peaks=QTable(
+            {"z": peaks[:, 0], "uncertainty": peaks[:, 1] * np.sqrt(scale), "delta_chi2": peaks[:, 2] / scale},
+            meta={"scale": float(scale)},
+        ),
         curve=QTable({"z": scan.redshifts[::-1], "delta_chi2": scan.gain[::-1] / scale}),
         fit=_fit_table(data, model, continuum),
     )
 
 
-def _gain_shares(exact, mixture, amplitudes, z):
-    """Share of each template in the gain: its amplitude times its correlation; the shares add up to the gain a.b."""
-    return amplitudes * (mixture(exact.log_wavelength - np.log10(1 + z)) @ (exact.data.ivar * exact.residual))
-
-
 def _flag(z, width, gain, margin, z_range):
-    flag = Flag(0)
     edge = 3e-4 * (1 + z)
-    for raised, member in (
-        (margin < LEAST_MARGIN, Flag.COMPETING),
-        (gain < LEAST_GAIN, Flag.WEAK),
-        (z - z_range[0] < edge or z_range[1] - z < edge, Flag.EDGE),
-        (not np.isfinite(width), Flag.NO_CURVATURE),
-    ):
-        flag |= member if raised else Flag(0)
-    return flag
-
-
-def _peak_table(peaks, scale):
-    table = QTable({"z": peaks[:, 0], "uncertainty": peaks[:, 1] * np.sqrt(scale), "delta_chi2": peaks[:, 2] / scale})
-    table.meta["scale"] = float(scale)
-    return table
+    raised = {
+        Flag.COMPETING: margin < LEAST_MARGIN,
+        Flag.WEAK: gain < LEAST_GAIN,
+        Flag.EDGE: z - z_range[0] < edge or z_range[1] - z < edge,
+        Flag.NO_CURVATURE: not np.isfinite(width),
+    }
+    return Flag(sum(flag for flag, is_raised in raised.items() if is_raised))
 
 
 def _fit_table(data, model, continuum):

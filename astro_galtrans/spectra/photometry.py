@@ -91,22 +91,20 @@ def _through(data, wavelength, response, padding):
     reference = np.trapezoid(response / wavelength, wavelength)
     inside = (data.wavelength > wavelength[0]) & (data.wavelength < wavelength[-1])
     grid = np.union1d(wavelength, data.wavelength[inside])
-    photons = np.interp(grid, wavelength, response) * grid * _steps(grid)  # weight of f at each point of the grid
+    step = np.diff(grid, prepend=grid[0], append=grid[-1])
+    trapezoid = (step[1:] + step[:-1]) / 2
+    photons = np.interp(grid, wavelength, response) * grid * trapezoid  # weight of f at each point of the grid
     known, right, share = _place(data.wavelength, grid)
     weights = np.bincount(right[known] - 1, (photons * (1 - share))[known], len(data.flux))
     weights += np.bincount(right[known], (photons * share)[known], len(data.flux))
     flux = weights @ data.flux
     if padding == "edge":
-        flux += photons[~known] @ _ends(data, grid[~known])
+        # the median flux at either end; inside gaps, the straight line over them
+        low, high = np.median(data.flux[:END_PIXELS]), np.median(data.flux[-END_PIXELS:])
+        flux += photons[~known] @ np.interp(grid[~known], data.wavelength, data.flux, left=low, right=high)
     error = np.sqrt(weights**2 @ (1 / data.ivar))
     covered = (photons / grid**2)[known].sum() / (photons / grid**2).sum()
     return flux / (AB_FLUX * reference), error / (AB_FLUX * reference), covered
-
-
-def _steps(grid):
-    """Weights of the trapezoid rule."""
-    step = np.diff(grid)
-    return 0.5 * (np.append(step, 0) + np.append(0, step))
 
 
 def _place(wavelength, grid):
@@ -117,12 +115,6 @@ def _place(wavelength, grid):
     near = (step <= LONGEST_GAP * grid) | np.isin(grid, wavelength)
     share = np.divide(grid - wavelength[right - 1], step, out=np.ones(len(grid)), where=step > 0)
     return inside & near, right, share
-
-
-def _ends(data, grid):
-    """Median of the pixels at the nearer end; inside gaps, the straight line over them."""
-    low, high = np.median(data.flux[:END_PIXELS]), np.median(data.flux[-END_PIXELS:])
-    return np.interp(grid, data.wavelength, data.flux, left=low, right=high)
 
 
 def _table(survey, rows, coverage):

@@ -1,8 +1,8 @@
 """
 Files of spectra, one or many to a file.
 
-The readers of specutils do the work, but for SDSS' images of spectra (spSpec and spPlate): specutils 2 places their
-wavelengths a pixel too far to the red, refuses those of four rows, and masks half of some good spectra.
+They are read by specutils, except SDSS' images of spectra (spSpec and spPlate): specutils 2 places their wavelengths a
+pixel too far to the red, refuses those of four rows, and masks half of some good spectra.
 """
 
 import warnings
@@ -46,7 +46,7 @@ class Target:
 
 def read(path, file_format=None):
     """
-    Read a file of spectra.
+    Read a file of spectra to a list of `Target`.
 
     Parameters
     ----------
@@ -55,10 +55,6 @@ def read(path, file_format=None):
         whatever specutils reads.
     file_format : str, optional
         Name of the reader, as ``Spectrum.read.list_formats()`` has them; by default the file's content decides.
-
-    Returns
-    -------
-    list of `Target`
 
     Raises
     ------
@@ -73,7 +69,7 @@ def read(path, file_format=None):
         raise FileNotFoundError(msg)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", AstropyWarning)  # every reader in turn says how the file is not its own
+            warnings.simplefilter("ignore", AstropyWarning)  # readers that do not take the file warn
             _check_whole(path)
             if (file_format is None or file_format.startswith("SDSS")) and (found := _sdss_image(path)):
                 return found
@@ -85,7 +81,7 @@ def read(path, file_format=None):
 
 
 def _check_whole(path):
-    """Readers fail on files that are cut short or lie about their size in ways that do not say so."""
+    """Raise if a FITS file is cut short or lies about its size: readers fail on it in ways that do not say so."""
     with path.open("rb") as file:
         if file.read(6) != b"SIMPLE":
             return  # not FITS, or compressed
@@ -100,14 +96,14 @@ def _check_whole(path):
 def _sdss_image(path):
     """Targets of an spSpec or spPlate file as https://classic.sdss.org/dr7/dm defines them; None of any other file."""
     try:
-        hdus = fits.open(path)
+        hdus = fits.open(path, memmap=False)  # the spectra outlive the open file
     except OSError:
         return None  # not FITS
     with hdus:
-        header, image = hdus[0].header, hdus[0].data
-        if not _is_sdss(header) or "COEFF0" not in header or np.ndim(image) != 2:
+        header = hdus[0].header
+        if not _is_sdss(header) or "COEFF0" not in header or header["NAXIS"] != 2:
             return None
-        header["VACUUM"] = True  # by definition; some releases leave the card out
+        image, header["VACUUM"] = hdus[0].data, True  # by definition; some releases leave the card out
         wavelength = 10 ** (header["COEFF0"] + header["COEFF1"] * np.arange(image.shape[1]))  # from the first pixel
         if header.get("FIBERID", 0) > 0:  # spSpec: flux, flux without continuum, error, mask, and in some a fifth row
             arm = _arm(wavelength, image[0], StdDevUncertainty(image[2]), image[3].astype(np.int64), {"header": header})
@@ -132,7 +128,7 @@ def _is_sdss(header):
 
 
 def _open(path, file_format):
-    """Let specutils read: lists first, for a reader of single spectra takes DESI's files for tables of its own."""
+    """Spectra that specutils reads: as a list first, since readers of single spectra take DESI's files for tables."""
     from specutils import Spectrum, SpectrumList
 
     try:
@@ -148,33 +144,24 @@ def _targets(path, found):
         raise ValueError(msg)
     if "fibermap" in spectra[0].meta:
         return _desi_targets(path, spectra)
-    rows = [row for spectrum in spectra for row in _rows(spectrum)]
+    rows = [row for spectrum in spectra for row in ([spectrum] if spectrum.flux.ndim == 1 else spectrum)]
     rows = [_sdss_mask(path, row) for row in rows] if len(rows) == 1 else rows
     names = [""] if len(rows) == 1 else [str(number) for number in range(len(rows))]
     return [Target(str(path), name, *_position(row.meta), (row,)) for name, row in zip(names, rows, strict=True)]
 
 
-def _rows(spectrum):
-    return [spectrum] if spectrum.flux.ndim == 1 else [spectrum[i] for i in range(spectrum.flux.shape[0])]
-
-
 def _desi_targets(path, arms):
-    """DESI files have a spectrum of each arm for every row of the fibre map."""
+    """`Target` list of a DESI file, which has a spectrum of each arm for every row of the fibre map."""
     fibres = arms[0].meta["fibermap"]
+    rows = zip(fibres["TARGETID"], fibres["TARGET_RA"], fibres["TARGET_DEC"], strict=True)
     return [
-        Target(
-            str(path),
-            str(fibres["TARGETID"][i]),
-            float(fibres["TARGET_RA"][i]),
-            float(fibres["TARGET_DEC"][i]),
-            tuple(_row(arm, i) for arm in arms),
-        )
-        for i in range(len(fibres))
+        Target(str(path), str(name), float(ra), float(dec), tuple(_row(arm, i) for arm in arms))
+        for i, (name, ra, dec) in enumerate(rows)
     ]
 
 
 def _row(arm, i):
-    """One row without the tables of the whole file, which every row would copy."""
+    """Spectrum of one row without the tables of the whole file, which every row would copy."""
     from specutils import Spectrum
 
     return Spectrum(
@@ -197,7 +184,7 @@ def _position(meta):
 
 
 def _sdss_mask(path, spectrum):
-    """Specutils masks every pixel with any bit of SDSS' mask set, at times half a good spectrum."""
+    """Spectrum masked by `SDSS_BAD`: specutils masks every pixel with any bit set, at times half of a good spectrum."""
     if spectrum.mask is None or not _is_sdss(spectrum.meta.get("header") or {}):
         return spectrum
     with fits.open(path) as hdus:

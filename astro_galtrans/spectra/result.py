@@ -6,7 +6,15 @@ from enum import IntFlag
 import numpy as np
 from astropy.table import QTable
 
+from astro_galtrans._optional import require
+
+from .lines import LINES
+
 __all__ = ["Flag", "RedshiftResult"]
+
+#: Rest wavelengths (Angstrom) of features to label: lines of gas above the spectrum, lines of stars below.
+GAS = {"[OII]": 3728.5, "[OIII]": LINES["OIII_5008"], "H$\\alpha$": LINES["Halpha"], "[SII]": 6725.0}
+STARS = {"K": 3934.8, "H": 3969.6, "G": 4305.6, "Mg": 5176.6, "Na": 5895.6}
 
 
 class Flag(IntFlag):
@@ -64,9 +72,14 @@ class RedshiftResult:
         -------
         sequence of `matplotlib.axes.Axes`
         """
-        from .plotting import plot_redshift
-
-        return plot_redshift(self, axes)
+        if axes is None:
+            pyplot = require("matplotlib.pyplot", extra="report")
+            axes = pyplot.subplots(2, 1, figsize=(9, 6), layout="constrained")[1]
+        _draw_fit(self, axes[0])
+        axes[1].plot(self.curve["z"], self.curve["delta_chi2"], lw=0.7)
+        axes[1].plot(self.peaks["z"], self.peaks["delta_chi2"], "v", ms=4)
+        axes[1].set(xlabel="redshift", ylabel=r"$\chi^2$ gained")
+        return axes
 
     def __str__(self):
         said = ", ".join(self.warnings) or "no warning"
@@ -75,20 +88,9 @@ class RedshiftResult:
 
 def shares(templates, amplitudes, gains):
     """
-    Name a mixture by the templates with the largest shares in the gain of chi-squared.
+    Name and kind of a mixture, such as ``"lrg + LINER"`` and ``"both"``, from the templates with the largest gains.
 
-    Parameters
-    ----------
-    templates : sequence of `~astro_galtrans.spectra.templates.Template`
-    amplitudes : `~numpy.ndarray`
-        Amplitude of each.
-    gains : `~numpy.ndarray`
-        Share of each in the gain of chi-squared.
-
-    Returns
-    -------
-    name, kind : str
-        Such as ``"old + LINER"`` and ``"both"``.
+    ``gains`` are the shares of the templates in the gain of chi-squared.
     """
     total = max(gains.sum(), np.finfo(float).tiny)
     kinds = {}
@@ -97,3 +99,18 @@ def shares(templates, amplitudes, gains):
     leading = [i for i in np.argsort(gains)[::-1] if gains[i] > 0.1 * total and amplitudes[i] > 0][:2]
     kind = "both" if min(kinds.values()) > 0.1 and len(kinds) > 1 else max(kinds, key=kinds.get)
     return " + ".join(templates[i].name for i in leading) or "none", kind
+
+
+def _draw_fit(result, axis):
+    wavelength, flux, model = (result.fit[name].value for name in ("wavelength", "flux", "model"))
+    axis.plot(wavelength, flux, lw=0.5, color="0.6")
+    axis.plot(wavelength, model, lw=0.8, color="tab:red")
+    low, high = np.percentile(flux, [0.5, 99.5])
+    axis.set_ylim(low - 0.2 * (high - low), high + 0.4 * (high - low))
+    axis.set(title=str(result), xlabel="wavelength in vacuum (Angstrom)", ylabel=f"flux ({result.fit['flux'].unit})")
+    for names, height in ((GAS, 0.92), (STARS, 0.04)):
+        for name, rest in names.items():
+            if wavelength[0] < rest * (1 + result.z) < wavelength[-1]:
+                axis.axvline(rest * (1 + result.z), lw=0.4, ls=":", color="0.4")
+                place = (rest * (1 + result.z), height)
+                axis.annotate(name, place, xycoords=("data", "axes fraction"), fontsize="small", ha="center")

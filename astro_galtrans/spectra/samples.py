@@ -37,27 +37,11 @@ class Samples:
 
 def samples(spectrum, medium="auto"):
     """
-    Turn a spectrum, or the arms of one, into arrays.
+    `Samples` of a `~specutils.Spectrum`, or of a list of them: arms or exposures of one object, in one flux unit.
 
-    Parameters
-    ----------
-    spectrum : `~specutils.Spectrum` or sequence of them
-        One-dimensional; several are arms (or exposures) of one object, in one flux unit.
-    medium : str, optional
-        Medium of the wavelengths: ``"vacuum"`` or ``"air"``. ``"auto"`` looks for the header cards ``VACUUM``,
-        ``AIRORVAC`` and ``CTYPE1``, and takes vacuum if there are none.
-
-    Returns
-    -------
-    `Samples`
-
-    Raises
-    ------
-    TypeError
-        If it is not a `~specutils.Spectrum`.
-    ValueError
-        If it is not one-dimensional, its axis is not one of wavelength, frequency or energy, or it has too few usable
-        pixels.
+    ``medium`` of the wavelengths is "vacuum", "air", or "auto": that of the header cards ``VACUUM``, ``AIRORVAC`` and
+    ``CTYPE1``, and vacuum without them. Raises TypeError if there is no `~specutils.Spectrum`, ValueError if it is not
+    one-dimensional, its axis is not one of wavelength, frequency or energy, or it has too few usable pixels.
     """
     arms = list(spectrum) if isinstance(spectrum, list | tuple) else [spectrum]
     if not arms:
@@ -111,17 +95,14 @@ def _wavelength(spectrum):
         raise ValueError(msg) from err
     step = np.diff(wavelength)
     if not ((step > 0).all() or (step < 0).all()):
-        msg = f"the spectral axis neither increases nor decreases throughout ({_turns(step)} of {len(step)} steps turn)"
+        turns = min((step <= 0).sum(), (step >= 0).sum())
+        msg = f"the spectral axis neither increases nor decreases throughout ({turns} of {len(step)} steps turn)"
         raise ValueError(msg)
     return wavelength
 
 
-def _turns(step):
-    return int(min((step <= 0).sum(), (step >= 0).sum()))
-
-
 def _flux(spectrum, wavelength):
-    """Flux per wavelength if the unit can be converted, else as it is: counts do for a redshift too."""
+    """Flux per wavelength if the unit can be converted, else as it is: a redshift can be measured from counts too."""
     try:
         return spectrum.flux.to_value(FLUX, u.spectral_density(wavelength * u.AA)).astype(float), FLUX
     except u.UnitConversionError:
@@ -148,7 +129,8 @@ def _scatter(flux):
     """
     Noise from second differences of every other pixel (DER_SNR; Stoehr et al. 2008, ADASS XVII, 505).
 
-    Of noiseless spectra they may all be zero; a weight needs more than that, and the rms of the flux gives a scale.
+    In noiseless spectra they may all be zero, where a weight would be infinite; the rms of the flux then sets a least
+    noise.
     """
     return max(0.6052697 * np.median(np.abs(2 * flux[2:-2] - flux[:-4] - flux[4:])), 1e-6 * np.std(flux)) or 1.0
 
@@ -185,17 +167,10 @@ def _checked(arrays):
 
 def air_to_vacuum(wavelength):
     """
-    Wavelengths in vacuum of wavelengths in air, by VALD's inverse of Ciddor (1996, Applied Optics 35, 1566).
+    Wavelengths (Angstrom) in vacuum of those in standard air, by VALD's inverse of Ciddor (1996, Applied Optics 35,
+    1566).
 
-    Parameters
-    ----------
-    wavelength : array_like
-        In standard air (Angstrom).
-
-    Returns
-    -------
-    `~numpy.ndarray`
-        In vacuum (Angstrom). Those under 2000 Angstrom are in vacuum by convention, and are left as they are.
+    Those under 2000 Angstrom are in vacuum by convention, and stay as they are.
     """
     from specutils.utils.wcs_utils import air_to_vac
 

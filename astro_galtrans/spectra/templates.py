@@ -3,8 +3,8 @@ Templates of galaxy spectra: stars in absorption, gas in emission.
 
 A galaxy is modelled as a sum of templates with amplitudes that are not negative, so that a few templates span all
 mixtures of them. The stellar ones are those of kcorrect (Blanton & Roweis 2007, AJ 133, 734; from models of Bruzual &
-Charlot 2003, MNRAS 344, 1000); those of gas are line lists (`astro_galtrans.spectra.lines`). None was made
-from the spectra that the package is tested on.
+Charlot 2003, MNRAS 344, 1000); those of gas are line lists (`LINE_RATIOS`). None was made from the spectra that the
+package is tested on.
 """
 
 from dataclasses import dataclass
@@ -62,10 +62,6 @@ class Template:
         kind : str, optional
             ``"absorption"`` or ``"emission"``.
 
-        Returns
-        -------
-        `Template`
-
         Raises
         ------
         ValueError
@@ -86,13 +82,7 @@ class Template:
 
 
 class Mixture:
-    """
-    Templates that are fitted together, tabulated for speed.
-
-    Parameters
-    ----------
-    templates : sequence of `Template`
-    """
+    """Templates that are fitted together, tabulated for speed."""
 
     def __init__(self, templates):
         self.templates = tuple(templates)
@@ -115,7 +105,7 @@ class Mixture:
         return other
 
     def __call__(self, log_wavelength):
-        """Return the templates at log10 of a rest wavelength, [template, ...]; 0 outside the coverage."""
+        """Templates at log10 of a rest wavelength, [template, ...]; 0 outside the coverage."""
         place = (np.asarray(log_wavelength) - self._start) / FINE_STEP
         index = np.floor(place).astype(int)
         inside = (index >= 0) & (index < self._table.shape[1] - 1)
@@ -127,24 +117,19 @@ class Mixture:
 
 @cache
 def default_mixture(dispersion):
-    """Return the `Mixture` of the package's templates; ``dispersion`` as for `default_templates`."""
+    """`Mixture` of `default_templates`."""
     return Mixture(default_templates(dispersion))
 
 
 @cache
 def default_templates(dispersion=120.0):
     """
-    Return the package's templates.
+    Return the package's templates: a tuple of `Template`, two of stars and four of gas.
 
     Parameters
     ----------
     dispersion : float, optional
         Standard deviation of the emission lines (km/s), that of the galaxy and the instrument together.
-
-    Returns
-    -------
-    tuple of `Template`
-        Two of stars, four of gas.
     """
     return (*_stellar_templates(), *(_gas_template(name, dispersion) for name in LINE_RATIOS))
 

@@ -39,14 +39,12 @@ class Interval(NamedTuple):
 
 def draws(number, n=1000, seed=0):
     """
-    Yield resamples of galaxies, drawn with replacement, in chunks of b resamples.
+    Yield n resamples of galaxies, drawn with replacement, in chunks of b resamples.
 
     Parameters
     ----------
-    number : int
-        Number of galaxies, N.
-    n, seed : int, optional
-        Number of resamples, and their seed: with the same number of galaxies, the same resamples.
+    number, n, seed : int
+        Numbers of galaxies (N) and of resamples, and the seed of these.
 
     Yields
     ------
@@ -62,7 +60,7 @@ def draws(number, n=1000, seed=0):
 
 def resample_counts(counts, n=1000, seed=0):
     """
-    Yield how often each galaxy, or each cell of a histogram, occurs in a resample of as many galaxies.
+    Yield how often each galaxy, or each cell of a histogram, occurs in a resample of as many galaxies, ``[M]``.
 
     Resampling the cells with their numbers of galaxies as weights is the same as resampling the galaxies and filling
     the histogram again, and costs no more for a billion galaxies than for as many as there are cells.
@@ -72,12 +70,7 @@ def resample_counts(counts, n=1000, seed=0):
     counts : array-like
         ``[M]``, int: galaxies in each cell; ones for galaxies themselves.
     n, seed : int, optional
-        Number of resamples, and their seed.
-
-    Yields
-    ------
-    `numpy.ndarray`
-        ``[M]``, int, of the same sum as ``counts``.
+        As for `draws`.
     """
     counts = np.asarray(counts)
     if (counts == 1).all():  # the same distribution as below, drawn several times quicker
@@ -133,21 +126,11 @@ def interval(value, resamples, n, level=0.68):
     value : float or array-like
         The statistic of the sample itself.
     resamples : array-like
-        ``[B, ...]``: the statistic of each resample.
+        ``[B, ...]``: the statistic of each resample. Both ends are NaN where one is NaN, or if there is none.
     n : int
         Number of galaxies.
     level : float, optional
-        Probability of the interval.
-
-    Returns
-    -------
-    Interval
-        NaN for both ends where a resample is NaN, or if there is no resample.
-
-    Raises
-    ------
-    ValueError
-        If the level is not between 0 and 1.
+        Probability of the interval; it is a `ValueError` if it is not between 0 and 1.
     """
     if not 0 < level < 1:
         msg = f"an interval needs a level between 0 and 1, got {level}"
@@ -162,7 +145,7 @@ def interval(value, resamples, n, level=0.68):
 
 def named_intervals(names, value, resamples, n, level=0.68, *, distances=()):
     """
-    Return the intervals of several statistics that were resampled together.
+    Return the `Interval` of each of several statistics that were resampled together, by name.
 
     A resample scatters about the sample as the sample does about the truth, which lengthens any distance of two
     distributions. The resamples of distances are therefore moved so that their median is the sample's value.
@@ -171,21 +154,10 @@ def named_intervals(names, value, resamples, n, level=0.68, *, distances=()):
     ----------
     names : sequence of str
         Names of K statistics.
-    value : array-like
-        ``[K]``: the statistics of the sample itself.
-    resamples : array-like
-        ``[B, K]``; the ends are NaN without any.
-    n : int
-        Number of galaxies.
-    level : float, optional
-        Probability of the intervals.
+    value, resamples, n, level
+        As for `interval`, with ``[K]`` values and ``[B, K]`` resamples.
     distances : sequence of str, optional
         Names of those that are distances, which are never below 0.
-
-    Returns
-    -------
-    dict
-        `Interval` by name.
     """
     value, resamples = np.asarray(value, dtype=float), np.array(resamples, dtype=float)
     far = np.isin(names, distances)
@@ -198,7 +170,7 @@ def named_intervals(names, value, resamples, n, level=0.68, *, distances=()):
 
 def bin_edges(values, bins):
     """
-    Return the edges of bins.
+    Return the edges of bins, strictly increasing and one more than bins.
 
     Parameters
     ----------
@@ -206,11 +178,6 @@ def bin_edges(values, bins):
         ``[N]``: the binned quantity; galaxies where it is not finite are passed over.
     bins : int or array-like
         Number of bins with equally many galaxies (quantiles of the values), or the edges themselves.
-
-    Returns
-    -------
-    `numpy.ndarray`
-        Strictly increasing edges, one more than bins.
 
     Raises
     ------
@@ -237,7 +204,7 @@ def bin_edges(values, bins):
 
 def in_bins(values, edges):
     """
-    Return the bin of each galaxy.
+    Return the bin of each galaxy, ``[N]``: 0 to M - 1, or -1 for those outside all bins or with a value of NaN.
 
     Parameters
     ----------
@@ -245,11 +212,6 @@ def in_bins(values, edges):
         ``[N]``: the binned quantity.
     edges : array-like
         ``[M + 1]``, strictly increasing. A bin holds its lower edge; the last one its upper edge too.
-
-    Returns
-    -------
-    `numpy.ndarray`
-        ``[N]``, int: 0 to M - 1, or -1 for galaxies outside all bins or with a value that is NaN.
     """
     values, edges = np.asarray(values, dtype=float), np.asarray(edges, dtype=float)
     index = np.searchsorted(edges, values, side="right") - 1

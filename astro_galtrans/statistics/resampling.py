@@ -21,7 +21,7 @@ DISTANCES = "ks", "wasserstein"
 
 def resampled_sums(columns, n=1000, seed=0):
     """
-    Return the sums of columns over each resample of the galaxies.
+    Return the sums of columns over each resample of the galaxies, ``[n, ...]``.
 
     Of more than `LARGEST` galaxies the resamples are those of `StreamedSums`.
 
@@ -31,11 +31,6 @@ def resampled_sums(columns, n=1000, seed=0):
         ``[N, ...]``: what each galaxy adds to the sums.
     n, seed : int, optional
         Number of resamples, at least one, and their seed.
-
-    Returns
-    -------
-    `numpy.ndarray`
-        ``[n, ...]``, float64.
     """
     columns = np.asarray(columns)
     if len(columns) <= LARGEST:
@@ -69,14 +64,7 @@ class StreamedSums:
         self.total, self.draws = np.zeros(shape), np.zeros((n, *shape))
 
     def add(self, columns):
-        """
-        Take in galaxies.
-
-        Parameters
-        ----------
-        columns : `numpy.ndarray`
-            ``[m, ...]``: what each adds.
-        """
+        """Take in galaxies; ``columns``, ``[m, ...]``, is what each adds."""
         rng = np.random.default_rng([self._seed, self._blocks])
         weights = rng.poisson(1, (len(self.draws), len(columns))).astype(float)
         self._blocks += 1
@@ -124,8 +112,8 @@ def paired_statistics(real, translated, n=1000, seed=0, level=0.68, *, ratio=Fal
     ----------
     real, translated : array-like
         ``[N]``, finite: the quantity in the real and in the translated image of each galaxy.
-    n, seed, level : int, int, float, optional
-        Number of resamples (no intervals for 0), their seed, and the probability of the intervals.
+    n, seed, level
+        As for `centre_and_scatter`.
     ratio : bool, optional
         Pair by the ratio translated over real instead of the difference translated minus real.
 
@@ -213,14 +201,10 @@ class _Ranks:
 
     def __call__(self, counts):
         """Ranks ``[N, b]``, less their mean, of galaxies that occur as often as ``[N, b]`` says."""
-        ordered = counts[self._order]
-        total = np.cumsum(ordered, axis=0, dtype=np.int16)
-        if len(self._last) < len(counts):
-            above = total[self._last]
-            below = np.concatenate([np.zeros_like(above[:1]), above[:-1]])
-            middle = (0.5 * (above + below).astype(np.float32))[self._run]
-        else:
-            middle = total - np.float32(0.5) * ordered
+        total = np.cumsum(counts[self._order], axis=0, dtype=np.int16)
+        above = total[self._last]
+        below = np.concatenate([np.zeros_like(above[:1]), above[:-1]])
+        middle = (0.5 * (above + below).astype(np.float32))[self._run]
         ranks = np.empty_like(middle)
         ranks[self._order] = middle - np.float32(len(counts) / 2)
         return ranks

@@ -90,6 +90,27 @@ def test_batches_and_processes_do_not_matter(sample):
     assert merged.meta == one.meta
 
 
+def test_exact_accumulators_give_what_samples_in_memory_give(sample):
+    pdfs, z_spec, prior = sample
+    parts = [Accumulator(prior=prior, exact=True, points=False) for _ in range(2)]
+    parts[0].add(pdfs[:700], z_spec[:700])
+    parts[1].add(pdfs[700:], z_spec[700:])
+    merged, whole = parts[0].merge(parts[1]).table(resamples=20), pdf_metrics(pdfs, z_spec, prior=prior, resamples=20)
+    assert list(merged["metric"]) == list(whole["metric"])
+    for column in ("value", "low", "high"):
+        np.testing.assert_allclose(merged[column], whole[column], rtol=1e-10)  # parts are normalised apart
+
+
+def test_a_prior_per_galaxy_goes_with_its_batch(sample):
+    pdfs, z_spec, prior = sample
+    accumulator = Accumulator(prior=prior)
+    accumulator.add(pdfs[:500], z_spec[:500])
+    accumulator.add(pdfs[500:], z_spec[500:], prior=pdfs[500:])  # which is as informed as the PDFs
+    alone = by_name(pdf_metrics(pdfs[:500], z_spec[:500], prior=prior, resamples=0))["information"]["value"]
+    found = by_name(accumulator.table(resamples=0))["information"]["value"]
+    assert found == pytest.approx(alone * 500 / 6000, rel=1e-10)
+
+
 def test_points_alone(rng):
     z_spec = rng.uniform(0, 1, 500)
     z_phot = z_spec + rng.normal(0, 0.02, 500)

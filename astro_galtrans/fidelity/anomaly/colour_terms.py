@@ -17,6 +17,8 @@ import numpy as np
 from astropy.table import QTable
 from scipy.optimize import bisect
 
+from astro_galtrans.statistics.weighted import MAD_TO_SIGMA
+
 __all__ = ["ColourTerms", "fit_colour_terms", "measure_fluxes"]
 
 FEWEST = 30  #: galaxies for a fit of three coefficients: ten for each
@@ -166,6 +168,6 @@ def _excess(values, noise):
     """Scatter beyond noise: that for which the median of normalised absolute values is a Gaussian's."""
 
     def median(scatter):
-        return np.median(np.abs(values) / np.hypot(noise, scatter)) - 0.67449
+        return np.median(np.abs(values) / np.hypot(noise, scatter)) - 1 / MAD_TO_SIGMA
 
     return bisect(median, 0, 10 * np.median(np.abs(values))) if median(0) > 0 else 0.0

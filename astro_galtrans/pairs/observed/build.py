@@ -110,7 +110,7 @@ def build_pairs(
         If the images do not overlap, the catalogue has no coordinates, bands are missing, fewer than ``minimum`` pairs
         are usable, or the folder holds other pairs.
     """
-    require("h5py", extra="train")  # before the work whose result it is to write
+    require("h5py", extra="train")  # asked for before the work starts, whose result it writes
     settings = pair_options(options, size)
     objects = None if catalogue is None else distinct(read_catalogue(catalogue, redshift, magnitude))
     sides = []
@@ -141,7 +141,7 @@ def build_pairs(
 
 
 def pair_options(options, size):
-    """Make `PairOptions` of keywords, or raise ValueError if one is unknown, or it or the stamps' size impossible."""
+    """`PairOptions` of keywords; ValueError if one is unknown, or it or the stamps' ``size`` impossible."""
     known = PairOptions.__dataclass_fields__
     unknown = [name for name in options if name not in known]
     if unknown:
@@ -186,20 +186,10 @@ def _lattice(frame):
 
 def pair_header(source, target, directory, settings, scale, size):
     """
-    Header of a store, which both sides then agree with; that of the one there, if its surveys are of the same kind.
+    Header of a store for two `Side`; that of the store in ``directory``, if its surveys are of the same kind.
 
-    Parameters
-    ----------
-    source, target : `Side`
-        They get the band to register with, and the header's description of their survey.
-    directory : path-like
-    settings : `PairOptions`
-    scale : int or None
-    size : int
-
-    Returns
-    -------
-    `~astro_galtrans.pairs.store.PairHeader`
+    Both sides get their band to register with, and the header's description of their survey. ``scale`` None is the
+    default.
     """
     bands = source.survey.band_names, target.survey.band_names
     source.reference = bands[0][len(bands[0]) // 2]
@@ -219,7 +209,7 @@ def _kind(survey):
 
 
 def _typical_psfs(side):
-    """Median PSF of a band's frames: for frames with too few stars of their own."""
+    """Median PSF of each band's frames, for frames with too few stars of their own."""
     typical = {}
     for band in side.survey.band_names:
         known = [frame.psf for frame in side.frames.of_band(band) if frame.psf is not None]
@@ -230,30 +220,11 @@ def _typical_psfs(side):
 
 def write_pairs(directory, header, jobs, settings, *, minimum, shard, failures=None, hint=lambda _counts: ""):
     """
-    Make the pairs that a store does not have yet, and note what became of the objects.
+    Make the pairs that a store does not have yet, record what became of the objects, and return the `PairStore`.
 
-    Parameters
-    ----------
-    directory : path-like
-    header : `~astro_galtrans.pairs.store.PairHeader`
-    jobs : iterable of (str, callable)
-        Name of each job, and what to call with the writer: returns counts and rejected, as `Journal.record` takes them.
-    settings : `PairOptions`
-    minimum, shard : int
-        As for `build_pairs`.
-    failures : dict of str to str, optional
-        Images that could not be read, and why.
-    hint : callable, optional
-        Gives of the counts what may be wrong, if there are too few pairs.
-
-    Returns
-    -------
-    `~astro_galtrans.pairs.store.PairStore`
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than ``minimum`` pairs.
+    ``jobs`` yields the name of each job and a function that is called with the writer and returns counts and rejected
+    objects, as `Journal.record` takes them. ``failures`` says of each image that could not be read why; ``hint`` turns
+    the counts into advice if there are too few pairs. Raises ValueError if there are fewer than ``minimum`` pairs.
     """
     with PairWriter(directory, header, shard) as writer:
         journal = Journal(directory, fresh=not len(writer))
@@ -286,7 +257,7 @@ def _too_few(journal, minimum, directory):
 
 
 def _hint(source, target, counts):
-    """Say what may be wrong, if most objects were lost for one reason."""
+    """Text on what may be wrong, if most objects were lost for one reason."""
     covered = counts["objects"] - counts[EDGE] - counts[OUTSIDE]
     if counts[OUTSIDE] > 0.5 * counts["objects"]:
         return f". Source: {source.frames.footprint()}. Target: {target.frames.footprint()}. {CRPIX}"
@@ -299,7 +270,7 @@ def _hint(source, target, counts):
 
 
 def _common_shift(source, target):
-    """Look for one shift that makes the brightest objects of two frames match, to say so."""
+    """Text on the one shift (arcsec) that makes the brightest objects of two frames match, if there is one."""
     edges = np.arange(-SHIFT_LIMIT, SHIFT_LIMIT + 1, 2.0)
     for frame in source.frames.of_band(source.reference)[:3]:
         for other in target.frames.of_band(target.reference):

@@ -40,46 +40,31 @@ class Objects:
         return len(self.row)
 
     def __getitem__(self, index):
-        return Objects(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
+        return Objects(*(getattr(self, f.name)[index] for f in fields(self)))
 
     def __add__(self, other):
-        return Objects(
-            **{f.name: np.concatenate([getattr(self, f.name), getattr(other, f.name)]) for f in fields(self)}
-        )
+        return Objects(*(np.concatenate([getattr(x, f.name) for x in (self, other)]) for f in fields(self)))
 
     @property
     def index(self):
-        """Number of the 0.05 arcsec cell that a position is in: the same whenever and from whichever catalogue."""
+        """Number of the 0.05 arcsec cell that a position is in, which does not depend on the catalogue or the run."""
         ra = np.floor(self.ra * CELL).astype(np.int64)
         return np.floor((self.dec + 90) * CELL).astype(np.int64) * 360 * CELL + ra
 
     @property
     def fingerprint(self):
-        """Short hash that tells a catalogue from another."""
-        content = np.stack([self.ra, self.dec, self.redshift])
-        return fingerprint(content.tobytes())[:12]
+        """Short hash of positions and redshifts, which tells a catalogue from another."""
+        return fingerprint(np.stack([self.ra, self.dec, self.redshift]).tobytes())[:12]
 
 
 def read_catalogue(catalogue, redshift=None, magnitude=None):
     """
-    Take positions and redshifts from a table.
+    `Objects`, one per row, of a table, its path, or a `~astropy.coordinates.SkyCoord`; positions NaN where a row has
+    none.
 
-    Parameters
-    ----------
-    catalogue : `~astropy.table.Table`, path-like or `~astropy.coordinates.SkyCoord`
-        Positions are looked for as `~astro_galtrans._positions.sky_positions` says.
-    redshift, magnitude : str, optional
-        Names of the columns; found by their usual names by default.
-
-    Returns
-    -------
-    `Objects`
-        One per row; positions are NaN where a row has none.
-
-    Raises
-    ------
-    ValueError
-        If there are no coordinates, or not the columns asked for.
+    ``redshift`` and ``magnitude`` name columns; by default they are found by their usual names, as positions are
+    (`~astro_galtrans._positions.sky_positions`). Raises ValueError if there are no coordinates, or not the columns
+    asked for.
     """
     if isinstance(catalogue, SkyCoord):
         table = Table()
@@ -89,24 +74,16 @@ def read_catalogue(catalogue, redshift=None, magnitude=None):
     redshifts = _column(table, redshift, REDSHIFT_NAMES, len(ra))
     known = redshifts[np.isfinite(redshifts)]
     if redshift is None and known.size and np.median(known) > LARGEST_REDSHIFT:
-        redshifts = np.full(len(ra), np.nan)  # the magnitude in the band z
+        redshifts = np.full(len(ra), np.nan)  # then the column holds magnitudes in the z band
     magnitudes = _column(table, magnitude, MAGNITUDE_NAMES, len(ra))
     return Objects(ra, dec, redshifts, magnitudes, np.full(len(ra), np.nan), np.arange(len(ra)))
 
 
 def distinct(objects):
     """
-    Leave out rows of a catalogue without a position, and all but one of those within 1 arcsec; warn, naming them.
+    `Objects` without rows that lack a position and all but one of those within 1 arcsec; a warning names the rows.
 
     Of several rows the first that has a redshift is kept, or the first.
-
-    Parameters
-    ----------
-    objects : `Objects`
-
-    Returns
-    -------
-    `Objects`
     """
     from scipy.spatial import cKDTree
 
@@ -115,7 +92,7 @@ def distinct(objects):
     order = np.lexsort([objects.row, ~np.isfinite(objects.redshift), lost])[: np.count_nonzero(~lost)]
     tree = cKDTree(unit_vectors(objects.ra[order], objects.dec[order]))
     close = tree.query_pairs(np.radians(ONE_OBJECT / 3600), output_type="ndarray")
-    for first, second in close[np.lexsort(close.T[::-1])]:  # a row that is left out takes no other with it
+    for first, second in close[np.lexsort(close.T[::-1])]:  # a row that is left out excludes no other
         again[order[second]] |= not again[order[first]]
     for rows, why in (
         (lost, "for want of a position (masked, blank, not finite or no angle)"),
@@ -128,20 +105,7 @@ def distinct(objects):
 
 
 def found_objects(ra, dec, magnitude=None, radius=None):
-    """
-    Objects that no catalogue has.
-
-    Parameters
-    ----------
-    ra, dec : array_like
-        ICRS (deg).
-    magnitude, radius : array_like, optional
-        AB magnitude, and half-light radius (arcsec).
-
-    Returns
-    -------
-    `Objects`
-    """
+    """`Objects` that no catalogue has: ICRS positions (deg), AB magnitudes and half-light radii (arcsec) if known."""
     nothing = np.full(len(ra), np.nan)
     magnitude, radius = (nothing if column is None else column for column in (magnitude, radius))
     return Objects(np.asarray(ra, float), np.asarray(dec, float), nothing, magnitude, radius, np.full(len(ra), -1))
@@ -154,31 +118,15 @@ def _column(table, asked, names, length):
         raise ValueError(msg)
     name = asked or find_column(table, names)
     values = np.full(length, np.nan) if name is None else numbers(table[name])
-    return np.where(values > -9, values, np.nan)  # -9, -99 and the like stand for not measured
+    return np.where(values > -9, values, np.nan)  # -9, -99 and the like mean "not measured"
 
 
 def detect(frame, data, mask, *, faint=None, bright=None, threshold=3.0, pixels=5):
     """
-    Find objects in a frame with photutils.
+    `Objects` found in a frame with photutils, and which pixels belong to any object, whatever its magnitude.
 
-    Parameters
-    ----------
-    frame : `~astro_galtrans.pairs.observed.frames.Frame`
-    data : `~numpy.ndarray`
-        Its pixels.
-    mask : `~numpy.ndarray` of bool or None
-    faint, bright : float, optional
-        Limits in AB magnitude (of Kron apertures).
-    threshold : float, optional
-        Sigma of the smoothed sky above which pixels belong to an object.
-    pixels : int, optional
-        How many of them make one.
-
-    Returns
-    -------
-    objects : `Objects`
-    segments : `~numpy.ndarray` of bool
-        Which pixels belong to any object, whatever its magnitude.
+    ``faint`` and ``bright`` limit the AB magnitude (Kron apertures); ``pixels`` connected pixels above ``threshold``
+    sigma of the smoothed sky make an object.
     """
     from photutils.segmentation import SourceCatalog, deblend_sources, detect_sources
     from scipy.ndimage import gaussian_filter

@@ -11,21 +11,7 @@ __all__ = ["pixel_to_sky", "sky_to_pixel", "unit_vectors"]
 
 
 def pixel_to_sky(wcs, x, y):
-    """
-    Sky positions of pixel coordinates.
-
-    Parameters
-    ----------
-    wcs : `~astropy.wcs.WCS` or APE 14 WCS
-        Celestial, two pixel axes.
-    x, y : array_like
-        Pixel coordinates, from 0.
-
-    Returns
-    -------
-    ra, dec : `~numpy.ndarray`
-        ICRS (deg).
-    """
+    """ICRS ``ra, dec`` (deg) of pixel coordinates (counted from 0) in a celestial WCS of two pixel axes."""
     if _plain(wcs):
         return tuple(wcs.all_pix2world(np.asarray(x, float), np.asarray(y, float), 0))
     sky = wcs.pixel_to_world(x, y).icrs
@@ -33,20 +19,7 @@ def pixel_to_sky(wcs, x, y):
 
 
 def sky_to_pixel(wcs, ra, dec):
-    """
-    Pixel coordinates of sky positions.
-
-    Parameters
-    ----------
-    wcs : `~astropy.wcs.WCS` or APE 14 WCS
-    ra, dec : array_like
-        ICRS (deg).
-
-    Returns
-    -------
-    x, y : `~numpy.ndarray`
-        From 0; NaN or far outside where the image does not reach.
-    """
+    """Pixel coordinates ``x, y`` (from 0) of ICRS positions (deg); NaN or far off where the image does not reach."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*failed to converge")  # far outside of an image with distortions
         if _plain(wcs):

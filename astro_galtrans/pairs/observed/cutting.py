@@ -1,15 +1,16 @@
 """
-Cutting stamps out of frames: where a stamp's pixels lie in a frame, and the frame's flux in them.
+Stamps cut out of frames: where a stamp's pixels lie in a frame, and the frame's flux in them.
 
 All stamps of a pair are on one grid, that of the source's reference band, or that grid refined. Across some tens of
-arcsec any two grids are related by a polynomial of low degree: it is fitted to a few exact positions, which is far
-cheaper than transforming every pixel, and checked.
+arcsec any two grids are related by a polynomial of low degree. It is fitted to a few exact positions and checked, which
+is far cheaper than transforming every pixel.
 """
 
 from copy import copy
 from typing import NamedTuple
 
 import numpy as np
+from numpy.polynomial.polynomial import polyder, polygrid2d, polyvander2d
 
 from astro_galtrans.geometry import fill_masked, interpolate_plane
 
@@ -20,6 +21,7 @@ __all__ = ["Cut", "LocalMap", "StampGrid", "cut", "resample_psf"]
 _MARGIN = 13  # pixels around a stamp: the weights of a quintic spline have fallen below 1e-4 there
 _TOLERANCE = 2e-3  # pixels that the polynomial may be off: a tenth of the best centroid of a galaxy
 _LATTICE = 6  # exact positions along a side: 36 for the ten terms of a cubic polynomial
+_TERMS = np.add.outer(range(4), range(4)) <= 3  # powers of y times powers of x that a cubic polynomial has
 _DIRECT = 1e-3  # pixels: a stamp this close to whole pixels takes them as they are
 
 
@@ -32,7 +34,7 @@ class Cut(NamedTuple):
 
 
 class StampGrid(NamedTuple):
-    """A grid of pixels, ``scale`` times finer than those of a frame, of which it covers whole ones."""
+    """Grid of a stamp of whole pixels of a frame, or ``scale`` times finer ones."""
 
     wcs: object  #: of the frame
     x: int  #: first column and row of the frame in it
@@ -52,20 +54,11 @@ class StampGrid(NamedTuple):
 
 class LocalMap:
     """
-    Positions of a stamp's pixels in a frame, as `~astro_galtrans.geometry.interpolate_plane` asks for them.
+    Positions of a stamp's pixels in a frame with celestial ``wcs``, for `~astro_galtrans.geometry.interpolate_plane`.
 
-    Parameters
-    ----------
-    grid : `StampGrid`
-    wcs : `~astropy.wcs.WCS` or APE 14 WCS
-        Of the frame.
-    shift : (float, float), optional
-        Registration ``(dx, dy)`` in pixels of the stamp: what is to be at a place is that far from it.
-
-    Raises
-    ------
-    ValueError
-        If the frame's world coordinates are not smooth across the stamp, or do not reach it.
+    ``shift`` is the registration ``(dx, dy)`` in pixels of the stamp: the sky of a position is found that far from it
+    in the frame. Raises ValueError if the frame's world coordinates are not smooth across the stamp, or do not reach
+    it.
     """
 
     def __init__(self, grid, wcs, shift=(0.0, 0.0)):
@@ -79,25 +72,28 @@ class LocalMap:
         if not np.isfinite(exact).all():
             msg = "the frame's world coordinates do not reach the stamp"
             raise ValueError(msg)
-        self._coefficients = np.linalg.lstsq(_terms(u, v), exact.T, rcond=None)[0].T
-        off = np.abs(self._coefficients @ _terms(u, v).T - exact).max()
+        terms = polyvander2d(v, u, (3, 3))[:, _TERMS.ravel()]
+        fitted = np.linalg.lstsq(terms, exact.T, rcond=None)[0]
+        self._coefficients = np.zeros((4, 4, 2))  # by power of v and of u; of x and y in the frame
+        self._coefficients[_TERMS] = fitted
+        off = np.abs(terms @ fitted - exact.T).max()
         if off > _TOLERANCE:
             msg = f"the frame's world coordinates jump within the stamp (by {off:.2g} pixels)"
             raise ValueError(msg)
 
     def positions(self, y, x):
-        """Frame coordinates ``(y, x)`` of the lattice ``y`` times ``x`` of stamp pixels."""
-        u, v = self._place(y, x)
-        x_in, y_in = (_evaluate(c, u, v) - o for c, o in zip(self._coefficients, self._origin, strict=True))
-        return y_in, x_in
+        """Frame coordinates ``(y, x)`` of the stamp pixels on the lattice ``y`` times ``x``."""
+        x_in, y_in = polygrid2d(*self._scaled(y, x), self._coefficients)
+        return y_in - self._origin[1], x_in - self._origin[0]
 
     def area(self, y, x):
-        """Area of a stamp's pixel in pixels of the frame."""
-        (a, b), (c, d) = (_slopes(c, *self._place(y, x)) for c in self._coefficients)
-        return np.abs(a * d - b * c) / self._unit**2
+        """Area of the stamp's pixels on the lattice ``y`` times ``x``, in pixels of the frame."""
+        place = self._scaled(y, x)
+        (x_y, y_y), (x_x, y_x) = (polygrid2d(*place, polyder(self._coefficients, axis=k)) for k in range(2))
+        return np.abs(x_x * y_y - x_y * y_x) / self._unit**2
 
     def counted_from(self, x, y):
-        """Return the same map, with positions counted from a pixel of the frame: those in a part cut out there."""
+        """Return the same map for a part cut out of the frame whose first pixel is ``(x, y)``."""
         part = copy(self)
         part._origin = np.array([x, y], float)
         return part
@@ -105,58 +101,25 @@ class LocalMap:
     @property
     def jacobian(self):
         """``d(x_in, y_in) / d(x, y)`` at the centre."""
-        return np.array([_slopes(c, np.zeros(1), np.zeros(1)) for c in self._coefficients])[..., 0] / self._unit
+        return np.stack([self._coefficients[0, 1], self._coefficients[1, 0]], axis=1) / self._unit
 
     @property
     def centre_area(self):
         """Area of the stamp's middle pixel in pixels of the frame."""
         return abs(np.linalg.det(self.jacobian))
 
-    def _place(self, y, x):
+    def _scaled(self, y, x):
         dx, dy = self._shift
-        return np.meshgrid((x + dx) / self._unit - 1, (y + dy) / self._unit - 1)
-
-
-def _terms(u, v):
-    """Terms of a cubic polynomial, ten at each position."""
-    return np.stack([np.ones_like(u), u, v, u * u, u * v, v * v, u**3, u * u * v, u * v * v, v**3], axis=-1)
-
-
-def _evaluate(c, u, v):
-    # by Horner's rule: this runs for every pixel of every band, and powers would take most of the time
-    along_u = c[1] + u * (c[3] + c[6] * u + c[7] * v) + v * (c[4] + c[8] * v)
-    return c[0] + u * along_u + v * (c[2] + v * (c[5] + c[9] * v))
-
-
-def _slopes(c, u, v):
-    along_u = c[1] + 2 * c[3] * u + c[4] * v + 3 * c[6] * u * u + 2 * c[7] * u * v + c[8] * v * v
-    along_v = c[2] + c[4] * u + 2 * c[5] * v + c[7] * u * u + 2 * c[8] * u * v + 3 * c[9] * v * v
-    return along_u, along_v
+        return (y + dy) / self._unit - 1, (x + dx) / self._unit - 1
 
 
 def cut(pixels, local_map, shape):
     """
-    Cut one band of a stamp out of a frame, flux conserved.
+    `Cut` of one band from a frame's ``(data, variance or None, mask or None)``, flux conserved.
 
-    Where the stamp's pixels are the frame's, they are taken as they are; else they are interpolated, see
-    `astro_galtrans.geometry.interpolate_plane`.
-
-    Parameters
-    ----------
-    pixels : (data, variance, mask)
-        Of the frame; variance and mask may be None.
-    local_map : `LocalMap`
-    shape : tuple of int
-        Of the stamp.
-
-    Returns
-    -------
-    `Cut`
-
-    Raises
-    ------
-    ValueError
-        If no pixel is good.
+    If the stamp's pixels coincide with the frame's, they are copied; else they are interpolated
+    (`astro_galtrans.geometry.interpolate_plane`). Raises ValueError if the stamp is outside the frame or has no good
+    pixel.
     """
     y, x = local_map.positions(np.array([-0.5, shape[0] - 0.5]), np.array([-0.5, shape[1] - 0.5]))
     window, whole = _window(y, x, pixels[0].shape), _whole_pixels(local_map, shape)
@@ -211,21 +174,9 @@ def _taken(planes, corner, shape):
 
 def resample_psf(psf, jacobian, side):
     """
-    Put the PSF of a frame on a stamp's pixels.
+    PSF ``[k, k]`` of a frame, centred, on a stamp's pixels: ``[side, side]``, side odd, of sum 1.
 
-    Parameters
-    ----------
-    psf : `~numpy.ndarray`
-        ``[k, k]`` on the frame's pixels, centred.
-    jacobian : `~numpy.ndarray`
-        ``d(x_in, y_in) / d(x, y)`` of the stamp's pixels.
-    side : int
-        Side of the new image, odd.
-
-    Returns
-    -------
-    `~numpy.ndarray`
-        ``[side, side]``, sum 1.
+    ``jacobian`` is ``d(x_in, y_in) / d(x, y)`` of the stamp's pixels.
     """
     from scipy.ndimage import map_coordinates
 

@@ -15,28 +15,11 @@ SAME_SCALE = 0.005  # relative difference of pixel scales that surveys have with
 
 def describe(frames, survey=None, bands=None, name="source"):
     """
-    Describe a survey as its images show it.
+    `~astro_galtrans.surveys.Survey` with the pixel scale, sky noise and seeing (medians) of its `Frames`.
 
-    Parameters
-    ----------
-    frames : `~astro_galtrans.pairs.observed.frames.Frames`
-    survey : str, path-like or `~astro_galtrans.surveys.Survey`, optional
-        Gives name, flux unit, zero point and filters. Without it unit and zero point are those of the images.
-    bands : tuple of str, optional
-        Bands to describe, in order; by default all that the survey has and the images show.
-    name : str, optional
-        What to call a survey that is not given.
-
-    Returns
-    -------
-    `~astro_galtrans.surveys.Survey`
-        With the pixel scale, sky noise and seeing of the images (medians); seeing that cannot be measured is that
-        of the survey given.
-
-    Raises
-    ------
-    ValueError
-        If no band of the survey is among the images.
+    Name, flux unit, zero point and filters are those of ``survey``, and so is seeing that cannot be measured; without a
+    survey, unit and zero point are those of the images, and ``name`` is its name. ``bands`` are those to describe, in
+    order; by default all that the survey has and the images show. Raises ValueError if a band is missing.
     """
     if survey is None:
         first, unknown = frames.frames[0], tuple(Band(band, np.nan, np.nan) for band in frames.bands)
@@ -73,7 +56,7 @@ def _band(band, frames, zeropoint):
         band,
         fwhm=float(f"{fwhm:.4g}") if np.isfinite(fwhm) else band.fwhm,
         sky_rms=float(f"{rms:.4g}") if np.isfinite(rms) else band.sky_rms,
-        depth=np.nan,  # the noise is now a measured one
+        depth=np.nan,  # it would be that of the noise before it was measured
         aperture=np.nan,
         source=source,
     )

@@ -27,6 +27,7 @@ from astro_galtrans.domain import SKY_LEVEL, seeing_from_stars, sky_level, sky_r
 from astro_galtrans.exceptions import GaltransWarning
 from astro_galtrans.geometry import pixel_scale
 from astro_galtrans.moments import SIGMA_TO_FWHM
+from astro_galtrans.statistics.weighted import MAD_TO_SIGMA
 
 from .coordinates import pixel_to_sky, sky_to_pixel, unit_vectors
 from .stars import star_psf
@@ -37,7 +38,6 @@ FITS_NAMES = ("*.fits", "*.fits.fz", "*.fits.gz", "*.fits.bz2", "*.fit", "*.fts"
 KEPT_BYTES = 2 << 30  #: pixels kept for the next pairs, 2 GiB: five bands of a frame of 10,000 x 10,000 in float32
 SAMPLE = 1 << 20  # pixels from which the level of the sky is taken: its error is then a thousandth of their noise
 WINDOW = 1024  # side of the middle part in which the noise of the smoothed sky is measured (pixels)
-MAD_PER_SIGMA = 0.67449  # median absolute deviation of a Gaussian of sigma 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,19 +85,7 @@ class Frame:
         return self.centre @ other.centre > np.cos(min(np.pi, self.radius + other.radius))
 
     def edge_distance(self, ra, dec):
-        """
-        How far inside positions are.
-
-        Parameters
-        ----------
-        ra, dec : array_like
-            ICRS (deg).
-
-        Returns
-        -------
-        `~numpy.ndarray`
-            Pixels to the nearest edge; minus infinity well outside.
-        """
+        """Pixels from sky positions (deg) to the nearest edge, positive inside; minus infinity well outside."""
         ra, dec = np.asarray(ra, float), np.asarray(dec, float)
         inside = np.full(ra.shape, -np.inf)
         near = unit_vectors(ra, dec) @ self.centre > np.cos(min(self.radius + 1e-3, np.pi))
@@ -110,21 +98,10 @@ class Frame:
 
 def expand(images):
     """
-    List the images: each entry holds all bands of one image, or one of them.
+    List the images of a path, glob, folder, object, mapping of band to any of these, or list of any of these.
 
-    Parameters
-    ----------
-    images : path, glob, folder, object, mapping of band to any of these, or list of any of these
-
-    Returns
-    -------
-    list of (str, object, str or None)
-        Label, what to read, and its band if a mapping names it.
-
-    Raises
-    ------
-    FileNotFoundError
-        If a glob or folder matches nothing.
+    Each entry, ``(label, what to read, band or None)``, holds all bands of one image, or one that a mapping names.
+    Raises FileNotFoundError if a glob or folder matches nothing.
     """
     if isinstance(images, Mapping):
         return [(f"{band} of {label}", item, band) for band, part in images.items() for label, item, _ in expand(part)]
@@ -158,13 +135,8 @@ class Frames:
     """
     The frames of a survey, and their pixels.
 
-    Parameters
-    ----------
-    frames : list of `Frame`
-    failures : dict of str to str
-        Images that could not be read, and why.
-    reader : callable
-        Gives the `~astro_galtrans.bandstack.BandStack` of an entry of `expand`.
+    ``failures`` says of each image that could not be read why; ``reader`` gives the
+    `~astro_galtrans.bandstack.BandStack` of an entry of `expand`.
     """
 
     def __init__(self, frames, failures, reader):
@@ -213,37 +185,13 @@ def open_frames(
     what="images",
 ):  # fmt: skip
     """
-    Index the images of a survey: each is read once, measured, and not kept.
+    Index the images of a survey as `Frames`: each image is read once, measured, and not kept.
 
-    Parameters
-    ----------
-    images : object
-        As for `expand`.
-    bands : str or iterable of str, optional
-        Bands to take; all by default. Where images do not say which bands they hold, their names in order.
-    unit, zeropoint, bad_planes : optional
-        As for `astro_galtrans.bandstack.read`.
-    subtract_background : bool or int, optional
-        Subtract the sky of each image; a number is the side of the boxes (pixels).
-    progress : bool, optional
-        Show a progress bar on a terminal.
-    what : str, optional
-        Name of the images in messages.
-
-    Returns
-    -------
-    `Frames`
-        Without the images that cannot be read, which are in ``failures``.
-
-    Raises
-    ------
-    ValueError
-        If none can be read, or the bands asked for are not there.
-
-    Warns
-    -----
-    GaltransWarning
-        If images have their sky still.
+    ``bands`` are those to take (all by default), or their names where images do not say which they hold; ``unit``,
+    ``zeropoint`` and ``bad_planes`` are as for `astro_galtrans.bandstack.read`, and messages call the images ``what``.
+    ``subtract_background`` subtracts the sky of each image (a number is the side of the boxes in pixels); without it a
+    warning names images that still have their sky. Images that cannot be read go into ``failures``. Raises ValueError
+    if none can be read, or bands asked for are missing.
     """
     wanted = None if bands is None else parse_bands(bands)
     reader = partial(
@@ -310,22 +258,9 @@ def _read(entry, wanted, subtract=False, **settings):
 
 def measured_frame(entry, band, stack, image, level=None):
     """
-    Measure one band of an image.
+    `Frame` of one band of an image: its `~astro_galtrans.bandstack.Plane`, measured.
 
-    Parameters
-    ----------
-    entry : tuple
-        Of `expand`.
-    band : str
-    stack : `~astro_galtrans.bandstack.BandStack`
-    image : `~astro_galtrans.bandstack.Plane`
-        Of the stack.
-    level : float, optional
-        Level of the sky; the median by default.
-
-    Returns
-    -------
-    `Frame`
+    ``entry`` is that of `expand`; ``level`` is that of the sky, by default the median.
     """
     data, _, mask, wcs = image
     good = np.isfinite(data) if mask is None else np.isfinite(data) & ~mask
@@ -362,7 +297,7 @@ def _smooth_rms(data, good, sky, fwhm, scale):
     part, usable = np.where(good, data, sky)[window], good[window]
     smooth = gaussian_filter(part.astype(np.float64) - sky, smoothing(fwhm, scale))[usable]
     below = smooth[smooth < 0]  # sources are above; 100 pixels give the rms to a tenth
-    return float(np.median(np.abs(below)) / MAD_PER_SIGMA) if below.size > 100 else np.nan
+    return float(MAD_TO_SIGMA * np.median(np.abs(below))) if below.size > 100 else np.nan
 
 
 def _circle(wcs, shape):

@@ -72,7 +72,7 @@ class StampSet:
         return len(self.images)
 
     def label(self, index):
-        """Return the file of a stamp; or its number, and a checksum that tells it from another of that number."""
+        """Return the file of a stamp; or its number and a checksum, which tells it from another of that number."""
         image = self.images[index]
         image = next(iter(image.values())) if isinstance(image, Mapping) else image
         if isinstance(image, str | os.PathLike):
@@ -80,7 +80,7 @@ class StampSet:
         return f"stamp {index} {crc32(np.ascontiguousarray(_planes(image)[0])):08x}"
 
     def frames(self, index):
-        """Return a stamp as ``Frames``, and its PSFs by band or None."""
+        """Return a stamp as ``Frames`` of its bands, and its PSFs by band or None."""
         entry = self.label(index), index, None
         stack, psfs = self.read(entry), self._psfs(index)
         planes = zip(stack.bands, stack.planes, strict=True)
@@ -152,7 +152,7 @@ def pairs_from_stamps(
     source, target, directory, catalogue=None, *, scale=None, size=64, minimum=1, shard=64, progress=True, **options
 ):
     """
-    Make pairs from stamps of the same objects that have no world coordinates.
+    Make a `~astro_galtrans.pairs.store.PairStore` from stamps of the same objects without world coordinates.
 
     The centres of two stamps are taken for the same place, to the search radius; the offset that is found is corrected
     (``register="each"``, unless asked for otherwise).
@@ -170,10 +170,6 @@ def pairs_from_stamps(
     **options
         Fields of `PairOptions`; those about detection have no meaning here.
 
-    Returns
-    -------
-    `~astro_galtrans.pairs.store.PairStore`
-
     Raises
     ------
     ImportError
@@ -181,7 +177,7 @@ def pairs_from_stamps(
     ValueError
         If the numbers of stamps differ, or fewer than ``minimum`` pairs are usable.
     """
-    require("h5py", extra="train")  # before the work whose result it is to write
+    require("h5py", extra="train")  # asked for before the work starts, whose result it writes
     settings = pair_options({"register": "each"} | options, size)
     if len(source) != len(target) or not len(source):
         msg = f"{len(source)} source and {len(target)} target stamps; expected as many of each, and some"
@@ -200,7 +196,7 @@ def pairs_from_stamps(
 
 
 def _described(stamps, name):
-    """Describe a survey from its first readable stamps."""
+    """`Side` with the description of a survey that its first readable stamps give."""
     frames, why = [], ""
     for k in range(min(len(stamps), DESCRIBED)):
         try:
@@ -214,7 +210,7 @@ def _described(stamps, name):
 
 
 def _write_one(sets, sides, header, settings, objects, k, writer):
-    """Write the pair of two stamps; return counts and rejected."""
+    """Write the pair of two stamps; return counts and rejected objects."""
     own = []
     try:
         for stamps, side in zip(sets, sides, strict=True):
@@ -229,7 +225,7 @@ def _write_one(sets, sides, header, settings, objects, k, writer):
 
 
 def _row(label, k, objects, header, settings):
-    """Columns that a pair gets from elsewhere than its images."""
+    """Columns of a pair that do not come from its images."""
     # a store may get more stamps later, whose numbers begin at 0 again: the name tells them apart
     row = {"index": int.from_bytes(blake2b(label.encode(), digest_size=6).digest(), "big"), "row": k}
     ra, dec, z = (np.nan,) * 3 if objects is None else (objects.ra[k], objects.dec[k], objects.redshift[k])

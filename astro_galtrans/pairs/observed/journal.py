@@ -1,4 +1,4 @@
-"""The record of what became of every object: an interrupted run goes on by it, and every loss is counted."""
+"""The record of what became of every object: an interrupted run continues from it, and every loss is counted."""
 
 import json
 from collections import Counter
@@ -11,18 +11,9 @@ from astro_galtrans._files import whole_file
 from astro_galtrans.pairs.store import SPLITS
 
 __all__ = [
-    "BEYOND",
-    "DAMAGED",
-    "EDGE",
-    "MASKED",
-    "NOTHING",
-    "OFFSET",
-    "OUTSIDE",
-    "REASONS",
-    "Journal",
-    "Rejected",
+    "BEYOND", "DAMAGED", "EDGE", "MASKED", "NOTHING", "OFFSET", "OUTSIDE", "REASONS", "Journal", "Rejected",
     "read_summary",
-]
+]  # fmt: skip
 
 FILE, SUMMARY = "progress.jsonl", "summary.ecsv"
 
@@ -42,16 +33,7 @@ REASONS = {
 
 
 class Rejected(Exception):  # noqa: N818 - it is a reason, not an error
-    """
-    An object makes no pair.
-
-    Parameters
-    ----------
-    reason : str
-        Of `REASONS`.
-    detail : str, optional
-        What else is known.
-    """
+    """An object makes no pair; ``reason`` is one of `REASONS`, ``detail`` what else is known."""
 
     def __init__(self, reason, detail=""):
         super().__init__(reason, detail)
@@ -60,14 +42,9 @@ class Rejected(Exception):  # noqa: N818 - it is a reason, not an error
 
 class Journal:
     """
-    Records of finished images (tiles), each a line of ``progress.jsonl``.
+    Records of finished images (tiles) in the folder of a store, each a line of ``progress.jsonl``.
 
-    Parameters
-    ----------
-    directory : path-like
-        Folder of the store.
-    fresh : bool, optional
-        Begin anew: a folder without pairs may have records of a run with other settings.
+    ``fresh`` begins anew: a folder without pairs may have records of a run with other settings.
     """
 
     def __init__(self, directory, *, fresh=False):
@@ -86,17 +63,10 @@ class Journal:
 
     def record(self, tile, counts, rejected, n_pairs):
         """
-        Note a finished tile; it is written by `settle`.
+        Note a finished tile, which `settle` writes: the number of objects by what became of them, and those rejected.
 
-        Parameters
-        ----------
-        tile : str
-        counts : dict of str to int
-            Objects by what became of them.
-        rejected : list of (float, float, int, str, str)
-            Right ascension, declination (deg), row of the catalogue, reason, details.
-        n_pairs : int
-            Pairs of the store, pending ones included, when it was finished.
+        A rejected object is a list of right ascension and declination (deg), row of the catalogue, reason and details;
+        ``n_pairs`` are the pairs of the store, unwritten ones included, when the tile was finished.
         """
         self._waiting.append((n_pairs, {"tile": tile, "counts": dict(counts), "rejected": rejected}))
 
@@ -113,7 +83,7 @@ class Journal:
                 self._count(record)
 
     def summary(self):
-        """Return a table of what became of the objects, with how many of each."""
+        """Table of what became of the objects, with how many of each."""
         rows = [("objects", self.counts["objects"], "in the source images"), ("pairs", self.counts["pairs"], "made")]
         rows += [("blank", self.counts["blank"], "of these, stamps of empty sky")]
         rows += [(part, self.counts[part], f"of these, the {part} part") for part in SPLITS]
@@ -132,16 +102,11 @@ class Journal:
 
 def read_summary(directory):
     """
-    Return what became of the objects of a store made from images.
+    Return what became of the objects of a store made from images: columns ``what``, ``number`` and ``meaning``.
 
     Parameters
     ----------
     directory : path-like
         Folder of the store.
-
-    Returns
-    -------
-    `~astropy.table.Table`
-        Columns ``what``, ``number`` and ``meaning``.
     """
     return Table.read(Path(directory) / SUMMARY, format="ascii.ecsv")

@@ -1,4 +1,4 @@
-"""One tile after another: its objects registered, cut in all bands, checked, and written."""
+"""The work on one tile: its objects are registered, cut in all bands, checked, and written."""
 
 import warnings
 from collections import Counter
@@ -34,7 +34,7 @@ class Side:
     typical: dict = field(default_factory=dict)  #: PSF by band where a frame has none
 
     def frame_at(self, place, band, reason):
-        """Frame of a band that holds a whole stamp; without one the object is rejected for that reason."""
+        """Frame of a band that holds a whole stamp; without one the object is rejected with ``reason``."""
         frame = place.frame_in(self.frames, band)
         if frame is None:
             raise Rejected(reason, f"band {band}")
@@ -74,16 +74,7 @@ class Stamp:
 
 
 class PairMaker:
-    """
-    Makes the pairs of tiles.
-
-    Parameters
-    ----------
-    source, target : `Side`
-    header : `~astro_galtrans.pairs.store.PairHeader`
-    settings : `~astro_galtrans.pairs.observed.PairOptions`
-    tiles : list of `~astro_galtrans.pairs.observed.tiles.Tile`
-    """
+    """Maker of the pairs of all ``tiles`` from two `Side`, with the settings of `PairOptions`."""
 
     def __init__(self, source, target, header, settings, tiles):
         self.source, self.target, self.header, self.settings = source, target, header, settings
@@ -92,25 +83,14 @@ class PairMaker:
 
     def write_tile(self, tile, catalogue, writer):
         """
-        Write the pairs of a tile that the store does not have yet.
+        Write the pairs of a tile that the store does not have yet; return its objects' number by what became of them.
 
-        Parameters
-        ----------
-        tile : `~astro_galtrans.pairs.observed.tiles.Tile`
-        catalogue : `~astro_galtrans.pairs.observed.catalogue.Objects` or None
-        writer : `~astro_galtrans.pairs.store.PairWriter`
-
-        Returns
-        -------
-        counts : `~collections.Counter`
-            Objects by what became of them.
-        rejected : list
-            As `~astro_galtrans.pairs.observed.journal.Journal.record` takes it.
+        Also returned are the rejected objects, as `~astro_galtrans.pairs.observed.journal.Journal.record` takes them.
         """
         try:
-            pixels = lambda: self.source.frames.pixels(tile.frame)  # noqa: E731 - read only if somebody asks
+            pixels = lambda: self.source.frames.pixels(tile.frame)  # noqa: E731 - read only if objects are detected
             objects, segments = objects_of(tile, self.tiles, catalogue, pixels, self.settings)
-        except (OSError, ValueError) as err:  # of a file that could be read a minute ago
+        except (OSError, ValueError) as err:  # the file was readable when it was indexed
             warnings.warn(f"{tile.frame.label} is left out: {err}", GaltransWarning, stacklevel=5)
             return Counter(unreadable=1), [[None, None, -1, DAMAGED, str(err)]]
         counts, rejected = Counter(objects=len(objects)), []
@@ -129,7 +109,7 @@ class PairMaker:
             row |= _registration(offsets[k], shifts[k], residual) | tile.row
             if row["index"] not in writer.indices:  # else written before the run was interrupted
                 planes = stamps[0].planes("source") | stamps[1].planes("target")
-                if planes["source_psf"] is None or planes["target_psf"] is None:  # the PSF of one alone is of no use
+                if planes["source_psf"] is None or planes["target_psf"] is None:  # a PSF on one side only is of no use
                     planes |= {"source_psf": None, "target_psf": None}
                 writer.add(*(stamp.image for stamp in stamps), row, signal=np.stack(stamps[1].signal), **planes)
         return counts, rejected
@@ -161,7 +141,7 @@ class PairMaker:
             try:
                 found, others[k] = self._offset(place, np.zeros(2))
             except (Rejected, ValueError, OSError):
-                continue  # which comes up again, with its reason, when the pair is cut
+                continue  # the error is met again, with its reason, when the pair is cut
             if not found.beyond and found.likeness > LIKENESS:
                 offsets[k] = np.array([found.dx, found.dy]) * self.pixel
         x, y = np.array([(place.x, place.y) for place in places]).reshape(-1, 2).T
@@ -263,7 +243,7 @@ def _registration(offset, shift, residual):
 
 
 def _signal(raw, frame, area):
-    """Which pixels of a stamp stand out of the sky; ``area`` is that of one in pixels of the frame."""
+    """Which pixels of a stamp exceed the sky noise; ``area`` is that of one in pixels of the frame."""
     from scipy.ndimage import gaussian_filter
 
     smooth = gaussian_filter(raw.data - area * frame.level, smoothing(frame.fwhm, frame.pixel_scale) / np.sqrt(area))
@@ -271,7 +251,7 @@ def _signal(raw, frame, area):
 
 
 def _magnitude(image, x, y, scale, zeropoint):
-    """AB magnitude in the aperture around a place, given from the centre of the stamp (pixels)."""
+    """AB magnitude in the aperture around ``(x, y)``, which counts from the centre of the stamp (pixels)."""
     from photutils.aperture import CircularAperture
 
     middle = (len(image) - 1) / 2

@@ -3,9 +3,9 @@ Registration: how far two images of the same sky are apart, and the corrections 
 
 The offset of a pair is where the cross-correlation of its stamps peaks, found to a fraction of a pixel by evaluating
 the Fourier sum on a fine lattice around the peak (Guizar-Sicairos, Thurman & Fienup 2008, Opt. Lett. 33, 156) and a
-parabola through its highest point. Only pixels with signal take part, so that sky noise does not. World coordinates
-of surveys differ by tens of milliarcsec: one part for a whole image, one that varies across it. Both are estimated from
-many pairs, since the offset of a single one is as uncertain as the position of a galaxy,
+parabola through its highest point. Only pixels with signal take part, so that sky noise does not move the peak. World
+coordinates of surveys differ by tens of milliarcsec: a part that is common to a whole image, and one that varies across
+it. Both are estimated from many pairs, since the offset of a single one is as uncertain as the position of a galaxy,
 :math:`\mathrm{FWHM} / (2.35\,S/N)`.
 """
 
@@ -22,7 +22,7 @@ FINE = 0.05  # pixels between points of the lattice around the peak; a parabola 
 SIGNAL = 3.0  # sigma of the smoothed sky above which a pixel takes part
 LIKENESS = 0.3  #: correlation coefficient below which two images do not show the same
 PEAK = 5.0  # sigma of the smoothed sky that the highest pixel must reach, or it may be noise and is not registered
-EXPECTED = 10.0  # sigma of the other image's sky: what is so bright in one image must be seen in the other
+EXPECTED = 10.0  # sigma of the other image's sky: a source this bright in one image must be seen in the other
 
 
 class Offset(NamedTuple):
@@ -36,22 +36,10 @@ class Offset(NamedTuple):
 
 def measure_offset(first, second, noise, sigma, radius):
     """
-    Offset between two images of the same sky on the same grid.
+    `Offset` between two sky-subtracted images ``[H, W]`` on the same grid and in the same unit, bad pixels filled.
 
-    Parameters
-    ----------
-    first, second : `~numpy.ndarray`
-        Sky-subtracted ``[H, W]`` in the same unit, bad pixels filled.
-    noise : (float, float)
-        Rms of their skies after smoothing with ``sigma``.
-    sigma : (float, float)
-        Gaussian sigma of that smoothing (pixels).
-    radius : float
-        How far to search (pixels).
-
-    Returns
-    -------
-    `Offset`
+    ``sigma`` are the two Gaussian sigmas (pixels) with which the images are smoothed to find signal, ``noise`` the rms
+    of their skies after that; ``radius`` is how far to search (pixels).
     """
     (a, peak), (b, _) = (_signal(image, *how) for image, *how in zip((first, second), noise, sigma, strict=True))
     if not (a.any() and b.any()):
@@ -73,11 +61,11 @@ def measure_offset(first, second, noise, sigma, radius):
 
 
 def _signal(image, noise, sigma):
-    """Image of what stands out of the sky, fading towards the edge of the stamp, and its highest smoothed pixel."""
+    """Image of what exceeds the sky noise, fading towards the edge of the stamp, and its highest smoothed pixel."""
     from scipy.ndimage import gaussian_filter
 
     smooth = gaussian_filter(image, sigma, mode="constant")
-    weight = np.clip(smooth / noise / SIGNAL - 0.5, 0, 1)  # a hard limit would jump with the noise
+    weight = np.clip(smooth / noise / SIGNAL - 0.5, 0, 1)  # a hard threshold would follow the noise
     taper = [np.clip(np.minimum(np.arange(n) + 1, n - np.arange(n)) / max(1, n // 8), 0, 1) for n in image.shape]
     peak = float((smooth * weight).max())
     if peak <= PEAK * noise:
@@ -87,7 +75,7 @@ def _signal(image, noise, sigma):
 
 
 def _refine(spectrum, y, x):
-    """Peak of the correlation near ``(y, x)``: its place, and its height."""
+    """Position ``y, x`` and height of the correlation's peak near ``(y, x)``."""
     steps = np.arange(-1, 1 + FINE / 2, FINE)
     waves = [
         np.exp(2j * np.pi * np.outer(start + steps, np.fft.fftfreq(n)))
@@ -107,22 +95,12 @@ def _refine(spectrum, y, x):
 
 def corrections(x, y, offsets, method):
     """
-    Shift to apply to each pair of an image, from the offsets of all.
+    Shift ``[n, 2]`` to apply to each pair of an image, from the measured ``offsets`` ``[n, 2]`` of all (NaN: not
+    measured).
 
-    Parameters
-    ----------
-    x, y : `~numpy.ndarray`
-        Places of the pairs in the image.
-    offsets : `~numpy.ndarray`
-        ``[n, 2]``, measured; NaN where there is none.
-    method : str
-        "local": the median of all (the global part), plus the median of what remains of it in the nearest other pairs;
-        "global": the median of all; "each": a pair's own; "none".
-
-    Returns
-    -------
-    `~numpy.ndarray`
-        ``[n, 2]``, finite.
+    ``x`` and ``y`` are the positions of the pairs in the image. By ``method`` the shift is the median of all offsets
+    ("global"), that plus the median residual of the nearest other pairs ("local"), a pair's own offset ("each"), or
+    zero.
     """
     known = np.isfinite(offsets).all(axis=1)
     shift = np.zeros_like(offsets)

@@ -14,28 +14,13 @@ QUASI_RANDOM = np.array([0.7548776662466927, 0.5698402909980532])  # 1/p and 1/p
 
 def split_on_sky(ra, dec, cell, fractions, seed=0):
     """
-    Split stamps by cells of the sky.
+    Part ("train", "validation", "test", or "" for none) of each stamp, by cells of the sky.
 
-    A cell is ``cell`` high in declination and about as wide. Which part it belongs to is a fixed function of its row
-    and column: the additive quasi-random sequence of Roberts (2018), by which any handful of neighbouring cells holds
-    nearly the shares asked for, where a hash would leave many a small field without a test part. A stamp that reaches
-    into a cell of another part belongs to none: stamps of two parts share no sky.
-
-    Parameters
-    ----------
-    ra, dec : `~numpy.ndarray`
-        Corners of the stamps, ``[n, 4]`` (deg); cells are larger than stamps.
-    cell : float
-        Height of a cell (arcmin).
-    fractions : tuple of float
-        Shares of training, validation and test.
-    seed : int, optional
-        Another seed, another split.
-
-    Returns
-    -------
-    list of str
-        "train", "validation", "test" or "", one per stamp.
+    ``ra`` and ``dec`` ``[n, 4]`` (deg) are the corners of the stamps, which are smaller than a cell. A cell is ``cell``
+    arcmin high in declination and about as wide. Its part is a fixed function of its row and column, the additive
+    quasi-random sequence of Roberts (2018): any handful of neighbouring cells holds nearly the shares ``fractions``
+    asked for, where a hash would leave many a small field without a test part. A stamp that reaches into a cell of
+    another part belongs to none, so that stamps of two parts share no sky. Another ``seed`` gives another split.
     """
     band = np.floor((dec + 90) * 60 / cell).astype(np.int64)
     middle = np.clip((band + 0.5) * cell / 60 - 90, -90, 90)
@@ -48,24 +33,12 @@ def split_on_sky(ra, dec, cell, fractions, seed=0):
 
 
 def split_by_name(names, fractions, seed=0):
-    """
-    Split objects without a position on the sky by a hash of their names.
-
-    Parameters
-    ----------
-    names : iterable of str
-    fractions, seed
-        As for `split_on_sky`.
-
-    Returns
-    -------
-    list of str
-    """
+    """Part of each object without a position on the sky, by a hash of its name; arguments as for `split_on_sky`."""
     return [_part(_uniform(f"{seed}:{name}"), fractions) for name in names]
 
 
 def _uniform(text):
-    """A number from 0 to 1 that is a fixed function of a text."""
+    """Number from 0 to 1 that is a fixed function of a text."""
     return int.from_bytes(blake2b(text.encode(), digest_size=6).digest(), "big") / 2**48
 
 

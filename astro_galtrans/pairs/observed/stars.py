@@ -11,22 +11,10 @@ HALF_WIDTH = 5.0  #: half the side of a PSF image (arcsec)
 
 def star_psf(plane, good, noise, pixel_scale):
     """
-    Stack the stars of an image.
+    PSF of an image ``[H, W]``, ``[k, k]`` with k odd, 10 arcsec wide and of sum 1; None with fewer than five stars.
 
-    Parameters
-    ----------
-    plane, good : `~numpy.ndarray`
-        Image and usable pixels, ``[H, W]``.
-    noise : float or None
-        Sky rms.
-    pixel_scale : float
-        Side of a pixel (arcsec).
-
-    Returns
-    -------
-    `~numpy.ndarray` or None
-        ``[k, k]``, k odd, 10 arcsec wide, sum 1: the median of the stars, each centred and of flux 1. None if fewer
-        than five are found (see `astro_galtrans.domain.find_stars`).
+    It is the median of the stars that `astro_galtrans.domain.find_stars` finds, each centred and of flux 1. ``good``
+    marks usable pixels, ``noise`` is the sky rms or None, ``pixel_scale`` is in arcsec.
     """
     from scipy.ndimage import shift
 

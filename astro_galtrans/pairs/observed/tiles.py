@@ -46,7 +46,7 @@ class Place:
         return self.tile.frame.sky(np.array([0, n, n, 0]) + self.grid.x, np.array([0, 0, n, n]) + self.grid.y)
 
     def frame_in(self, frames, band):
-        """Return the frame of a band that holds the whole stamp (the one it lies farthest inside), or None."""
+        """Frame of a band that holds the whole stamp (the one it lies farthest inside), or None."""
         corners, best, farthest = self.corners, None, 0.0
         for frame in self.tile.nearby(frames, band):
             inside = frame.edge_distance(*corners).min()
@@ -62,27 +62,13 @@ class Place:
 
     @property
     def offset(self):
-        """Where in the stamp the object is: ``x, y`` from its centre (pixels of the tile)."""
+        """Position ``x, y`` of the object from the stamp's centre (pixels of the tile)."""
         middle = (self.grid.size - 1) / 2
         return self.x - self.grid.x - middle, self.y - self.grid.y - middle
 
 
 def place_of(tile, ra, dec, size):
-    """
-    Place the stamp of an object: whole pixels of the tile, the object as near to the centre as these allow.
-
-    Parameters
-    ----------
-    tile : `Tile`
-    ra, dec : float
-        ICRS (deg).
-    size : int
-        Side of the stamp (pixels).
-
-    Returns
-    -------
-    `Place`
-    """
+    """`Place` of the stamp of an object at ``ra, dec`` (deg): whole pixels of the tile, centred as these allow."""
     x, y = (float(c) for c in tile.frame.pixels(ra, dec))
     column, row = (int(np.rint(c - (size - 1) / 2)) for c in (x, y))
     return Place(tile, x, y, StampGrid(tile.frame.wcs, column, row, size))
@@ -90,23 +76,10 @@ def place_of(tile, ra, dec, size):
 
 def objects_of(tile, tiles, catalogue, pixels, settings):
     """
-    Return the objects of a tile; where tiles overlap, an object belongs to the one in which it lies farthest inside.
+    `Objects` of a tile, and which pixels belong to anything detected (None without detection).
 
-    Parameters
-    ----------
-    tile : `Tile`
-    tiles : list of `Tile`
-        All of them.
-    catalogue : `~astro_galtrans.pairs.observed.catalogue.Objects` or None
-    pixels : callable
-        Gives data, variance and mask of the tile's frame.
-    settings : `~astro_galtrans.pairs.observed.PairOptions`
-
-    Returns
-    -------
-    objects : `~astro_galtrans.pairs.observed.catalogue.Objects`
-    segments : `~numpy.ndarray` of bool or None
-        Pixels that belong to anything detected; None without detection.
+    Where tiles overlap, an object belongs to the one in which it lies farthest inside. Without a catalogue objects are
+    detected; ``pixels()`` gives data, variance and mask of the tile's frame if they are needed.
     """
     limits = {"faint": settings.faint, "bright": settings.bright}
     objects, segments = tile.objects, None
@@ -129,28 +102,15 @@ def _own(tile, tiles, objects):
             before = False
         elif len(objects) and other.frame.near(tile.frame):
             there = other.frame.edge_distance(objects.ra, objects.dec)
-            own &= (here > there) | ((here == there) & (not before))  # of equals the first in the list has it
+            own &= (here > there) | ((here == there) & (not before))  # a tie goes to the first
     return own
 
 
 def blank_places(tile, segments, wanted, size, seed):
     """
-    Place stamps in which nothing is detected, at random, none overlapping another.
+    `Place` of random stamps in which nothing is detected, none overlapping another, and `Objects` at their centres.
 
-    Parameters
-    ----------
-    tile : `Tile`
-    segments : `~numpy.ndarray` of bool
-        Pixels that belong to anything detected.
-    wanted : int
-        How many; there may be fewer.
-    size, seed : int
-
-    Returns
-    -------
-    places : list of `Place`
-    objects : `~astro_galtrans.pairs.observed.catalogue.Objects`
-        Their centres.
+    There may be fewer than ``wanted``. ``segments`` are the pixels ``[H, W]`` that belong to anything detected.
     """
     rng = np.random.default_rng([seed, *tile.frame.label.encode()[-32:]])
     taken, places, (height, width) = segments.copy(), [], tile.frame.shape
@@ -168,19 +128,7 @@ def blank_places(tile, segments, wanted, size, seed):
 
 
 def split_of(tile, places, settings):
-    """
-    Return the part (training, validation, test, or none) that each stamp belongs to.
-
-    Parameters
-    ----------
-    tile : `Tile`
-    places : list of `Place`
-    settings : `~astro_galtrans.pairs.observed.PairOptions`
-
-    Returns
-    -------
-    list of str
-    """
+    """Part of each stamp ("train", "validation", "test", or "" for none), or that which the tile's ``row`` names."""
     if "split" in tile.row or not places:
         return [tile.row.get("split")] * len(places)
     around = places[0].grid.size * np.array([[0, 1, 1, 0], [0, 0, 1, 1]]) - 0.5

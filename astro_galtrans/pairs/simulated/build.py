@@ -1,8 +1,8 @@
 """
 Simulated pairs on disk: a `~astro_galtrans.pairs.store.PairStore` whose table is the truth.
 
-A shard appears whole, so an interrupted run goes on where it stopped; pair ``i`` depends on the seed and ``i`` only,
-whatever the number of workers.
+A shard appears whole, so that an interrupted run continues where it stopped. Pair ``i`` depends on the seed and ``i``
+only, whatever the number of workers.
 """
 
 import os
@@ -22,21 +22,14 @@ from astro_galtrans.pairs.store import (
     default_scale,
     shard_path,
     write_shard,
-)
+)  # fmt: skip
 from astro_galtrans.surveys import Survey, get_survey
 
 from .colours import galaxy_colours, star_colours
 from .population import Sample, draw_scene
 from .render import draw_seeing, render_pair
 
-__all__ = [
-    "SIGNAL",
-    "PairSettings",
-    "default_size",
-    "default_spread",
-    "simulate_pair",
-    "simulate_pairs",
-]
+__all__ = ["SIGNAL", "PairSettings", "default_size", "default_spread", "simulate_pair", "simulate_pairs"]
 
 SIGNAL = 3.0  #: sigma of the target's sky above which a noise-free pixel counts as signal
 SHARD = 64  # pairs in a file: 27 MB for five bands of SDSS and CFHTLS
@@ -47,10 +40,10 @@ SPACE_FWHM = 0.5  # arcsec: no survey from the ground has a sharper typical PSF 
 @dataclass(frozen=True)
 class PairSettings:
     """
-    What makes a simulated pair set; pairs are a function of it and their index.
+    Settings of a simulated set; a pair is a function of them and its index.
 
     Surveys are names, descriptions, or paths of the user's descriptions (see `~astro_galtrans.surveys.get_survey`).
-    What is left None is chosen to suit them.
+    Settings that are None are chosen to suit the surveys.
     """
 
     source: str | Survey = "sdss"
@@ -59,7 +52,7 @@ class PairSettings:
     size: int | None = None  #: side of the source stamp (source pixels); None: `default_size`
     seed: int = 1
     seeing_spread: float | None = None  #: log-normal scatter of the source's seeing; None: 0.13, or 0.02 from space
-    kind: str | None = None  #: one kind of stamp for all (see `astro_galtrans.pairs.simulated.population.KINDS`)
+    kind: str | None = None  #: one kind of stamp for all ("galaxy", "field", "star" or "blank")
     sample: Sample = field(default_factory=Sample)  #: which central galaxies
     source_bands: tuple[str, ...] | None = None  #: None: all of the survey's
     target_bands: tuple[str, ...] | None = None
@@ -82,7 +75,7 @@ class PairSettings:
 
     @classmethod
     def from_dict(cls, content):
-        """Undo `to_dict`."""
+        """Make settings of what `to_dict` returned."""
         ends = {end: content[end] for end in ("source", "target") if end in content}
         surveys = {k: Survey.from_dict(end) if isinstance(end, dict) else end for k, end in ends.items()}
         bands = {k: tuple(content[k]) for k in ("source_bands", "target_bands") if content.get(k) is not None}
@@ -109,16 +102,9 @@ class PairSettings:
 
 def default_size(source, _target=None):
     """
-    Side of a source stamp in its pixels.
+    Side of a source stamp in its pixels: about `EXTENT` arcsec, in steps of 16 from 64 to 128 pixels.
 
-    Parameters
-    ----------
-    source : `~astro_galtrans.surveys.Survey` or str
-
-    Returns
-    -------
-    int
-        About `EXTENT` arcsec, in steps of 16 from 64 to 128 pixels: fine pixels get a smaller part of the sky.
+    Surveys with fine pixels get a smaller part of the sky.
     """
     return min(max(16 * round(EXTENT / get_survey(source).pixel_scale / 16), 64), 128)
 
@@ -150,7 +136,8 @@ def simulate_pair(settings, index):
     Returns
     -------
     source, target, clean : `~numpy.ndarray`
-        As `~astro_galtrans.pairs.simulated.render.render_pair`.
+        float32 ``[C, size, size]``, ``[C', scale*size, scale*size]``, and the target without noise, in the flux unit of
+        their survey per pixel.
     truth : dict
         One row of the truth table.
     """
@@ -166,18 +153,16 @@ def simulate_pair(settings, index):
 def _truth_row(settings, index, scene, seeing):
     empty = dict.fromkeys(("z", "r", "half_light_radius", "bulge_fraction", "x", "y", "ebv"), np.nan)
     row = {"index": index, "kind": scene.kind} | empty | scene.truth
-    magnitudes = scene.truth.get("magnitudes")
     names = [f"mag_{survey.name}_{band}" for survey in settings.surveys for band in survey.band_names]
-    values = np.full(len(names), np.nan) if magnitudes is None else magnitudes
-    row.pop("magnitudes", None)
-    row |= dict(zip(names, map(float, values), strict=True))
+    magnitudes = row.pop("magnitudes", np.full(len(names), np.nan))
+    row |= dict(zip(names, map(float, magnitudes), strict=True))
     bands = settings.surveys[0].band_names
     return row | {f"fwhm_{b}": float(f) for b, f in zip(bands, seeing.fwhm, strict=True)}
 
 
 def simulate_pairs(directory, count, settings=None, *, workers=None, progress=True):
     """
-    Write a set of simulated pairs, or add what is missing of it.
+    Write a `~astro_galtrans.pairs.store.PairStore` of simulated pairs, or add what is missing of it; return it.
 
     Parameters
     ----------
@@ -191,10 +176,6 @@ def simulate_pairs(directory, count, settings=None, *, workers=None, progress=Tr
         Processes; as many as there are cores by default. The pairs do not depend on it.
     progress : bool, optional
         Show a progress bar on a terminal.
-
-    Returns
-    -------
-    `~astro_galtrans.pairs.store.PairStore`
 
     Raises
     ------
@@ -211,7 +192,8 @@ def simulate_pairs(directory, count, settings=None, *, workers=None, progress=Tr
         require(package, extra="simulate")
     for survey in settings.surveys:  # tables built once, inherited by the workers
         star_colours(survey, 5000.0), galaxy_colours(survey, 0.0, 0.1, 0.0)
-    with PairWriter(directory, _header(settings)):  # makes the folder and holds it, or finds other pairs in it
+    header = PairHeader(*settings.surveys, settings.scale, settings.size, simulation=settings.to_dict())
+    with PairWriter(directory, header):  # makes the folder and holds it, or finds other pairs in it
         missing = [k for k in range(-(-count // SHARD)) if not shard_path(directory, k).exists()]
         bar = tqdm(total=len(missing) * SHARD, unit="pair", disable=None if progress else True)
         pool = ProcessPoolExecutor(workers or os.cpu_count(), mp_context=_context(), initializer=die_with_parent)
@@ -227,10 +209,6 @@ def _context():
     # forked workers inherit the colour tables, which take seconds to compute; elsewhere each computes its own
     methods = multiprocessing.get_all_start_methods()
     return multiprocessing.get_context("fork" if "fork" in methods else None)
-
-
-def _header(settings):
-    return PairHeader(*settings.surveys, settings.scale, settings.size, simulation=settings.to_dict())
 
 
 def _write_shard(directory, settings, number):

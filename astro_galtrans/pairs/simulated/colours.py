@@ -3,8 +3,8 @@ Magnitudes of model spectra through survey filters.
 
 Galaxy spectra are the Coleman, Wu & Weedman (1980, ApJS 43, 393) templates that GalSim ships, from the far ultraviolet
 to 2.2 micron, reddened by the law of Calzetti et al. (2000, ApJ 533, 682) in the galaxy's rest frame; stars are black
-bodies. Everything is tabulated once, with the SDSS r band as the anchor: a table gives ``m(band) - m(SDSS r)``. A
-filter that reaches beyond the spectra at some redshift is an error, for its magnitudes would be wrong.
+bodies. Colours ``m(band) - m(SDSS r)`` are tabulated once. A filter that reaches beyond the spectra at some redshift is
+an error, since its magnitudes would be wrong.
 """
 
 from functools import cache
@@ -28,42 +28,25 @@ ANCHOR = "sdss2010-r"
 
 def galaxy_colours(survey, sed_type, redshift, reddening):
     """
-    Colours of galaxies relative to SDSS r.
+    AB colours ``m(band) - m(SDSS r)`` of galaxies in the bands of a survey, shape ``(..., bands)``.
 
-    Parameters
-    ----------
-    survey : str or `~astro_galtrans.surveys.Survey`
-        A survey or its name.
-    sed_type : array_like
-        Position along `SED_TYPES`, 0 to 3; between two types the colours are interpolated.
-    redshift : array_like
-        Redshift, 0 to 1.2.
-    reddening : array_like
-        E(B-V) in the galaxy, 0 to 0.6 mag.
-
-    Returns
-    -------
-    `~numpy.ndarray`
-        ``m(band) - m(SDSS r)`` in AB magnitudes, shape ``(..., bands)``.
-
-    Raises
-    ------
-    ValueError
-        If a band of the survey has no filter curve, or one that the spectra do not cover.
+    ``sed_type`` is the position along `SED_TYPES`, 0 to 3, with interpolated colours in between; ``redshift`` is 0 to
+    1.2, ``reddening`` E(B-V), 0 to 0.6 mag. Raises ValueError if a band has no filter curve, or one that the spectra do
+    not cover.
     """
     points = np.stack(np.broadcast_arrays(sed_type, redshift, reddening), axis=-1)
     return _galaxy_table(_curves(survey))(points).reshape(*points.shape[:-1], -1)
 
 
 def star_colours(survey, temperature):
-    """Colours ``m(band) - m(SDSS r)`` of black bodies of 2800 to 12000 K, shape ``(..., bands)``."""
+    """AB colours ``m(band) - m(SDSS r)`` of black bodies of 2800 to 12000 K, shape ``(..., bands)``."""
     table = _star_table(_curves(survey))
     log_t = np.log(np.asarray(temperature))
     return np.stack([np.interp(log_t, np.log(TEMPERATURES), column) for column in table.T], axis=-1)
 
 
 def _curves(survey):
-    """Names of the filter curves of a survey: what its tables are kept under."""
+    """Names of the filter curves of a survey, by which its tables are cached."""
     survey = get_survey(survey)
     names = tuple(band.filter for band in survey.bands)
     missing = [band.name for band in survey.bands if not band.filter]
@@ -74,13 +57,13 @@ def _curves(survey):
 
 
 def _colours(curves, wavelength, flux):
-    """Colours ``[..., bands]`` to the anchor of spectra ``flux [..., n]``: F_lambda at ``wavelength`` (Angstrom)."""
+    """Colours ``[..., bands]`` relative to `ANCHOR` of spectra F_lambda ``[..., n]`` at ``wavelength`` (Angstrom)."""
     magnitudes = np.stack([_magnitude(name, wavelength, flux) for name in (*curves, ANCHOR)], axis=-1)
     return magnitudes[..., :-1] - magnitudes[..., -1:]
 
 
 def _magnitude(curve, wavelength, flux):
-    """AB magnitude but for a constant: photons of the spectrum over photons of one flat in f_nu."""
+    """AB magnitude up to a constant: photons of the spectrum over photons of one that is flat in f_nu."""
     at, response = load_curve(curve)
     if not wavelength[0] <= at[0] < at[-1] <= wavelength[-1]:
         msg = (
@@ -108,18 +91,15 @@ def _galaxy_table(curves):
 
 @cache
 def _star_table(curves):
-    return _colours(curves, STAR_WAVELENGTHS, _planck(STAR_WAVELENGTHS, TEMPERATURES[:, None]))
+    # F_lambda of a black body up to a constant; 1.4388e8 = h c / k in Angstrom K
+    planck = STAR_WAVELENGTHS**-5.0 / np.expm1(1.4388e8 / (STAR_WAVELENGTHS * TEMPERATURES[:, None]))
+    return _colours(curves, STAR_WAVELENGTHS, planck)
 
 
 def _template(name):
     galsim = require("galsim", extra="simulate")
     wave, flux = np.loadtxt(f"{galsim.meta_data.share_dir}/SEDs/CWW_{name}_ext.sed", unpack=True)
     return wave[wave > 900], flux[wave > 900]  # to 22050 Angstrom
-
-
-def _planck(wave, temperature):
-    # F_lambda up to a constant; 1.4388e8 = h c / k in Angstrom K
-    return wave**-5.0 / np.expm1(1.4388e8 / (wave * temperature))
 
 
 def _calzetti(wave, ebv):

@@ -63,24 +63,10 @@ class Scene:
 
 def draw_scene(rng, surveys, extent, kind=None, sample=None):
     """
-    Draw one scene.
+    `Scene` of a stamp ``extent`` arcsec wide, with magnitudes in the bands of both surveys.
 
-    Parameters
-    ----------
-    rng : `numpy.random.Generator`
-        Source of randomness.
-    surveys : (Survey, Survey) or (str, str)
-        Source and target surveys, or their names.
-    extent : float
-        Side of the stamp in arcsec; neighbours are drawn a little beyond it, so that light spills in.
-    kind : str, optional
-        One of `KINDS`; drawn by default.
-    sample : `Sample`, optional
-        Which central galaxies to draw.
-
-    Returns
-    -------
-    `Scene`
+    Neighbours are drawn a little beyond the stamp, so that their light reaches into it. ``kind`` is one of `KINDS`, by
+    default drawn; ``sample`` says which central galaxies to draw.
     """
     kind = kind or str(rng.choice(list(KINDS), p=list(KINDS.values())))
     sample = sample or Sample()
@@ -113,7 +99,7 @@ def _add_field(scene, rng, surveys, extent):
     area = (2 * half / 60) ** 2  # arcmin^2
     for _ in range(rng.poisson(25 * area)):  # galaxies to r = 24 per arcmin^2
         r = _counts(rng, *FIELD_R, slope=0.33)
-        add = _add_galaxy if r < 21.5 else _add_faint_galaxy
+        add = _add_galaxy if r < 21.5 else _add_faint_galaxy  # SDSS shows no structure in fainter ones
         add(scene, rng, surveys, r, *rng.uniform(-half, half, 2))
     for _ in range(rng.poisson(4 * area)):  # stars to r = 22.5 per arcmin^2 at intermediate galactic latitude
         _add_star(scene, rng, surveys, _counts(rng, 15.0, STAR_R[1], slope=0.12), *rng.uniform(-half, half, 2))
@@ -140,7 +126,7 @@ def _add_galaxy(scene, rng, surveys, r, x, y, z_max=Z_MAX):
 
     disc = _magnitudes(surveys, r, 1 - bulge_fraction, disc_type, z, dust)
     knots = 0.0 if early or bulge_fraction > 0.9 else rng.uniform(0.03, 0.35)  # share of the disc's light
-    bulge = _magnitudes(surveys, r, bulge_fraction, bulge_type, z, dust / 3)
+    bulge = _magnitudes(surveys, r, bulge_fraction, bulge_type, z, dust / 3)  # less dust than in the disc
     if bulge_fraction > 0.02:
         n = float(rng.choice([2.0, 3.0, 4.0]))  # few values, since GalSim tabulates each Sersic index anew
         size = radius * (1.0 if bulge_fraction > 0.7 else rng.uniform(0.25, 0.7))
@@ -150,17 +136,12 @@ def _add_galaxy(scene, rng, surveys, r, x, y, z_max=Z_MAX):
     if knots:
         bright = _magnitudes(surveys, r, (1 - bulge_fraction) * knots, 3.0, z, dust)
         _add_knots(scene, rng, bright, radius, q_disc, angle, x, y)
-    total = _total(disc, bulge_fraction < 0.98, bulge, bulge_fraction > 0.02)
+    light = (bulge_fraction < 0.98) * 10 ** (-0.4 * disc) + (bulge_fraction > 0.02) * 10 ** (-0.4 * bulge)
     truth = {"z": z, "r": r, "half_light_radius": radius, "bulge_fraction": bulge_fraction, "x": x, "y": y, "ebv": dust}
-    return truth | {"magnitudes": total}
-
-
-def _total(disc, has_disc, bulge, has_bulge):
-    return -2.5 * np.log10(has_disc * 10 ** (-0.4 * disc) + has_bulge * 10 ** (-0.4 * bulge))
+    return truth | {"magnitudes": -2.5 * np.log10(light)}
 
 
 def _add_faint_galaxy(scene, rng, surveys, r, x, y):
-    # below the source survey's limit structure is invisible: one profile does
     magnitudes = _magnitudes(surveys, r, 1.0, rng.uniform(0.5, 3.0), _redshift(rng, r), 0.1)
     shape = _shear(rng.uniform(0.3, 1.0), rng.uniform(0, np.pi))
     scene.profiles.append(Profile(1.0, _radius(rng, r), *shape, x, y, magnitudes))
@@ -193,6 +174,7 @@ def _add_knots(scene, rng, magnitudes, radius, axis_ratio, angle, x, y):
 
 
 def _add_star(scene, rng, surveys, r, x, y):
+    # around 4600 K, that of a K dwarf, within the table of colours
     temperature = float(np.clip(np.exp(rng.normal(np.log(4600), 0.3)), 2800, 12000))
     colours = np.concatenate([star_colours(survey, temperature) for survey in surveys])
     scene.points.append((x, y, r + colours))

@@ -1,10 +1,10 @@
 """
 Images of a scene in two surveys: PSF, pixels, noise.
 
-GalSim gives the Fourier transforms of profiles and PSFs; they are summed, band by band, in Fourier space, where a
-shift is a phase and a convolution a product. One pass therefore draws all bands of a survey, some ten times faster
-than one real-space drawing each, and of both if their grids are the same. A grid is as fine as the survey's sharpest
-PSF asks for, and periodic: light that leaves on one side of it (it is padded) comes back on the other, alike for both
+GalSim gives the Fourier transforms of profiles and PSFs. They are summed, band by band, in Fourier space, where a shift
+is a phase and a convolution a product. One pass therefore draws all bands of a survey, some ten times faster than a
+drawing of each in real space, and those of both surveys if their grids are the same. A grid is as fine as the survey's
+sharpest PSF asks for, padded, and periodic: light that leaves it on one side comes back on the other, alike for both
 surveys.
 """
 
@@ -34,20 +34,10 @@ class Seeing:
 
 def draw_seeing(rng, survey, spread=0.13):
     """
-    Draw the seeing of one exposure.
+    `Seeing` of one exposure of a survey, whose typical FWHM is the median.
 
-    Parameters
-    ----------
-    rng : `numpy.random.Generator`
-    survey : str or `~astro_galtrans.surveys.Survey`
-        Survey whose typical FWHM is the median.
-    spread : float
-        Log-normal scatter of the FWHM, common to all bands; a fifth of it is added per band. With 0 the PSF is the
-        survey's typical one, round: what a translation should give, whatever the seeing of the source.
-
-    Returns
-    -------
-    `Seeing`
+    ``spread`` is the log-normal scatter of the FWHM common to all bands; a fifth of it is added per band. With 0 the
+    PSF is the survey's typical one, round: what a translation should give, whatever the seeing of the source.
     """
     typical = np.array([band.fwhm for band in get_survey(survey).bands])
     if spread == 0:
@@ -60,31 +50,10 @@ def draw_seeing(rng, survey, spread=0.13):
 
 def render_pair(scene, rng, surveys, seeings, size, scale, noise=True):
     """
-    Draw a scene as two surveys see it.
+    Draw a `Scene` as two surveys see it: source, target, and the target without noise.
 
-    Parameters
-    ----------
-    scene : `~astro_galtrans.pairs.simulated.population.Scene`
-    rng : `numpy.random.Generator`
-        Source of the noise.
-    surveys : (Survey, Survey) or (str, str)
-        Source and target surveys, or their names.
-    seeings : (`Seeing`, `Seeing`)
-    size : int
-        Side of the source stamp in source pixels.
-    scale : int
-        Target pixels per source pixel, along each axis.
-    noise : bool, optional
-        Whether to add sky and photon noise.
-
-    Returns
-    -------
-    source : `~numpy.ndarray`
-        float32 ``[C, size, size]`` in the source survey's flux unit per pixel.
-    target : `~numpy.ndarray`
-        float32 ``[C', scale*size, scale*size]`` in the target survey's flux unit per (finer) pixel.
-    clean : `~numpy.ndarray`
-        The target without noise.
+    The images are float32 ``[C, size, size]`` and ``[C', scale*size, scale*size]`` in flux units of their surveys per
+    pixel; ``seeings`` is the `Seeing` of each survey. Without ``noise``, neither sky nor photon noise is added.
     """
     source, target = (get_survey(name) for name in surveys)
     stamp = size + 2 * int(np.ceil(PADDING / source.pixel_scale))
@@ -99,11 +68,8 @@ def render_pair(scene, rng, surveys, seeings, size, scale, noise=True):
     )
     if not noise:
         return x.astype("f4"), y.astype("f4"), y.astype("f4")
-    noisy = (
-        _with_noise(x, source, source.pixel_scale, rng),
-        _with_noise(y, target, source.pixel_scale / scale, rng),
-    )
-    return noisy[0].astype("f4"), noisy[1].astype("f4"), y.astype("f4")
+    noisy = _with_noise(x, source, source.pixel_scale, rng), _with_noise(y, target, source.pixel_scale / scale, rng)
+    return *(image.astype("f4") for image in noisy), y.astype("f4")
 
 
 @dataclass(frozen=True)
@@ -119,9 +85,8 @@ class _Grid:
 @cache
 def _grid(stamp, pixel_scale, fine):
     n, pixel = stamp * fine, pixel_scale / fine
-    return _Grid(
-        n, fine, pixel_scale, pixel, 2 * np.pi * np.fft.rfftfreq(n, pixel), 2 * np.pi * np.fft.fftfreq(n, pixel)
-    )
+    kx, ky = (2 * np.pi * frequencies(n, pixel) for frequencies in (np.fft.rfftfreq, np.fft.fftfreq))
+    return _Grid(n, fine, pixel_scale, pixel, kx, ky)
 
 
 def _transform(profile, grid):
@@ -179,7 +144,7 @@ def _psf(beta, fwhm, g1, g2, stamp, pixel_scale, fine):
 
 
 def _observe(spectrum, survey, seeing, grid, size, part):
-    """Convolve with PSF and pixel, sample ``part`` times per source pixel, cut the stamp: ``[C, size, size]``."""
+    """Images ``[C, size, size]`` of a spectrum with PSF and pixel, sampled ``part`` times per source pixel."""
     # a coarse pixel's centre lies (step - 1) / 2 fine pixels after the centre of its first fine pixel
     step = grid.fine // part
     shift, pixel = (step - 1) / 2 * grid.pixel, step * grid.pixel

@@ -56,7 +56,7 @@ class PairHeader:
         return self.target.band_names
 
     def to_dict(self):
-        """Return what JSON can hold; undone by `from_dict`."""
+        """Return values that JSON can hold; `from_dict` is the inverse."""
         own = {"format": FORMAT, "format_version": FORMAT_VERSION, "version": self.version}
         surveys = {"source": self.source.to_dict(), "target": self.target.to_dict()}
         rest = {name: getattr(self, name) for name in ("scale", "size", "simulation", "observation")}
@@ -64,7 +64,7 @@ class PairHeader:
 
     @classmethod
     def from_dict(cls, content):
-        """Undo `to_dict`."""
+        """Make a header of what `to_dict` returned."""
         names = "scale", "size", "simulation", "observation", "version"
         surveys = (Survey.from_dict(content[name]) for name in ("source", "target"))
         return cls(*surveys, **{name: content[name] for name in names})
@@ -72,17 +72,14 @@ class PairHeader:
 
 def default_scale(source, target):
     """
-    Target pixels per source pixel for a pair of surveys.
+    Return the number of target pixels per source pixel, 1 to 4, nearest to the ratio of the pixel scales of two
+    surveys.
+
+    It is 1 towards a coarser survey, for which ``translate(..., output_grid="target")`` gives the survey's own pixels.
 
     Parameters
     ----------
     source, target : `~astro_galtrans.surveys.Survey` or str
-
-    Returns
-    -------
-    int
-        The integer from 1 to 4 nearest to the ratio of the pixel scales; 1 towards a coarser survey, for which
-        ``translate(..., output_grid="target")`` gives the survey's own pixels.
     """
     ratio = get_survey(source).pixel_scale / get_survey(target).pixel_scale
     return min(max(round(ratio), 1), MAX_SCALE)
@@ -90,16 +87,12 @@ def default_scale(source, target):
 
 def read_header(directory):
     """
-    Read the header of a store.
+    Read the `PairHeader` of a store.
 
     Parameters
     ----------
     directory : path-like
         Folder of the store.
-
-    Returns
-    -------
-    `PairHeader`
 
     Raises
     ------
@@ -136,11 +129,8 @@ def header_of_pairs(directory):
     """
     Return the `PairHeader` of the pairs in a folder, or None if it holds none.
 
-    A header alone is what a run left that failed before its first shard: it binds nobody.
-
-    Parameters
-    ----------
-    directory : path-like
+    A header without shards is what a run left that failed before its first one; such a folder is free for other
+    settings.
     """
     directory = Path(directory)
     begun = (directory / HEADER_FILE).exists() and any(directory.glob(PATTERN))
@@ -149,18 +139,9 @@ def header_of_pairs(directory):
 
 def claim(directory, header):
     """
-    Make the folder of a store with its header, or make sure that the header of the pairs in it is the same.
+    Make the folder of a store with its header, or check that the header of the pairs in it is the same.
 
-    Parameters
-    ----------
-    directory : path-like
-        Created if missing.
-    header : `PairHeader`
-
-    Raises
-    ------
-    ValueError
-        If the folder holds pairs of other surveys or settings; the message names the differences.
+    Raises ValueError, naming the differences, if the folder holds pairs of other surveys or settings.
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
@@ -192,7 +173,7 @@ def _differences(there, asked, prefix=""):
 
 
 def _without_nan(value):
-    """Turn a tree into JSON's types; JSON has no NaN."""
+    """Tree of values with JSON's types; None for NaN, which JSON does not have."""
     if isinstance(value, dict):
         return {str(key): _without_nan(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -41,7 +41,7 @@ def shard_path(directory, number):
 
 def write_shard(path, planes, rows):
     """
-    Write a shard: beside its place, then renamed.
+    Write a shard under another name, then rename it, so that it appears whole.
 
     Parameters
     ----------
@@ -88,26 +88,11 @@ def _column(values):
 
 class Shards:
     """
-    The finished shards of a store.
+    The finished shards of a store: their ``paths``, those that are ``damaged``, and ``starts``.
 
-    Parameters
-    ----------
-    directory : `~pathlib.Path`
-        Folder of the store. A damaged shard is named in a warning and left out.
-    header : `PairHeader`, optional
-        Of the store, for the shapes of the datasets.
-
-    Raises
-    ------
-    ValueError
-        If a shard points to other files, or holds something else than the format and the header say.
-
-    Attributes
-    ----------
-    paths : list of `~pathlib.Path`
-    damaged : list of `~pathlib.Path`
-    starts : `~numpy.ndarray`
-        Number of the first pair of each shard, and of one beyond the last.
+    ``starts`` ``[n + 1]`` is the number of each shard's first pair, and of one beyond the last. A damaged shard is
+    named in a warning and left out. Raises ValueError if a shard points to other files, or holds something else than
+    the format and the header (for the shapes of the datasets, if it is given) say.
     """
 
     def __init__(self, directory, header=None):
@@ -146,22 +131,11 @@ class Shards:
 
     def read(self, name, index, window=None):
         """
-        Read a pair's plane, or a window of it.
+        Pair ``index`` of dataset ``name``, ``[C, height, width]``, float32 or bool; None if its shard has no such
+        dataset.
 
-        Parameters
-        ----------
-        name : str
-            Of the dataset.
-        index : int
-            Number of the pair.
-        window : tuple of int, optional
-            ``(y, x, height, width)`` in pixels; all by default.
-
-        Returns
-        -------
-        `~numpy.ndarray` or None
-            ``[C, height, width]``, float32 or bool; None if the shard has no such dataset. Bits at the end of rows
-            that are no multiple of eight are False.
+        ``window`` is ``(y, x, height, width)`` in pixels, by default everything. Bits at the end of rows whose length
+        is no multiple of eight are False.
         """
         shard = self._shard(index)
         place = self._layouts[shard].get(name)
@@ -178,7 +152,7 @@ class Shards:
         return rows[..., x : x + w] if bits else np.ascontiguousarray(rows[..., x : x + w], np.float32)
 
     def table(self, only=None):
-        """Read the columns of the tables of all shards, or one of them, one shard after another."""
+        """Columns of the tables of all shards by name, or only the one asked for."""
         h5py, parts = require("h5py", extra="train"), []
         for path in self.paths:
             with h5py.File(path, "r") as file:
@@ -198,7 +172,7 @@ def _columns(dataset, only):
 
 
 def _join(name, parts):
-    """One column of many tables; what a shard lacks is NaN or empty."""
+    """Column of many tables; where a shard lacks it, NaN or empty."""
     there = [part[name] for part in parts if name in part.dtype.names]
     text = any(column.dtype.kind in "SO" for column in there)
     columns = []
@@ -211,7 +185,7 @@ def _join(name, parts):
 
 
 def _layout(path, header):
-    """Places of the datasets of a shard by name; what is not a shard's own or not of the format is refused."""
+    """`Place` of each dataset of a shard; what is not in this file or not of the format is refused."""
     h5py = require("h5py", extra="train")
     with h5py.File(path, "r") as file:
         names = [name for name in FLOATS + BITS if name in file or name in {"source", "target"}]
@@ -259,7 +233,7 @@ def _read_chunked(path, name, row, rows):
 
 
 class _Handle:
-    """An open file that several threads may read, closed when nobody uses it any more."""
+    """Open file that several threads may read, closed when nobody uses it any more."""
 
     def __init__(self, path):
         self._path = path

@@ -141,9 +141,10 @@ class PairStore:
 
     def signal(self, index):
         """
-        Which target pixels hold signal, bool ``[C', scale*size, scale*size]``.
+        Return which target pixels hold signal, bool ``[C', scale*size, scale*size]``.
 
-        Those whose noise-free flux (simulated pairs) or smoothed flux (real ones) exceeds three sigma of the sky.
+        These are pixels whose noise-free flux (simulated pairs) or smoothed flux (real ones) exceeds three sigma of the
+        sky.
         """
         return self._bits("signal", index)
 
@@ -154,7 +155,7 @@ class PairStore:
 
     def crop(self, index, y, x, size):
         """
-        Read only part of a pair.
+        Return the `Crop` of part of a pair, without reading the rest.
 
         Parameters
         ----------
@@ -164,10 +165,6 @@ class PairStore:
             Lower left corner (source pixels).
         size : int
             Side (source pixels).
-
-        Returns
-        -------
-        `Crop`
 
         Raises
         ------
@@ -189,16 +186,12 @@ class PairStore:
 
     def subset(self, indices):
         """
-        Limit the set to some pairs, without reading them.
+        Return a `PairStore` limited to some pairs, without reading them.
 
         Parameters
         ----------
         indices : array_like
             Numbers of pairs of this set, in the order wanted, or one bool per pair.
-
-        Returns
-        -------
-        `PairStore`
         """
         indices = np.asarray(indices)
         indices = np.flatnonzero(indices) if indices.dtype == bool else indices.astype(np.int64)
@@ -213,16 +206,12 @@ class PairStore:
 
     def split(self, name):
         """
-        Limit the set to the training, validation or test part.
+        Return a `PairStore` limited to the training, validation or test part.
 
         Parameters
         ----------
         name : str
             "train", "validation" or "test".
-
-        Returns
-        -------
-        `PairStore`
 
         Raises
         ------
@@ -238,16 +227,12 @@ class PairStore:
 
     def images(self, plane="source"):
         """
-        All images of one kind as one array that is read when sliced.
+        Return all images of one kind as `Images`, an array that is read when sliced.
 
         Parameters
         ----------
         plane : str, optional
             "source" or "target".
-
-        Returns
-        -------
-        `Images`
 
         Raises
         ------
@@ -262,7 +247,7 @@ class PairStore:
 
 class Images:
     """
-    Images of a store as an array ``[N, C, H, W]`` that reads what it is sliced for.
+    Images of a store as an array ``[N, C, H, W]`` that reads what is sliced.
 
     Parameters
     ----------

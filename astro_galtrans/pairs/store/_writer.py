@@ -16,15 +16,15 @@ PLANES = (*FLOATS[2:], "source_mask", "target_mask", "signal")
 
 class PairWriter:
     """
-    A store opened for writing: pairs are added, whole shards appear in the folder.
+    A store opened for writing: pairs are added one by one and appear in the folder as whole shards.
 
-    An interrupted run loses the pairs of the shard it was at, and none before; open the folder again and go on with
-    what is not in `indices`.
+    An interrupted run loses the pairs since its last shard, and none before; open the folder again and go on with the
+    pairs that are not in `indices`.
 
     Parameters
     ----------
     directory : path-like
-        Folder of the store, created if missing; to one that is there shards are added.
+        Folder of the store, created if missing; shards are added to one that exists.
     header : `PairHeader`
     shard : int, optional
         Pairs in a shard.
@@ -127,7 +127,7 @@ class PairWriter:
             raise ValueError(msg)
 
     def flush(self):
-        """Write the pairs since the last shard as one, even if they are few."""
+        """Write the pairs since the last shard as a shard, even if they are few."""
         if not self._pairs:
             return
         pairs, rows = zip(*self._pairs, strict=True)
@@ -137,6 +137,6 @@ class PairWriter:
         self._count, self._next, self._pairs = self._count + len(rows), self._next + 1, []
 
     def close(self):
-        """Write what is left, and let others write to the folder."""
+        """Write the pairs that are left, and let others write to the folder."""
         self.flush()
         self._release()
