@@ -419,8 +419,8 @@ def _check_bands(stack, translator):
     if own:
         msg += (
             f". To train a translator for {own} on simulated pairs: galtrans train {translator.spec.name} {ends} "
-            f"--source-bands {own} --hours {HOURS} -o run (so long, after the simulation; without --hours "
-            f"{WHOLE} hours on 2 CPU cores, by network)"
+            f"--source-bands {own} --hours {HOURS} -o run (takes {HOURS} hours after the simulation; without --hours "
+            f"{WHOLE} hours on 2 CPU cores, depending on the network)"
         )
     raise ValueError(msg)
 

@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import json
+import logging
 import os
 import shlex
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy import log
 from astropy.io import fits
 from astropy.nddata import CCDData, StdDevUncertainty
 
@@ -190,7 +192,8 @@ def test_a_zero_point_for_each_band(tmp_path):
         main(["translate", *paths, "-m", "swin-sdss-cfhtls", "-o", str(output), "--zeropoint", "g=x"])
 
 
-def test_quiet_hides_warnings(tmp_path, capsys):
+def test_quiet_hides_warnings(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(log, "level", log.level)  # put back what the command sets
     frames = [str(tmp_path / f"{band}.fits") for band in "ugriz"]
     for path, ccd in zip(frames, make_bands((64, 64)).values(), strict=True):
         ccd.write(path)
@@ -202,7 +205,8 @@ def test_quiet_hides_warnings(tmp_path, capsys):
         assert main(command) == 0
         assert "--subtract-background takes it out" in capsys.readouterr().err
         assert main(["-q", *command]) == 0
-        assert not capsys.readouterr().err
+        assert not capsys.readouterr().err and log.level == logging.ERROR
+        assert main(["-v", "list"]) == 0 and log.level == logging.DEBUG
 
 
 @pytest.mark.parametrize("bands", ["ugriz", "r"])
