@@ -17,6 +17,7 @@ from .translate import load_translator, translate
 
 __all__ = ["find_images", "is_folder", "translate_file", "translate_files"]
 
+PICTURES = {".png", ".jpg", ".jpeg", ".pdf", ".svg", ".tif", ".tiff", ".gif"}
 #: Cards that say what an output was made of, beside that of the weights.
 REQUEST_CARDS = {"input": "GTINPUT", "options": "GTOPTION", "weights": "GTHASH", "translator": "GTMODEL"}
 NO_MATTER = frozenset({"tile", "batch_size"})  # options that a result does not depend on
@@ -52,13 +53,24 @@ def translate_file(images, translator, output, *, overwrite=False, progress=True
     OSError
         If the output exists and ``overwrite`` is False, or its folder does not exist; before any work is done.
     ValueError
-        If the output is one of the images; with ``overwrite`` also.
+        If the output is one of the images, with ``overwrite`` also; or its name does not end as one of FITS does.
     """
+    _check_ending(output)
     _refuse_inputs(images, [output])
     check_writable(output, overwrite=overwrite)
     place = Path(output).expanduser()
     sweep(place.parent, f"-{place.name}")
     _translate(images, translator, output, {}, overwrite=overwrite, progress=progress, **options)
+
+
+def _check_ending(output):
+    """Raise unless a file is called FITS: one of FITS under the name of a picture is of no use to either's readers."""
+    if not str(output).lower().endswith(FITS_SUFFIXES):
+        ends = ", ".join(end for end in FITS_SUFFIXES if end.count(".") == 1)
+        msg = f"the output {output} is written as FITS: a file's name has to end in {ends}, a folder's in /"
+        if Path(output).suffix.lower() in PICTURES:
+            msg += f"; for a picture beside the FITS file, galtrans translate has --preview {output}"
+        raise ValueError(msg)
 
 
 def _translate(images, translator, output, cards, *, overwrite, progress, **options):

@@ -3,10 +3,12 @@
 import argparse
 import json
 import os
+import re
 import sys
 import warnings
 from collections import Counter
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from astro_galtrans._plain import printable
@@ -15,6 +17,11 @@ from astro_galtrans.exceptions import GaltransError
 __all__ = ["main"]
 
 DEFAULT_PAIRS = 1024
+ZEROPOINT = "AB magnitude of one count, or one per band: g=25.1,r=25.0"
+# an argument of a Python function as messages write it: unit=, unit='adu', bands=['g', 'r'], overwrite=True, n_samples
+ARGUMENT = re.compile(
+    r"(?<![-\w.])(?P<name>[a-z]\w*)((?P<equals>=)(?P<value>'[^']*'|\[[^]]*\]|[-+\w]+(\.\w+)*)?|\b(?![(.\w]))"
+)
 
 
 def main(arguments=None):
@@ -32,10 +39,15 @@ def main(arguments=None):
         0 if all went well, 1 if something failed (the reason is on standard error), 130 if interrupted.
     """
     _open_streams()
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.run is None:
+        parser.print_help()
+        return 0
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = _short_warning
+            warnings.showwarning = partial(_short_warning, options)
+            _set_verbosity(options)
             return options.run(options) or 0
     except KeyboardInterrupt:
         _tell("interrupted; the same command goes on where it stopped")
@@ -45,18 +57,46 @@ def main(arguments=None):
             raise
         # a KeyError's text is the repr of its message
         reason = err.args[0] if isinstance(err, KeyError) and err.args else err
-        _tell(f"{type(err).__name__}: {reason}")
+        _tell(f"{type(err).__name__}: {reason}", options)
         return 1
 
 
-def _short_warning(message, category, *_place, **_options):
-    _tell(f"{category.__name__}: {message}")
+def _set_verbosity(options):
+    """Without warnings, or with those that Python and astropy's logger usually keep to themselves."""
+    if options.quiet or options.verbose:
+        from astropy import log
+
+        warnings.simplefilter("ignore" if options.quiet else "default")
+        log.setLevel("ERROR" if options.quiet else "DEBUG")
 
 
-def _tell(text):
+def _short_warning(options, message, category, *_place, **_options):
+    _tell(f"{category.__name__}: {message}", options)
+
+
+def _tell(text, options=None):
     """Write to standard error, if somebody listens; what comes out of files may not steer the terminal."""
+    text = printable(text if options is None else _in_options(str(text), options))
     with suppress(OSError, ValueError):  # closed, or a pipe whose reader has gone
-        sys.stderr.write(f"galtrans: {printable(text)}\n")
+        sys.stderr.write(f"galtrans: {text}\n")
+
+
+def _in_options(text, options):
+    """A message that names arguments of Python functions, with the options of the command in their place."""
+    there = set(re.findall(r"--([a-z][-a-z]*)", options.parser.format_help()))
+
+    def option(found):
+        name, equals, value = found["name"].replace("_", "-"), found["equals"], found["value"] or ""
+        sides = [end for end in (f"source-{name}", f"target-{name}") if end in there]
+        names = [name] if name in there else sides
+        if not names or not (equals or "-" in name):  # a word that is an option's name by chance
+            return found[0]
+        value = "" if value == "True" else re.sub(r"[]\[',]", "", value)
+        return " or ".join(f"--{name} {value}".rstrip() for name in names)
+
+    if "no-align" in there:
+        text = text.replace("align=True", "leaving out --no-align")
+    return ARGUMENT.sub(option, text)
 
 
 def _open_streams():
@@ -79,7 +119,14 @@ def _parser():
     parser = argparse.ArgumentParser(prog="galtrans", description="Translate galaxy images between surveys.")
     parser.add_argument("--version", action="version", version=f"astro_galtrans {__version__}")
     parser.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no warnings; errors only")
+    parser.add_argument("-v", "--verbose", action="store_true", help="all warnings, and what astropy's logger says")
+    parser.add_argument(
+        "--print-completion", action=_PrintCompletion, default=argparse.SUPPRESS, choices=["bash", "zsh", "tcsh"],
+        help="print a script that completes commands in a shell, and stop",
+    )  # fmt: skip
+    parser.set_defaults(run=None)
+    commands = parser.add_subparsers(metavar="COMMAND")
     ways_in = _add_list, _add_info, _add_survey, _add_demo, _add_check
     judging = _add_fidelity, _add_redshift, _add_zspec
     for add in (*ways_in, _add_translate, _add_simulate, _add_pairs, _add_train, _add_calibrate, *judging):
@@ -87,9 +134,22 @@ def _parser():
     return parser
 
 
+class _PrintCompletion(argparse.Action):
+    """Print a script for the completion of a shell, and stop."""
+
+    def __call__(self, parser, _namespace, shell, *_option):
+        from astro_galtrans._optional import require
+
+        try:
+            print(require("shtab", extra="completion").complete(parser, shell))
+        except ImportError as err:
+            parser.error(str(err))
+        parser.exit()
+
+
 def _command(commands, name, run, text):
     parser = commands.add_parser(name, help=text, description=text)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, parser=parser)
     return parser
 
 
@@ -112,21 +172,27 @@ def _list(_options):
 
 
 def _add_info(commands):
-    parser = _command(commands, "info", _info, "Print a translator's card: data, recipe, range of inputs, scores.")
+    parser = _command(commands, "info", _info, "Say what a translator does, for which images, and how well.")
     parser.add_argument("name", metavar="NAME", help="a shipped translator, or a .safetensors file")
-    parser.add_argument("--json", action="store_true", help="as JSON")
+    parser.add_argument("--full", action="store_true", help="its whole card: data, recipe, course of training")
+    parser.add_argument("--json", action="store_true", help="the card as JSON")
 
 
 def _info(options):
+    from astro_galtrans._files import fingerprint
     from astro_galtrans.models.checkpoint import read_card
-    from astro_galtrans.models.describe import describe
+    from astro_galtrans.models.describe import describe, describe_all
     from astro_galtrans.models.shipped import find_weights
 
-    card = read_card(find_weights(options.name))
+    path = find_weights(options.name)
+    card = read_card(path)
     if options.json:
         print(json.dumps(card, indent=1))
-        return
-    print(printable(describe(card)))
+    elif options.full:
+        print(printable(describe_all(card)))
+    else:
+        print(printable(describe(card, fingerprint(path.read_bytes()))))
+        print(f"The whole card: galtrans info {options.name} --full (or --json)")
 
 
 # -- survey
@@ -160,7 +226,7 @@ def _add_check(commands):
     parser.add_argument("-m", "--models", nargs="+", metavar="NAME", help="translators; by default the shipped ones")
     parser.add_argument("--bands", nargs="+", metavar="BAND", help="bands of the files, if headers do not say")
     parser.add_argument("--unit", help="unit of the pixels, if headers do not say")
-    parser.add_argument("--zeropoint", type=float, metavar="MAG", help="AB magnitude of one count")
+    parser.add_argument("--zeropoint", type=_zeropoint, metavar="MAG", help=ZEROPOINT)
     parser.add_argument(
         "--bad-planes", type=_planes, metavar="PLANE[,PLANE]", help="planes of masks that mark bad pixels"
     )
@@ -180,7 +246,7 @@ def _check(options):
             )  # fmt: skip
         except (ValueError, TypeError, OSError, GaltransError) as err:
             failed = True
-            text = f"cannot be read: {err}"
+            text = _in_options(f"cannot be read: {err}", options)
         print(printable(f"{name} ({', '.join(map(str, files))})\n  " + text.replace("\n", "\n  ")))
     return 1 if failed else 0
 
@@ -195,6 +261,17 @@ def _add_reading(parser):
         "--subtract-background", type=int, nargs="?", const=True, default=False, metavar="PIXELS",
         help="subtract the sky, measured in boxes of this side (64)",
     )  # fmt: skip
+
+
+def _zeropoint(text):
+    """A magnitude for all bands, or ``g=25.1,r=25.0``."""
+    try:
+        if "=" not in text:
+            return float(text)
+        return {band.strip(): float(value) for band, value in (part.split("=") for part in text.split(","))}
+    except ValueError:
+        msg = f"{text!r} is no zero point; expected a magnitude, 25.1, or one per band, g=25.1,r=25.0"
+        raise argparse.ArgumentTypeError(msg) from None
 
 
 def _planes(text):
@@ -218,7 +295,7 @@ def _add_translate(commands):
         "--bands", nargs="+", metavar="BAND", help="bands of the files, in order, if headers do not say"
     )
     parser.add_argument("--unit", help="unit of the pixels, if headers do not say")
-    parser.add_argument("--zeropoint", type=float, metavar="MAG", help="AB magnitude of one count")
+    parser.add_argument("--zeropoint", type=_zeropoint, metavar="MAG", help=ZEROPOINT)
     _add_reading(parser)
     parser.add_argument("--n-samples", type=int, metavar="N", help="samples averaged, for a translator that samples")
     parser.add_argument("--seed", type=int, help="seed of the samples")
@@ -228,10 +305,13 @@ def _add_translate(commands):
     parser.add_argument("--tile", type=int, nargs="+", metavar="N", help="rows and columns of a tile (source pixels)")
     parser.add_argument("--device", help="cpu, cuda, ...; by default CUDA where there is one")
     parser.add_argument("--overwrite", action="store_true", help="replace existing files; else a folder's are skipped")
+    parser.add_argument(
+        "--preview", metavar="PNG", help="draw source and result side by side, too (one image; needs matplotlib)"
+    )
 
 
 def _translate(options):
-    from astro_galtrans.batch import is_folder, translate_file, translate_files
+    from astro_galtrans.batch import is_folder, translate_files
 
     tile = options.tile and (options.tile[0] if len(options.tile) == 1 else tuple(options.tile))
     settings = {
@@ -241,19 +321,35 @@ def _translate(options):
         "subtract_background": options.subtract_background,
     }  # fmt: skip
     if not is_folder(options.output):
-        translate_file(options.images, options.model, options.output, overwrite=options.overwrite, **settings)
-        print(options.output)
-        return 0
+        return _translate_one(options, settings)
+    if options.preview:
+        msg = "--preview draws one image; with a folder as output, leave it out"
+        raise ValueError(msg)
     counts = Counter()
     failures = translate_files(
         options.images, options.model, options.output, overwrite=options.overwrite,
         report=lambda _name, what: counts.update([what]), **settings,
     )  # fmt: skip
     for image, reason in failures.items():
-        _tell(f"{image}: {reason}")
+        _tell(f"{image}: {reason}", options)
     skipped = f", {counts['skipped']} skipped: made before by the same request" if counts["skipped"] else ""
     print(f"{options.output}: {counts['translated']} images translated{skipped}, {counts['failed']} failed")
     return 1 if failures else 0
+
+
+def _translate_one(options, settings):
+    from astro_galtrans.batch import translate_file
+    from astro_galtrans.demo import check_preview, preview
+
+    if options.preview:
+        check_preview(options.preview, overwrite=options.overwrite)
+    translate_file(options.images, options.model, options.output, overwrite=options.overwrite, **settings)
+    print(options.output)
+    if options.preview:
+        reading = {name: settings[name] for name in ("bands", "unit", "zeropoint", "bad_planes")}
+        images = options.images[0] if len(options.images) == 1 else options.images
+        print(preview(images, options.output, options.preview, **reading))
+    return 0
 
 
 # -- simulate, train
@@ -368,8 +464,7 @@ def _calibrate(options):
     from astro_galtrans.training import recalibrate
 
     card = recalibrate(options.name, PairStore(options.pairs), options.output, n_samples=options.n_samples)
-    kept = ("name", "description", "calibration", "scores")
-    print(describe({key: card[key] for key in kept if key in card}))
+    print(printable(describe(card)))
 
 
 # -- fidelity
@@ -557,7 +652,7 @@ def _add_pairs(commands):
         parser.add_argument(f"--{side}-survey", metavar="SURVEY", help="name or .ecsv file; else from the images")
         parser.add_argument(f"--{side}-bands", metavar="BANDS", help="some of its bands, e.g. g,r,i; by default all")
         parser.add_argument(f"--{side}-unit", metavar="UNIT", help="unit of the pixels, if headers do not say")
-        parser.add_argument(f"--{side}-zeropoint", type=float, metavar="MAG", help="AB magnitude of one count")
+        parser.add_argument(f"--{side}-zeropoint", type=_zeropoint, metavar="MAG", help=ZEROPOINT)
     _add_reading(parser)
     parser.add_argument("--catalogue", metavar="TABLE", help="objects, with sky coordinates; else they are detected")
     parser.add_argument("--redshift", metavar="COLUMN", help="column of the catalogue")
@@ -575,7 +670,8 @@ def _add_pairs(commands):
 def _pairs(options):
     from astro_galtrans.pairs.observed import build_pairs, read_summary
 
-    given = {name: value for name, value in vars(options).items() if name not in {"run", "traceback", "directory"}}
+    unwanted = {"run", "parser", "traceback", "quiet", "verbose", "directory"}
+    given = {name: value for name, value in vars(options).items() if name not in unwanted}
     store = build_pairs(given.pop("source"), given.pop("target"), options.directory, given.pop("catalogue"), **given)
     for what, number, meaning in read_summary(options.directory).iterrows():
         print(f"{number:8d}  {what:16}{meaning}")

@@ -4,18 +4,18 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 import numpy as np
-from astropy.visualization import make_lupton_rgb
+from astropy.visualization import make_lupton_rgb, simple_norm
 
 from astro_galtrans._progress import tqdm
 
 from ._files import whole_file
 from ._optional import require
-from .bandstack import read, write_fits
+from .bandstack import check_writable, read, write_fits
 from .surveys import get_survey
 from .translate import list_translators, load_translator, translate
 from .units import flux_factor
 
-__all__ = ["demo", "rgb"]
+__all__ = ["check_preview", "demo", "preview", "rgb"]
 
 SEED = 1  # of the translators that sample, so that everybody sees the same picture
 #: Relative weights of red, green and blue: galaxies are fainter in bluer bands.
@@ -88,6 +88,65 @@ def rgb(stack, stretch=6.0, softening=8.0):
     planes = [weight * factor * stack.data[stack.bands.index(band)] for band, weight in WEIGHTS.items()]
     with np.errstate(invalid="ignore", divide="ignore"):  # it divides by brightness, then sets black what had none
         return make_lupton_rgb(*planes, stretch=stretch, Q=softening)
+
+
+def check_preview(path, *, overwrite=False):
+    """
+    Find out whether a preview can be drawn, before the work that it is to show.
+
+    Parameters
+    ----------
+    path : path-like
+    overwrite : bool, optional
+        Whether an existing file may be replaced.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    ValueError
+        If the name does not end in ``.png``.
+    OSError
+        If the file exists and ``overwrite`` is false, or its folder does not exist or cannot be written to.
+    """
+    require("matplotlib", extra="report")
+    if Path(path).suffix.lower() != ".png":
+        msg = f"the preview is a PNG file; got {path}, expected a name that ends in .png"
+        raise ValueError(msg)
+    check_writable(path, overwrite)
+
+
+def preview(image, result, path, **reading):
+    """
+    Draw an image and its translation side by side: in colour if both have g, r and i, else their middle bands.
+
+    Parameters
+    ----------
+    image, result : object
+        What `astro_galtrans.bandstack.read` takes: what was translated, and what came out.
+    path : path-like
+        The PNG file to write; one that is there is replaced.
+    **reading
+        Options of `~astro_galtrans.bandstack.read` for ``image``: ``bands``, ``unit``, ``zeropoint``, ``bad_planes``.
+
+    Returns
+    -------
+    path-like
+        The file.
+    """
+    stacks = {"source": read(image, **reading), "translation": read(result)}
+    colour = all(set(WEIGHTS) <= set(stack.bands) and stack.on_one_grid for stack in stacks.values())
+    panels = {}
+    for title, stack in stacks.items():
+        middle = len(stack.bands) // 2
+        bands = "i, r, g" if colour else stack.bands[middle]
+        panels[f"{title} ({bands})"] = rgb(stack) if colour else _grey(stack.planes[middle].data)
+    return _draw([panels], path)
+
+
+def _grey(image):
+    norm = simple_norm(image, "asinh", min_percent=1.0, max_percent=99.7, clip=True, invalid=0.0)
+    return np.repeat(np.asarray(norm(image))[..., None], 3, axis=2)
 
 
 def _sample(survey):

@@ -9,6 +9,7 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache, partial
+from html import escape
 from math import ceil
 from operator import index
 
@@ -20,6 +21,7 @@ from astropy.wcs.wcsapi import BaseHighLevelWCS, BaseLowLevelWCS
 
 from astro_galtrans.models._card import check_card
 from astro_galtrans.models.checkpoint import Checkpoint, load
+from astro_galtrans.models.describe import describe
 from astro_galtrans.models.shipped import find_weights, list_weights, pick_device
 
 from . import background, domain, uncertainty
@@ -36,6 +38,8 @@ __all__ = ["Translator", "list_translators", "load_translator", "translate"]
 
 MIN_SIDE = 4  # pixels, from which an image of one value is no image
 LOST_SHARE = 0.1  # of an image: more than the edge of a stamp that bands some pixels apart do not share
+HOURS = 6  # of a training that is suggested; the shipped translators were trained for less than half an hour
+WHOLE = "14 to 37"  # hours that 40000 steps of 12 crops take at the rates of docs/tables/train.rst
 ROWS = 128  # output rows converted at once: a step that needs temporary arrays keeps them small
 
 
@@ -125,6 +129,7 @@ def translate(
 
     # 1. Any accepted input to bands on one grid, in the unit that the network was trained with.
     stack = read(image, bands, zeropoint=zeropoint, unit=unit, align=align, bad_planes=bad_planes)
+    _check_bands(stack, translator)
     stack = to_unit(select(stack, spec.in_bands), card["source"]["unit"], card["source"]["zeropoint"])
     _check_information(stack)
     stack = background.subtracted(stack, subtract_background)
@@ -187,6 +192,9 @@ class Translator:
         )
         count = sum(parameter.numel() for parameter in self.model.parameters())
         return f"<Translator {self.name}: {' to '.join(ends)}, {self.spec.name} network with {count:,} parameters>"
+
+    def _repr_html_(self):
+        return f"<pre>{escape(describe(self.card, self.checkpoint.sha256))}</pre>"
 
     @property
     def model(self):
@@ -394,6 +402,26 @@ def _grid(output_grid, card):
     if output_grid is None or isinstance(output_grid, Header | BaseHighLevelWCS | BaseLowLevelWCS):
         return output_grid
     msg = f"output_grid must be 'target', a WCS, a FITS header or None, got {output_grid!r}"
+    raise ValueError(msg)
+
+
+def _check_bands(stack, translator):
+    """Raise if the image lacks bands that the network needs, and say how to get a network that does without."""
+    missing = [band for band in translator.bands_in if band not in stack.bands]
+    if not missing:
+        return
+    ends = f"--source {translator.source['survey']} --target {translator.target['survey']}"
+    own = ",".join(band for band in translator.bands_in if band in stack.bands)
+    msg = (
+        f"missing bands: {', '.join(missing)}; {translator.name} needs {', '.join(translator.bands_in)}, and the image "
+        f"has {', '.join(stack.bands)}"
+    )
+    if own:
+        msg += (
+            f". To train a translator for {own} on simulated pairs: galtrans train {translator.spec.name} {ends} "
+            f"--source-bands {own} --hours {HOURS} -o run (takes {HOURS} hours after the simulation; without --hours "
+            f"{WHOLE} hours on 2 CPU cores, depending on the network)"
+        )
     raise ValueError(msg)
 
 

@@ -5,6 +5,7 @@ import socket
 import sys
 from pathlib import Path
 
+from docutils.parsers.rst import directives
 from docutils.parsers.rst.directives.misc import Include
 from sphinx_astropy.conf.v2 import *  # noqa: F403
 
@@ -69,20 +70,26 @@ intersphinx_mapping = {
 if not all(_reachable(url.split("/")[2]) for url, _ in intersphinx_mapping.values()):
     intersphinx_mapping = {}
     others = ["numpy", "astropy", "photutils", "reproject", "torch", "gwcs", "pathlib", "typing", "collections", "abc"]
-    others += ["matplotlib", "enum"]
+    others += ["matplotlib", "enum", "os", "scipy"]
     builtins_ = ["Exception", "ValueError", "TypeError", "ImportError", "OSError", "bool", "bytes", "dict", "float"]
     builtins_ += ["int", "list", "object", "str", "tuple", "None", "Module", "Tensor", "ABC", "NamedTuple"]
     nitpick_ignore_regex += [(r"py:.*", rf"({'|'.join(others)})(\..*)?"), (r"py:.*", rf"({'|'.join(builtins_)})")]
 
 
 class Table(Include):
-    """Include a table of ``docs/tables``, which the benchmarks write; nothing where they have not been run."""
+    """Include a table of ``docs/tables``, which the benchmarks write; without the table, no page speaks of it."""
+
+    option_spec = Include.option_spec | {"optional": directives.flag}
 
     def run(self):
-        """Include the file if it is there."""
+        """Include the file; that it is missing is an error, unless the page calls it optional."""
         path = HERE / "tables" / self.arguments[0]
         if not path.exists():
-            return []
+            if "optional" in self.options:
+                return []
+            msg = f"there is no docs/tables/{self.arguments[0]}; run its benchmark (docs/tables/README.rst)"
+            raise self.error(msg)
+        self.options.pop("optional", None)
         self.arguments[0] = os.path.relpath(path, Path(self.state.document.current_source).parent)
         return super().run()
 

@@ -1,19 +1,26 @@
 """``galtrans`` as a user calls it."""
 
+import hashlib
+import importlib.util
 import json
+import logging
 import os
 import shlex
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy import log
 from astropy.io import fits
-from astropy.nddata import CCDData
+from astropy.nddata import CCDData, StdDevUncertainty
 
-from astro_galtrans import list_translators
-from astro_galtrans.cli import main
+from astro_galtrans import list_translators, translate
+from astro_galtrans.cli import _in_options, _parser, main
+from astro_galtrans.demo import preview
+from astro_galtrans.models.shipped import find_weights
 from helpers import make_bands, shared_data
 
 pytestmark = pytest.mark.filterwarnings("ignore::astro_galtrans.exceptions.DomainWarning")
@@ -35,11 +42,25 @@ def test_list_names_all_four(capsys):
         assert f"{name}-sdss-cfhtls" in text
 
 
+def test_bare_command_and_module_print_help(capsys):
+    assert main([]) == 0
+    text = capsys.readouterr().out
+    assert "translate" in text and "usage: galtrans" in text
+    done = subprocess.run([sys.executable, "-m", "astro_galtrans"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("usage: galtrans")
+
+
 @pytest.mark.parametrize("name", list_translators())
-def test_info_prints_the_card(name, capsys):
+def test_info_fits_on_a_screen(name, capsys):
     assert main(["info", name]) == 0
     text = capsys.readouterr().out
-    assert "Science needs training on real pairs" in text
+    _, *lines = text.splitlines()  # the first is the card's own description
+    assert len(lines) < 40 and max(map(len, lines)) <= 120
+    for word in ("Science needs training on real pairs", "seeing", "depth", "flux bias", "within 1 sigma", "Cite: "):
+        assert word in text
+    assert hashlib.sha256(find_weights(name).read_bytes()).hexdigest() in text
+    assert main(["info", "--full", name]) == 0
+    text = capsys.readouterr().out
     for word in ("recipe", "seed", "validity", "scores", "within_1_sigma"):
         assert word in text
     assert main(["info", "--json", name]) == 0
@@ -56,7 +77,8 @@ def test_translate_bands_to_one_file(frames, tmp_path, capsys):
         hdus.verify("exception")
         assert [hdu.name for hdu in hdus][1:] in (["UNCERT"], ["MASK", "UNCERT"])
     assert main(["translate", *frames, "-m", "swin-sdss-cfhtls", "-o", str(output)]) == 1
-    assert "exists" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "exists" in error and "--overwrite to replace it" in error and "=True" not in error
     assert main(["translate", *frames, "-m", "swin-sdss-cfhtls", "-o", str(output), "--overwrite"]) == 0
 
 
@@ -95,7 +117,13 @@ def test_seed_repeats_a_sample(frames, tmp_path):
     ("change", "message"),
     [
         (["-m", "swim-sdss-cfhtls"], "swin-sdss-cfhtls"),
-        (["--n-samples", "3"], "deterministic"),
+        (["--n-samples", "3"], "is deterministic and has one answer; leave out --n-samples 3"),
+        (["--n-samples", "3", "-m", "diffusion-sdss-cfhtls", "--seed", "-1"], "seed must be an integer of 0 or more"),
+        (["--unit", "parsec"], "pass --unit if the image states a wrong one"),
+        (["--zeropoint", "u=25,g=25"], "--zeropoint"),
+        (["--preview", "x.jpg"], "expected a name that ends in .png"),
+        (["-o", "x.png"], "end in .fits, .fit, .fts, a folder's in /; for a picture beside the FITS file"),
+        (["-o", "x.npy"], "is written as FITS"),
         (["--device", "cuda"], "cuda"),
         (["--bands", "u", "g", "r", "i", "q"], "q"),
         (["--tile", "9"], "tile"),
@@ -117,8 +145,99 @@ def test_mistakes_are_one_line_and_leave_nothing(frames, tmp_path, capsys, chang
 def test_missing_bands_are_named(tmp_path, capsys):
     frame = shared_data("sdss_frame", "frame-g-000094-1-0131.fits.bz2")
     assert main(["translate", str(frame), "-m", "swin-sdss-cfhtls", "-o", str(tmp_path / "out.fits")]) == 1
-    assert "u, r, i, z" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "missing bands: u, r, i, z" in error
+    _, command = error.split(": galtrans ")
+    options = _parser().parse_args(shlex.split(command.partition(" (")[0]))
+    assert options.recipe == "swin" and options.source_bands == ["g"]
+    assert (options.source, options.target) == ("sdss", "cfhtls-wide")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("command", "message", "told"),
+    [
+        (["pairs", "d", "--source", "a", "--target", "b"], "no unit; pass unit=",
+         "pass --source-unit or --target-unit"),
+        (["pairs", "d", "--source", "a", "--target", "b"], "zeropoint=25.1 contradicts the unit nmgy",
+         "--source-zeropoint 25.1 or --target-zeropoint 25.1 contradicts the unit nmgy"),
+        (["check", "a"], "does not say; pass bands=, e.g. bands=['g', 'r']", "pass --bands, e.g. --bands g r"),
+        (["check", "a"], "bits; bad_planes='none' or bad_planes=3.", "--bad-planes none or --bad-planes 3."),
+        (["translate", "a", "-m", "b", "-o", "c"], "align=True resamples", "leaving out --no-align resamples"),
+        (["translate", "a", "-m", "b", "-o", "c"], "my_unit.fits: unit, strict and other words; name='x'; seed_unit=3",
+         "my_unit.fits: unit, strict and other words; name='x'; seed_unit=3"),
+    ],
+)  # fmt: skip
+def test_messages_speak_of_options(command, message, told):
+    assert _in_options(message, _parser().parse_args(command)).endswith(told)
+
+
+def test_a_zero_point_for_each_band(tmp_path):
+    bands = make_bands((24, 30))
+    paths, zeropoints = [], dict(zip("ugriz", (25.1, 25.0, 24.9, 24.8, 24.7), strict=True))
+    for band, ccd in bands.items():
+        counts = 10 ** (0.4 * (zeropoints[band] - 22.5))
+        paths.append(str(tmp_path / f"{band}.fits"))
+        noise = None if ccd.uncertainty is None else StdDevUncertainty(ccd.uncertainty.array * counts)
+        options = {"wcs": ccd.wcs, "mask": ccd.mask, "uncertainty": noise, "meta": {"FILTER": band}}
+        CCDData(ccd.data * counts, unit="adu", **options).write(paths[-1])
+    text = ",".join(f"{band}={value}" for band, value in zeropoints.items())
+    output = tmp_path / "out.fits"
+    assert main(["translate", *paths, "-m", "swin-sdss-cfhtls", "-o", str(output), "--zeropoint", text]) == 0
+    expected = translate(bands, "swin-sdss-cfhtls")
+    found = CCDData.read(output)
+    for plane, band in zip(found.data, "ugriz", strict=True):
+        np.testing.assert_allclose(plane, expected[band].data, rtol=2e-3, atol=0.05)
+    with pytest.raises(SystemExit):
+        main(["translate", *paths, "-m", "swin-sdss-cfhtls", "-o", str(output), "--zeropoint", "g=x"])
+
+
+def test_quiet_hides_warnings(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(log, "level", log.level)  # put back what the command sets
+    frames = [str(tmp_path / f"{band}.fits") for band in "ugriz"]
+    for path, ccd in zip(frames, make_bands((64, 64)).values(), strict=True):
+        ccd.write(path)
+    with fits.open(frames[2], mode="update") as band:
+        band[0].data += 5.0  # much sky
+    command = ["translate", *frames, "-m", "swin-sdss-cfhtls", "--overwrite", "-o", str(tmp_path / "out.fits")]
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")  # this module ignores them
+        assert main(command) == 0
+        assert "--subtract-background takes it out" in capsys.readouterr().err
+        assert main(["-q", *command]) == 0
+        assert not capsys.readouterr().err and log.level == logging.ERROR
+        assert main(["-v", "list"]) == 0 and log.level == logging.DEBUG
+
+
+@pytest.mark.parametrize("bands", ["ugriz", "r"])
+def test_preview_shows_source_and_result(frames, tmp_path, capsys, bands):
+    image = pytest.importorskip("matplotlib.image")
+    output, picture = tmp_path / "out.fits", tmp_path / "out.png"
+    if bands == "ugriz":
+        command = ["translate", *frames, "-m", "swin-sdss-cfhtls", "-o", str(output), "--preview", str(picture)]
+        assert main(command) == 0
+        assert capsys.readouterr().out.split() == [str(output), str(picture)]
+    else:
+        one = CCDData.read(frames[2])
+        preview({"r": one}, {"r": one}, picture)
+    pixels = image.imread(picture)[..., :3]
+    drawn = np.ptp(pixels, axis=(0, 2)) > 0
+    middle = len(drawn) // 2
+    assert drawn[:middle].mean() > 0.5 and drawn[middle:].mean() > 0.5
+    coloured = np.ptp(pixels, axis=2).max() > 0
+    assert coloured == (bands == "ugriz")
+
+
+def test_completion_of_shells(capsys):
+    if importlib.util.find_spec("shtab") is None:
+        with pytest.raises(SystemExit):
+            main(["--print-completion", "bash"])
+        assert "astro_galtrans[completion]" in capsys.readouterr().err
+        return
+    with pytest.raises(SystemExit) as end:
+        main(["--print-completion", "bash"])
+    assert end.value.code == 0
+    assert "--subtract-background" in capsys.readouterr().out
 
 
 def test_simulate_and_train(tmp_path, capsys):
@@ -130,7 +249,8 @@ def test_simulate_and_train(tmp_path, capsys):
     assert main([*command, "-o", str(tmp_path / "run")]) == 0
     path = capsys.readouterr().out.strip().splitlines()[-1]
     assert main(["info", path]) == 0
-    assert "steps: 2" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "2 steps" in text and text.startswith("capsule-sdss-cfhtls-own: ")
 
 
 def test_demo_makes_files_and_a_picture(tmp_path, capsys):

@@ -483,6 +483,7 @@ def test_the_result_says_how_it_was_made(toy):
 
 
 def test_a_translator_describes_itself(toy):
+    assert toy._repr_html_().startswith(f"<pre>{toy.name}: ")
     assert repr(toy) == (
         "<Translator toy-sdss-cfhtls: sdss u,g,r,i,z (0.396 arcsec) to cfhtls-wide u,g,r,i,z (0.198 arcsec), "
         "toy network with 1,840 parameters>"

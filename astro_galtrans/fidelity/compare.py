@@ -46,7 +46,7 @@ def compare(real, ours, quantities, *, by=None, bins=BINS, binned=None, bootstra
         Number of bins of equally many galaxies, or edges (or their number) by name.
     binned : sequence of str, optional
         Quantities to bin; all by default.
-    bootstrap : `~astro_galtrans.statistics.Bootstrap`, optional
+    bootstrap : `~astro_galtrans.statistics.bootstrap.Bootstrap`, optional
         How intervals are made.
     progress : bool, optional
         Show a progress bar on a terminal.

@@ -8,10 +8,12 @@ from importlib.resources import files
 from pathlib import Path
 
 from astro_galtrans._plain import plain_name
+from astro_galtrans.models.shipped import list_weights
 
 __all__ = ["Recipe", "describe_fields", "list_recipes", "load_recipe"]
 
 
+OWN = "-own"  # after a name that a shipped translator has
 ABOVE_0 = 1e-9  # the lower limit of fields that have to be positive
 
 
@@ -123,10 +125,16 @@ class Recipe:
         return asdict(self)
 
     def for_surveys(self, source, target):
-        """Return the recipe with name and description filled in, if they were empty."""
+        """
+        Return the recipe with name and description filled in, if they were empty.
+
+        The name is none of a translator that comes with the package, so that results of the two are told apart.
+        """
         ends = source, target
         # cfhtls-wide is cfhtls in the names of translators
         name = self.name or "-".join((self.network.name, *(end.name.removesuffix("-wide") for end in ends)))
+        if not self.name and name in list_weights():
+            name += OWN
         surveys = " to ".join(f"{end.name} {''.join(end.band_names)}" for end in ends)
         told = self.description or f"{surveys}: {self.network.name}, {self.network.preset}"
         return replace(self, name=name, description=told)

@@ -10,7 +10,7 @@ import numpy as np
 
 from astro_galtrans.models import checkpoint
 from astro_galtrans.models._card import check_card
-from astro_galtrans.models.shipped import find_weights
+from astro_galtrans.models.shipped import SUFFIX, find_weights, list_weights
 from astro_galtrans.pairs.simulated import PairSettings, simulate_pairs
 from astro_galtrans.scaling import AsinhScaling
 
@@ -48,9 +48,13 @@ def train(recipe, pairs, held_out, directory, *, n_samples=1, progress=True, **o
     Raises
     ------
     ValueError
-        If ``held_out`` holds the pairs of the training, the pairs of two different surveys are mixed, there are no
-        parts and no ``held_out``, or a part has too few pairs.
+        If the recipe has the name of a translator that comes with the package, ``held_out`` holds the pairs of the
+        training, the pairs of two different surveys are mixed, there are no parts and no ``held_out``, or a part has
+        too few pairs.
     """
+    if recipe.name in list_weights():
+        msg = f"{recipe.name} is the name of a translator that comes with the package; give the recipe another, or none"
+        raise ValueError(msg)
     pairs, calibration, test = _parts(pairs, held_out)
     recipe = recipe.for_surveys(pairs.header.source, pairs.header.target)
     trained = fit(recipe, pairs, directory, validation=calibration, progress=progress, **options)
@@ -83,8 +87,12 @@ def recalibrate(translator, pairs, output, *, n_samples=None, progress=True):
     Raises
     ------
     ValueError
-        If the pairs are not of the translator's kind, or too few.
+        If the pairs are not of the translator's kind, or too few, or the output's name does not end in
+        ``.safetensors``.
     """
+    if Path(output).suffix != SUFFIX:
+        msg = f"a translator is a file whose name ends in {SUFFIX}, by which it is found; got {output}"
+        raise ValueError(msg)
     there = checkpoint.load(find_weights(translator))
     card = there.card
     check_card(card, translator)

@@ -315,6 +315,6 @@ def test_calibrate_on_the_command_line(toy_file, tmp_path, capsys):
     write_pairs(tmp_path / "own")
     assert main(["calibrate", str(toy_file), str(tmp_path / "own"), "-o", str(tmp_path / "new.safetensors")]) == 0
     text = capsys.readouterr().out
-    assert "toy-sdss-cfhtls" in text and "n_pairs: 20" in text
+    assert "toy-sdss-cfhtls" in text and "on 20 pairs that it was not trained on" in text
     assert main(["calibrate", str(toy_file), str(tmp_path / "none"), "-o", str(tmp_path / "x.safetensors")]) == 1
     assert "not a set of pairs" in capsys.readouterr().err

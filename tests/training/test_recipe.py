@@ -7,7 +7,7 @@ import pytest
 
 from astro_galtrans import get_survey
 from astro_galtrans.models.registry import get_model_class
-from astro_galtrans.training import list_recipes, load_recipe
+from astro_galtrans.training import list_recipes, load_recipe, recalibrate, train
 from astro_galtrans.training.recipe import SECTIONS, build_recipe, describe_fields
 
 SWIN = Path(__file__).parents[2] / "astro_galtrans" / "training" / "recipes" / "swin.toml"
@@ -28,10 +28,18 @@ def test_shipped_recipes(name):
 
 def test_names_follow_from_the_surveys():
     recipe = load_recipe("swin").for_surveys(get_survey("sdss"), get_survey("cfhtls-wide").select("gri"))
-    assert recipe.name == "swin-sdss-cfhtls"
+    assert recipe.name == "swin-sdss-cfhtls-own"  # the name without the ending is that of a shipped translator
+    assert load_recipe("swin").for_surveys(get_survey("des"), get_survey("hsc-wide")).name == "swin-des-hsc"
     assert recipe.description.startswith("sdss ugriz to cfhtls-wide gri")
     own = load_recipe("swin", name="mine").for_surveys(get_survey("sdss"), get_survey("sdss"))
     assert own.name == "mine"
+
+
+def test_the_name_of_a_shipped_translator_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="swin-sdss-cfhtls is the name of a translator that comes with the package"):
+        train(load_recipe("swin", name="swin-sdss-cfhtls"), None, None, tmp_path)
+    with pytest.raises(ValueError, match=r"ends in \.safetensors, by which it is found; got mine\.pt"):
+        recalibrate("swin-sdss-cfhtls", None, "mine.pt")
 
 
 def test_changes_of_sections_and_of_the_run():

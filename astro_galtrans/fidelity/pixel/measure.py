@@ -138,7 +138,7 @@ def pixel_fidelity(
     take : {"first", "mean", "both"}, optional
         Of several samples, look at the first, at their mean, or at both (``"NAME"`` and ``"NAME, mean"``): a mean is
         nearer to the truth in every pixel and has neither noise nor texture.
-    bootstrap : `~astro_galtrans.statistics.Bootstrap`, optional
+    bootstrap : `~astro_galtrans.statistics.bootstrap.Bootstrap`, optional
         How intervals are made.
     progress : bool, optional
         Show progress on a terminal.
