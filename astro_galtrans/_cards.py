@@ -13,6 +13,7 @@ from operator import index
 from pathlib import Path
 
 from ._files import fingerprint, whole_file
+from ._locks import sweep
 from ._release import __version__
 from .exceptions import CheckpointError
 
@@ -61,6 +62,8 @@ class CardFile:
         added["tensors_sha256"] = _tensors_sha256(bare, _header(bare, path))
         card = json.loads(canonical(card | added))  # tuples become lists now, as they will when the file is read
         card["card_sha256"] = _card_sha256(card)
+        path = Path(path)
+        sweep(path.parent, f"-{path.name}")
         with whole_file(path) as file:
             file.write_bytes(save(tensors, metadata={self.key: canonical(card)}))
         return card

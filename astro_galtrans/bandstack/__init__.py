@@ -11,7 +11,7 @@ from ._cutout import cutout
 from ._opening import Origin
 from ._stack import BandStack, Plane, read, select, to_unit, write_fits, write_like
 from ._trust import check_layout, open_fits
-from ._writers import check_writable
+from ._writers import check_writable, write_hdulist
 
 __all__ = [
     "PROVENANCE_CARDS",
@@ -26,5 +26,6 @@ __all__ = [
     "select",
     "to_unit",
     "write_fits",
+    "write_hdulist",
     "write_like",
 ]

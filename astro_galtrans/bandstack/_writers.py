@@ -8,7 +8,7 @@ from astropy.io import fits
 from astropy.nddata import CCDData, NDData, StdDevUncertainty
 from astropy.wcs import WCS
 
-from astro_galtrans._files import whole_file
+from astro_galtrans._files import CheckedFile, whole_file
 from astro_galtrans.geometry import copy_wcs
 
 from ._cards import set_card, to_header
@@ -16,6 +16,8 @@ from ._wcs import wcs_to_header
 
 __all__ = ["FITS_KINDS", "check_writable", "to_hdulist", "write_hdulist", "write_like"]
 
+#: Endings of names for which astropy compresses; it then writes through Python itself.
+PACKED = {".gz", ".bz2", ".xz", ".zip"}
 FITS_KINDS = (fits.HDUList, fits.PrimaryHDU, fits.ImageHDU)
 
 
@@ -104,8 +106,12 @@ def write_hdulist(hdus, path, overwrite=False):
     overwrite : bool, optional
     """
     check_writable(path, overwrite)
-    with whole_file(Path(path).expanduser()) as file:
-        hdus.writeto(file, output_verify="exception")
+    with whole_file(Path(path).expanduser()) as place:
+        if place.suffix in PACKED:
+            hdus.writeto(place, output_verify="exception")
+        else:
+            with CheckedFile(place) as file:
+                hdus.writeto(file, output_verify="exception")
 
 
 def _make(stack, kind, flat):

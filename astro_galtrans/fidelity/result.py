@@ -6,6 +6,7 @@ result that was read from disk draws the same ones.
 """
 
 import json
+from contextlib import nullcontext
 from html import escape
 from pathlib import Path
 
@@ -13,8 +14,9 @@ import numpy as np
 from astropy.io import fits
 from astropy.table import QTable
 
-from astro_galtrans._files import whole_file
+from astro_galtrans._files import CheckedFile, whole_file
 from astro_galtrans._optional import require
+from astro_galtrans.bandstack import open_fits, write_hdulist
 
 __all__ = ["FIGURES", "FORMATS", "Result"]
 
@@ -164,8 +166,7 @@ class Result:
         path = Path(path)
         if path.suffix == ".fits" and not path.is_dir() and format in {None, "fits"}:
             _check_free([path], overwrite)
-            with whole_file(path) as file:
-                _hdus(self._all_tables()).writeto(file)
+            write_hdulist(_hdus(self._all_tables()), path, overwrite)
             return [path]
         format = format or "ecsv"  # noqa: A001
         if format not in FORMATS or path.suffix in {f".{ending}" for ending in FORMATS}:
@@ -177,8 +178,8 @@ class Result:
         _check_free(files, overwrite)
         path.mkdir(parents=True, exist_ok=True)
         for file, table in files.items():
-            with whole_file(file) as place:
-                table.write(place, format=FORMATS[format])
+            with whole_file(file) as place, CheckedFile(place) if format == "fits" else nullcontext(place) as to:
+                table.write(to, format=FORMATS[format])
         return list(files)
 
     @classmethod
@@ -278,9 +279,7 @@ def _hdus(tables):
 
 
 def _read_hdus(path):
-    with fits.open(path) as hdus:
-        names = [hdu.name for hdu in hdus[1:]]
-    return {name.lower(): _as_text(QTable.read(path, hdu=name)) for name in names}
+    return {hdu.name.lower(): _as_text(QTable.read(hdu)) for hdu in open_fits(path)[1:]}
 
 
 def _read_folder(path):

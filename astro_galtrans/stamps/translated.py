@@ -2,11 +2,11 @@
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 
+from astro_galtrans._files import CheckedFile, whole_file
 from astro_galtrans._progress import tqdm
 from astro_galtrans.surveys import Band, Survey
 from astro_galtrans.units import flux_factor
@@ -148,11 +148,5 @@ def _chunk(folder, k):
 
 
 def _write(path, write):
-    """Write a file beside its place and rename it."""
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        with temporary.open("wb") as file:
-            write(file)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as place, CheckedFile(place) as file:
+        write(file)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from astropy.table import QTable
 
-from astro_galtrans._files import whole_file
+from astro_galtrans._files import CheckedFile, whole_file
 from astro_galtrans.fidelity.plots import redshift as plots
 from astro_galtrans.fidelity.result import Result
 from astro_galtrans.statistics import sigma_mad
@@ -76,8 +76,8 @@ class AnomalyResult(Result):
         files = Result.write(type(self)(rest, self.meta), path, format=format, overwrite=overwrite)
         if "maps" in self.tables:
             files.append(Path(path) / "maps.fits")
-            with whole_file(files[-1]) as file:
-                self["maps"].write(file)
+            with whole_file(files[-1]) as place, CheckedFile(place) as file:
+                self["maps"].write(file, format="fits")
         return files
 
     @classmethod
