@@ -44,8 +44,8 @@ class CheckedFile(io.BufferedIOBase):
     A file opened for writing that tells of every write that fails.
 
     Numpy writes to plain files through C's buffers (``tofile``, which astropy and ``numpy.save`` call), and does not
-    notice when the last buffer finds no room on the disk: the file is cut short, and nobody knows. To this object, which
-    is no plain file to them, they write through Python.
+    notice when the last buffer finds no room on the disk: the file is cut short, and nobody knows. To this object,
+    which is no plain file to them, they write through Python.
 
     Parameters
     ----------

@@ -90,7 +90,8 @@ def redshift_from_files(
         found = {}
         for name, item in translated.items():
             if isinstance(item, Translator):
-                numbers = [1] * (len(stores) - 1) + [making.get("n_samples")]  # estimators look at one sample in training
+                # estimators look at one sample in training
+                numbers = [1] * (len(stores) - 1) + [making.get("n_samples")]
                 parts = zip(sources, targets, numbers, strict=True)
                 found[name] = _joined(
                     [Stamps.from_translator(item, a, b, **making | {"n_samples": n}) for a, b, n in parts], name
