@@ -35,6 +35,10 @@ def whole_file(path):
     try:
         yield temporary
         temporary.replace(path)
+    except OSError as err:
+        if err.filename is None:  # of a write that failed: a disk that is full, say
+            err.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -6,6 +6,7 @@ of masked pixels, `alignment` what needs interpolation (bands on one grid, the r
 """
 
 from ._interpolation import interpolate_plane
+from ._quiet import quiet
 from .alignment import align_planes, resample
 from .grids import ResampledLowLevelWCS, check_celestial, copy_wcs, pixel_area, pixel_scale, rescale_wcs, same_grid
 from .masks import fill_masked, output_mask
@@ -20,6 +21,7 @@ __all__ = [
     "output_mask",
     "pixel_area",
     "pixel_scale",
+    "quiet",
     "resample",
     "rescale_wcs",
     "same_grid",
