@@ -14,11 +14,13 @@ from pathlib import Path
 
 from ._files import fingerprint, whole_file
 from ._locks import sweep
+from ._plain import limit
 from ._release import __version__
 from .exceptions import CheckpointError
 
 __all__ = ["CardFile", "canonical"]
 
+MOST_WEIGHTS = 16_384  # MB: ten times the largest network of this kind that anybody has published
 LONGEST_HEADER = 2**24  # bytes; a card with its training history has some tens of thousands
 
 
@@ -76,6 +78,10 @@ class CardFile:
         """
         from safetensors.torch import load
 
+        size, most = Path(path).stat().st_size, limit("GALTRANS_MOST_WEIGHTS", MOST_WEIGHTS)
+        if size > most * 2**20:
+            msg = f"{path} has {size / 2**20:.0f} MB, more than the {most} that GALTRANS_MOST_WEIGHTS (MB) allows"
+            raise CheckpointError(msg)
         content = Path(path).read_bytes()
         header = _header(content, path)
         card = self._card(header, path, check)

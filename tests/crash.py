@@ -93,7 +93,7 @@ def pairs(work, out):
             "--size", "16", "--minimum", "1", "--cell", "0.1"]  # fmt: skip
 
 
-def store(work, number=48):
+def store(work, number=80):
     """Round galaxies whose colours grow with redshift."""
     rng, folder = np.random.default_rng(1), work / "store"
     header = PairHeader(get_survey("sdss"), get_survey("cfhtls-wide"), 2, SIZE)

@@ -45,13 +45,13 @@ class _Arrays(NamedTuple):
     notes: dict
 
 
-def load(image, bands=None, *, unit=None, zeropoint=None, bad_planes=None):
+def load(image, bands=None, *, unit=None, zeropoint=None, bad_planes=None, strict=False):
     """
     Make one `Layer` per band of an object of any accepted kind.
 
     Parameters
     ----------
-    image, bands, unit, zeropoint, bad_planes
+    image, bands, unit, zeropoint, bad_planes, strict
         See `astro_galtrans.bandstack.read`.
 
     Returns
@@ -62,7 +62,7 @@ def load(image, bands=None, *, unit=None, zeropoint=None, bad_planes=None):
     bands = None if bands is None else parse_bands(bands)
     if isinstance(zeropoint, Mapping):
         zeropoint = {parse_band(band): value for band, value in zeropoint.items()}
-    images, origin = take_apart(image, bands or (), bad_planes)
+    images, origin = take_apart(image, bands or (), bad_planes, strict)
     slots = _named(images, bands)
     arrays = {id(image): _checked_arrays(image, unit) for image, _, _ in slots}
     return [_layer(image, arrays[id(image)], plane, band, zeropoint) for image, plane, band in slots], origin
