@@ -340,7 +340,7 @@ def main_(name, work, step):
     whole, failed = tree(out), 0
     sizes = sorted({(p.stat().st_size - 1) for p in out.rglob("*") if p.is_file() and p.stat().st_size > 1})
     print(f"{events} events, files of {[s + 1 for s in sizes]} bytes: {sorted(whole)}", flush=True)
-    faults = [(kind, at) for kind in ("kill", "full", "read-only") for at in range(0, events, step)]
+    faults = [(kind, at) for kind in ("kill", "full", "read-only") for at in range(step // 2, events, step)]
     faults += [(kind, at) for kind in ("cut", "no-room") for at in sizes[:: max(1, step // 2)]]
     for kind, at in faults:
         for wrong in check(command, out, log, whole, kind, at):

@@ -200,7 +200,7 @@ def _header(file, start, number):
         if len(block) < BLOCK:
             msg = f"the header of HDU {number} does not end: the file is truncated"
             raise ValueError(msg)
-    msg = f"the header of HDU {number} has more than {most} cards; leave HISTORY or COMMENT out, or set GALTRANS_MOST_CARDS"
+    msg = f"the header of HDU {number} has more than {most} cards; leave some out, or set GALTRANS_MOST_CARDS"
     raise ValueError(msg)
 
 

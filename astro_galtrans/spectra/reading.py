@@ -72,8 +72,8 @@ def read(path, file_format=None):
         hdus = _fits(path)
         if hdus and (file_format is None or file_format.startswith("SDSS")) and (found := _sdss_image(path, hdus)):
             return found
-        # Specutils gets the path, which not all its readers can do without, unless units in the file would make it warn:
-        # filters of warnings belong to all threads of a process.
+        # Specutils gets the path, which not all its readers can do without, unless units in the file would make it
+        # warn: filters of warnings, which would hide that, belong to all threads of a process.
         source = hdus if hdus and _plain_units(hdus) else str(path)
         return _targets(path, hdus, _open(source, file_format))
     except READER_ERRORS as err:
