@@ -13,11 +13,14 @@ from operator import index
 from pathlib import Path
 
 from ._files import fingerprint, whole_file
+from ._locks import sweep
+from ._plain import limit
 from ._release import __version__
 from .exceptions import CheckpointError
 
 __all__ = ["CardFile", "canonical"]
 
+MOST_WEIGHTS = 16_384  # MB: ten times the largest network of this kind that anybody has published
 LONGEST_HEADER = 2**24  # bytes; a card with its training history has some tens of thousands
 
 
@@ -51,6 +54,8 @@ class CardFile:
         added["tensors_sha256"] = _tensors_sha256(bare, _header(bare, path))
         card = json.loads(canonical(card | added))  # tuples become lists now, as they will when the file is read
         card["card_sha256"] = _card_sha256(card)
+        path = Path(path)
+        sweep(path.parent, f"-{path.name}")
         with whole_file(path) as file:
             file.write_bytes(save(tensors, metadata={self.key: canonical(card)}))
         return card
@@ -63,6 +68,10 @@ class CardFile:
         """
         from safetensors.torch import load
 
+        size, most = Path(path).stat().st_size, limit("GALTRANS_MOST_WEIGHTS", MOST_WEIGHTS)
+        if size > most * 2**20:
+            msg = f"{path} has {size / 2**20:.0f} MB, more than the {most} that GALTRANS_MOST_WEIGHTS (MB) allows"
+            raise CheckpointError(msg)
         content = Path(path).read_bytes()
         header = _header(content, path)
         card = self._card(header, path, check)

@@ -1,6 +1,7 @@
 """Files that appear whole or not at all, and fingerprints of what they were made from."""
 
 import hashlib
+import io
 import json
 import pickle
 import uuid
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["FITS_SUFFIXES", "files_in", "fingerprint", "whole_file"]
+__all__ = ["FITS_SUFFIXES", "CheckedFile", "files_in", "fingerprint", "whole_file"]
 
 #: Ends of names that are FITS.
 FITS_SUFFIXES = tuple(f".{kind}{packed}" for kind in ("fits", "fit", "fts") for packed in ("", ".fz", ".gz", ".bz2"))
@@ -45,8 +46,53 @@ def whole_file(path):
     try:
         yield temporary
         temporary.replace(path)
+    except OSError as err:
+        if err.filename is None:  # of a write that failed: a disk that is full, say
+            err.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+class CheckedFile(io.BufferedIOBase):
+    """
+    A file opened for writing that tells of every write that fails.
+
+    Numpy writes to plain files through C's buffers (``tofile``, which astropy and ``numpy.save`` call), and does not
+    notice when the last buffer finds no room on the disk: the file is cut short, and nobody knows. To this object,
+    which is no plain file to them, they write through Python.
+
+    Parameters
+    ----------
+    path : path-like
+    """
+
+    def __init__(self, path):
+        self._file = Path(path).open("wb")  # noqa: SIM115 - closed with this object
+
+    def writable(self):
+        """Return True."""
+        return True
+
+    def write(self, data):
+        """Write bytes; return how many."""
+        return self._file.write(data)
+
+    def tell(self):
+        """Return the position in the file."""
+        return self._file.tell()
+
+    def flush(self):
+        """Hand what is buffered to the system."""
+        if not self._file.closed:
+            self._file.flush()
+
+    def close(self):
+        """Write what is buffered, and close the file."""
+        try:
+            self._file.close()
+        finally:
+            super().close()
 
 
 def fingerprint(*parts):

@@ -4,7 +4,7 @@ import os
 import re
 import socket
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import parent_process
 from pathlib import Path
 
@@ -21,7 +21,7 @@ STRAY = re.compile(r"\.[0-9a-f]{12,32}-.+|\..+\.\d+\.tmp|\.checkpoint\.pt\.tmp|(
 
 
 @contextmanager
-def locked(directory):
+def locked(directory, name="", *, below=False):
     """
     Hold a folder against other writers, and remove what killed ones left half-written.
 
@@ -32,16 +32,21 @@ def locked(directory):
     ----------
     directory : path-like
         A folder that exists.
+    name : str, optional
+        Hold this file of the folder only, against others who would write the same one.
+    below : bool, optional
+        Remove what is half-written in the folders below, too, which nobody else writes to.
 
     Raises
     ------
     OSError
         If another process, or another thread of this one, writes to the folder; the message names process and host.
     """
-    path = Path(directory) / LOCK_FILE
+    path = Path(directory) / (f"{LOCK_FILE}-{name}" if name else LOCK_FILE)
     descriptor = _take(path)
     try:
-        sweep(path.parent)
+        for folder in (path.parent, *(path.parent.rglob("*/") if below else ())):
+            sweep(folder, name and f"-{name}")
         yield
     finally:
         path.unlink(missing_ok=True)
@@ -72,8 +77,9 @@ def _take(path):
             if fcntl:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if path.exists() and os.path.samestat(path.stat(), os.fstat(descriptor)):
-                os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+                with suppress(OSError):  # a full disk: who holds the lock is a courtesy, that it is held is not
+                    os.ftruncate(descriptor, 0)
+                    os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
                 return descriptor
         except BlockingIOError as err:
             owner = os.pread(descriptor, 200, 0).decode("utf8", "replace").strip() or "another process"

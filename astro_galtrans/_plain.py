@@ -1,8 +1,9 @@
-"""Words that come out of files: what may name a file or be shown on a terminal."""
+"""What is trusted of files: words that may name a file or be shown on a terminal, and sizes."""
 
+import os
 import re
 
-__all__ = ["plain_name", "printable"]
+__all__ = ["limit", "plain_name", "printable"]
 
 _NAME = re.compile(r"\w[\w .+-]{0,99}")
 
@@ -33,6 +34,28 @@ def plain_name(name, what):
         msg = f"{what} is {name!r}; expected up to 100 letters, digits, spaces and _ . + -, the first a letter or digit"
         raise ValueError(msg)
     return name
+
+
+def limit(variable, usual):
+    """
+    Return the most that is taken from a file: what an environment variable says, or the usual.
+
+    Parameters
+    ----------
+    variable : str
+        Name of the environment variable.
+    usual : int
+
+    Raises
+    ------
+    ValueError
+        If the variable holds no positive whole number.
+    """
+    text = os.environ.get(variable, str(usual))
+    if not text.isdecimal() or not int(text):
+        msg = f"the environment variable {variable} is {text!r}; expected a positive whole number"
+        raise ValueError(msg)
+    return int(text)
 
 
 def printable(text):

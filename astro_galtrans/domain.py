@@ -272,6 +272,8 @@ def seeing_from_stars(plane, good, noise, pixel_scale, max_stars=60):
     float or None
         Median FWHM (arcsec, as of `~astro_galtrans.moments.gaussian_fwhm`), or None if fewer than five stars are found.
     """
+    if not pixel_scale > 0:
+        return None
     half = int(np.clip(round(4 / pixel_scale), 5, 25))  # 4 arcsec, which holds a star in poor seeing
     _, stars = find_stars(plane, good, noise, half, max_stars)
     return float(SIGMA_TO_FWHM * np.median(np.sqrt(stars.xx)) * pixel_scale) if len(stars.xx) else None

@@ -82,7 +82,8 @@ def translate(
         Subtract the sky of each band, see `astro_galtrans.background.subtract_background`; a number is the side of
         its boxes (pixels).
     strict : bool, optional
-        Raise, instead of warning, if the image is unlike those the translator was trained on.
+        Raise, instead of warning, if the image is unlike those the translator was trained on, or a file does not match
+        its checksums.
     tile : int or tuple of int, optional
         Rows and columns of the tiles the image is cut into, in its pixels; by default chosen to bound the memory. The
         result does not depend on it.
@@ -128,7 +129,7 @@ def translate(
     grid = _grid(output_grid, card)
 
     # 1. Any accepted input to bands on one grid, in the unit that the network was trained with.
-    stack = read(image, bands, zeropoint=zeropoint, unit=unit, align=align, bad_planes=bad_planes)
+    stack = read(image, bands, zeropoint=zeropoint, unit=unit, align=align, bad_planes=bad_planes, strict=strict)
     _check_bands(stack, translator)
     stack = to_unit(select(stack, spec.in_bands), card["source"]["unit"], card["source"]["zeropoint"])
     _check_information(stack)

@@ -1,11 +1,16 @@
 """Public functions leave the state that threads share alone, and give in threads what they give alone."""
 
+import os
+import random
+import re
 import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from decimal import getcontext
 from locale import getlocale
+from pathlib import Path
 
+import crash
 import numpy as np
 import pytest
 import torch
@@ -16,6 +21,7 @@ import astro_galtrans
 from astro_galtrans import domain, load_translator, translate
 from astro_galtrans.bandstack import read, write_fits
 from astro_galtrans.batch import translate_file
+from astro_galtrans.cli import main
 from helpers import make_bands, make_ccd
 
 MODEL = "swin-sdss-cfhtls"
@@ -30,6 +36,7 @@ def state():
         "threads": torch.get_num_threads(), "default dtype": torch.get_default_dtype(),
         "gradients": torch.is_grad_enabled(), "torch": torch.get_rng_state().tolist(),
         "numpy": np.random.get_state()[1].tolist(), "matplotlib": dict(rcParams), "recursion": sys.getrecursionlimit(),  # noqa: NPY002
+        "random": random.getstate(), "environment": dict(os.environ), "folder": Path.cwd(),
         "print": np.get_printoptions(), "decimal": getcontext().prec, "locale": getlocale(),
     }  # fmt: skip
 
@@ -70,6 +77,33 @@ def test_nothing_shared_is_changed(file, tmp_path):
         call()
         after = state()
         assert {key for key in before if before[key] != after[key]} == set(), name
+
+
+@pytest.mark.filterwarnings("ignore::astro_galtrans.exceptions.GaltransWarning")
+@pytest.mark.parametrize("name", ["simulate", "pairs", "train", "calibrate", "fidelity", "redshift", "zspec"])
+def test_nothing_shared_is_changed_by_commands(name, tmp_path):
+    """Simulation, pairs, training, fidelity, photo-z and spectra, the second time: the first loads what they need."""
+    for turn in ("first", "second"):
+        work, out = tmp_path / turn / "in", tmp_path / turn / "out"
+        work.mkdir(parents=True)
+        out.mkdir()
+        command = crash.COMMANDS[name](work, out)
+        before = state()
+        assert main(command) == 0
+        after = state()
+    assert {key for key in before if before[key] != after[key]} == set()
+
+
+def test_library_code_sets_nothing_that_threads_share():
+    """While a function runs, other threads would see what it sets, even if it is put back afterwards."""
+    setters = re.compile(
+        r"catch_warnings\(|simplefilter\(|filterwarnings\(|set_num_threads\(|np\.seterr\(|os\.chdir\("
+        r"|os\.environ\[.*\] =|np\.random\.seed\(|matplotlib\.use\(|rcParams\[.*\] =|add_enabled_units\("
+    )
+    package = Path(astro_galtrans.__file__).parent
+    found = {str(p.relative_to(package)) for p in package.rglob("*.py") if setters.search(p.read_text(encoding="utf8"))}
+    # a program of its own; the reference for tests, which runs statmorph in processes; the code of another process
+    assert found == {"cli.py", "measure/morphology/reference.py", "bandstack/_trust.py"}
 
 
 def test_threads_translate_as_one_does():

@@ -201,8 +201,28 @@ def test_damage_that_a_checksum_shows(summed, where, card):
     else:
         content[where] ^= 0x20
     summed.write_bytes(content)
-    with pytest.warns(GaltransWarning, match=rf"sums.fits: HDU 0 does not match its checksum \({card}\)"):
+    told = rf"sums.fits: HDU 0 does not match its checksum \({card}\)"
+    with pytest.warns(GaltransWarning, match=told):
         read(summed)
+    with pytest.raises(OSError, match=told):
+        read(summed, strict=True)
+
+
+def test_limits_of_sizes_are_named_and_can_be_raised(tmp_path, good, header, pixels, monkeypatch):
+    path = tmp_path / "long.fits"
+    cards = [fits.Card(f"K{k}", k) for k in range(9_000)]
+    fits.PrimaryHDU(pixels, fits.Header([*header.cards, *cards])).writeto(path)
+    refused(path, "GALTRANS_MOST_CARDS")
+    monkeypatch.setenv("GALTRANS_MOST_CARDS", "10000")
+    np.testing.assert_array_equal(read(path).data, read(good).data)
+    packed = tmp_path / "packed.fits.gz"
+    packed.write_bytes(gzip.compress(good.read_bytes() + bytes(2880 * 500)))
+    monkeypatch.setenv("GALTRANS_MOST_UNPACKED", "1")
+    with pytest.raises(OSError, match="GALTRANS_MOST_UNPACKED"):
+        read(packed)
+    monkeypatch.setenv("GALTRANS_MOST_CARDS", "many")
+    with pytest.raises(OSError, match="GALTRANS_MOST_CARDS is 'many'; expected a positive whole number"):
+        read(good)
 
 
 # -- threads

@@ -56,12 +56,12 @@ class Pixels(NamedTuple):
     zeropoint: float  #: AB magnitude of one flux unit
 
 
-def load(image, bands=None, *, unit=None, zeropoint=None, bad_planes=None):
+def load(image, bands=None, *, unit=None, zeropoint=None, bad_planes=None, strict=False):
     """One `Layer` per band of an object of any accepted kind, and its `Origin`; arguments as for `bandstack.read`."""
     bands = None if bands is None else parse_bands(bands)
     if isinstance(zeropoint, Mapping):
         zeropoint = {parse_band(band): value for band, value in zeropoint.items()}
-    images, origin = take_apart(image, bands or (), bad_planes)
+    images, origin = take_apart(image, bands or (), bad_planes, strict)
     slots = _named(images, bands)
     arrays = {id(image): (_checked_arrays(image, unit), _wcs(image)) for image, _, _ in slots}
     return [_layer(image, *arrays[id(image)], plane, band, zeropoint) for image, plane, band in slots], origin

@@ -87,7 +87,7 @@ def _whole(value):
         number = float(value)
     except (TypeError, ValueError):
         return None
-    return int(number) if number == int(number) and 0 <= number < 2**62 else None
+    return int(number) if 0 <= number < 2**62 and number == int(number) else None  # NaN and infinity are not
 
 
 def _as_bits(named):

@@ -54,17 +54,18 @@ class Image:
         return self.data.shape[-3] if self.data.ndim > 2 else 1
 
 
-def take_apart(image, wanted=(), bad_planes=None):
+def take_apart(image, wanted=(), bad_planes=None, strict=False):
     """
     List of `Image`, and the `Origin`, of an object of any accepted kind.
 
-    ``wanted`` are names of bands that extensions of a file may have; ``bad_planes`` is as for `bandstack.read`.
+    ``wanted`` are names of bands that extensions of a file may have; ``bad_planes`` and ``strict`` are as for
+    `bandstack.read`.
     """
     if isinstance(image, Mapping) and not isinstance(image, fits.Header):
-        return _from_items(list(image.values()), dict, (wanted, bad_planes), keys=list(image))
+        return _from_items(list(image.values()), dict, (wanted, bad_planes, strict), keys=list(image))
     if isinstance(image, list | tuple) and not isinstance(image, fits.HDUList):
-        return _from_items(image, tuple if isinstance(image, tuple) else list, (wanted, bad_planes))
-    images, kind = _open_one(image, "the image", wanted, bad_planes)
+        return _from_items(image, tuple if isinstance(image, tuple) else list, (wanted, bad_planes, strict))
+    images, kind = _open_one(image, "the image", wanted, bad_planes, strict)
     return images, Origin(kind, cube=_is_cube(images))
 
 
@@ -72,7 +73,7 @@ def _is_cube(images):
     return len(images) > 1 or images[0].data.ndim > 2
 
 
-def _open_one(image, label, wanted, bad_planes):
+def _open_one(image, label, wanted, bad_planes, strict):
     """List of `Image` of one object or file, and the kind to give back."""
     if isinstance(image, NDData):
         return [_from_nddata(image, label, bad_planes)], type(image)
@@ -83,7 +84,7 @@ def _open_one(image, label, wanted, bad_planes):
         _check_open(image, label)
         return _from_hdulist(image, label, wanted, bad_planes), fits.HDUList
     if isinstance(image, str | os.PathLike):
-        return _from_path(image, wanted, bad_planes), fits.HDUList
+        return _from_path(image, wanted, bad_planes, strict), fits.HDUList
     hint = "; wrap the array: CCDData(array, unit=..., wcs=...)" if isinstance(image, np.ndarray) else ""
     msg = f"{label} is of type {type(image).__name__}; expected {ACCEPTED}{hint}"
     raise TypeError(msg)
@@ -234,12 +235,12 @@ def _extension_band(hdu, wanted):
     return by_name or band_from_header(hdu.header)
 
 
-def _from_path(path, wanted, bad_planes):
+def _from_path(path, wanted, bad_planes, strict):
     if re.match(r"[a-z][a-z0-9]+:/", str(path), re.IGNORECASE):
         msg = f"{path} is a URL; download the file first, e.g. with astropy.utils.data.download_file, and pass its path"
         raise ValueError(msg)
     path, extension = split_extension(path)
-    return _from_hdulist(open_fits(path), str(path), wanted, bad_planes, extension)
+    return _from_hdulist(open_fits(path, strict=strict), str(path), wanted, bad_planes, extension)
 
 
 def split_extension(path):

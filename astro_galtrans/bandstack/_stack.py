@@ -147,7 +147,7 @@ class BandStack:
         return replace(self, meta=add_provenance(self.meta, provenance))
 
 
-def read(image, bands=None, *, zeropoint=None, unit=None, align=True, bad_planes=None):
+def read(image, bands=None, *, zeropoint=None, unit=None, align=True, bad_planes=None, strict=False):
     """
     Read an image of any accepted kind.
 
@@ -169,6 +169,8 @@ def read(image, bands=None, *, zeropoint=None, unit=None, align=True, bad_planes
         Which planes of a mask of bits mark bad pixels: their names or bit numbers; ``"nonzero"`` or ``"zero"`` for
         masks without planes in which that is bad; ``"none"`` to leave masks out. By default what the survey's
         convention says, see :ref:`formats`.
+    strict : bool, optional
+        Raise, instead of warning, if a file does not match its checksums.
 
     Returns
     -------
@@ -192,7 +194,7 @@ def read(image, bands=None, *, zeropoint=None, unit=None, align=True, bad_planes
         If a file holds an extension as large as the image that is not understood, or planes of a mask of which no
         convention says what they mean; or if the files of some bands only say how noisy they are.
     """
-    layers, origin = load(image, bands, unit=unit, zeropoint=zeropoint, bad_planes=bad_planes)
+    layers, origin = load(image, bands, unit=unit, zeropoint=zeropoint, bad_planes=bad_planes, strict=strict)
     layers = _with_noise_in_all(layers)
     first = layers[0]
     gathered = _gather([_in_unit_of(first, layer) for layer in layers], tuple(layer.band for layer in layers))

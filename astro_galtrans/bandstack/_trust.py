@@ -19,6 +19,7 @@ from math import ceil, prod
 import numpy as np
 from astropy.io import fits
 
+from astro_galtrans._plain import limit
 from astro_galtrans.exceptions import GaltransWarning
 
 __all__ = ["open_fits"]
@@ -28,8 +29,8 @@ BLOCK, CARD = 2880, 80
 #: grows with the square of their number.
 MOST_CARDS = 8000
 MOST_AXES = MOST_COLUMNS = 999  # of the FITS standard, sections 4.4.1.1 and 7.3.1
-#: A file may unpack to 100 times its size (noise packs two- to fivefold), and a small one to this many bytes.
-MOST_UNPACKED, MOST_RATIO = 512 * 2**20, 100
+#: A file may unpack to 100 times its size (noise packs two- to fivefold), and a small one to this many MB.
+MOST_UNPACKED, MOST_RATIO = 512, 100
 FIRST_WORDS = ("SIMPLE", "XTENSION")
 COLUMN_BYTES = {"L": 1, "B": 1, "I": 2, "J": 4, "K": 8, "A": 1, "E": 4, "D": 8, "C": 8, "M": 16, "P": 8, "Q": 16}
 #: Settings of the decompressors, and what these can take: astropy's Rice decoder reads beyond its memory with other
@@ -44,7 +45,7 @@ ISOLATED = frozenset({"HCOMPRESS_1"})  # astropy's decoder writes where a damage
 LARGE_TILE = 2**20  # bytes, packed: deflate packs up to 1032 times, so that a smaller tile cannot fill the memory
 
 
-def open_fits(path):
+def open_fits(path, *, strict=False):
     """
     Read a FITS file into memory, once its layout is known to be sound.
 
@@ -52,6 +53,8 @@ def open_fits(path):
     ----------
     path : `~pathlib.Path`
         A plain, gzipped or bzipped file.
+    strict : bool, optional
+        Raise, instead of warning, if the checksums in a header are not those of its HDU.
 
     Returns
     -------
@@ -92,6 +95,8 @@ def open_fits(path):
         raise OSError(msg) from err
     for number, card in wrong:
         msg = f"{path}: HDU {number} does not match its checksum ({card}); it was damaged or edited since"
+        if strict:
+            raise OSError(msg)
         warnings.warn(msg, GaltransWarning, stacklevel=2)
     return hdulist
 
@@ -103,17 +108,18 @@ def _unpacked(path):
     unpack = {b"\x1f\x8b\x08": gzip.open, b"BZh": bz2.open}.get(start)
     if unpack is None:
         return path.open("rb")
-    limit = _limit(path.stat().st_size)
+    most = _limit(path.stat().st_size)
     with unpack(path) as file:
-        content = file.read(limit + 1)
-    if len(content) > limit:
-        msg = f"it unpacks to more than {limit / 1e6:.0f} MB; if that is meant, unpack it with gunzip or bunzip2"
+        content = file.read(most + 1)
+    if len(content) > most:
+        remedy = "unpack it with gunzip or bunzip2, or set GALTRANS_MOST_UNPACKED (MB)"
+        msg = f"it unpacks to more than {most / 1e6:.0f} MB; if that is meant, {remedy}"
         raise ValueError(msg)
     return BytesIO(content)
 
 
 def _limit(size):
-    return max(MOST_UNPACKED, MOST_RATIO * size)
+    return max(limit("GALTRANS_MOST_UNPACKED", MOST_UNPACKED) * 2**20, MOST_RATIO * size)
 
 
 DECOMPRESS = """
@@ -179,7 +185,8 @@ def _header(file, start, number):
     """Cards of the header at a byte, and where it ends."""
     cards = {}
     file.seek(start)
-    for _ in range(ceil(MOST_CARDS * CARD / BLOCK)):
+    most = limit("GALTRANS_MOST_CARDS", MOST_CARDS)
+    for _ in range(ceil(most * CARD / BLOCK)):
         block = file.read(BLOCK).decode("latin-1")
         if not cards and not block.startswith(FIRST_WORDS):
             msg = f"HDU {number} does not begin with {' or '.join(FIRST_WORDS)}"
@@ -193,7 +200,7 @@ def _header(file, start, number):
         if len(block) < BLOCK:
             msg = f"the header of HDU {number} does not end: the file is truncated"
             raise ValueError(msg)
-    msg = f"the header of HDU {number} has more than {MOST_CARDS} cards; leave HISTORY or COMMENT cards out"
+    msg = f"the header of HDU {number} has more than {most} cards; leave some out, or set GALTRANS_MOST_CARDS"
     raise ValueError(msg)
 
 
@@ -242,7 +249,8 @@ def _check_tiles(file, cards, first, limit):
     tile = [min(_number(cards, f"ZTILE{k + 1}", side if k == 0 else 1, lowest=1), side) for k, side in enumerate(shape)]
     pixel = abs(_number(cards, "ZBITPIX", lowest=-64, highest=64)) // 8
     if prod(shape) * pixel > limit:
-        msg = f"a tile-compressed image unpacks to {prod(shape) * pixel / 1e6:.0f} MB; unpack it with funpack if so"
+        remedy = "unpack it with funpack, or set GALTRANS_MOST_UNPACKED (MB)"
+        msg = f"a tile-compressed image unpacks to {prod(shape) * pixel / 1e6:.0f} MB; if so, {remedy}"
         raise ValueError(msg)
     rows = _number(cards, "NAXIS2")
     tiles = prod(ceil(side / step) for side, step in zip(shape, tile, strict=True))

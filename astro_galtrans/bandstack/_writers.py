@@ -8,15 +8,17 @@ from astropy.io import fits
 from astropy.nddata import CCDData, NDData, StdDevUncertainty
 from astropy.wcs import WCS
 
-from astro_galtrans._files import whole_file
+from astro_galtrans._files import CheckedFile, whole_file
 from astro_galtrans.geometry import copy_wcs
 
 from ._cards import set_card, to_header
 from ._stack import BandStack, read
 from ._wcs import wcs_to_header
 
-__all__ = ["check_writable", "write_fits", "write_like"]
+__all__ = ["check_writable", "write_fits", "write_hdulist", "write_like"]
 
+#: Endings of names for which astropy compresses; it then writes through Python itself.
+PACKED = {".gz", ".bz2", ".xz", ".zip"}
 FITS_KINDS = (fits.HDUList, fits.PrimaryHDU, fits.ImageHDU)
 
 
@@ -122,11 +124,34 @@ def write_fits(image, path, overwrite=False):
     ValueError
         If FITS has no keywords for the WCS.
     """
-    check_writable(path, overwrite)
     if not isinstance(image, FITS_KINDS):
         image = to_hdulist(image if isinstance(image, BandStack) else read(image))
-    with whole_file(Path(path).expanduser()) as file:
-        image.writeto(file, output_verify="exception")
+    write_hdulist(image, path, overwrite)
+
+
+def write_hdulist(hdus, path, overwrite=False):
+    """
+    Write HDUs to a FITS file, whole or not at all.
+
+    Parameters
+    ----------
+    hdus : `~astropy.io.fits.HDUList` or HDU
+    path : str or path-like
+    overwrite : bool, optional
+        Whether an existing file may be replaced.
+
+    Raises
+    ------
+    OSError
+        If the file exists and ``overwrite`` is false, or its folder does not exist or cannot be written to.
+    """
+    check_writable(path, overwrite)
+    with whole_file(Path(path).expanduser()) as place:
+        if place.suffix in PACKED:
+            hdus.writeto(place, output_verify="exception")
+        else:
+            with CheckedFile(place) as file:
+                hdus.writeto(file, output_verify="exception")
 
 
 def _make(stack, kind, flat):

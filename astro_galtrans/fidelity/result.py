@@ -7,6 +7,7 @@ result that was read from disk draws the same ones.
 
 import json
 import re
+from contextlib import nullcontext
 from html import escape
 from inspect import cleandoc
 from pathlib import Path
@@ -15,9 +16,10 @@ import numpy as np
 from astropy.io import fits
 from astropy.table import QTable
 
-from astro_galtrans._files import whole_file
+from astro_galtrans._files import CheckedFile, whole_file
 from astro_galtrans._optional import require
 from astro_galtrans._plain import plain_name
+from astro_galtrans.bandstack import write_hdulist
 
 __all__ = ["FIGURES", "FORMATS", "Result"]
 
@@ -192,9 +194,8 @@ class Result:
         path = Path(path)
         if path.suffix == ".fits" and not path.is_dir() and format in {None, "fits"}:
             _check_free([path], overwrite)
-            with whole_file(path) as file:
-                tables = (fits.table_to_hdu(table, name=name.upper()) for name, table in self._all_tables().items())
-                fits.HDUList([fits.PrimaryHDU(), *tables]).writeto(file)
+            tables = (fits.table_to_hdu(table, name=name.upper()) for name, table in self._all_tables().items())
+            write_hdulist(fits.HDUList([fits.PrimaryHDU(), *tables]), path, overwrite)
             return [path]
         format = format or "ecsv"  # noqa: A001
         if format not in FORMATS or path.suffix in {f".{ending}" for ending in FORMATS}:
@@ -210,8 +211,9 @@ class Result:
         _check_free([*files, other], overwrite)
         path.mkdir(parents=True, exist_ok=True)
         for file, table in files.items():
-            with whole_file(file) as place:
-                table.write(place, format=FORMATS[file.suffix[1:]])
+            packed = file.suffix == ".fits"
+            with whole_file(file) as place, CheckedFile(place) if packed else nullcontext(place) as to:
+                table.write(to, format=FORMATS[file.suffix[1:]])
         other.unlink(missing_ok=True)  # lest an earlier result in the other format be read
         return list(files)
 

@@ -6,10 +6,10 @@ than their interpolation. They are therefore evaluated on a coarse lattice, with
 to `_TOLERANCE`, and at every pixel where it is not.
 """
 
-import warnings
-
 import numpy as np
 from astropy.wcs.utils import pixel_to_pixel
+
+from ._quiet import quiet
 
 __all__ = ["PixelMap"]
 
@@ -25,7 +25,7 @@ class PixelMap:
     """
 
     def __init__(self, wcs_out, wcs_in, shape):
-        self._wcs_out, self._wcs_in, self._shape = wcs_out, wcs_in, shape
+        self._wcs_out, self._wcs_in, self._shape = quiet(wcs_out), quiet(wcs_in), shape
         self.jacobian = self._typical_jacobian()
         self._splines = self._fit()
 
@@ -69,11 +69,9 @@ class PixelMap:
         return *position, RectBivariateSpline(y, x, np.abs(x_x * y_y - x_y * y_x))
 
     def _exact(self, x, y):
-        with warnings.catch_warnings():
-            # inverting SIP may fail far outside the source image; the round trip below finds those points
-            warnings.filterwarnings("ignore", message=".*failed to converge")
-            x_in, y_in = pixel_to_pixel(self._wcs_out, self._wcs_in, x, y)
-            x_back, y_back = pixel_to_pixel(self._wcs_in, self._wcs_out, x_in, y_in)
+        # inverting SIP may fail far outside the source image; the round trip finds those points
+        x_in, y_in = pixel_to_pixel(self._wcs_out, self._wcs_in, x, y)
+        x_back, y_back = pixel_to_pixel(self._wcs_in, self._wcs_out, x_in, y_in)
         lost = ~(np.hypot(x_back - x, y_back - y) < 0.5)  # behind the sky of a projection, or outside its bounds
         return np.where(lost, np.nan, x_in), np.where(lost, np.nan, y_in)
 

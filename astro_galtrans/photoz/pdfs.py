@@ -10,6 +10,7 @@ from astropy.table import QTable
 from scipy.integrate import cumulative_trapezoid
 
 from astro_galtrans._columns import name_rows
+from astro_galtrans.bandstack import open_fits, write_hdulist
 
 __all__ = ["GridPDF", "segment"]
 
@@ -194,13 +195,13 @@ class GridPDF:
         """Write a FITS file with two tables: ``GRID`` (column ``z``) and ``PDF`` (column ``density``, vectors)."""
         grid, pdf = QTable({"z": self.z}), QTable({"density": self.density})
         tables = [fits.table_to_hdu(grid, name="GRID"), fits.table_to_hdu(pdf, name="PDF")]
-        fits.HDUList([fits.PrimaryHDU(), *tables]).writeto(Path(path), overwrite=overwrite)
+        write_hdulist(fits.HDUList([fits.PrimaryHDU(), *tables]), path, overwrite)
 
     @classmethod
     def read(cls, path):
         """Return the PDFs in a file that `write` wrote."""
-        with fits.open(Path(path)) as hdus:
-            return cls(hdus["GRID"].data["z"], hdus["PDF"].data["density"])
+        hdus = open_fits(Path(path))
+        return cls(hdus["GRID"].data["z"], hdus["PDF"].data["density"])
 
     def _paired(self, values, what="redshifts"):
         """Row and value of each pair: N PDFs with one or N values, or one PDF with any number of values."""

@@ -10,6 +10,7 @@ import torch
 
 from astro_galtrans._columns import name_rows, plain
 from astro_galtrans._files import fingerprint
+from astro_galtrans._locks import locked
 from astro_galtrans.exceptions import GaltransWarning
 from astro_galtrans.measure.magnitudes import colours_and_magnitude
 from astro_galtrans.photoz.pdfs import GridPDF
@@ -323,7 +324,16 @@ class _Sample:
         }  # fmt: skip
 
 
-def _trained(cls, card, data, sample, settings, *, members, seed, device, progress, directory=None):
+def _trained(*what, directory=None, **options):
+    """Train in memory, or in a folder that nobody else writes to meanwhile."""
+    if directory is None:
+        return _train(*what, directory=None, **options)
+    Path(directory).mkdir(parents=True, exist_ok=True)
+    with locked(directory, below=True):
+        return _train(*what, directory=directory, **options)
+
+
+def _train(cls, card, data, sample, settings, *, members, seed, device, progress, directory=None):
     """Train every member, calibrate it on what was held out, and put the estimator together."""
     if members < 1:
         msg = f"members must be at least 1, got {members}"

@@ -3,6 +3,7 @@
 import os
 import time
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 
 import astropy.units as u
@@ -12,6 +13,7 @@ from astropy.table import QTable
 
 from astro_galtrans._columns import name_rows
 from astro_galtrans._files import whole_file
+from astro_galtrans._locks import locked
 from astro_galtrans._positions import sky_positions
 from astro_galtrans._progress import tqdm
 from astro_galtrans.exceptions import GaltransWarning
@@ -79,17 +81,20 @@ def catalogue(files, output=None, *, z_range=(-0.01, 1.2), medium="auto", file_f
         If a file or folder does not exist, or a folder has no FITS file.
     ValueError
         If ``output`` holds redshifts measured with other settings.
+    OSError
+        If another process writes to ``output``.
     """
     settings = {"z_range": [float(z) for z in z_range], "medium": medium}
     paths = find_spectra(files)
-    rows = _earlier(output, settings)
-    done = {row["file"] for row in rows}
-    todo = [path for path in paths if str(path) not in done]
-    try:
-        _measure_all(rows, todo, output, settings, file_format, progress)
-    finally:
-        if output is not None and rows:
-            _write(_table(rows, settings), output)
+    with nullcontext() if output is None else locked(Path(output).parent, Path(output).name):
+        rows = _earlier(output, settings)
+        done = {row["file"] for row in rows}
+        todo = [path for path in paths if str(path) not in done]
+        try:
+            _measure_all(rows, todo, output, settings, file_format, progress)
+        finally:
+            if output is not None and rows:
+                _write(_table(rows, settings), output)
     table = _table(rows, settings)
     _report(table)
     return table

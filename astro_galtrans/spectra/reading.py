@@ -5,18 +5,15 @@ They are read by specutils, except SDSS' images of spectra (spSpec and spPlate):
 pixel too far to the red, refuses those of four rows, and masks half of some good spectra.
 """
 
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import astropy.units as u
 import numpy as np
-from astropy.io import fits
 from astropy.io.registry import IORegistryError
 from astropy.nddata import InverseVariance, StdDevUncertainty
-from astropy.utils.exceptions import AstropyWarning
 
-from astro_galtrans.bandstack import check_layout
+from astro_galtrans.bandstack import open_fits
 
 from .samples import FLUX
 
@@ -68,51 +65,58 @@ def read(path, file_format=None):
         msg = f"there is no file {path}"
         raise FileNotFoundError(msg)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", AstropyWarning)  # readers that do not take the file warn
-            _check_whole(path)
-            if (file_format is None or file_format.startswith("SDSS")) and (found := _sdss_image(path)):
-                return found
-            return _targets(path, _open(path, file_format))
+        hdus = _fits(path)
+        if hdus and (file_format is None or file_format.startswith("SDSS")) and (found := _sdss_image(path, hdus)):
+            return found
+        # specutils gets the path, which not all its readers can do without, unless units in the file would make it
+        # warn: filters of warnings, which would hide that, belong to all threads of a process.
+        source = hdus if hdus and _plain_units(hdus) else str(path)
+        return _targets(path, hdus, _open(source, file_format))
     except READER_ERRORS as err:
         reason = (str(err).strip() or "no reason given").splitlines()[0]
         msg = f"{path} cannot be read as a spectrum ({type(err).__name__}: {reason})"
         raise ValueError(msg) from err
 
 
-def _check_whole(path):
-    """Raise if a FITS file is cut short or lies about its size: readers fail on it in ways that do not say so."""
+def _fits(path):
+    """Contents of a FITS file, once its layout is known to be sound; None of any other file."""
     with path.open("rb") as file:
         if file.read(6) != b"SIMPLE":
-            return  # not FITS, or compressed
+            return None  # or it is compressed, for the readers of specutils
     try:
-        with path.open("rb") as file:
-            check_layout(file)
-    except ValueError as err:
+        return open_fits(path)
+    except OSError as err:
         msg = f"the file is cut short or damaged: {err}"
         raise OSError(msg) from err
 
 
-def _sdss_image(path):
+def _plain_units(hdus):
+    """Write units so that astropy reads them without a warning; return whether there were others."""
+    changed = False
+    for hdu in hdus:
+        for card in hdu.header["*UNIT*"].cards:
+            first, *rest = str(card.value).split("/")
+            if len(rest) > 1 and "(" not in card.value:  # erg/cm^2/s/Angstrom, which SDSS writes and FITS discourages
+                hdu.header[card.keyword] = f"{first}/({' '.join(rest)})"
+                changed = True
+    return changed
+
+
+def _sdss_image(path, hdus):
     """Targets of an spSpec or spPlate file as https://classic.sdss.org/dr7/dm defines them; None of any other file."""
-    try:
-        hdus = fits.open(path, memmap=False)  # the spectra outlive the open file
-    except OSError:
-        return None  # not FITS
-    with hdus:
-        header = hdus[0].header
-        if not _is_sdss(header) or "COEFF0" not in header or header["NAXIS"] != 2:
-            return None
-        image, header["VACUUM"] = hdus[0].data, True  # by definition; some releases leave the card out
-        wavelength = 10 ** (header["COEFF0"] + header["COEFF1"] * np.arange(image.shape[1]))  # from the first pixel
-        if header.get("FIBERID", 0) > 0:  # spSpec: flux, flux without continuum, error, mask, and in some a fifth row
-            arm = _arm(wavelength, image[0], StdDevUncertainty(image[2]), image[3].astype(np.int64), {"header": header})
-            return [Target(str(path), "", *_position(arm.meta), (arm,))]
-        ivar, mask, plugs, meta = hdus[1].data, hdus[2].data, hdus[5].data, {"header": {"VACUUM": True}}
-        arms = [_arm(wavelength, image[k], InverseVariance(ivar[k]), mask[k], meta) for k in range(len(image))]
-        names = [str(fibre) for fibre in plugs["FIBERID"]]
-        rows = zip(names, map(float, plugs["RA"]), map(float, plugs["DEC"]), arms, strict=True)
-        return [Target(str(path), *place, (arm,)) for *place, arm in rows]
+    header, image = hdus[0].header, hdus[0].data
+    if not _is_sdss(header) or "COEFF0" not in header or np.ndim(image) != 2:
+        return None
+    header["VACUUM"] = True  # by definition; some releases leave the card out
+    wavelength = 10 ** (header["COEFF0"] + header["COEFF1"] * np.arange(image.shape[1]))  # from the first pixel
+    if header.get("FIBERID", 0) > 0:  # spSpec: flux, flux without continuum, error, mask, and in some a fifth row
+        arm = _arm(wavelength, image[0], StdDevUncertainty(image[2]), image[3].astype(np.int64), {"header": header})
+        return [Target(str(path), "", *_position(arm.meta), (arm,))]
+    ivar, mask, plugs, meta = hdus[1].data, hdus[2].data, hdus[5].data, {"header": {"VACUUM": True}}
+    arms = [_arm(wavelength, image[k], InverseVariance(ivar[k]), mask[k], meta) for k in range(len(image))]
+    names = [str(fibre) for fibre in plugs["FIBERID"]]
+    rows = zip(names, map(float, plugs["RA"]), map(float, plugs["DEC"]), arms, strict=True)
+    return [Target(str(path), *place, (arm,)) for *place, arm in rows]
 
 
 def _arm(wavelength, flux, uncertainty, mask, meta):
@@ -127,17 +131,17 @@ def _is_sdss(header):
     return str(header.get("TELESCOP", "")).strip() == SDSS
 
 
-def _open(path, file_format):
-    """Spectra that specutils reads: as a list first, since readers of single spectra take DESI's files for tables."""
+def _open(source, file_format):
+    """Let specutils read: lists first, for a reader of single spectra takes DESI's files for tables of its own."""
     from specutils import Spectrum, SpectrumList
 
     try:
-        return SpectrumList.read(str(path), format=file_format)
+        return SpectrumList.read(source, format=file_format)
     except IORegistryError:
-        return Spectrum.read(str(path), format=file_format)
+        return Spectrum.read(source, format=file_format)
 
 
-def _targets(path, found):
+def _targets(path, hdus, found):
     spectra = list(found) if isinstance(found, list) else [found]
     if not spectra:
         msg = "it holds no spectrum"
@@ -145,7 +149,7 @@ def _targets(path, found):
     if "fibermap" in spectra[0].meta:
         return _desi_targets(path, spectra)
     rows = [row for spectrum in spectra for row in ([spectrum] if spectrum.flux.ndim == 1 else spectrum)]
-    rows = [_sdss_mask(path, row) for row in rows] if len(rows) == 1 else rows
+    rows = [_sdss_mask(hdus, row) for row in rows] if len(rows) == 1 else rows
     names = [""] if len(rows) == 1 else [str(number) for number in range(len(rows))]
     return [Target(str(path), name, *_position(row.meta), (row,)) for name, row in zip(names, rows, strict=True)]
 
@@ -183,13 +187,11 @@ def _position(meta):
     return np.nan, np.nan
 
 
-def _sdss_mask(path, spectrum):
-    """Spectrum masked by `SDSS_BAD`: specutils masks every pixel with any bit set, at times half of a good spectrum."""
-    if spectrum.mask is None or not _is_sdss(spectrum.meta.get("header") or {}):
+def _sdss_mask(hdus, spectrum):
+    """Specutils masks every pixel with any bit of SDSS' mask set, at times half a good spectrum."""
+    if hdus is None or spectrum.mask is None or not _is_sdss(spectrum.meta.get("header") or {}):
         return spectrum
-    with fits.open(path) as hdus:
-        columns = getattr(hdus[1], "columns", None)
-        if columns is None or "and_mask" not in columns.names or len(hdus[1].data) != len(spectrum.mask):
-            return spectrum
+    columns = getattr(hdus[1], "columns", None)
+    if columns is not None and "and_mask" in columns.names and len(hdus[1].data) == len(spectrum.mask):
         spectrum.mask = (hdus[1].data["and_mask"] & SDSS_BAD) != 0
     return spectrum

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from astro_galtrans._files import whole_file
+from astro_galtrans._files import CheckedFile, whole_file
 from astro_galtrans._progress import tqdm
 from astro_galtrans.surveys import Band, Survey
 from astro_galtrans.units import flux_factor
@@ -41,7 +41,7 @@ def translated(translator, stamps, like=None, *, n_samples=None, seed=0, directo
             if folder is None:
                 parts.append(translate(k))
             elif not _chunk(folder, k).exists():
-                with whole_file(_chunk(folder, k)) as file:
+                with whole_file(_chunk(folder, k)) as place, CheckedFile(place) as file:
                     np.save(file, translate(k))
             bar.update(min(CHUNK, len(stamps) - start))
     return type(stamps)(open_translated(folder) if folder else np.concatenate(parts), *like, name=translator.name)

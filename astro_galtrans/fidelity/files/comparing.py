@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from astro_galtrans._locks import locked
 from astro_galtrans.fidelity.anomaly.residuals import Tolerance
 from astro_galtrans.fidelity.compare import BOOTSTRAP, sides
 from astro_galtrans.pairs.store import HEADER_FILE
@@ -76,28 +77,38 @@ def fidelity_from_files(
     ValueError
         If there is nothing to judge, a level is unknown, or bands, shapes or numbers do not fit; before long work
         starts.
+    OSError
+        If another process writes to the folder.
     """
     output, translated, options = Path(output), by_name(translated), options or {}
     _check(source, target, translated, levels, options)
     making = {"directory": output / "translated", "seed": bootstrap.seed, "progress": progress}
     making |= options.get("translate", {})
-    if is_store(source):
-        found = from_store(source, translated, making, number)
-    elif frames is not None or are_frames(source):
-        found = from_frames(source, target, translated, output, frames or {}, making, number)
-    else:
-        found = from_stamps(source, target, translated, making, number)
-    stamps, judging, known, about = found
-    for side, better in (psf or {}).items():
+    output.mkdir(parents=True, exist_ok=True)
+    with locked(output, below=True):
+        if is_store(source):
+            found = from_store(source, translated, making, number)
+        elif frames is not None or are_frames(source):
+            found = from_frames(source, target, translated, output, frames or {}, making, number)
+        else:
+            found = from_stamps(source, target, translated, making, number)
+        return _compared(
+            *found, output, psf or {}, options, levels=levels, by=by, bins=bins, bootstrap=bootstrap, format=format,
+            progress=progress,
+        )  # fmt: skip
+
+
+def _compared(stamps, judging, known, about, output, psf, options, *, levels, by, bootstrap, **more):
+    """Compare stamps, with PSFs and options that the caller knows better."""
+    for side, better in psf.items():
         stamps[side] = replace(stamps[side], psf=better)
-    judging |= {"tolerance": Tolerance()} if "source" in (psf or {}) else {}
+    judging |= {"tolerance": Tolerance()} if "source" in psf else {}
     stamps = sides(stamps.pop("source"), stamps.pop("target"), stamps)
     if {"morphology", "anomaly"} & set(levels):
         _check_seeing(stamps)
     options = options | {"anomaly": {"seed": bootstrap.seed} | judging | options.get("anomaly", {})}
     return compare_levels(
-        stamps, output, levels=levels, options=options, by=known | (by or {}), bins=bins, bootstrap=bootstrap,
-        about=about, format=format, progress=progress,
+        stamps, output, levels=levels, options=options, by=known | (by or {}), bootstrap=bootstrap, about=about, **more
     )  # fmt: skip
 
 

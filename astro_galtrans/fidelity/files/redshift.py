@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from astro_galtrans._columns import plain
+from astro_galtrans._locks import locked
 from astro_galtrans.fidelity.compare import BOOTSTRAP
 from astro_galtrans.fidelity.redshift.measure import redshift_fidelity
 from astro_galtrans.fidelity.redshift.peaks import peak_fidelity, signal_to_noise
@@ -72,6 +73,8 @@ def redshift_from_files(
     ------
     ValueError
         If there is nothing to judge, a column is missing, or translators or stamps do not fit the pairs.
+    OSError
+        If another process writes to the folder.
     """
     named, output, translated = COLUMNS | (columns or {}), Path(output), by_name(translated)
     stores, train, test = _parts(pairs, training_pairs, named["z_spec"], number)
@@ -81,33 +84,36 @@ def redshift_from_files(
     sources, targets = ([Stamps.from_pairs(s, side, crop=crop) for s in stores] for side in ("source", "target"))
     source, target = _joined(sources, "source"), _joined(targets, "target")
     making = {"directory": output / "translated", "seed": bootstrap.seed, "progress": progress} | (translate or {})
-    found = {}
-    for name, item in translated.items():
-        if isinstance(item, Translator):
-            numbers = [1] * (len(stores) - 1) + [making.get("n_samples")]  # estimators look at one sample in training
-            parts = zip(sources, targets, numbers, strict=True)
-            found[name] = _joined(
-                [Stamps.from_translator(item, a, b, **making | {"n_samples": n}) for a, b, n in parts], name
-            )
-        else:
-            stamps = as_stamps(item, target, name)
-            found[name] = stamps.middle(target.shape[0])
-    known = {name: _column(stores, column, name in (columns or {})) for name, column in named.items() if column}
-    known = {name: values for name, values in known.items() if values is not None}
-    z_spec, shared = known.pop("z_spec"), {"bootstrap": bootstrap, "progress": progress}
-    ebv, by = known.pop("ebv", None), known | {"snr": signal_to_noise(source)}
-    fidelity = redshift_fidelity(
-        source, target, found, z_spec, train=train, test=test, ebv=ebv, by=by, directory=output / "estimators",
-        **shared, **options,
-    )  # fmt: skip
-    fidelity.meta |= {"pairs": [str(store.directory) for store in stores], "crop": crop}
-    fidelity.report(output, format=format, overwrite=True)
-    if not peaks:
-        return fidelity, None
-    rows = {"train": train, "test": np.asarray(fidelity["galaxies"]["row"])} if train is not None else {}
-    measured = peak_fidelity(source, target, found, z_spec, **rows, **shared)
-    measured.report(output / "peaks", format=format, overwrite=True)
-    return fidelity, measured
+    output.mkdir(parents=True, exist_ok=True)
+    with locked(output, below=True):
+        found = {}
+        for name, item in translated.items():
+            if isinstance(item, Translator):
+                # estimators look at one sample in training
+                numbers = [1] * (len(stores) - 1) + [making.get("n_samples")]
+                parts = zip(sources, targets, numbers, strict=True)
+                found[name] = _joined(
+                    [Stamps.from_translator(item, a, b, **making | {"n_samples": n}) for a, b, n in parts], name
+                )
+            else:
+                stamps = as_stamps(item, target, name)
+                found[name] = stamps.middle(target.shape[0])
+        known = {name: _column(stores, column, name in (columns or {})) for name, column in named.items() if column}
+        known = {name: values for name, values in known.items() if values is not None}
+        z_spec, shared = known.pop("z_spec"), {"bootstrap": bootstrap, "progress": progress}
+        ebv, by = known.pop("ebv", None), known | {"snr": signal_to_noise(source)}
+        fidelity = redshift_fidelity(
+            source, target, found, z_spec, train=train, test=test, ebv=ebv, by=by, directory=output / "estimators",
+            **shared, **options,
+        )  # fmt: skip
+        fidelity.meta |= {"pairs": [str(store.directory) for store in stores], "crop": crop}
+        fidelity.report(output, format=format, overwrite=True)
+        if not peaks:
+            return fidelity, None
+        rows = {"train": train, "test": np.asarray(fidelity["galaxies"]["row"])} if train is not None else {}
+        measured = peak_fidelity(source, target, found, z_spec, **rows, **shared)
+        measured.report(output / "peaks", format=format, overwrite=True)
+        return fidelity, measured
 
 
 def _joined(parts, name):

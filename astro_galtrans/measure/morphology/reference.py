@@ -18,7 +18,7 @@ import statmorph
 from astropy.table import QTable, vstack
 from statmorph.statmorph import _quantity_names as QUANTITIES
 
-from astro_galtrans._files import fingerprint, whole_file
+from astro_galtrans._files import CheckedFile, fingerprint, whole_file
 from astro_galtrans._progress import tqdm
 
 from .segmentation import central_label
@@ -130,8 +130,8 @@ def _measure_chunk(arrays, sersic, directory):
     table = QTable({name: [row[name] for row in rows] for name in rows[0]})
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as file:
-            table.write(file)
+        with whole_file(path) as place, CheckedFile(place) as file:
+            table.write(file, format="fits")
     return table
 
 

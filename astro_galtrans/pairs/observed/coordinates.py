@@ -1,11 +1,11 @@
 """Pixels to ICRS and back, without the cost of SkyCoord objects where a FITS WCS is in ICRS already."""
 
-import warnings
-
 import numpy as np
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS
+
+from astro_galtrans.geometry import quiet
 
 __all__ = ["pixel_to_sky", "sky_to_pixel", "unit_vectors"]
 
@@ -20,12 +20,10 @@ def pixel_to_sky(wcs, x, y):
 
 def sky_to_pixel(wcs, ra, dec):
     """Pixel coordinates ``x, y`` (from 0) of ICRS positions (deg); NaN or far off where the image does not reach."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*failed to converge")  # far outside of an image with distortions
-        if _plain(wcs):
-            shape = np.broadcast_shapes(np.shape(ra), np.shape(dec))
-            return tuple(c.reshape(shape) for c in wcs.all_world2pix(np.ravel(ra), np.ravel(dec), 0, quiet=True))
-        return tuple(np.asarray(c, float) for c in wcs.world_to_pixel(SkyCoord(ra, dec, unit=u.deg)))
+    if _plain(wcs):
+        shape = np.broadcast_shapes(np.shape(ra), np.shape(dec))
+        return tuple(c.reshape(shape) for c in wcs.all_world2pix(np.ravel(ra), np.ravel(dec), 0, quiet=True))
+    return tuple(np.asarray(c, float) for c in quiet(wcs).world_to_pixel(SkyCoord(ra, dec, unit=u.deg)))
 
 
 def unit_vectors(ra, dec):

@@ -50,8 +50,12 @@ class PairWriter:
         self.directory.mkdir(parents=True, exist_ok=True)
         self._lock = ExitStack()
         self._lock.enter_context(locked(self.directory))
-        claim(self.directory, header)
-        done = Shards(self.directory, header)
+        try:
+            claim(self.directory, header)
+            done = Shards(self.directory, header)
+        except BaseException:
+            self._release()
+            raise
         self.indices = set(map(int, done.table().get("index", ())))
         self._count = len(done)
         numbers = [int(path.stem.partition("-")[2]) for path in self.directory.glob(PATTERN)]
