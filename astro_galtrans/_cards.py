@@ -35,20 +35,10 @@ class CardFile:
 
     def write(self, path, tensors, card):
         """
-        Write a file; either the whole file is there afterwards or nothing has changed.
+        Write a file, whole or not at all, and return the card as it was written: with format version, versions, date,
+        checksums.
 
-        Parameters
-        ----------
-        path : path-like
-            An existing file is replaced.
-        tensors : dict of str to `torch.Tensor`
-        card : dict
-            What JSON can hold, and numbers of numpy.
-
-        Returns
-        -------
-        dict
-            The card as it was written, with format version, versions of packages, date and checksums.
+        The card is what JSON can hold, and numbers of numpy; an existing file is replaced.
         """
         import torch
         from safetensors.torch import save
@@ -115,13 +105,7 @@ class CardFile:
 
 
 def canonical(card):
-    """
-    Return a card as JSON, always the same text for the same content.
-
-    Parameters
-    ----------
-    card : dict
-    """
+    """Return a card as JSON, always the same text for the same content."""
     return json.dumps(card, sort_keys=True, separators=(",", ":"), allow_nan=False, default=_plain)
 
 
@@ -141,7 +125,7 @@ def _header(content, path, size=None):
         msg = f"{path} is not a safetensors file: its header claims {end} bytes, and {LONGEST_HEADER} are the most"
         raise CheckpointError(msg)
     try:
-        header = json.loads(content[8:end])  # of what is there: fails where the file ends before its header does
+        header = json.loads(content[8:end])  # fails where the file ends before its header does
         tensors = [entry for name, entry in header.items() if name != "__metadata__"]
         stops = [index(entry["data_offsets"][1]) for entry in tensors]
         for entry in tensors:

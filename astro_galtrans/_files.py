@@ -1,6 +1,8 @@
 """Files that appear whole or not at all, and fingerprints of what they were made from."""
 
 import hashlib
+import json
+import pickle
 import uuid
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,17 +51,27 @@ def whole_file(path):
 
 def fingerprint(*parts):
     """
-    Return the SHA-256 of some bytes, strings and arrays, in hexadecimal digits.
+    Return the SHA-256 of some bytes, strings, arrays and settings, in hexadecimal digits.
 
     Parameters
     ----------
-    *parts : bytes, str or `numpy.ndarray`
-        Of an array, type and shape count as well.
+    *parts : bytes, str, `numpy.ndarray` or dict
+        Of an array, type and shape count as well. Settings are a dict, in which arrays and tables count with all their
+        values; what cannot be pickled, such as a lambda function, differs in every session.
     """
     digest = hashlib.sha256()
     for part in parts:
         if isinstance(part, np.ndarray):
             digest.update(f"{part.dtype} {part.shape}".encode())
             part = np.ascontiguousarray(part)
+        elif isinstance(part, dict):
+            part = json.dumps(part, default=_text, sort_keys=True)
         digest.update(part.encode() if isinstance(part, str) else part)
     return digest.hexdigest()
+
+
+def _text(value):
+    try:
+        return pickle.dumps(value).hex()
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return repr(value)

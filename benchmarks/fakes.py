@@ -80,7 +80,7 @@ def add_arms(degrader, images, rows, radius, flux, angle):
     frequencies, scale = degrader.frequencies, degrader.scale
     y, x = frequencies.along()
     half = frequencies.fine_pixel / (2 * np.pi)
-    spectrum = degrader.target_transfer(rows) * (np.sinc(y * half) * np.sinc(x * half) * place)[:, None]
+    spectrum = degrader.transfers(rows)[1] * (np.sinc(y * half) * np.sinc(x * half) * place)[:, None]
     image = fft.irfft2(spectrum, s=frequencies.fine)
     m, (height, width) = degrader.margin, degrader.shape
     image = image[..., scale * m : scale * (m + height), scale * m : scale * (m + width)]

@@ -119,7 +119,7 @@ def measured(model, scalings, pairs, indices, factors):
     sky = pairs.header.target.sky_rms()[:, None, None]
     sums = []
     for pair in compare(model, scalings, pairs, indices, factors=factors):
-        residual = np.where(pair.signal, pair.residual, 0)
+        residual = np.where(pair.signal, pair.target - pair.mean, 0)
         variance = pair.std**2 + pair.excess
         terms = (residual / sky) ** 2, residual**2 / variance, pair.signal
         sums.append([term.sum(axis=(1, 2)) for term in terms])

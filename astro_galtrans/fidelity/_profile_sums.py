@@ -5,15 +5,14 @@ from itertools import pairwise
 import numpy as np
 from astropy import units as u
 
-from astro_galtrans._progress import tqdm
 from astro_galtrans.statistics.bootstrap import interval
 from astro_galtrans.statistics.resampling import StreamedSums
 
-from ._tables import curve_table
+from .compare import curve_table
 
 __all__ = ["profile_tables"]
 
-PIXELS = 2**20  # of a block of stamps
+PIXELS = 2**20  # of a block of stamps whose profiles are resampled together
 RADII = {"radius": u.arcsec, "outer_radius": u.arcsec}
 COLOURS = dict.fromkeys(("target", "translated", "difference", "difference_low", "difference_high"), u.mag)
 
@@ -21,39 +20,19 @@ WITHIN = 3.0  # diameter of the circle whose real flux profiles are divided by (
 LEAST_SNR = 3.0  # of that flux
 
 
-def profile_tables(target, images, rings, bootstrap, *, progress=True):
+def profile_tables(target, rings, real, ours, bootstrap):
     """
-    Return mean light and colour profiles of real and translated galaxies.
+    Return mean light profiles of galaxies, and colour profiles of several bands, from fluxes in rings ``[N, C, K]``.
 
-    Light profiles are divided by the galaxy's real flux in the same band, so that all galaxies count alike; those that
-    colours are made of by that in the middle band. A galaxy counts if this flux is above 3 sigma of the sky noise, and
-    all its pixels have a value in both images.
-
-    Parameters
-    ----------
-    target : `~astro_galtrans.stamps.Stamps`
-        Real images.
-    images : dict of str to `~astro_galtrans.stamps.Stamps`
-        Translations, without samples.
-    rings : `~astro_galtrans.measure.profiles.Rings`
-        On which profiles are measured.
-    bootstrap : `~astro_galtrans.statistics.Bootstrap`
-        How intervals are made.
-    progress : bool, optional
-        Show a progress bar on a terminal.
-
-    Returns
-    -------
-    dict of str to `~astropy.table.QTable`
-        ``profiles``, a row for each model, band and ring; and of several bands ``colour_profiles``,
-        a row for each model, colour and ring.
+    Fluxes are real ones and, by name, translated ones, NaN where they could not be measured. Light profiles are divided
+    by the galaxy's real flux in the same band, so that all galaxies count alike; those that colours are made of by that
+    in the middle band. A galaxy counts if this flux is above 3 sigma of the sky noise. The table ``profiles`` has a row
+    for each model, band and ring, ``colour_profiles`` for each model, colour and ring.
     """
-    sums = _ProfileSums(target.bands, images, rings, bootstrap)
-    blocks = list(target.blocks(max(1, PIXELS // int(np.prod(target.images.shape[1:])))))
-    for rows in tqdm(blocks, desc="profiles", unit="block", disable=None if progress else True):
-        bad = target.bad(rows)
-        real, *ours = (np.where(bad, 0, stamps.read(rows)) for stamps in (target, *images.values()))
-        sums.add(real, dict(zip(images, ours, strict=True)), target.sky(rows)[..., 0, 0])
+    sums = _ProfileSums(target.bands, ours, rings, bootstrap)
+    for rows in target.blocks(max(1, PIXELS // int(np.prod(target.images.shape[1:])))):
+        parts = {name: profile[rows] for name, profile in ours.items()}
+        sums.add(real[rows], parts, target.sky(rows)[..., 0, 0])
     tables = {"profiles": sums.light()}
     return tables | ({"colour_profiles": sums.colours()} if len(target.bands) > 1 else {})
 
@@ -68,25 +47,21 @@ class _ProfileSums:
         shape = 2, 3, len(bands), len(inner)  # for light and for colours: real, translated, how many
         self._sums = {name: StreamedSums(shape, bootstrap.resamples, bootstrap.seed) for name in names}
 
-    def add(self, real, images, noise):
-        """Take in galaxies ``[n, C, H, W]``, with the noise ``[n or 1, C]`` of a pixel of their sky."""
-        profile, whole = self._profile(real)
+    def add(self, real, ours, noise):
+        """Take in profiles ``[n, C, K]``, with the noise ``[n or 1, C]`` of a pixel of their sky."""
+        profile, whole = _finite(real)
         flux = profile[..., self._inner].sum(-1)
         bright = whole & (flux > LEAST_SNR * self._noise * noise)
         middle = len(self._bands) // 2
         scales = (flux, bright), (flux[:, middle, None], bright & bright[:, middle, None])
-        for name, stack in images.items():
-            ours, finite = self._profile(stack)
+        for name, translated in ours.items():
+            translated, finite = _finite(translated)
             parts = []
             for scale, usable in scales:
                 usable = np.broadcast_to((usable & finite)[..., None], profile.shape)
                 scale = np.where(usable, np.broadcast_to(scale, flux.shape)[..., None], 1)
-                parts.append([np.where(usable, part / scale, 0) for part in (profile, ours)] + [usable])
+                parts.append([np.where(usable, part / scale, 0) for part in (profile, translated)] + [usable])
             self._sums[name].add(np.moveaxis(np.array(parts, dtype=float), 2, 0))
-
-    def _profile(self, stack):
-        whole = np.isfinite(stack).all(axis=(-1, -2))
-        return self._rings.sums(np.where(whole[..., None, None], stack, 0)), whole
 
     def light(self):
         """Return the table ``profiles``."""
@@ -122,6 +97,12 @@ class _ProfileSums:
             radii = {"radius": self._rings.middles, "outer_radius": self._rings.edges[1:]}
             head = {"model": name, "band": band} | radii
             yield head | {what: values[c] for what, values in columns.items()} | {"n": int(number[c])}
+
+
+def _finite(profile):
+    """A profile, zero where it could not be measured, and where it could."""
+    whole = np.isfinite(profile).all(axis=-1)
+    return np.where(whole[..., None], profile, 0), whole
 
 
 def _colours(sums):

@@ -15,8 +15,7 @@ from astropy.table import QTable
 
 from astro_galtrans import measure
 
-from ._tables import by_values, excluded, side_by_side, to_qtable
-from .compare import BOOTSTRAP, compare
+from .compare import BOOTSTRAP, by_values, compare, excluded, side_by_side, to_qtable
 from .paired import PairedStatistics, checked, measured_alike, settings_of
 
 __all__ = ["QUANTITIES", "MorphologyFidelity", "morphology_fidelity"]
@@ -49,6 +48,7 @@ class MorphologyFidelity(PairedStatistics):
     """
 
     title = "Morphology fidelity"
+    key, claim = {"quantity": "gini", "statistic": "bias"}, "the median difference of the Gini coefficient"
     shown = {
         "gini": "Gini", "m20": r"$M_{20}$", "concentration": "C", "asymmetry": "A", "smoothness": "S",
         "rhalf_ellip": "half-light radius (arcsec)", "ellipticity_asymmetry": "ellipticity", "sersic_n": "Sersic n",

@@ -29,9 +29,9 @@ def checked(target, translated, take):
 
 def readings(name, stamps, take):
     """
-    Return the names under which a translation is in tables, with what each of them is of its samples.
+    Return the names that a translation has in tables, and which of its samples is meant by each.
 
-    That is 0, the first one, or ``"mean"``, as `~astro_galtrans.stamps.Stamps.sample` takes them.
+    That is 0 for the first one, or ``"mean"``, as `~astro_galtrans.stamps.Stamps.sample` takes them.
     """
     takes = TAKES[take] if (stamps.n_samples or 1) > 1 else (0,)
     return {f"{name}, mean" if which == "mean" and len(takes) > 1 else name: which for which in takes}
@@ -58,8 +58,8 @@ class PairedResult(Result):
     Comparison of real and translated images of the same galaxies.
 
     Besides ``statistics`` and ``bins`` there is ``galaxies``, with a row per model, galaxy and band. ``n`` counts the
-    galaxies measured, and ``not_in_target``, ``not_in_translated`` and ``not_in_both`` those that could not be measured
-    in the real image alone, in the translated alone, in either.
+    galaxies measured; ``not_in_target``, ``not_in_translated`` and ``not_in_both`` count those that could not be
+    measured in the real image alone, in the translated alone, in either.
     """
 
     def of_galaxies(self, quantity, model=None, band=None):

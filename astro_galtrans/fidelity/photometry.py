@@ -33,8 +33,7 @@ from astro_galtrans.measure.profiles import Rings
 from astro_galtrans.measure.tables import galaxy_table
 
 from ._profile_sums import profile_tables
-from ._tables import by_values, side_by_side
-from .compare import BOOTSTRAP, compare
+from .compare import BOOTSTRAP, by_values, compare, side_by_side
 from .paired import PairedStatistics, checked, measured_alike, settings_of
 
 __all__ = ["PhotometryFidelity", "photometry_fidelity"]
@@ -64,6 +63,7 @@ class PhotometryFidelity(PairedStatistics):
     """
 
     title = "Photometry fidelity"
+    key, claim = {"quantity": "flux_kron", "statistic": "bias"}, "the median ratio of translated to real Kron flux"
     shown = {
         "flux_3": 'flux in 3", ratio', "flux_6": 'flux in 6", ratio', "flux_kron": "Kron flux, ratio",
         "peak": "peak, ratio", "area": "isophotal area, ratio", "fwhm": "FWHM, ratio", "shift": "shift (arcsec)",
@@ -122,7 +122,7 @@ def photometry_fidelity(
     translated, by = checked(target, translated, take), by_values(by, len(target))
     rings = Rings(target.shape, target.pixel_scale, edges)
     images = measured_alike(target, translated, take)
-    options = {"diameters": diameters, "progress": progress}
+    options = {"diameters": diameters, "rings": rings, "progress": progress}
     real = measure.photometry(target, **options)
     ours = {name: measure.photometry(stamps, **options) for name, stamps in images.items()}
     colours = [_colours(table, target.bands) for table in (real, *ours.values())]
@@ -130,6 +130,7 @@ def photometry_fidelity(
     flux = min(circles, key=lambda name: abs(circles[name] - BINNED_BY))
     settings = {"binned": BINNED, "bins": bins, "bootstrap": bootstrap, "progress": progress}
     settings["by"] = {"flux": np.array(real[flux]).reshape(len(target), -1)} | by
+    profiles = {name: _taken(table, "rings", len(target)) for name, table in ({None: real} | ours).items()}
     _prepare(real, ours, circles)
     quantities = {name: PAIRED_BY.get(name, "ratio") for name in real.colnames[2:] if name != "mag"}
     found, every = [compare(real, ours, quantities, **settings)], {"galaxies": side_by_side(ours, real)}
@@ -140,9 +141,16 @@ def photometry_fidelity(
         found.append(compare(real, ours, {"colour": "difference"}, **settings))
         every["colours"] = side_by_side(ours, real)
     tables = {name: vstack([part[name] for part in found]) for name in found[0]}
-    tables |= profile_tables(target, images, rings, bootstrap, progress=progress) | every
+    tables |= profile_tables(target, rings, profiles.pop(None), profiles, bootstrap) | every
     meta = {"diameters": list(circles.values()), "least_snr": LEAST_SNR, "take": take}
     return PhotometryFidelity(tables, settings_of(target, translated, bootstrap) | meta)
+
+
+def _taken(table, name, number):
+    """Take a column out of a table, ``[N, C, ...]``."""
+    column = np.asarray(table[name])
+    table.remove_column(name)
+    return column.reshape(number, -1, *column.shape[1:])
 
 
 def _prepare(real, ours, circles):

@@ -6,7 +6,9 @@ result that was read from disk draws the same ones.
 """
 
 import json
+import re
 from html import escape
+from inspect import cleandoc
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +17,13 @@ from astropy.table import QTable
 
 from astro_galtrans._files import whole_file
 from astro_galtrans._optional import require
+from astro_galtrans._plain import plain_name
 
 __all__ = ["FIGURES", "FORMATS", "Result"]
 
 FORMATS = {"ecsv": "ascii.ecsv", "fits": "fits"}  #: ending of the file to astropy's format
 FIGURES = "value", "low", "high"  #: columns of the long tables
+FEW = 100  # galaxies: an interval from n of them is itself uncertain by 1 / sqrt(2 n), 7 % for so many
 LONGEST = 60  # rows of a table on the page: a table of all galaxies would be megabytes of HTML
 
 
@@ -27,14 +31,15 @@ class Result:
     """
     Tables of a comparison.
 
-    The table ``statistics`` is long: one figure in a row, with the labels that tell it from others (``model``,
-    ``band``, ``region``, ``quantity``, ``statistic`` and so on, as far as they make sense), ``value``, the ends of its
-    interval ``low`` and ``high`` (plain numbers; astropy writes no quantity called "value"), and the number of galaxies
-    ``n``. ``bins`` has the same columns and ``by``,
-    ``bin_low``, ``bin_high`` and ``middle``.
+    ``statistics``
+        One figure in a row, with the labels that tell it from others (``model``, ``band``, ``region``, ``quantity``,
+        ``statistic`` and so on, as far as they make sense), ``value``, the ends of its interval ``low`` and ``high``
+        (plain numbers: astropy writes no quantity called "value"), and the number of galaxies ``n``.
+    ``bins``
+        The same in bins, with the columns ``by``, ``bin_low``, ``bin_high`` and ``middle``.
 
-    Subclasses name themselves in `title` and have methods ``plot_NAME()`` that return a figure, or None where the
-    tables have nothing to draw.
+    Subclasses describe their tables like this and have methods ``plot_NAME()`` that return a figure, or None where the
+    tables have nothing to draw; both descriptions become captions of the report.
 
     Parameters
     ----------
@@ -45,6 +50,8 @@ class Result:
     """
 
     title = "Comparison"
+    key, claim = {}, ""  #: labels of the figure of each translation that reports open with, and what it is
+    in_fits = ()  #: tables that are always written as FITS: their columns hold images
 
     def __init__(self, tables, meta=None):
         self.tables, self.meta = dict(tables), dict(meta or {})
@@ -121,20 +128,41 @@ class Result:
         KeyError
             If there is no such figure; the message lists the labels that there are.
         """
-        wanted = {"quantity": quantity} | ({} if statistic is None else {"statistic": statistic}) | where
+        row = self._row({"quantity": quantity} | ({} if statistic is None else {"statistic": statistic}) | where)
+        return tuple(float(row[name]) for name in FIGURES)
+
+    def _row(self, wanted):
         rows = self.rows("statistics", **wanted)
         for label in (name for name in _labels(rows) if name not in wanted):
             there = _different(rows[label])
             usual = there[0] if label != "band" else "all" if "all" in there else there[len(there) // 2]
             rows = rows[np.asarray(rows[label]) == usual]
-        return tuple(float(rows[name][0]) for name in FIGURES)
+        return rows[0]
+
+    def verdict(self):
+        """Return a sentence for each translation: its key figure with its interval, and whether galaxies are few."""
+        try:
+            rows = [self._row(self.key | {"model": model}) for model in self.models if self.key]
+        except KeyError:  # the key figure was not asked for
+            return []
+        return list(map(self._sentence, rows))
+
+    def _sentence(self, row):
+        value, low, high = (float(row[name]) for name in FIGURES)
+        level = f"{100 * self.meta['level']:.0f} % interval " if "level" in self.meta else ""
+        interval = f"{level}{low:.3g} to {high:.3g}, " if np.isfinite([low, high]).all() else "no interval, "
+        band = f" in {row['band']}" if "band" in row.colnames and row["band"] not in {"", "all"} else ""
+        few = f" Few galaxies (fewer than {FEW}): do not rely on this figure." if row["n"] < FEW else ""
+        figure = "not known" if np.isnan(value) else f"{value:.3g}"
+        return f"{row['model']}: {self.claim}{band} is {figure} ({interval}{row['n']:,} galaxies).{few}"
 
     def figures(self):
         """Yield the name and `matplotlib.figure.Figure` of everything there is to draw."""
+        yield from ((name, figure) for name, figure in self._figures() if figure is not None)
+
+    def _figures(self):
         for method in sorted(name for name in dir(self) if name.startswith("plot_")):
-            figure = getattr(self, method)()
-            if figure is not None:
-                yield method.removeprefix("plot_"), figure
+            yield method.removeprefix("plot_"), getattr(self, method)()
 
     def write(self, path, *, format=None, overwrite=False):  # noqa: A002 - astropy's word
         """
@@ -165,7 +193,8 @@ class Result:
         if path.suffix == ".fits" and not path.is_dir() and format in {None, "fits"}:
             _check_free([path], overwrite)
             with whole_file(path) as file:
-                _hdus(self._all_tables()).writeto(file)
+                tables = (fits.table_to_hdu(table, name=name.upper()) for name, table in self._all_tables().items())
+                fits.HDUList([fits.PrimaryHDU(), *tables]).writeto(file)
             return [path]
         format = format or "ecsv"  # noqa: A001
         if format not in FORMATS or path.suffix in {f".{ending}" for ending in FORMATS}:
@@ -173,12 +202,17 @@ class Result:
                 f"write to a folder with format {', '.join(FORMATS)}, or to a .fits file; got {str(path)!r}, {format!r}"
             )
             raise ValueError(msg)
-        files = {path / f"{name}.{format}": table for name, table in self._all_tables().items()}
-        _check_free(files, overwrite)
+        files = {
+            path / f"{name}.{'fits' if name in self.in_fits else format}": table
+            for name, table in self._all_tables().items()
+        }
+        (other,) = (path / f"about.{ending}" for ending in FORMATS if ending != format)
+        _check_free([*files, other], overwrite)
         path.mkdir(parents=True, exist_ok=True)
         for file, table in files.items():
             with whole_file(file) as place:
-                table.write(place, format=FORMATS[format])
+                table.write(place, format=FORMATS[file.suffix[1:]])
+        other.unlink(missing_ok=True)  # lest an earlier result in the other format be read
         return list(files)
 
     @classmethod
@@ -197,14 +231,11 @@ class Result:
             If there is no result.
         """
         path = Path(path)
-        tables = _read_hdus(path) if path.is_file() else _read_folder(path)
-        if "about" not in tables:
-            msg = f"{path} holds no result of a comparison (no table 'about')"
-            raise FileNotFoundError(msg)
-        meta = {str(row["what"]): json.loads(str(row["value"])) for row in tables.pop("about")}
-        # A folder may hold tables of an earlier result, which this one replaced and does not have.
-        names = meta.pop("tables", list(tables))
-        return cls({name: table for name, table in tables.items() if name in names}, meta)
+        ending = "fits" if path.is_file() or (path / "about.fits").exists() else "ecsv"
+        meta = {str(row["what"]): json.loads(str(row["value"])) for row in _read_table(path, "about", ending)}
+        # Only tables that are named: a folder may hold those of an earlier result too, which this one does not have.
+        names = meta.pop("tables")
+        return cls({name: _read_table(path, name, "fits" if name in cls.in_fits else ending) for name in names}, meta)
 
     def _all_tables(self):
         meta = self.meta | {"tables": list(self.tables)}
@@ -234,6 +265,8 @@ class Result:
         ------
         ImportError
             If matplotlib or jinja2 is not installed; before anything is written.
+        ValueError
+            If a figure has a name, of a translation, that cannot be that of a file.
         """
         jinja2 = require("jinja2", extra="report")
         require("matplotlib", extra="report")
@@ -241,18 +274,46 @@ class Result:
         page = directory / "report.html"
         _check_free([page], overwrite)
         self.write(directory, format=format, overwrite=overwrite)
-        figures = []
+        figures = {}
         for name, figure in self.figures():
-            figures.append(f"{name}.png")
-            with whole_file(directory / figures[-1]) as file:
-                figure.savefig(file, format="png")
+            file = directory / f"{plain_name(name, 'the name of a figure')}.png"
+            with whole_file(file) as place:
+                figure.savefig(place, format="png")
+            figures[file.name] = self._caption(name)
         template = jinja2.Environment(autoescape=True).from_string(PAGE)
         tables = {name: _html(name, table) for name, table in self.tables.items()}
-        about = {"title": self.title, "meta": self.meta, "format": format, "longest": LONGEST}
+        about = {"title": self.title, "meta": self.meta, "format": format, "longest": LONGEST, "few": FEW}
+        about |= {"verdict": self.verdict(), "captions": self._captions(), "counted": self._counted()}
         html = template.render(tables=tables, figures=figures, **about)
         with whole_file(page) as file:
             file.write_text(html, encoding="utf8")
         return page
+
+    def _caption(self, figure):
+        """What the method that drew a figure says of it; names of figures begin as those of methods."""
+        methods = [name for name in dir(self) if name.startswith("plot_") and f"plot_{figure}".startswith(name)]
+        text = (getattr(self, max(methods, key=len)).__doc__ or "") if methods else ""
+        return _without_markup(re.sub(r" \(the first by default\)|; None[^.]*", "", cleandoc(text).split("\n\n")[0]))
+
+    @classmethod
+    def _captions(cls):
+        """What the docstrings of the classes say of each table."""
+        found = {}
+        for text in (cleandoc(part.__doc__ or "") for part in reversed(cls.__mro__)):
+            for names, caption in re.findall(r"^(``\w+``(?:, ``\w+``)*)\n((?: +.*(?:\n|$))+)", text, re.MULTILINE):
+                found |= dict.fromkeys(re.findall(r"\w+", names), _without_markup(caption))
+        return found
+
+    def _counted(self):
+        """How many figures are of fewer than `FEW` galaxies, of how many."""
+        table = self.tables.get("statistics")
+        number = np.asarray(table["n"]) if "n" in getattr(table, "colnames", ()) else np.array([])
+        return int(np.count_nonzero(number < FEW)), len(number)
+
+
+def _without_markup(text):
+    """Text without the marks of reStructuredText, on one line."""
+    return re.sub(r"`+~?(?:[\w.]*\.)?([^`]*)`+", r"\1", " ".join(text.split()))
 
 
 def _labels(table):
@@ -272,30 +333,18 @@ def _check_free(paths, overwrite):
         raise OSError(msg)
 
 
-def _hdus(tables):
-    hdus = [fits.table_to_hdu(table, name=name.upper()) for name, table in tables.items()]
-    return fits.HDUList([fits.PrimaryHDU(), *hdus])
-
-
-def _read_hdus(path):
-    with fits.open(path) as hdus:
-        names = [hdu.name for hdu in hdus[1:]]
-    return {name.lower(): _as_text(QTable.read(path, hdu=name)) for name in names}
-
-
-def _read_folder(path):
-    for ending, kind in FORMATS.items():
-        if (path / f"about.{ending}").exists():
-            return {file.stem: _as_text(QTable.read(file, format=kind)) for file in sorted(path.glob(f"*.{ending}"))}
-    return {}
-
-
-def _as_text(table):
-    """A table whose text is text: FITS gives bytes, and ECSV masks text that is empty."""
+def _read_table(path, name, ending):
+    """Read a table of a file or folder, its text as text: FITS gives bytes, and ECSV masks text that is empty."""
+    try:
+        place = (path, {"hdu": name}) if path.is_file() else (path / f"{name}.{ending}", {"format": FORMATS[ending]})
+        table = QTable.read(place[0], **place[1])
+    except (FileNotFoundError, KeyError):
+        msg = f"{path} holds no result of a comparison (no table {name!r})"
+        raise FileNotFoundError(msg) from None
     table.convert_bytestring_to_unicode()
-    for name in table.colnames:
-        if table[name].dtype.kind == "U" and getattr(table[name], "mask", None) is not None:
-            table[name] = np.asarray(table[name].filled(""))
+    for column in table.colnames:
+        if table[column].dtype.kind == "U" and getattr(table[column], "mask", None) is not None:
+            table[column] = np.asarray(table[column].filled(""))
     return table
 
 
@@ -319,17 +368,22 @@ body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem
 table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; margin: 0.5rem 0 }
 th, td { padding: 0.2rem 0.7rem; text-align: right; border-bottom: 1px solid #ddd }
 th { border-bottom: 1px solid #222 } th:first-child, td:first-child { text-align: left }
-figure { margin: 1rem 0 } img { max-width: 100% } div { overflow-x: auto } caption { text-align: left }
+figure { margin: 1rem 0 } .few { color: #a00 } img { max-width: 100% } div { overflow-x: auto }
 </style>
 </head>
 <body>
 <h1>{{ title }}</h1>
-<table>
+{% for sentence in verdict %}<p>{{ sentence }}</p>
+{% endfor %}{% if counted[0] %}
+<p class="few">{{ counted[0] }} of {{ counted[1] }} statistics are of fewer than {{ few }} galaxies (n).</p>
+{% endif %}<table>
 {% for what, value in meta.items() %}<tr><td>{{ what }}</td><td style="text-align: left">{{ value }}</td></tr>
 {% endfor %}</table>
-{% for figure in figures %}<figure><img src="{{ figure }}" alt="{{ figure[:-4] }}"></figure>
+{% for figure, caption in figures.items() %}<figure><img src="{{ figure }}" alt="{{ figure[:-4] }}">
+<figcaption>{{ caption }}</figcaption></figure>
 {% endfor %}
 {% for name, (html, more) in tables.items() %}<h2>{{ name }}</h2>
+<p>{{ captions[name] }}</p>
 <div>{{ html | safe }}</div>
 {% if more %}
 <p>The first {{ longest }} of {{ longest + more }} rows; all are in {{ name }}.{{ format }}.</p>

@@ -8,9 +8,8 @@ ended without the interruption.
 """
 
 from .devices import PRECISIONS, OneDevice, choose_devices
-from .run import train
 from .state import read_state
 from .task import Settings, Task
-from .training import Training
+from .training import Training, train
 
 __all__ = ["PRECISIONS", "OneDevice", "Settings", "Task", "Training", "choose_devices", "read_state", "train"]

@@ -10,16 +10,7 @@ PRECISIONS = "32-true", "bf16-mixed"  # Lightning's names
 
 
 class OneDevice:
-    """
-    What the loop asks of `lightning_fabric.Fabric`, for one device and without that package.
-
-    Parameters
-    ----------
-    device : str
-        "cpu", "cuda" or "cuda:1", ...
-    precision : str, optional
-        One of `PRECISIONS`.
-    """
+    """What the loop asks of `lightning_fabric.Fabric`, for one device and one of `PRECISIONS`, without that package."""
 
     world_size, global_rank, is_global_zero = 1, 0, True
 
@@ -40,27 +31,11 @@ class OneDevice:
 
 def choose_devices(device="auto", devices=1, precision=PRECISIONS[0]):
     """
-    Choose devices and precision.
+    Return a `OneDevice`, or a `lightning_fabric.Fabric` for several, each with a process of its own.
 
-    Parameters
-    ----------
-    device : str, optional
-        "cpu", "cuda", "cuda:1", ..., or "auto": a GPU if there is one.
-    devices : int, optional
-        How many of them, each with a process of its own.
-    precision : str, optional
-        "32-true", or "bf16-mixed": bfloat16 where torch's autocast takes that for safe.
-
-    Returns
-    -------
-    `OneDevice` or `lightning_fabric.Fabric`
-
-    Raises
-    ------
-    ValueError
-        If there is no such device or precision.
-    ImportError
-        If several devices are asked for without Lightning Fabric.
+    ``device`` is "cpu", "cuda", "cuda:1", ..., or "auto": a GPU if there is one; ``precision`` "32-true", or
+    "bf16-mixed": bfloat16 where torch's autocast takes that for safe. It is a `ValueError` if there is no such device
+    or precision, and an `ImportError` if several are asked for without Lightning Fabric.
     """
     if precision not in PRECISIONS:
         msg = f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}"

@@ -2,6 +2,7 @@
 
 import csv
 import warnings
+from contextlib import suppress
 
 from astro_galtrans._files import whole_file
 from astro_galtrans.exceptions import GaltransWarning
@@ -13,11 +14,7 @@ class CSVLog:
     """
     A CSV file with a row per logged step; later rows may have columns that the first ones lack.
 
-    Parameters
-    ----------
-    path : `~pathlib.Path`
-    step : int
-        Rows beyond it, of a sitting that was killed, are dropped.
+    Rows there already that lie beyond ``step``, of a sitting that was killed, are dropped.
     """
 
     def __init__(self, path, step):
@@ -41,18 +38,17 @@ class Logs:
     """
     The logs of a training: ``losses.csv``, ``validation.csv``, and ``tensorboard/`` if TensorBoard is installed.
 
-    A log that cannot be written (a full disk) is warned of once; the training goes on.
-
-    Parameters
-    ----------
-    directory : `~pathlib.Path`
-    step : int
-        Step at which the training stands; rows beyond it, of a sitting that was killed, are dropped.
+    Rows beyond ``step``, where the training stands, are dropped: they are of a sitting that was killed. A log that
+    cannot be written (a full disk) is warned of once; the training goes on.
     """
 
     def __init__(self, directory, step):
         self.files = {name: CSVLog(directory / f"{name}.csv", step) for name in ("losses", "validation")}
-        self.board, self._warned = _board(directory / "tensorboard", step), False
+        self.board, self._warned = None, False
+        with suppress(ImportError):
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.board = SummaryWriter(str(directory / "tensorboard"), purge_step=step + 1)
 
     def write(self, name, row):
         """Write a row, a dict with ``step``, to the file called ``name`` and to the board."""
@@ -81,11 +77,3 @@ class Logs:
             if not self._warned:
                 warnings.warn(f"a log of the training cannot be written: {err}", GaltransWarning, stacklevel=2)
             self._warned = True
-
-
-def _board(folder, step):
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return None
-    return SummaryWriter(str(folder), purge_step=step + 1)

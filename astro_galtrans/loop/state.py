@@ -10,6 +10,8 @@ import io
 import os
 import warnings
 
+import torch
+
 from astro_galtrans._files import fingerprint, whole_file
 from astro_galtrans.exceptions import CheckpointError, GaltransWarning
 
@@ -21,21 +23,11 @@ MAGIC = b"astro_galtrans training 1 "
 
 def write_state(directory, state):
     """
-    Write a checkpoint; the one that was current becomes the previous.
+    Write a checkpoint, a dict that ``torch.save`` takes; the one that was current becomes the previous.
 
-    Parameters
-    ----------
-    directory : `~pathlib.Path`
-    state : dict
-        What ``torch.save`` takes.
-
-    Raises
-    ------
-    OSError
-        If it cannot be written, e.g. because the disk is full; the checkpoints there are as they were.
+    If it cannot be written, e.g. because the disk is full, that is an `OSError`, and the checkpoints there are as they
+    were.
     """
-    import torch
-
     stream = io.BytesIO()
     torch.save(state, stream)
     content = stream.getbuffer()
@@ -49,34 +41,18 @@ def write_state(directory, state):
             if (directory / CURRENT).exists():
                 (directory / CURRENT).replace(directory / PREVIOUS)
     except OSError as err:
-        raise OSError(err.errno, _reason(err, len(content), directory)) from err
-
-
-def _reason(err, size, directory):
-    full = err.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-    why = "there is no room for it" if full else "it cannot be written"
-    return f"no checkpoint of {size / 1e6:.1f} MB in {directory}: {why} ({err.strerror}); the one before stays"
+        full = err.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+        why = "there is no room for it" if full else "it cannot be written"
+        size = f"{len(content) / 1e6:.1f} MB"
+        msg = f"no checkpoint of {size} in {directory}: {why} ({err.strerror}); the one before stays"
+        raise OSError(err.errno, msg) from err
 
 
 def read_state(directory, device="cpu"):
     """
-    Read the last checkpoint that is whole.
+    Return the last checkpoint that is whole, with its tensors on a device; None if there is none at all.
 
-    Parameters
-    ----------
-    directory : `~pathlib.Path`
-    device : str or `torch.device`, optional
-        Where its tensors shall live.
-
-    Returns
-    -------
-    dict or None
-        None if there is no checkpoint at all. A damaged one is warned of, and the previous is read.
-
-    Raises
-    ------
-    CheckpointError
-        If there are checkpoints, and all are damaged.
+    A damaged one is warned of, and the previous is read; if all are damaged, that is a `CheckpointError`.
     """
     problems = []
     for path in (directory / CURRENT, directory / PREVIOUS):
@@ -96,8 +72,6 @@ def read_state(directory, device="cpu"):
 
 
 def _read(path, device):
-    import torch
-
     content = path.read_bytes()
     first, _, rest = content.partition(b"\n")
     if not first.startswith(MAGIC):

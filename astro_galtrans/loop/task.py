@@ -1,4 +1,4 @@
-"""What a training brings to the loop: how it shall run, and a task with network, batches, losses and scores."""
+"""The two things that a training gives the loop: its settings, and a task with network, batches, losses and scores."""
 
 import math
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ class Settings:
     average: float  #: decay per step of the averaged weights, which are the result
     seed: int
     validation_steps: int = 0  #: steps between two validations; 0: none
-    validate_start: bool = False  #: score the network as it came, too
-    score: str = "loss"  #: which of the task's scores tells the best; smaller is better, unless it is called "..._gain"
+    validate_start: bool = False  #: validate the network before the first step, too
+    score: str = "loss"  #: the task's score that validations are compared by; smaller is better, but not of "..._gain"
     patience: int = 0  #: validations without a better score after which the training ends, and the best is kept; 0: all
-    hours: float = math.inf  #: end earlier; the learning rate follows whichever of both ends first
+    hours: float = math.inf  #: time limit; the learning rate falls to its end by steps or by time, whichever is sooner
     log_steps: int = 100  #: steps between two rows of ``losses.csv``
     picture_steps: int = 0  #: steps between two pictures; 0: none
     checkpoint_minutes: float = 5.0  #: time between two checkpoints; 0: after every step
@@ -31,10 +31,7 @@ class Task:
     """
     What is trained; subclasses set `network` and write `batches`, `losses` and, if they validate, `scores`.
 
-    Parameters
-    ----------
-    network : `torch.nn.Module`
-        Trained in place; the result is a copy of it with averaged weights.
+    The network is trained in place; the result is a copy of it with averaged weights.
     """
 
     def __init__(self, network):
@@ -44,10 +41,7 @@ class Task:
         """
         Build what only training needs, once the copy for the averaged weights has been made.
 
-        Returns
-        -------
-        list of list of `torch.nn.Parameter`
-            The parameters of each optimizer, in the order in which `losses` yields.
+        Returns a list of the parameters of each optimizer, in the order in which `losses` yields.
         """
         return [[p for p in self.network.parameters() if p.requires_grad]]
 
@@ -55,48 +49,27 @@ class Task:
         """
         Yield the batches of steps ``start`` to ``stop``, which depend on nothing but seed, step and process.
 
-        Parameters
-        ----------
-        start, stop : int
-        device : `torch.device`
-            Where they will be needed; `losses` takes them there.
+        ``device`` is where they will be needed; `losses` takes them there.
         """
         raise NotImplementedError
 
     def losses(self, batch, progress, generator):
         """
-        Yield the terms of the loss, one dict of scalars per optimizer.
+        Yield the terms of the loss, one dict of scalars per optimizer, with ``progress``, 0 to 1, of the training done.
 
         The sum of a dict's values is minimised before the next is asked for, so that an adversary sees the network it
-        judges already updated. The loop has seeded ``generator`` and torch's global generator for this step.
-
-        Parameters
-        ----------
-        batch : object
-            From `batches`.
-        progress : float
-            Share of the training done, 0 to 1.
-        generator : `torch.Generator`
-            On the device of the training.
+        judges already updated. The loop has seeded ``generator``, on the device of the training, and torch's global
+        generator for this step.
         """
         raise NotImplementedError
 
     def scores(self, network, devices):
-        """
-        Return a dict of scores on data that is not trained on.
-
-        Parameters
-        ----------
-        network : `torch.nn.Module`
-            With averaged weights, in evaluation mode.
-        devices : `~astro_galtrans.loop.OneDevice` or `lightning_fabric.Fabric`
-            For the device and the precision.
-        """
+        """Return a dict of scores on data not trained on, of a network with averaged weights in evaluation mode."""
         raise NotImplementedError
 
     def draw(self, network, step):
-        """Draw a picture of what the averaged network does, and return its PNG file; None if it cannot be drawn."""
+        """Draw results of the averaged network, and return the PNG file; None if there is no picture."""
 
     def state(self):
-        """Return what a checkpoint holds of the task, by which it is known when the training goes on."""
+        """Return the task's part of a checkpoint, by which a resumed training recognises its own."""
         return {}

@@ -1,19 +1,23 @@
-"""One training: network, averaged weights, optimizers, and where it stands."""
+"""A training from its start, or its last checkpoint, to its end: network, averaged weights, optimizers, progress."""
 
 import copy
 import math
 import time
 import warnings
+from functools import partial
 
 import numpy as np
 import torch
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from astro_galtrans._progress import tqdm
 from astro_galtrans.exceptions import GaltransWarning
 
+from .devices import PRECISIONS, choose_devices
+from .logs import Logs
 from .state import read_state, write_state
 
-__all__ = ["Training"]
+__all__ = ["Training", "train"]
 
 CHECK_STEPS = 20  # a GPU is asked that often whether the loss is finite; each time it has to be waited for
 BETAS = 0.9, 0.99  # of AdamW, as in the trainings of SwinIR and ESRGAN by their authors
@@ -24,15 +28,8 @@ class Training:
     """
     A training that stands at some step; `advance` makes one more.
 
-    Parameters
-    ----------
-    devices : `~astro_galtrans.loop.OneDevice` or `lightning_fabric.Fabric`
-        Already launched.
-    make_task : callable
-        As for `~astro_galtrans.loop.train`.
-    settings : `~astro_galtrans.loop.Settings`
-    directory : `~pathlib.Path`, optional
-        Of the checkpoints; without it there are none.
+    ``devices`` are already launched, ``make_task`` is that of `train`, and ``directory`` that of
+    the checkpoints; without it there are none.
     """
 
     def __init__(self, devices, make_task, settings, directory=None):
@@ -84,16 +81,7 @@ class Training:
         return int(np.argmax(values) if score.endswith("gain") else np.argmin(values))
 
     def advance(self, batch, progress):
-        """
-        Make one step with every optimizer.
-
-        Parameters
-        ----------
-        batch : object
-            Number `step` of the task's batches.
-        progress : float
-            As the property says.
-        """
+        """Make one step with every optimizer, on the task's batch number `step`, with the property `progress`."""
         self._seed()
         self.rate = self._rate(progress)
         terms_of_each = self.task.losses(batch, progress, self.generator)
@@ -128,7 +116,7 @@ class Training:
         for group in optimizer.param_groups:
             group["lr"] = self.rate
         optimizer.zero_grad(set_to_none=True)
-        loss.backward(inputs=parameters)  # gradients of what other optimizers move are not computed
+        loss.backward(inputs=parameters)  # no gradients for parameters of other optimizers
         self._share_gradients(parameters)
         torch.nn.utils.clip_grad_norm_(parameters, self.settings.clip)
         optimizer.step()
@@ -152,7 +140,7 @@ class Training:
 
     @torch.no_grad()
     def _update_average(self):
-        # a short memory at first (a tenth of the steps so far), lest the random start linger in the average
+        # a short memory at first (a tenth of the steps so far), so that the random start does not linger in the average
         decay = min(self.settings.average, (1 + self.step) / (10 + self.step))
         get_ema_multi_avg_fn(decay)(*self._averaged, None)
         for averaged, trained in self._counted:
@@ -216,3 +204,90 @@ class Training:
             optimizer.load_state_dict(saved)
         self.step, self.history, self.sums, self.best = (state[name] for name in ("step", "history", "sums", "best"))
         self._earlier = state["seconds"]
+
+
+def train(
+    make_task, settings, directory=None, *, device="auto", devices=1, precision=PRECISIONS[0], stop_after=None,
+    progress=True,
+):  # fmt: skip
+    """
+    Train a network, going on from its last checkpoint if there is one, and return the `Training`
+    at its end, whose ``result()`` is the network.
+
+    ``make_task`` goes from what the last checkpoint holds of the task (``Task.state``; None at the start) and the rank
+    of the process to a ``Task``. It raises if the checkpoint is another training's, and has to be picklable. Without a
+    ``directory``, which is made if missing, there are no checkpoints and logs. Devices and precision are those of
+    `choose_devices`, options and errors those of `astro_galtrans.training.fit`.
+    """
+    chosen = choose_devices(device, devices, precision)
+    if directory is not None:
+        directory.mkdir(parents=True, exist_ok=True)
+    what = {"make_task": make_task, "settings": settings, "directory": directory}
+    job = partial(_train, **what, stop_after=stop_after, progress=progress)
+    with torch.random.fork_rng(devices=[]):  # the caller's random state stays
+        if devices == 1:
+            return job(chosen)
+        chosen.launch(_train_in_process, job)
+        return Training(choose_devices("cpu"), **what)
+
+
+def _train_in_process(fabric, job):
+    job(fabric)  # its result cannot leave this process: the caller's reads the checkpoint
+
+
+def _train(devices, make_task, settings, directory, stop_after, progress):
+    training = Training(devices, make_task, settings, directory)
+    devices.barrier()  # all have read the checkpoint before one writes it
+    steps, first = training.settings.steps, devices.is_global_zero
+    logs = Logs(training.directory, training.step) if first and training.directory else None
+    last = steps if stop_after is None else min(stop_after, steps)
+    bar = tqdm(total=steps, initial=training.step, unit="step", disable=None if progress and first else True)
+    batches = training.task.batches(training.step, last, devices.device)
+    with bar:
+        try:
+            _loop(training, batches, logs, bar)
+        finally:
+            batches.close()
+            if logs:
+                logs.close()
+    training.checkpoint(final=True)
+    devices.barrier()
+    return training
+
+
+def _loop(training, batches, logs, bar):
+    every = training.settings
+    if every.validate_start and not training.history:
+        _validate(training, logs)
+    for batch in batches:
+        progress = training.progress
+        if training.finished(progress):
+            break
+        training.advance(batch, progress)
+        bar.update()
+        if training.step % every.log_steps == 0:
+            _log(training, logs, bar)
+        if every.validation_steps and training.step % every.validation_steps == 0:
+            _validate(training, logs)
+        if logs and every.picture_steps and training.step % every.picture_steps == 0:
+            logs.picture(training.step, training.task.draw(training.average, training.step))
+        if logs and time.monotonic() - training.saved >= 60 * every.checkpoint_minutes:
+            training.checkpoint()
+    scored = training.history[-1]["step"] if training.history else 0
+    if every.validation_steps and training.finished(training.progress) and scored < training.step:
+        _validate(training, logs)
+
+
+def _log(training, logs, bar):
+    means = training.means()
+    if logs:
+        row = {"step": training.step, "hours": training.seconds / 3600, "learning_rate": training.rate}
+        logs.write("losses", row | means)
+    bar.set_postfix({name: f"{value:.4f}" for name, value in means.items()})
+    training.sums = {}
+
+
+def _validate(training, logs):
+    row = training.validate()
+    if logs:
+        logs.write("validation", row)

@@ -34,21 +34,9 @@ ROUNDS = 200  #: of the fit; its profile is then within a sixth of a pixel's noi
 
 def adaptive_features(stamps, sky_rms, pixel_scale):
     """
-    Return colours and a magnitude in all ellipses, the sizes in the bands, and the galaxy's shape.
+    Return colours and a magnitude in all ellipses, the sizes in the bands, and the galaxy's shape, ``[B, F]``.
 
-    Parameters
-    ----------
-    stamps : `torch.Tensor`
-        float32 ``[B, C, S, S]``, in a flux unit.
-    sky_rms : sequence of float
-        ``[C]``: sky noise of a pixel, in that unit.
-    pixel_scale : float
-        Size of a pixel (arcsec).
-
-    Returns
-    -------
-    `torch.Tensor`
-        ``[B, F]``.
+    Stamps are float32 ``[B, C, S, S]``; ``sky_rms`` ``[C]`` is the sky noise of a pixel, in the same flux unit.
     """
     sky, scaled = _in_noise(stamps, sky_rms)
     ellipse = galaxy_ellipse(scaled, pixel_scale)
@@ -74,19 +62,7 @@ def _shape(ellipse, weights, radius2, scaled, flux, noise):
 
 
 def matched_features(stamps, sky_rms, pixel_scale):
-    """
-    Return colours and a magnitude through the profile and its powers, and numbers that describe the profile.
-
-    Parameters
-    ----------
-    stamps, sky_rms, pixel_scale
-        As for `adaptive_features`.
-
-    Returns
-    -------
-    `torch.Tensor`
-        ``[B, F]``.
-    """
+    """Return colours and a magnitude through the profile and its powers, and numbers that describe it, ``[B, F]``."""
     sky, scaled = _in_noise(stamps, sky_rms)
     scaled, pixel_scale = _folded(scaled, pixel_scale)
     ellipse = galaxy_ellipse(scaled, pixel_scale)
@@ -106,23 +82,10 @@ def matched_features(stamps, sky_rms, pixel_scale):
 
 def expansion(image, radius2):
     """
-    Fit a sum of Gaussians, none of them negative, by least squares.
+    Return the amplitudes ``[B, K]`` of the Gaussians of widths `SIZES` that fit images ``[B, P]`` best, and their sum.
 
-    Amplitudes are multiplied by factors that keep them positive (Lee & Seung 2001), for all galaxies at once.
-
-    Parameters
-    ----------
-    image : `torch.Tensor`
-        ``[B, P]``: pixels.
-    radius2 : `torch.Tensor`
-        ``[B, P]``: square of their distance from the centre, in units of the galaxy's size.
-
-    Returns
-    -------
-    amplitude : `torch.Tensor`
-        ``[B, K]``: of Gaussians whose widths are `SIZES`.
-    profile : `torch.Tensor`
-        ``[B, P]``: their sum.
+    The fit is by least squares, no amplitude negative: they are multiplied by factors that keep them positive (Lee &
+    Seung 2001), for all galaxies at once. ``radius2`` is the squared distance from the centre, in galaxy sizes.
     """
     gaussians = torch.stack([torch.exp(-0.5 * radius2 / size**2) for size in SIZES], dim=1)
     overlap = torch.einsum("bip,bjp->bij", gaussians, gaussians)
@@ -150,19 +113,10 @@ def _described(ellipse, amplitude, profile, image, radius2):
 
 def galaxy_ellipse(scaled, pixel_scale):
     """
-    Return the elliptical Gaussian that matches a galaxy in all bands together.
+    Return the `~astro_galtrans.moments.Ellipse` of the elliptical Gaussian that matches a galaxy in all bands together.
 
-    Parameters
-    ----------
-    scaled : `torch.Tensor`
-        ``[B, C, S, S]``, in units of the sky noise of each band.
-    pixel_scale : float
-        Size of a pixel (arcsec).
-
-    Returns
-    -------
-    `~astro_galtrans.moments.Ellipse`
-        Tensors ``[B, 1]`` in arcsec, finite for blank stamps too.
+    Stamps ``[B, C, S, S]`` are in units of each band's sky noise; the tensors ``[B, 1]`` are in arcsec, finite for
+    blank stamps too.
     """
     scaled, pixel_scale = _folded(scaled, pixel_scale)
     x, y = _offsets(scaled.shape[-1], pixel_scale)

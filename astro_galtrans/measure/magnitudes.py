@@ -9,27 +9,15 @@ POGSON = 2.5 * np.log10(np.e)  # magnitudes per e-folding of the flux
 
 
 def asinh_magnitudes(flux, softening):
-    """
-    Return asinh magnitudes, without zero point.
-
-    Parameters
-    ----------
-    flux, softening : `torch.Tensor`
-        Fluxes, and the flux below which the scale is linear (a sky noise, say); shapes broadcast, in one unit.
-    """
+    """Return asinh magnitudes without zero point; below ``softening`` (a sky noise, say) they are linear in flux."""
     return -POGSON * (torch.asinh(flux / (2 * softening)) + torch.log(softening))
 
 
 def colours_and_magnitude(magnitudes):
     """
-    Return the colours of neighbouring bands, and the magnitude of the middle one.
+    Return the colours of neighbouring bands and the magnitude of the middle one, of magnitudes ``[..., C]``.
 
     The content is that of the magnitudes, in a form in which brightness and colour are apart.
-
-    Parameters
-    ----------
-    magnitudes : `torch.Tensor`
-        ``[..., C]``.
     """
     middle = magnitudes.shape[-1] // 2
     return torch.cat([magnitudes[..., :-1] - magnitudes[..., 1:], magnitudes[..., middle : middle + 1]], dim=-1)

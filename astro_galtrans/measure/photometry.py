@@ -5,6 +5,8 @@ All stamps have one shape and their galaxy in the middle, so that a circle is on
 its fluxes are a matrix product.
 """
 
+import math
+
 import numpy as np
 import torch
 from astropy import units as u
@@ -18,14 +20,13 @@ from astro_galtrans.moments import adaptive_moments
 from astro_galtrans.stamps.stamps import check_noise
 from astro_galtrans.units import parse_unit
 
-from .overlap import ellipse_weights
 from .tables import galaxy_table
 
 __all__ = ["DIAMETERS", "Photometer", "aperture_weights", "peak_flux", "photometry"]
 
 DIAMETERS = 1.0, 2.0, 3.0, 6.0  #: of the circular apertures (arcsec)
 MAGNITUDE = 3.0  # diameter of the aperture of the asinh magnitude (arcsec): as wide as spectrographs' fibres
-PIXELS = 2**20  # of a block of stamps: Kron's ellipses need some dozens of planes as large in float64
+PIXELS = 2**20  #: of a block of stamps: Kron's ellipses need some dozens of planes as large in float64
 PEAK_RADIUS = 2.0  # where the peak is sought, lest it be a neighbour's (arcsec)
 KRON_SCALE, KRON_LEAST, KRON_REACH = 2.5, 1.4, 6.0  # photutils' kron_params, and the ellipse the moment is taken in
 WINDOW = 4.0  # half the side of the part that centroid and width are measured in (arcsec)
@@ -36,21 +37,9 @@ TOUCHING[1] = True
 
 def aperture_weights(shape, radii, centre=None):
     """
-    Return the share of each pixel that lies in circles, exactly, by photutils.
+    Return the share of each pixel that lies in circles, exactly, by photutils: ``[R, H, W]`` of radii in pixels.
 
-    Parameters
-    ----------
-    shape : tuple of int
-        ``(H, W)`` of a stamp.
-    radii : sequence of float
-        Of the R circles (pixels).
-    centre : tuple of float, optional
-        x and y (pixels); that of the stamp by default.
-
-    Returns
-    -------
-    `numpy.ndarray`
-        ``[R, H, W]``.
+    The centre is (x, y) in pixels; that of the stamp by default.
     """
     centre = ((shape[1] - 1) / 2, (shape[0] - 1) / 2) if centre is None else centre
     weights = np.zeros((len(radii), *shape))
@@ -61,21 +50,7 @@ def aperture_weights(shape, radii, centre=None):
 
 
 def peak_flux(stamps, pixel_scale):
-    """
-    Return the highest pixel within 2 arcsec of the centre (or within a pixel, where pixels are larger).
-
-    Parameters
-    ----------
-    stamps : `torch.Tensor`
-        ``[..., H, W]``, finite.
-    pixel_scale : float
-        In arcsec.
-
-    Returns
-    -------
-    `torch.Tensor`
-        ``[...]``.
-    """
+    """Return the highest pixel of stamps ``[..., H, W]`` within 2 arcsec (and a pixel at least) of the centre."""
     return stamps[..., _near_centre(stamps.shape[-2:], pixel_scale)].amax(-1)
 
 
@@ -84,7 +59,7 @@ def _near_centre(shape, pixel_scale):
     return torch.hypot(y[:, None], x) <= max(PEAK_RADIUS / pixel_scale, 1)
 
 
-def photometry(stamps, *, diameters=DIAMETERS, progress=True):
+def photometry(stamps, *, diameters=DIAMETERS, rings=None, progress=True):
     """
     Measure fluxes, sizes, positions and widths of galaxies.
 
@@ -95,6 +70,8 @@ def photometry(stamps, *, diameters=DIAMETERS, progress=True):
         zero; where another pixel has no value, nothing is measured in that band.
     diameters : sequence of float, optional
         Of the circular apertures (arcsec). Those larger than the stamps are left out.
+    rings : `~astro_galtrans.measure.profiles.Rings`, optional
+        Of a light profile, which is measured with the rest.
     progress : bool, optional
         Show a progress bar on a terminal.
 
@@ -113,7 +90,8 @@ def photometry(stamps, *, diameters=DIAMETERS, progress=True):
         - ``fwhm``, ``centroid_x``, ``centroid_y``: of the round Gaussian most like it, by adaptive moments; positions
           are from the stamp's centre;
         - ``mag``: asinh magnitude (Lupton, Gunn & Szalay 1999) in 3 arcsec (or the nearest aperture that there is),
-          softened by the sky noise.
+          softened by the sky noise;
+        - ``rings``: the flux in each of the K rings, if there are any, ``[K]``.
 
     Raises
     ------
@@ -128,7 +106,7 @@ def photometry(stamps, *, diameters=DIAMETERS, progress=True):
     blocks = list(stamps.blocks(max(1, PIXELS // int(np.prod(stamps.images.shape[1:])))))
     bar = tqdm(blocks, desc=f"photometry, {stamps.name}", unit="block", disable=None if progress else True)
     with torch.inference_mode():
-        parts = [_measure(photometer, stamps, rows) for rows in bar]
+        parts = [_measure(photometer, stamps, rows, rings) for rows in bar]
     table = galaxy_table(stamps.bands, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
     table["mag"] += stamps.survey.zeropoint
     for name in table.colnames[2:]:
@@ -150,12 +128,14 @@ def _fitting(diameters, stamps):
     return fitting
 
 
-def _measure(photometer, stamps, rows):
+def _measure(photometer, stamps, rows, rings):
     """Each quantity ``[n, C]`` of a block of stamps."""
     images = np.where(stamps.bad(rows), 0, stamps.read(rows))
     whole, scale = np.isfinite(images).all(axis=(-1, -2)), photometer.scale
     noise = np.broadcast_to(stamps.sky(rows)[..., 0, 0], whole.shape)
-    images, sky = torch.from_numpy(np.where(whole[..., None, None], images, 0)), torch.from_numpy(noise.copy())
+    images = np.where(whole[..., None, None], images, 0)
+    profiles = {} if rings is None else {"rings": np.where(whole[..., None], rings.sums(images), np.nan)}
+    images, sky = torch.from_numpy(images), torch.from_numpy(noise.copy())
     flux, sky, flat = photometer.apertures(images), sky.flatten(), images.flatten(0, 1)
     central, others = photometer.segments(flat, sky)
     kron, axis = photometer.kron(flat, central, others).T
@@ -168,22 +148,11 @@ def _measure(photometer, stamps, rows):
         found |= {f"flux_{diameter:g}": flux[..., k].double().numpy(), f"flux_{diameter:g}_err": errors[..., k]}
     k = int(np.argmin(np.abs(np.array(photometer.diameters) - MAGNITUDE)))
     found["mag"] = asinh_magnitudes(flux[..., k].double(), torch.from_numpy(errors[..., k])).numpy()
-    return {name: np.where(whole, values, np.nan) for name, values in found.items()}
+    return {name: np.where(whole, values, np.nan) for name, values in found.items()} | profiles
 
 
 class Photometer:
-    """
-    How stamps of one shape are measured.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        ``(H, W)`` of a stamp.
-    pixel_scale : float
-        In arcsec.
-    diameters : sequence of float
-        Of the circular apertures (arcsec).
-    """
+    """How stamps of one shape are measured, in circles of these diameters (arcsec)."""
 
     def __init__(self, shape, pixel_scale, diameters):
         self.shape, self.scale, self.diameters = shape, pixel_scale, diameters
@@ -193,29 +162,15 @@ class Photometer:
         self._near = _near_centre(shape, pixel_scale)
 
     def apertures(self, stamps):
-        """
-        Return the fluxes in the circular apertures, ``[..., A]``.
-
-        Parameters
-        ----------
-        stamps : `torch.Tensor`
-            ``[..., H, W]``, finite.
-        """
+        """Return the fluxes of stamps ``[..., H, W]`` in the circular apertures, ``[..., A]``."""
         return torch.einsum("...hw,ahw->...a", stamps, self._weights)
 
     def adaptive(self, stamps):
         """
         Return centroid and FWHM of the round Gaussian that matches each source, see `astro_galtrans.moments`.
 
-        Parameters
-        ----------
-        stamps : `torch.Tensor`
-            ``[N, H, W]``, finite.
-
-        Returns
-        -------
-        `torch.Tensor`
-            ``[N, 3]``: x and y from the stamp's centre, and FWHM (pixels); NaN where there is no such Gaussian.
+        Of stamps ``[N, H, W]`` it is ``[N, 3]``: x and y from the stamp's centre, and FWHM (pixels); NaN where there is
+        no such Gaussian.
         """
         half = int(np.ceil(WINDOW / self.scale))
         edges = [max(0, n // 2 - half) for n in self.shape]
@@ -229,17 +184,10 @@ class Photometer:
 
     def segments(self, stamps, noise):
         """
-        Return the pixels of the central source, and those of all others.
+        Return the pixels of the central source, and those of all others, bool ``[N, H, W]``; ``noise`` is ``[N]``.
 
         A source is what is connected and above 3 sigma in the stamp smoothed to 1 arcsec; the central one holds the
         brightest pixel of these within 2 arcsec of the centre.
-
-        Parameters
-        ----------
-        stamps : `torch.Tensor`
-            ``[N, H, W]``, finite.
-        noise : `torch.Tensor`
-            ``[N]``: of a pixel of the sky.
         """
         smoothed, above = detected(stamps, noise[:, None, None], self.scale)
         seed = torch.where(self._near, smoothed, -torch.inf).flatten(1).argmax(1)
@@ -250,19 +198,10 @@ class Photometer:
 
     def kron(self, stamps, central, others):
         """
-        Return flux and radius of Kron's ellipse, as photutils' SourceCatalog (other sources masked) finds it.
+        Return flux and semimajor axis (pixels) of Kron's ellipse, ``[N, 2]``; NaN where there is no source.
 
-        Parameters
-        ----------
-        stamps : `torch.Tensor`
-            ``[N, H, W]``, finite.
-        central, others : `torch.Tensor`
-            ``[N, H, W]``, bool: pixels of the source, and of all others, as from `segments`.
-
-        Returns
-        -------
-        `torch.Tensor`
-            ``[N, 2]``: flux, and semimajor axis of the aperture (pixels); NaN where there is no source.
+        They are those of photutils' SourceCatalog with other sources masked; pixels of the source and of all others
+        come from `segments`.
         """
         alone = torch.where(others, 0, stamps).double()
         positive = torch.where(central, alone.clamp(min=0), 0)
@@ -314,3 +253,37 @@ def _elliptical_radius(shape, x0, y0, major, minor, theta):
     cos, sin = torch.cos(theta)[:, None, None], torch.sin(theta)[:, None, None]
     along, across = dx * cos + dy * sin, dy * cos - dx * sin
     return torch.hypot(along / major[:, None, None], across / minor[:, None, None])
+
+
+def ellipse_weights(a, dx, dy, half, elongation, theta):
+    """
+    Return the exact area of each pixel of a window that lies in an ellipse, ``[N, 2 half + 1, 2 half + 1]``, 0 to 1.
+
+    It is the mixed difference, over the pixel's corners, of the area of the ellipse to the lower left of a point, which
+    `.morphology.apertures` derives in closed form. All ellipses are done at once: photutils needs 0.5 ms for each.
+
+    All others are float64 ``[N]``: semimajor axis (pixels), centre relative to that of the central pixel, ratio of the
+    axes, and angle of the major one from x to y (radian).
+    """
+    edges = torch.arange(-half, half + 2, dtype=a.dtype) - 0.5
+    a, dx, dy, q, theta = (t[:, None, None] for t in (a, dx, dy, elongation, theta))
+    area = _lower_left(a, edges - dx, edges[:, None] - dy, q, torch.cos(theta), torch.sin(theta))
+    return area.diff(dim=1).diff(dim=2)
+
+
+def _lower_left(a, x, y, q, cos, sin):
+    """The area of an ellipse to the lower left of points x, y from its centre, ``[N, Y, X]``."""
+    alpha, gamma, beta = cos**2 + (q * sin) ** 2, sin**2 + (q * cos) ** 2, cos * sin * (1 - q**2)
+    sigma_y, sigma_x = -beta / gamma, -beta / alpha  # the lines that halve vertical and horizontal chords
+    left, below = (_segment(t * q / (a * n.sqrt())) * a**2 / q for t, n in ((x, gamma), (y, alpha)))
+    corner = (torch.asin(-beta / (alpha * gamma).sqrt()) / 2 - math.pi / 4) / q * a**2
+    inner = x * y + (left - sigma_y * x**2) / 2 + ((below - sigma_x * y**2) / 2 + corner)
+    outer = (y > sigma_y * x) * left + (x > sigma_x * y) * (below - (y > sigma_y * x) * (math.pi / q * a**2))
+    radius2 = (x * cos + y * sin) ** 2 + (q * (y * cos - x * sin)) ** 2
+    return torch.where(radius2 < a**2, inner, outer)
+
+
+def _segment(sine):
+    """The area of the unit circle left of a line."""
+    sine = sine.clamp(-1, 1)
+    return torch.asin(sine) + sine * torch.sqrt(1 - sine**2) + math.pi / 2

@@ -55,18 +55,6 @@ class Rings:
         return (self.edges[1:] + self.edges[:-1]) / 2
 
     def sums(self, stamps):
-        """
-        Return the flux in each ring.
-
-        Parameters
-        ----------
-        stamps : `numpy.ndarray`
-            ``[..., H, W]``, finite.
-
-        Returns
-        -------
-        `numpy.ndarray`
-            ``[..., K]``.
-        """
+        """Return the flux in each ring, ``[..., K]``, of finite stamps ``[..., H, W]``."""
         flat = stamps.reshape(-1, self.weights[0].size)
         return (flat @ self.weights.reshape(len(self.weights), -1).T).reshape(*stamps.shape[:-2], -1)

@@ -19,7 +19,10 @@ from scipy import fft, special
 from astro_galtrans.moments import SIGMA_TO_FWHM
 from astro_galtrans.surveys import MOFFAT_BETA
 
-__all__ = ["Frequencies", "MoffatPSF", "SampledPSF", "as_psf", "equivalent_fwhm", "moffat_transform", "psf_images"]
+__all__ = [
+    "Frequencies", "MoffatPSF", "SampledPSF", "as_psf", "both_halves", "equivalent_fwhm", "moffat_transform",
+    "psf_images",
+]  # fmt: skip
 
 TABLE = 60.0, 6000  # largest k r0, and steps: linear interpolation is good to 1e-5
 
@@ -108,13 +111,9 @@ class MoffatPSF:
 
     def transform(self, frequencies, rows, bands):
         """
-        Transfer function, float32 ``[n or 1, C, ky, kx]`` on fine frequencies.
+        Return transfer functions, float32 ``[n or 1, C, ky, kx]`` on fine `Frequencies`, of some galaxies and bands.
 
-        Parameters
-        ----------
-        frequencies : `Frequencies`
-        rows, bands : array-like of int
-            Which galaxies and bands; where all galaxies share the PSF there is one row.
+        Where all galaxies share the PSF there is one row.
         """
         rows = np.zeros(1, int) if len(self) == 1 else np.asarray(rows)
         radius = frequencies.radius()
@@ -127,16 +126,9 @@ class MoffatPSF:
 
 def moffat_transform(radius, fwhm, beta):
     """
-    Transform of a round Moffat profile of unit flux.
+    Return the transform of a round Moffat profile of unit flux at frequencies ``radius`` (radian per arcsec).
 
-    Parameters
-    ----------
-    radius : array-like
-        Frequencies (radian per arcsec).
-    fwhm : float
-        In arcsec.
-    beta : float
-        Infinite for a Gaussian.
+    The FWHM is in arcsec; an infinite ``beta`` is a Gaussian.
     """
     if np.isinf(beta):
         return np.exp(-0.5 * (np.asarray(radius) * fwhm / SIGMA_TO_FWHM) ** 2)
@@ -222,22 +214,9 @@ def _wrapped(images, shape):
 
 def psf_images(psf, pixel_scale, side, number=64):
     """
-    Return typical images of PSFs: the median over some galaxies.
+    Return the median image ``[C, side, side]`` (side odd) of the PSFs of some ``number`` of galaxies.
 
-    Parameters
-    ----------
-    psf : `MoffatPSF` or `SampledPSF`
-    pixel_scale : float
-        Of the images (arcsec), which a sampled PSF must have too.
-    side : int
-        Their pixels along a side, odd.
-    number : int, optional
-        How many galaxies to look at.
-
-    Returns
-    -------
-    `numpy.ndarray`
-        ``[C, side, side]``, integrated over pixels, sum 1.
+    It is integrated over pixels of that scale, which a sampled PSF must have too, and has the sum 1.
     """
     frequencies = Frequencies((2 * side, 2 * side), 1, pixel_scale)
     rows = np.unique(np.linspace(0, len(psf) - 1, number).astype(int))
@@ -251,33 +230,14 @@ def psf_images(psf, pixel_scale, side, number=64):
 
 def as_psf(psf, number, bands, pixel_scale, what, beta=MOFFAT_BETA):
     """
-    Return PSFs as objects with a ``transform``, and check that they are as many as galaxies and bands.
+    Return PSFs as objects with a ``transform``, as many as galaxies and bands; ``what`` is how to call them in errors.
 
-    Parameters
-    ----------
-    psf : float, array-like, `MoffatPSF` or `SampledPSF`
-        FWHM (arcsec) for all, per band ``[C]``, or per galaxy and band ``[N, C]``; or images ``[C, k, k]`` or
-        ``[N, C, k, k]``.
-    number : int
-        Of galaxies.
-    bands : sequence of str
-    pixel_scale : float
-        Of the images (arcsec).
-    what : str
-        How to call them in errors.
-    beta : float or array-like, optional
-        Exponent of Moffat profiles of these FWHM.
-
-    Raises
-    ------
-    ValueError
-        If shapes do not fit.
+    They are given as such, as FWHM (arcsec; one, ``[C]`` or ``[N, C]``) of Moffat profiles of exponent ``beta``, or as
+    images ``[C, k, k]`` or ``[N, C, k, k]``.
     """
     if not hasattr(psf, "transform"):
-        if np.ndim(psf) < 3:
-            psf = MoffatPSF(np.full(len(bands), psf) if np.ndim(psf) == 0 else psf, beta)
-        else:
-            psf = SampledPSF(psf, pixel_scale)
+        psf = np.full(len(bands), psf) if np.ndim(psf) == 0 else psf
+        psf = MoffatPSF(psf, beta) if np.ndim(psf) < 3 else SampledPSF(psf, pixel_scale)
     if len(psf) not in {1, number} or psf.bands != len(bands):
         msg = (
             f"{what} is for {len(psf)} galaxies and {psf.bands} bands; there are {number} galaxies (or give one for "
@@ -287,25 +247,21 @@ def as_psf(psf, number, bands, pixel_scale, what, beta=MOFFAT_BETA):
     return psf
 
 
+def both_halves(columns):
+    """Return how many columns of a whole transform of an image each column of its ``rfft2`` stands for."""
+    weight = np.full(columns // 2 + 1, 2.0, np.float32)
+    weight[0] = 1
+    if columns % 2 == 0:
+        weight[-1] = 1
+    return weight
+
+
 def equivalent_fwhm(transfer, frequencies):
     r"""
-    FWHM of the Gaussian with the noise-equivalent area of a PSF, :math:`1 / \int \mathrm{PSF}^2` (King 1983).
-
-    Parameters
-    ----------
-    transfer : `numpy.ndarray`
-        ``[..., ky, kx]`` on fine frequencies.
-    frequencies : `Frequencies`
-
-    Returns
-    -------
-    `numpy.ndarray`
-        In arcsec.
+    Return the FWHM (arcsec) of the Gaussian with the noise-equivalent area of a PSF, :math:`1 / \int \mathrm{PSF}^2`
+    (King 1983), of transfer functions ``[..., ky, kx]`` on fine frequencies.
     """
-    weight = np.full(transfer.shape[-1], 2.0)
-    weight[0] = 1  # rfft2 has each other column for two
-    if frequencies.fine[1] % 2 == 0:
-        weight[-1] = 1
+    weight = both_halves(frequencies.fine[1])
     area = np.prod(frequencies.fine) * frequencies.fine_pixel**2
     square = np.einsum("...yx,x->...", np.abs(transfer) ** 2, weight, dtype=float) / area
     return SIGMA_TO_FWHM / np.sqrt(4 * np.pi * square)

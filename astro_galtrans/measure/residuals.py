@@ -19,25 +19,11 @@ SUMS = (
 
 def pixel_sums(y, ours, bad, source, noise, *, samples=None, std=None):
     """
-    Return sums over the pixels of each stamp and region.
+    Return sums over the pixels of stamps, ``[n, C]`` by region and name, of `REGIONS` and `SUMS`.
 
-    Parameters
-    ----------
-    y, ours : `torch.Tensor`
-        ``[n, C, H, W]``: real and translated stamps, finite.
-    bad, source : `torch.Tensor`
-        ``[n, C, H, W]``, bool: pixels to leave out; pixels of sources.
-    noise : `torch.Tensor`
-        Noise of the real pixels, of a shape that broadcasts.
-    samples : `torch.Tensor`, optional
-        ``[n, S, C, H, W]``.
-    std : `torch.Tensor`, optional
-        ``[n, C, H, W]``: stated uncertainty.
-
-    Returns
-    -------
-    dict
-        Region and name, of `REGIONS` and `SUMS`, to ``[n, C]``; absent those that need what is not given.
+    Real and translated stamps are finite, ``bad`` pixels are left out, ``source`` ones are of sources (``[n, C, H,
+    W]``); ``noise`` is that of the real pixels. Sums that need ``samples`` ``[n, S, C, H, W]`` or a stated uncertainty
+    ``std`` are absent without.
     """
     maps = {"pixels": torch.ones_like(y)} | _maps(ours - y, noise, std) | _forecast(y, ours, samples, std)
     regions = dict(zip(REGIONS, (~bad, ~bad & source), strict=True))
@@ -68,13 +54,9 @@ def _forecast(y, ours, samples, std):
 
 
 def gaussian_crps(normal):
-    r"""
-    CRPS of a Gaussian in units of its standard deviation (Gneiting & Raftery 2007, JASA 102, 359, eq. 21).
-
-    Parameters
-    ----------
-    normal : `torch.Tensor`
-        Truth minus mean, in standard deviations.
+    """
+    Return the CRPS of a Gaussian in units of its standard deviation (Gneiting & Raftery 2007, JASA 102, 359, eq. 21);
+    ``normal`` is truth minus mean, in the same unit.
     """
     density = torch.exp(-(normal**2) / 2) / (2 * torch.pi) ** 0.5
     return normal * torch.erf(normal / 2**0.5) + 2 * density - torch.pi**-0.5
@@ -82,17 +64,11 @@ def gaussian_crps(normal):
 
 def ensemble_crps(samples, y):
     r"""
-    CRPS of samples, :math:`\langle |y_i - y| \rangle - \frac{1}{2 S (S - 1)} \sum_{ij} |y_i - y_j|`.
+    Return the CRPS of samples, :math:`\langle |y_i - y| \rangle - \frac{1}{2 S (S - 1)} \sum_{ij} |y_i - y_j|`.
 
     With :math:`S - 1` in place of S its expectation is the CRPS of the distribution that the samples are from, whatever
     their number (Ferro 2014, QJRMS 140, 1917), so that models with 4 and with 32 samples are compared as equals.
-
-    Parameters
-    ----------
-    samples : `torch.Tensor`
-        ``[n, S, C, H, W]``, S > 1.
-    y : `torch.Tensor`
-        ``[n, C, H, W]``: truth.
+    Samples are ``[n, S, C, H, W]``, S > 1.
     """
     number = samples.shape[1]
     apart = sum((samples[:, k:] - samples[:, :-k]).abs().sum(1) for k in range(1, number))
@@ -101,19 +77,9 @@ def ensemble_crps(samples, y):
 
 def source_pixels(stamps, bad, noise, pixel_scale):
     """
-    Return the pixels of sources: above 3 sigma in the stamp smoothed to 1 arcsec, and all within 1.5 arcsec of these.
-
-    Parameters
-    ----------
-    stamps : `torch.Tensor`
-        ``[n, C, H, W]``, finite.
-    bad : `torch.Tensor`
-        ``[n, C, H, W]``, bool: not looked at.
-    noise : `torch.Tensor`
-        Noise of a pixel, of a shape that broadcasts.
-    pixel_scale : float
-        In arcsec.
+    Return the pixels of sources, bool ``[n, C, H, W]``: above 3 sigma in the stamp smoothed to 1 arcsec, and all within
+    1.5 arcsec of these; ``bad`` ones are not looked at.
     """
     above = detected(torch.where(bad, 0, stamps), noise, pixel_scale)[1]
     near = torch.ones(2 * round(1.5 * SMOOTHING / pixel_scale) + 1)
-    return smooth((above & ~bad).float(), near, mode="zeros") > 0.5
+    return smooth((above & ~bad).float(), near) > 0.5

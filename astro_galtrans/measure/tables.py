@@ -7,19 +7,10 @@ __all__ = ["galaxy_table"]
 
 
 def galaxy_table(bands, columns):
-    """
-    Return a table with a row per galaxy and band: ``row`` (the number of the galaxy), ``band`` and the columns.
-
-    Parameters
-    ----------
-    bands : sequence of str
-        Names of the C bands.
-    columns : dict of str to array-like
-        Name to ``[N, C]``.
-    """
-    shape = np.shape(next(iter(columns.values())))
+    """Return a table, a row per galaxy and band: ``row`` (the galaxy's number), ``band``, columns ``[N, C, ...]``."""
+    shape = np.shape(next(iter(columns.values())))[:2]
     row, band = np.indices(shape).reshape(2, -1)
     table = QTable({"row": row, "band": np.array(list(bands))[band]})
     for name, values in columns.items():
-        table[name] = np.ravel(values)
+        table[name] = np.reshape(values, (len(row), *np.shape(values)[2:]))
     return table

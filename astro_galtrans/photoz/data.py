@@ -1,5 +1,5 @@
 """
-Stamps as the networks take them: read once, cut to the middle, blanks filled, measured, scaled.
+Stamps as input of networks: read once, cut to the middle, with blank pixels filled, measured, and scaled.
 
 What is kept in memory is arcsinh of flux over twice the sky rms in half precision, whose rounding (5e-4 of the value)
 is far below the noise; photometry is done before, in single precision.
@@ -15,32 +15,18 @@ from astro_galtrans._columns import name_rows
 from astro_galtrans.exceptions import GaltransWarning
 from astro_galtrans.measure.adaptive import adaptive_features, matched_features
 
-__all__ = [
-    "DrawnPhotometry", "TrainingStamps", "checked_images", "crop_size", "cut", "measured", "read", "scaled",
-    "with_extra",
-]  # fmt: skip
+__all__ = ["DrawnPhotometry", "TrainingStamps", "checked_images", "crop_size", "measured", "read", "scaled"]
 
 READ = 256  # stamps read at a time: a bound on memory
-DRAWS = 8  #: realisations of added noise in which stamps are measured; to do so in each step would double the time
+DRAWS = 8  #: realisations of added noise in which stamps are measured once; measuring in each step doubles the time
 
 
 def checked_images(images, bands, size=None):
     """
     Return images as an array-like of four axes, once their bands and size fit.
 
-    Parameters
-    ----------
-    images : array-like
-        ``[N, C, H, W]``; numpy, or anything with a length that can be sliced.
-    bands : sequence of str
-        Names of the bands.
-    size : int, optional
-        Pixels that are needed along each side.
-
-    Raises
-    ------
-    ValueError
-        If the number of axes or bands is another, or the stamps are too small.
+    They are ``[N, C, H, W]``, of numpy or of anything with a length and slices; ``size`` is the number of pixels needed
+    along each side.
     """
     images = np.asarray(images) if isinstance(images, list | tuple) else images
     shape = tuple(getattr(images, "shape", None) or (len(images), *np.shape(images[:1])[1:]))
@@ -58,23 +44,7 @@ def checked_images(images, bands, size=None):
 
 
 def crop_size(side, pixel_scale, field, multiple):
-    """
-    Return the side of the middle that is looked at: a field in pixels, as a multiple, within the stamp.
-
-    Parameters
-    ----------
-    side : int
-        Side of the stamps (pixels).
-    pixel_scale, field : float
-        Size of a pixel, and side of the wanted field (arcsec).
-    multiple : int
-        What the answer must be a multiple of.
-
-    Raises
-    ------
-    ValueError
-        If the stamp is smaller than one multiple.
-    """
+    """Return the side (pixels) of the part that networks see: a field (arcsec), as a multiple, within the stamp."""
     size = min(round(field / pixel_scale / multiple) or 1, side // multiple) * multiple
     if size == 0:
         msg = f"stamps of {side} pixels are too small: at this pixel scale the network needs {multiple} at least"
@@ -82,41 +52,12 @@ def crop_size(side, pixel_scale, field, multiple):
     return size
 
 
-def cut(images, size):
-    """Return a view of the middle ``size`` x ``size`` pixels of images ``[..., H, W]``."""
-    y, x = ((n - size) // 2 for n in images.shape[-2:])
-    return images[..., y : y + size, x : x + size]
-
-
 def read(images, size, batch_size=READ):
     """
-    Yield the middle of all stamps, batch by batch; pixels that are not finite become 0, blank sky.
+    Yield slices of rows and the middle of their stamps, float32 ``[n, C, size, size]``.
 
-    Parameters
-    ----------
-    images : array-like
-        ``[N, C, H, W]``.
-    size : int
-        Side of the middle (pixels).
-    batch_size : int, optional
-        Stamps in a batch.
-
-    Yields
-    ------
-    slice
-        Which stamps.
-    `torch.Tensor`
-        float32 ``[n, C, size, size]``.
-
-    Warns
-    -----
-    GaltransWarning
-        At the end, with the number of pixels that were filled.
-
-    Raises
-    ------
-    ValueError
-        If a stamp has no finite pixel at all in a band; the message names the rows.
+    Pixels that are not finite become 0, blank sky, and a warning at the end counts them; a stamp without any finite
+    pixel in a band is a `ValueError` that names the rows.
     """
     pixels, stamps = 0, np.zeros(len(images), bool)
     for start in range(0, len(images), batch_size):
@@ -137,7 +78,9 @@ def read(images, size, batch_size=READ):
 
 def _filled(images, size):
     """The middle of stamps as a float32 tensor, and which pixels were not finite."""
-    batch = np.array(cut(np.asarray(images), size), dtype=np.float32)
+    images = np.asarray(images)
+    y, x = ((n - size) // 2 for n in images.shape[-2:])
+    batch = np.array(images[..., y : y + size, x : x + size], dtype=np.float32)
     blank = ~np.isfinite(batch)
     batch[blank] = 0
     return torch.from_numpy(batch), blank
@@ -151,18 +94,8 @@ def scaled(stamps, sky_rms):
 
 def measured(stamps, photometry):
     """
-    Return the photometry that an image network sees: in fixed apertures, in ellipses, and with a matched filter.
-
-    Parameters
-    ----------
-    stamps : `torch.Tensor`
-        float32 ``[B, C, size, size]``.
-    photometry : `~astro_galtrans.photoz.features.Photometry`
-
-    Returns
-    -------
-    `torch.Tensor`
-        ``[B, F]``.
+    Return the photometry that an image network sees of stamps ``[B, C, size, size]``, ``[B, F]``: in fixed apertures,
+    in ellipses, and with a matched filter.
     """
     fixed = photometry.features(photometry.fluxes(stamps))
     imaging = photometry.sky_rms, photometry.pixel_scale
@@ -171,31 +104,17 @@ def measured(stamps, photometry):
 
 class TrainingStamps:
     """
-    Stamps and redshifts to train an image network on.
+    Stamps ``[N, C, H, W]`` and redshifts ``[N]`` to train an image network on.
 
-    Parameters
-    ----------
-    images : array-like
-        ``[N, C, H, W]``.
-    z : array-like
-        ``[N]``: redshifts.
-    photometry : `~astro_galtrans.photoz.features.Photometry`
-        How stamps are measured; its ``size`` is what is cut out of them.
-    extra : array-like, optional
-        ``[N, E]``: further features of each galaxy, such as the reddening.
-    memory : float, optional
-        Bytes up to which scaled stamps are kept in memory; more are read again for every batch.
-    noise : float, optional
-        Share of the sky noise that is drawn once more in ``drawn``.
-    seed : int, optional
-        Seed of the added noise.
+    ``photometry`` says how stamps are measured and how large a part is cut out of them, ``extra`` ``[N, E]`` are
+    further features such as the reddening, ``memory`` is the number of bytes up to which scaled stamps are kept (more
+    are read again for every batch), ``noise`` the share of the sky noise that is drawn once more in ``drawn``.
     """
 
-    def __init__(self, images, z, photometry, *, extra=None, memory=2**30, noise=0.0, seed=0):
+    def __init__(self, images, z, photometry, *, extra, memory, noise, seed):
         start = time.monotonic()
         self.images, self.photometry = images, photometry
         self.z = torch.as_tensor(np.asarray(z), dtype=torch.float32)
-        self.extra = None if extra is None else torch.as_tensor(np.asarray(extra), dtype=torch.float32)
         self._sky = torch.tensor(photometry.sky_rms, dtype=torch.float32)[:, None, None]
         shape = len(images), len(photometry.bands), photometry.size, photometry.size
         self.kept = torch.empty(shape, dtype=torch.float16) if 2 * np.prod(shape, dtype=float) <= memory else None
@@ -203,7 +122,7 @@ class TrainingStamps:
         for rows, stamps in read(images, photometry.size):
             draws = (self._noise(range(rows.start, rows.stop), draw) for draw in range(DRAWS if noise else 0))
             seen = [stamps, *(stamps + noise * draw * self._sky for draw in draws)]
-            features.append(torch.stack([with_extra(measured(each, photometry), self._extra(rows)) for each in seen]))
+            features.append(torch.stack([torch.cat([measured(each, photometry), extra[rows]], dim=1) for each in seen]))
             if self.kept is not None:
                 self.kept[rows] = scaled(stamps, photometry.sky_rms)
         self.features, *drawn = torch.cat(features, dim=1)
@@ -212,19 +131,9 @@ class TrainingStamps:
 
     def batch(self, rows, noise=0.0):
         """
-        Return the inputs of an image network.
+        Return scaled stamps, float32 ``[n, C, S, S]``, and their photometry ``[n, F]``, the inputs of an image network.
 
-        Parameters
-        ----------
-        rows : `torch.Tensor`
-            Which galaxies.
-        noise : float, optional
-            Share of the sky noise that is drawn once more.
-
-        Returns
-        -------
-        stamps, features : `torch.Tensor`
-            Scaled stamps, float32 ``[n, C, S, S]``, and their photometry ``[n, F]``.
+        ``noise`` is the share of the sky noise that is drawn once more.
         """
         stamps = self._stamps(rows)
         if not noise:
@@ -240,9 +149,6 @@ class TrainingStamps:
             stamp.normal_(generator=generator.manual_seed((self._seed * DRAWS + draw) * len(self.z) + row))
         return noise
 
-    def _extra(self, rows):
-        return None if self.extra is None else self.extra[rows]
-
     def _stamps(self, rows):
         if self.kept is not None:
             return self.kept[rows].float()
@@ -253,16 +159,8 @@ class TrainingStamps:
 
 class DrawnPhotometry:
     """
-    Photometry to train a dense network on, measured beforehand in several realisations of added noise.
-
-    Parameters
-    ----------
-    features : `torch.Tensor`
-        ``[N, F]``: as it is.
-    drawn : list of `torch.Tensor`
-        The same with more noise.
-    z : `torch.Tensor`
-        ``[N]``: redshifts.
+    Photometry ``[N, F]`` to train a dense network on, and ``drawn``, the same measured in several realisations of added
+    noise.
     """
 
     def __init__(self, features, drawn, z):
@@ -274,17 +172,3 @@ class DrawnPhotometry:
         if not noise:
             return (self.features[rows],)
         return (self.drawn[torch.randint(len(self.drawn), (len(rows),)), rows],)
-
-
-def with_extra(features, extra):
-    """
-    Return features ``[N, F]`` with extra columns ``[N, E]`` appended, if there are any.
-
-    Parameters
-    ----------
-    features : `torch.Tensor`
-    extra : array-like, optional
-    """
-    if extra is None:
-        return features
-    return torch.cat([features, torch.as_tensor(np.asarray(extra), dtype=torch.float32)], dim=1)

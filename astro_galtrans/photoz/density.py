@@ -25,7 +25,7 @@ __all__ = [
 ]  # fmt: skip
 
 POINTS = 256  #: redshifts of a default grid
-FLOOR = 0.01  #: share of the training distribution that is uniform, lest it vanish between two galaxies
+FLOOR = 0.01  #: uniform share of the training distribution, without which it could be zero between two galaxies
 
 
 def default_grid(z_spec):
@@ -42,7 +42,8 @@ def default_grid(z_spec):
 
 def training_prior(z_spec, grid):
     """
-    Return the redshift distribution of a training sample: a kernel density estimate, never zero.
+    Return the redshift distribution of a training sample, one `~astro_galtrans.photoz.pdfs.GridPDF`: a kernel density
+    estimate, never zero.
 
     The kernel is Gaussian with Silverman's width, 0.9 min(std, IQR / 1.349) N^(-1/5), but at least one grid step; what
     it spreads beyond the grid's ends is reflected. A hundredth of it is uniform.
@@ -53,11 +54,6 @@ def training_prior(z_spec, grid):
         ``[N]``: redshifts within the grid.
     grid : array-like
         ``[K]``: redshifts.
-
-    Returns
-    -------
-    `~astro_galtrans.photoz.pdfs.GridPDF`
-        With one row.
     """
     z, grid = np.asarray(z_spec, float), np.asarray(grid, float)
     spread = min(np.std(z), np.subtract(*np.percentile(z, [75, 25])) / 1.349)
@@ -81,15 +77,7 @@ class Mixture(NamedTuple):
 
 
 def log_density(mixture, grid):
-    """
-    Logarithm of the normalised density at the grid's points, ``[B, K]``.
-
-    Parameters
-    ----------
-    mixture : `Mixture`
-    grid : `torch.Tensor`
-        ``[K]``: redshifts.
-    """
+    """Logarithm of the normalised density of a `Mixture` at the grid's points ``[K]``: ``[B, K]``."""
     log_weight, mean, sigma = (part[..., None] for part in mixture)
     height = log_weight - sigma.log() - 0.5 * ((grid - mean) / sigma) ** 2
     return normalise_log(torch.logsumexp(height, dim=1), grid)
@@ -97,17 +85,9 @@ def log_density(mixture, grid):
 
 def log_likelihood(mixture, grid, z):
     """
-    Logarithm of the piecewise linear density at the true redshift of each galaxy, ``[B]``.
+    Logarithm of the piecewise linear density at the true redshift ``z`` ``[B]`` of each galaxy, ``[B]``.
 
     The same as `interpolate_log` of `log_density`, from two grid points and the Gaussians' integral alone.
-
-    Parameters
-    ----------
-    mixture : `Mixture`
-    grid : `torch.Tensor`
-        ``[K]``: redshifts.
-    z : `torch.Tensor`
-        ``[B]``: redshifts within the grid.
     """
     log_weight, mean, sigma = mixture
     k, share = _place(grid, z)
@@ -121,16 +101,7 @@ def log_likelihood(mixture, grid, z):
 
 
 def normalise_log(log_f, grid):
-    """
-    Logarithm of densities that integrate to one, by the trapezoidal rule.
-
-    Parameters
-    ----------
-    log_f : `torch.Tensor`
-        ``[B, K]``: logarithm of densities of any norm.
-    grid : `torch.Tensor`
-        ``[K]``: redshifts.
-    """
+    """Logarithm of the densities ``[B, K]`` on the grid ``[K]`` that integrate to one, by the trapezoidal rule."""
     step = torch.diff(grid) / 2
     zero = torch.zeros_like(step[:1])
     weight = torch.cat([zero, step]) + torch.cat([step, zero])
@@ -139,16 +110,8 @@ def normalise_log(log_f, grid):
 
 def interpolate_log(log_f, grid, z):
     """
-    Logarithm of a piecewise linear density at one redshift per galaxy, ``[B]``.
-
-    Parameters
-    ----------
-    log_f : `torch.Tensor`
-        ``[B, K]``: logarithm of the density at the grid's points.
-    grid : `torch.Tensor`
-        ``[K]``: redshifts.
-    z : `torch.Tensor`
-        ``[B]``: redshifts within the grid.
+    Logarithm of a piecewise linear density at one redshift ``z`` ``[B]`` per galaxy, from ``log_f`` ``[B, K]`` on the
+    grid.
     """
     k, share = _place(grid, z)
     low, high = log_f.gather(1, (k - 1)[:, None])[:, 0], log_f.gather(1, k[:, None])[:, 0]
@@ -158,58 +121,44 @@ def interpolate_log(log_f, grid, z):
 def _place(grid, z):
     """Index of the next grid point, and where between the two a redshift lies, 0 to 1."""
     k = torch.searchsorted(grid, z.contiguous(), right=True).clamp(1, len(grid) - 1)
-    # the logarithm of 0 has no gradient
+    # both ends lie in the loss as logarithms of the share and of its complement, which have no gradient at 0
     return k, ((z - grid[k - 1]) / (grid[k] - grid[k - 1])).clamp(1e-6, 1 - 1e-6)
 
 
 def blend(log_f, log_prior, grid, temperature, floor):
     """
-    Calibrated densities: sharpened or softened, with a share of the prior.
+    Calibrated densities: the logarithm ``[B, K]`` of a density to the power 1 / temperature (above 1 softens it), mixed
+    with a share ``floor`` of the prior, the share of galaxies for which the network is taken to know nothing.
 
-    Parameters
-    ----------
-    log_f : `torch.Tensor`
-        ``[B, K]``: logarithm of the density.
-    log_prior : `torch.Tensor`
-        ``[K]``: logarithm of the training distribution.
-    grid : `torch.Tensor`
-        ``[K]``: redshifts.
-    temperature : float
-        Power 1 / temperature of the density; above 1 softens.
-    floor : float
-        Share of galaxies for which the network is taken to know nothing.
+    ``log_prior`` is the logarithm of the training distribution on the grid, ``[K]``.
     """
     softened = normalise_log(log_f / temperature, grid)
     return torch.logaddexp(softened + math.log1p(-floor), log_prior + math.log(floor))
 
 
 class MixtureHead(nn.Module):
-    """
-    Features to a `Mixture`, which `log_density` turns into a PDF on the grid.
-
-    Parameters
-    ----------
-    features : int
-        Number of inputs.
-    grid : sequence of float
-        ``[K]``: redshifts.
-    components : int, optional
-        Gaussians in the mixture.
-    """
+    """The last layer: features ``[B, F]`` to a `Mixture` of Gaussians, which `log_density` turns into a PDF."""
 
     def __init__(self, features, grid, components=8):
         super().__init__()
         grid = torch.as_tensor(grid, dtype=torch.float32)
         self.register_buffer("grid", grid, persistent=False)
         self.span, self.narrowest = float(grid[-1] - grid[0]), 0.75 * float(torch.diff(grid).max())
+        # the Gaussians start evenly over 5 to 80 % of the grid, as few galaxies are near its ends
         places = grid[0] + self.span * torch.linspace(0.05, 0.8, components)
         self.register_buffer("places", places, persistent=False)
         self.out = nn.Linear(features, 3 * components)
         with torch.no_grad():
-            self.out.weight.mul_(0.3)  # the Gaussians start where they were placed
+            self.out.weight.mul_(0.3)  # so that the Gaussians start near their places
 
     def forward(self, features, correction=0.0):
-        """Features ``[B, F]`` to a `Mixture`; a correction ``[B, 3 M]`` of the layer's output comes from elsewhere."""
+        """
+        Features ``[B, F]`` to a `Mixture`.
+
+        ``correction`` ``[B, 3 M]`` is added to the output of the linear layer: what an image network knows beyond
+        photometry.
+        """
         weight, shift, width = (self.out(features) + correction).chunk(3, dim=1)
+        # the limits let the width grow from 1e-4 of the grid's span to all of it, and no exponential overflow
         sigma = self.narrowest + 0.05 * self.span * width.clamp(-6, 3).exp()
         return Mixture(weight.log_softmax(dim=1), self.places + 0.3 * self.span * shift, sigma)

@@ -10,17 +10,17 @@ import numpy as np
 import torch
 
 from astro_galtrans._cards import CardFile
-from astro_galtrans._columns import name_rows, same_length
+from astro_galtrans._columns import name_rows, plain, same_length
 from astro_galtrans.exceptions import CheckpointError
 from astro_galtrans.photoz.pdfs import GridPDF
 
-from .data import checked_images, measured, read, scaled, with_extra
+from .data import checked_images, measured, read, scaled
 from .density import blend, log_density
 from .features import Photometry, magnitude_features
 from .network import DenseNetwork, InceptionNetwork
 from .task import dihedral
 
-__all__ = ["ImageEstimator", "MagnitudeEstimator", "NetworkEstimator", "PhotometricEstimator", "checked_ebv", "load"]
+__all__ = ["ImageEstimator", "MagnitudeEstimator", "PhotometricEstimator", "ebv_column", "load"]
 
 
 FILE = CardFile("astro_galtrans_photoz", "redshift estimator", version=1)
@@ -30,13 +30,8 @@ class NetworkEstimator:
     """
     Networks trained to give redshift PDFs, and their card; made by training functions or by `load`.
 
-    Parameters
-    ----------
-    networks : list of `torch.nn.Module`
-        One, or the members of an ensemble, whose PDFs are averaged.
-    card : dict
-        What JSON can hold: bands, pixel scale, redshift grid, prior, settings of the networks, their calibration, and
-        what they were trained on.
+    There is one network, or the members of an ensemble, whose PDFs are averaged. The card is what JSON can hold: bands,
+    pixel scale, redshift grid, prior, settings of the networks, their calibration, and what they were trained on.
     """
 
     kind = ""  #: name of the class in a card
@@ -68,44 +63,23 @@ class NetworkEstimator:
         return self.prior.z
 
     def save(self, path):
-        """
-        Write the estimator to a safetensors file, whole or not at all.
-
-        Parameters
-        ----------
-        path : path-like
-            The file; replaced if it exists.
-        """
+        """Write the estimator to a safetensors file, whole or not at all; a file at ``path`` is replaced."""
         tensors = {f"{k}.{name}": t for k, each in enumerate(self.networks) for name, t in each.state_dict().items()}
         self.card = FILE.write(path, tensors, self.card)
 
     @classmethod
-    def from_parts(cls, tensors, card):
-        """
-        Rebuild an estimator from the weights and the card of its file.
-
-        Parameters
-        ----------
-        tensors : dict of str to `torch.Tensor`
-        card : dict
-        """
-        networks = []
-        for k in range(card["members"]):
-            with torch.random.fork_rng(devices=[]):  # initial weights are thrown away: the random state stays
-                network = cls.network_class(**card["network"], grid=card["grid"])
-            start = f"{k}."
-            network.load_state_dict({n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)})
-            networks.append(network)
-        return cls(networks, card)
+    def untrained(cls, card, seed=0):
+        """Return a network as the card describes it, with initial weights; torch's random state stays as it is."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return cls.network_class(**card["network"], grid=card["grid"])
 
     def _reddening(self, ebv, number):
-        """E(B-V) as a column, where the networks were trained with it."""
-        if not self.card["uses_ebv"]:
-            return None  # even if it is given: networks trained without it have no input for it
-        if ebv is None:
+        """E(B-V) as `ebv_column`, but without a column if the networks, trained without it, have no input for it."""
+        if self.card["uses_ebv"] and ebv is None:
             msg = f"the estimator {self.name!r} was trained with E(B-V); give ebv, one number per galaxy"
             raise ValueError(msg)
-        return checked_ebv(ebv, number)[:, None]
+        return ebv_column(ebv if self.card["uses_ebv"] else None, number)
 
     @torch.inference_mode()
     def _density(self, *inputs, views=1):
@@ -125,7 +99,7 @@ class _StampEstimator(NetworkEstimator):
 
     def __init__(self, networks, card):
         super().__init__(networks, card)
-        self.photometry = Photometry.from_dict(card["photometry"])
+        self.photometry = Photometry(**card["photometry"])
 
     @property
     def pixel_scale(self):
@@ -134,7 +108,7 @@ class _StampEstimator(NetworkEstimator):
 
     def predict(self, images, *, ebv=None, bands=None, pixel_scale=None, batch_size=256):
         """
-        Return the redshift PDF of each stamp.
+        Return the redshift PDF of each stamp, a `~astro_galtrans.photoz.pdfs.GridPDF`.
 
         Parameters
         ----------
@@ -146,10 +120,6 @@ class _StampEstimator(NetworkEstimator):
             Of the images; an error if the estimator is for others.
         batch_size : int, optional
             Stamps evaluated at once.
-
-        Returns
-        -------
-        `~astro_galtrans.photoz.pdfs.GridPDF`
 
         Raises
         ------
@@ -170,27 +140,17 @@ class _StampEstimator(NetworkEstimator):
         ----------
         images, ebv, bands, pixel_scale, batch_size
             As for `predict`.
-
-        Yields
-        ------
-        slice
-            Which stamps.
-        `~astro_galtrans.photoz.pdfs.GridPDF`
-            Their PDFs.
         """
-        self._check(bands, pixel_scale)
-        images = checked_images(images, self.bands, self.photometry.size)
-        ebv = self._reddening(ebv, len(images))
-        for rows, stamps in read(images, self.photometry.size, batch_size):
-            yield rows, GridPDF.normalised(self.grid, self._look(stamps, None if ebv is None else ebv[rows]))
-
-    def _check(self, bands, pixel_scale):
         if bands is not None and tuple(bands) != self.bands:
             msg = f"the estimator {self.name!r} is for bands {', '.join(self.bands)}, got {', '.join(bands)}"
             raise ValueError(msg)
         if pixel_scale is not None and not np.isclose(pixel_scale, self.pixel_scale, rtol=0.01):
             msg = f'the estimator {self.name!r} is for pixels of {self.pixel_scale:.4g}", got {pixel_scale:.4g}"'
             raise ValueError(msg)
+        images = checked_images(images, self.bands, self.photometry.size)
+        ebv = self._reddening(ebv, len(images))
+        for rows, stamps in read(images, self.photometry.size, batch_size):
+            yield rows, GridPDF.normalised(self.grid, self._look(stamps, ebv[rows]))
 
 
 class PhotometricEstimator(_StampEstimator):
@@ -200,7 +160,7 @@ class PhotometricEstimator(_StampEstimator):
 
     def _look(self, stamps, extra):
         features = self.photometry.features(self.photometry.fluxes(stamps), self.card["features"])
-        return self._density(with_extra(features, extra))
+        return self._density(torch.cat([features, extra], dim=1))
 
 
 class ImageEstimator(_StampEstimator):
@@ -211,7 +171,7 @@ class ImageEstimator(_StampEstimator):
     views = 1  #: number of orientations of each stamp, up to 8, over which the PDF is averaged
 
     def _look(self, stamps, extra):
-        features = with_extra(measured(stamps, self.photometry), extra)
+        features = torch.cat([measured(stamps, self.photometry), extra], dim=1)
         return self._density(scaled(stamps, self.photometry.sky_rms).float(), features, views=self.views)
 
 
@@ -222,7 +182,7 @@ class MagnitudeEstimator(NetworkEstimator):
 
     def predict(self, magnitudes, *, errors=None, ebv=None):
         """
-        Return the redshift PDF of each galaxy.
+        Return the redshift PDF of each galaxy, a `~astro_galtrans.photoz.pdfs.GridPDF`.
 
         Parameters
         ----------
@@ -231,11 +191,7 @@ class MagnitudeEstimator(NetworkEstimator):
         errors : array-like, optional
             ``[N, C]``: their errors, for an estimator that was trained with them.
         ebv : array-like, optional
-            ``[N]``: Galactic reddening E(B-V) in mag, for an estimator that was trained with it.
-
-        Returns
-        -------
-        `~astro_galtrans.photoz.pdfs.GridPDF`
+            As for ``ImageEstimator.predict``.
 
         Raises
         ------
@@ -247,33 +203,21 @@ class MagnitudeEstimator(NetworkEstimator):
             msg = f"the estimator {self.name!r} was trained {was} errors of the magnitudes; predict {was} them too"
             raise ValueError(msg)
         features = magnitude_features(magnitudes, errors, self.bands)
-        features = with_extra(features, self._reddening(ebv, len(features)))
+        features = torch.cat([features, self._reddening(ebv, len(features))], dim=1)
         parts = [self._density(part) for part in features.split(4096)]
         return GridPDF.normalised(self.grid, np.concatenate(parts or [np.empty((0, len(self.grid)))]))
 
 
-def checked_ebv(ebv, number):
-    """
-    Return E(B-V) as an array of one finite number per galaxy.
-
-    Parameters
-    ----------
-    ebv : array-like
-        ``[N]``, in mag.
-    number : int
-        How many galaxies there are.
-
-    Raises
-    ------
-    ValueError
-        If there are more or fewer, or some are not finite.
-    """
-    ebv = np.ma.filled(np.ma.asarray(getattr(ebv, "value", ebv), dtype=float), np.nan)
+def ebv_column(ebv, number):
+    """Return E(B-V) (mag), a finite number per galaxy, as a column of features, ``[number, 1]``; no column of None."""
+    if ebv is None:
+        return torch.empty(number, 0)
+    ebv = plain(getattr(ebv, "value", ebv))
     same_length(images=range(number), ebv=np.atleast_1d(ebv))
     if not np.isfinite(ebv).all():
         msg = f"E(B-V) is missing in {name_rows(~np.isfinite(ebv))}"
         raise ValueError(msg)
-    return ebv
+    return torch.as_tensor(np.asarray(ebv), dtype=torch.float32)[:, None]
 
 
 KINDS = {each.kind: each for each in (ImageEstimator, PhotometricEstimator, MagnitudeEstimator)}
@@ -281,16 +225,12 @@ KINDS = {each.kind: each for each in (ImageEstimator, PhotometricEstimator, Magn
 
 def load(path):
     """
-    Read an estimator from its file.
+    Read an estimator, of whichever class it is, from its file.
 
     Parameters
     ----------
     path : path-like
         A file written by ``save``.
-
-    Returns
-    -------
-    `ImageEstimator`, `PhotometricEstimator` or `MagnitudeEstimator`
 
     Raises
     ------
@@ -301,7 +241,12 @@ def load(path):
     """
     tensors, card, _ = FILE.read(path)
     try:
-        return KINDS[card["kind"]].from_parts(tensors, card)
+        cls = KINDS[card["kind"]]
+        networks = [cls.untrained(card) for _ in range(card["members"])]
+        for k, network in enumerate(networks):
+            start = f"{k}."
+            network.load_state_dict({n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)})
+        return cls(networks, card)
     except (KeyError, TypeError, RuntimeError) as err:
         msg = f"{path} describes an estimator that this installation cannot build: {err}"
         raise CheckpointError(msg) from err

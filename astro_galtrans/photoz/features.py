@@ -9,13 +9,14 @@ becomes an asinh magnitude (Lupton, Gunn & Szalay 1999, AJ 118, 1406) with softe
 which exists for negative fluxes too. The zero point is left out.
 """
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import torch
 
-from astro_galtrans._columns import name_rows, same_length
+from astro_galtrans._columns import name_rows, plain, same_length
 from astro_galtrans.measure.magnitudes import asinh_magnitudes, colours_and_magnitude
 from astro_galtrans.measure.photometry import aperture_weights, peak_flux
 
@@ -42,26 +43,17 @@ class Photometry:
     Fluxes are in the images' unit; a galaxy's position is the centre of its stamp.
     """
 
-    bands: tuple[str, ...]
+    bands: Sequence[str]
     pixel_scale: float  #: arcsec
-    sky_rms: tuple[float, ...]  #: per pixel and band, in the images' flux unit
+    sky_rms: Sequence[float]  #: per pixel and band, in the images' flux unit
     size: int  #: side of the stamp (pixels)
-
-    def to_dict(self):
-        """Return the fields as JSON holds them."""
-        return asdict(self) | {"bands": list(self.bands), "sky_rms": list(self.sky_rms)}
-
-    @classmethod
-    def from_dict(cls, content):
-        """Undo `to_dict`."""
-        return cls(**content | {"bands": tuple(content["bands"]), "sky_rms": tuple(content["sky_rms"])})
 
     @cached_property
     def apertures(self):
         """Weight of each pixel in each aperture, ``[A, size, size]``: Gaussians, then circles."""
         axis = (torch.arange(self.size) - (self.size - 1) / 2) * self.pixel_scale
         radius = torch.hypot(axis[:, None], axis)
-        gaussians = [torch.exp(-0.5 * (2.3548 * radius / fwhm) ** 2) for fwhm in GAUSSIANS]
+        gaussians = [torch.exp(-0.5 * (2.3548 * radius / fwhm) ** 2) for fwhm in GAUSSIANS]  # sigma = FWHM / 2.3548
         circles = aperture_weights((self.size, self.size), np.array(DIAMETERS) / 2 / self.pixel_scale)
         return torch.cat([torch.stack(gaussians), torch.from_numpy(circles).float()])
 
@@ -79,17 +71,12 @@ class Photometry:
 
     def fluxes(self, images):
         """
-        Fluxes in all apertures and, last, of the highest pixel within 2 arcsec of the centre.
+        Fluxes in all apertures and, last, of the highest pixel within 2 arcsec of the centre, ``[B, A + 1, C]``.
 
         Parameters
         ----------
         images : `torch.Tensor`
             float32 ``[B, C, size, size]``.
-
-        Returns
-        -------
-        `torch.Tensor`
-            ``[B, A + 1, C]``.
         """
         flux = torch.einsum("bchw,ahw->bac", images, self.apertures)
         return torch.cat([flux, peak_flux(images, self.pixel_scale)[:, None]], dim=1)
@@ -105,14 +92,9 @@ class Photometry:
 
     def noisier(self, flux, share):
         """
-        Fluxes as they might have been, with a share of the sky noise drawn once more.
+        Return fluxes ``[B, A + 1, C]``, as from `fluxes`, with a share of the sky noise drawn once more.
 
-        Parameters
-        ----------
-        flux : `torch.Tensor`
-            ``[B, A + 1, C]``, as from `fluxes`.
-        share : float
-            Of the sky noise; one of 0.5 makes it larger by an eighth.
+        A share of 0.5 makes the noise larger by an eighth.
         """
         draw = torch.randn(len(flux), len(self._noise_root), len(self.bands))
         noise = torch.einsum("ij,bjc->bic", self._noise_root, draw) * torch.tensor(self.sky_rms, dtype=torch.float32)
@@ -120,7 +102,7 @@ class Photometry:
 
     def features(self, flux, which="all"):
         """
-        Return what a network is told of the fluxes.
+        Return the input features of a network, colours and a magnitude, from fluxes: ``[B, F]``.
 
         Parameters
         ----------
@@ -128,42 +110,20 @@ class Photometry:
             ``[B, A + 1, C]``, as from `fluxes`.
         which : str, optional
             A key of `FEATURES`.
-
-        Returns
-        -------
-        `torch.Tensor`
-            ``[B, F]``.
         """
         total = [self.total_row]
         rows = {"all": slice(None), "apertures": slice(-1), "total": total, "colours": total}.get(which, [-1])
-        told = colours_and_magnitude(asinh_magnitudes(flux, self.noise)[:, rows])
+        features = colours_and_magnitude(asinh_magnitudes(flux, self.noise)[:, rows])
         if which not in {"colours", "peak_colours"}:
-            return told.flatten(start_dim=1)
-        return told[..., :-1].flatten(start_dim=1)
+            return features.flatten(start_dim=1)
+        return features[..., :-1].flatten(start_dim=1)
 
 
 def magnitude_features(magnitudes, errors, bands):
     """
-    Return what a network is told of a catalogue: colours, the middle band's magnitude, and logarithms of errors.
+    Return a catalogue's colours, magnitude of the middle band and, if given, logarithms of errors, float32 ``[N, F]``.
 
-    Parameters
-    ----------
-    magnitudes : array-like
-        ``[N, C]``.
-    errors : array-like or None
-        ``[N, C]``: positive.
-    bands : sequence of str
-        Names of the bands.
-
-    Returns
-    -------
-    `torch.Tensor`
-        float32 ``[N, F]``.
-
-    Raises
-    ------
-    ValueError
-        If shapes do not fit, or values are missing; the message names the rows.
+    Magnitudes and errors are ``[N, C]``; missing values are a `ValueError` that names the rows.
     """
     magnitudes = _table("magnitudes", magnitudes, bands)
     missing = ~(np.abs(magnitudes) < 90).all(axis=1)  # NaN too; 99 and -99 are catalogues' ways to say it
@@ -180,7 +140,7 @@ def magnitude_features(magnitudes, errors, bands):
 
 
 def _table(name, values, bands):
-    values = np.ma.filled(np.ma.asarray(getattr(values, "value", values), dtype=float), np.nan)
+    values = plain(getattr(values, "value", values))
     if values.ndim != 2 or values.shape[1] != len(bands):
         msg = f"{name} must be [N, {len(bands)}] for bands {', '.join(bands)}, got shape {values.shape}"
         raise ValueError(msg)

@@ -13,19 +13,12 @@ from astro_galtrans.statistics.bootstrap import bin_edges
 
 from .streaming import Accumulator, BinnedAccumulator
 
-__all__ = [
-    "Accumulator",
-    "BinnedAccumulator",
-    "pdf_metrics",
-    "pdf_metrics_in_bins",
-    "point_metrics",
-    "point_metrics_in_bins",
-]
+__all__ = ["pdf_metrics", "pdf_metrics_in_bins", "point_metrics", "point_metrics_in_bins"]
 
 
 def point_metrics(z_phot, z_spec, *, z_range=None, **bootstrap):
     """
-    Return bias, scatter and outlier rates of point estimates.
+    Return a `~astropy.table.QTable` of bias, scatter and outlier rates of point estimates, one row per metric.
 
     With dz = (z_phot - z_spec) / (1 + z_spec): ``bias_mean``, ``bias_median``; ``sigma_mad`` = 1.4826 median abs(dz -
     median dz); ``sigma_iqr`` = interquartile range / 1.349; the shares of galaxies ``outlier_005`` with abs(dz) > 0.05,
@@ -40,11 +33,6 @@ def point_metrics(z_phot, z_spec, *, z_range=None, **bootstrap):
         Lowest and highest redshift that the estimator can give; galaxies outside are excluded and counted.
     **bootstrap
         ``resamples`` (1000; 0 for no intervals), ``seed`` (0) and ``level`` (0.68) of the intervals.
-
-    Returns
-    -------
-    `~astropy.table.QTable`
-        One row per metric.
 
     Raises
     ------
@@ -90,7 +78,7 @@ def point_metrics_in_bins(z_phot, z_spec, by, bins=5, *, name="bin", z_range=Non
 
 def pdf_metrics(pdfs, z_spec, *, prior=None, floor=0.0, **bootstrap):
     """
-    Return the metrics of redshift PDFs.
+    Return a `~astropy.table.QTable` of the metrics of redshift PDFs, one row per metric.
 
     ``crps`` and ``cde_loss``, means over galaxies; ``pit_ks``, ``pit_ad`` and ``pit_cvm``, the Kolmogorov-Smirnov,
     Anderson-Darling and Cramer-von Mises statistics of the PIT values against the uniform distribution;
@@ -120,11 +108,6 @@ def pdf_metrics(pdfs, z_spec, *, prior=None, floor=0.0, **bootstrap):
         `~astro_galtrans.photoz.scores.information` explains.
     **bootstrap
         As for `point_metrics`.
-
-    Returns
-    -------
-    `~astropy.table.QTable`
-        One row per metric.
 
     Raises
     ------

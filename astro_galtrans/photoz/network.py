@@ -4,7 +4,7 @@ The two networks: a dense one on photometry, and an inception-like one on stamps
 The image network follows Pasquet et al. (2019, A&A 621, A26): blocks of parallel convolutions of several sizes,
 pooling, dense layers. Theirs has 27 million parameters and learnt photometry from half a million galaxies; ours is to
 learn from thousands, in minutes, so photometry is built in: fixed apertures, ellipses that follow the galaxy and its
-own profile as a matched filter (`~astro_galtrans.measure.adaptive`), and apertures whose weights the convolutions
+own profile as a matched filter (``astro_galtrans.measure.adaptive``), and apertures whose weights the convolutions
 choose for each galaxy (`LearnedApertures`). It starts from a dense network on the first three, trained before, and
 learns to correct it.
 """
@@ -19,7 +19,7 @@ __all__ = ["DenseNetwork", "Inception", "InceptionNetwork", "LearnedApertures", 
 
 
 class Standardise(nn.Module):
-    """Features to mean 0 and standard deviation 1 in the training set; outliers are clipped at 8."""
+    """Shift and scale features to mean 0 and standard deviation 1 in the training set, and clip outliers at 8."""
 
     def __init__(self, features):
         super().__init__()
@@ -38,18 +38,10 @@ class Standardise(nn.Module):
 
 class DenseNetwork(nn.Module):
     """
-    Photometry to the mixture of a PDF.
+    Photometry ``[B, F]`` to the mixture of a PDF.
 
-    Parameters
-    ----------
-    features : int
-        Number of inputs.
-    grid : sequence of float
-        ``[K]``: redshifts.
-    width, depth : int, optional
-        Size and number of hidden layers.
-    dropout : float, optional
-        Share of hidden values that is set to 0 at random in training.
+    ``width`` and ``depth`` are size and number of the hidden layers, ``dropout`` is the share of hidden values set to 0
+    at random in training.
     """
 
     def __init__(self, features, grid, width=192, depth=3, dropout=0.0):
@@ -59,7 +51,7 @@ class DenseNetwork(nn.Module):
         self.head = MixtureHead(width, grid)
 
     def forward(self, features):
-        """Features ``[B, F]`` to a `~astro_galtrans.photoz.density.Mixture`."""
+        """Features ``[B, F]`` to a `Mixture`."""
         return self.head(self.known(features))
 
     def known(self, features):
@@ -71,22 +63,10 @@ class InceptionNetwork(nn.Module):
     """
     Stamps and their photometry to the mixture of a PDF: a dense network's, corrected by what the convolutions see.
 
-    Parameters
-    ----------
-    bands : int
-        Number of bands.
-    features : int
-        Number of photometric features, E(B-V) included.
-    grid : sequence of float
-        ``[K]``: redshifts.
-    fold : int
-        Pixels along each axis that are folded into channels at the entrance.
-    width : int, optional
-        Channels of the convolutions.
-    dense : int, optional
-        Size of the dense layers.
-    dropout : float, optional
-        Share of the values in the dense layers after the convolutions that is set to 0 at random in training.
+    ``features`` is the number of photometric features, E(B-V) included, ``fold`` the pixels along each axis that are
+    folded into channels at the entrance, ``width`` the channels of the convolutions, ``dense`` the size of the dense
+    layers, and ``dropout`` the share of the values, in those after the convolutions, that is set to 0 at random in
+    training.
     """
 
     def __init__(self, bands, features, grid, fold, width=32, dense=256, dropout=0.1):
@@ -107,18 +87,8 @@ class InceptionNetwork(nn.Module):
 
     def forward(self, stamps, features):
         """
-        Give the mixture of each galaxy's PDF.
-
-        Parameters
-        ----------
-        stamps : `torch.Tensor`
-            ``[B, C, S, S]``: arcsinh of flux over twice the sky rms.
-        features : `torch.Tensor`
-            ``[B, F]``: photometry.
-
-        Returns
-        -------
-        `~astro_galtrans.photoz.density.Mixture`
+        Return the mixture of each galaxy's PDF from stamps ``[B, C, S, S]`` (arcsinh of flux over twice the sky rms)
+        and their photometry ``[B, F]``.
         """
         x = F.pixel_unshuffle(stamps, self.fold).contiguous(memory_format=torch.channels_last)
         x = self.fine(self.stem(x))  # [B, 2 W, n, n] of n = S / fold
@@ -135,11 +105,6 @@ class Inception(nn.Module):
     Convolutions of 1, 3 and 5 pixels and a pooling by 2, side by side: ``[B, n, H, W]`` to ``[B, 2 width, H, W]``.
 
     The 5-pixel branch is two 3-pixel convolutions (Szegedy et al. 2016), a third cheaper.
-
-    Parameters
-    ----------
-    channels, width : int
-        Channels of the input, and half of those of the output.
     """
 
     def __init__(self, channels, width):
@@ -163,13 +128,6 @@ class LearnedApertures(nn.Module):
 
     The convolutions choose the weight of each pixel (high in a bulge, or a disc, and low in a neighbour). The flux is
     the weighted sum of pixels, with the same weights in each band, so colours are those of one part of the galaxy.
-
-    Parameters
-    ----------
-    channels, bands : int
-        Channels that choose, and bands that are measured.
-    apertures : int, optional
-        Number of apertures.
     """
 
     def __init__(self, channels, bands, apertures=8):
@@ -179,14 +137,14 @@ class LearnedApertures(nn.Module):
 
     def forward(self, x, flux):
         """Maps ``[B, n, h, w]`` and fluxes ``[B, C, H, W]`` in units of sky rms, to ``[B, features]``."""
-        size = max(flux.shape[-1] // 2, x.shape[-1])  # half the pixels do: the weights are smooth
+        size = max(flux.shape[-1] // 2, x.shape[-1])  # half the resolution suffices, as the weights are smooth
         flux = F.adaptive_avg_pool2d(flux, size) * (flux.shape[-1] / size)
         logits = F.interpolate(self.choose(x), (size, size), mode="bilinear") + self._centred(flux)
         weight = logits.flatten(start_dim=2).softmax(dim=-1)  # [B, A, H W]
         weight = weight / weight.square().sum(dim=-1, keepdim=True).sqrt()  # so that the noise of the sum is 1
         signal = torch.einsum("bap,bcp->bac", weight, flux.flatten(start_dim=2))
         magnitude = torch.asinh(signal / 2)
-        # about 0 for a galaxy of signal-to-noise 50, the middle of what redshifts are asked of
+        # arcsinh(50 / 2) is 4: the feature of a galaxy of signal-to-noise 50, a typical one, is about 0
         return torch.cat([magnitude - 4, magnitude[..., 1:] - magnitude[..., :-1]], dim=2).flatten(start_dim=1)
 
     @staticmethod
@@ -196,8 +154,8 @@ class LearnedApertures(nn.Module):
         return -0.5 * (y[:, None] ** 2 + x**2) / 0.2**2
 
 
-def _convolution(channels, width, size, stride=1):
-    convolution = nn.Conv2d(channels, width, size, stride, padding=size // 2, bias=False)
+def _convolution(channels, width, size):
+    convolution = nn.Conv2d(channels, width, size, padding=size // 2, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm2d(width), nn.ReLU(inplace=True))
 
 

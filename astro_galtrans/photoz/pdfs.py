@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 from astropy.table import QTable
+from scipy.integrate import cumulative_trapezoid
 
 from astro_galtrans._columns import name_rows
 
@@ -55,14 +56,7 @@ class GridPDF:
 
     @classmethod
     def normalised(cls, z, density):
-        """
-        Return the PDFs proportional to densities of any norm, such as likelihoods or probabilities per grid point.
-
-        Parameters
-        ----------
-        z, density : array-like
-            As for the class, but that the integral of each row only has to be positive.
-        """
+        """Return PDFs proportional to densities of any positive norm, such as likelihoods, or probabilities of bins."""
         z, density = _checked(z, density)
         norm = np.trapezoid(density, z, axis=1)
         if (empty := norm <= 0).any():
@@ -72,14 +66,7 @@ class GridPDF:
 
     @classmethod
     def concatenate(cls, pdfs):
-        """
-        Return the galaxies of several sets as one set.
-
-        Parameters
-        ----------
-        pdfs : sequence of GridPDF
-            One or more sets; it is a `ValueError` if their grids differ.
-        """
+        """Return the galaxies of several sets as one set; it is a `ValueError` if their grids differ."""
         pdfs = _same_grid(pdfs)
         return cls(pdfs[0].z, np.concatenate([each.density for each in pdfs]))
 
@@ -88,11 +75,7 @@ class GridPDF:
         """
         Return the mean density of each galaxy over several sets: those of an ensemble's members, or of samples.
 
-        Parameters
-        ----------
-        pdfs : iterable of GridPDF
-            Sets of the same galaxies; a generator is read one set at a time. It is a `ValueError` if there is none, or
-            if grids or numbers of galaxies differ.
+        A generator of sets is read one at a time. It is a `ValueError` if grids or numbers of galaxies differ.
         """
         pdfs = iter(pdfs)
         if (first := next(pdfs, None)) is None:
@@ -120,24 +103,18 @@ class GridPDF:
     @cached_property
     def cumulative(self):
         """``[N, K]``: the cumulative distribution at the grid's redshifts."""
-        steps = np.diff(self.z) * (self.density[:, 1:] + self.density[:, :-1]) / 2
-        cumulative = np.zeros_like(self.density)
-        np.cumsum(steps, axis=1, out=cumulative[:, 1:])
+        cumulative = cumulative_trapezoid(self.density, self.z, axis=1, initial=0)
         return np.minimum(cumulative, 1, out=cumulative)
 
     def pdf(self, z_true):
         """
-        Return the density of each galaxy at one redshift: zero outside the grid, NaN where the redshift is NaN.
+        Return the density of each galaxy at one redshift, ``[N]``: zero outside the grid, NaN where the redshift is
+        NaN.
 
         Parameters
         ----------
         z_true : float or array-like
             One redshift, or one per galaxy; a set of a single PDF (a prior) takes any number.
-
-        Returns
-        -------
-        `numpy.ndarray`
-            ``[N]``.
 
         Raises
         ------
@@ -152,17 +129,13 @@ class GridPDF:
 
     def cdf(self, z_true):
         """
-        Return the probability of each galaxy to be below a redshift: its PIT value, if the redshift is the true one.
+        Return the probability of each galaxy to be below a redshift, ``[N]``, NaN where the redshift is NaN: its PIT
+        value, if the redshift is the true one.
 
         Parameters
         ----------
         z_true : float or array-like
             As for `pdf`.
-
-        Returns
-        -------
-        `numpy.ndarray`
-            ``[N]``, from 0 to 1; NaN where the redshift is NaN.
         """
         row, z = self._paired(z_true)
         z = np.clip(z, self.z[0], self.z[-1])
@@ -173,17 +146,12 @@ class GridPDF:
 
     def quantile(self, q):
         """
-        Return the redshift below which each galaxy is with probability q.
+        Return the redshift below which each galaxy is with probability q, ``[N]``.
 
         Parameters
         ----------
         q : float or array-like
             One probability from 0 to 1 for all, or one per galaxy; a set of a single PDF takes any number.
-
-        Returns
-        -------
-        `numpy.ndarray`
-            ``[N]``.
         """
         row, q = self._paired(q, "probabilities")
         if not ((q >= 0) & (q <= 1)).all():

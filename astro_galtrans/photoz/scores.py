@@ -1,10 +1,14 @@
 """
-Scores of redshift PDFs, one number per galaxy: CRPS, CDE loss, information, and the PIT value.
+Scores of redshift PDFs, one number per galaxy (CRPS, CDE loss, information, PIT value), and the metrics of a sample.
 
 The densities are piecewise linear (`~astro_galtrans.photoz.pdfs.GridPDF`), and every integral is exact for them.
 """
 
 import numpy as np
+from astropy.table import QTable
+
+from astro_galtrans.statistics.bootstrap import named_intervals, resample_counts
+from astro_galtrans.statistics.weighted import Weighted
 
 from .pdfs import segment
 
@@ -15,48 +19,51 @@ __all__ = ["cde_loss", "crps", "every_score", "information", "scaled_residual"]
 NEAREST = 1e-12
 CHUNK = 2048  # galaxies at a time, so that the [N, K] temporaries of the CRPS stay in the processor's cache
 
+POINT_METRICS = "bias_mean", "bias_median", "sigma_mad", "sigma_iqr", "outlier_005", "outlier_015", "outlier_rail"
+PIT_METRICS = "pit_ks", "pit_ad", "pit_cvm"
+FEWEST = 2  # one galaxy has neither scatter nor a bootstrap interval
+
+COLUMNS = {
+    "metric": (str, "name of the statistic"),
+    "value": (float, "the statistic of the sample"),
+    "low": (float, "lower end of the bootstrap interval"),
+    "high": (float, "upper end of the bootstrap interval"),
+    "n": (int, "galaxies measured"),
+    "n_excluded": (int, "galaxies that could not be measured; see counts in the meta data for the reasons"),
+}
+
 
 def scaled_residual(z_phot, z_spec):
-    """Return dz = (z_phot - z_spec) / (1 + z_spec)."""
+    """Return dz = (z_phot - z_spec) / (1 + z_spec) of estimated and spectroscopic redshifts."""
     z_phot, z_spec = np.asarray(z_phot, dtype=float), np.asarray(z_spec, dtype=float)
     return (z_phot - z_spec) / (1 + z_spec)
 
 
 def crps(pdfs, z_spec):
     r"""
-    Return the continuous ranked probability score (Hersbach 2000, eq. 5) of each galaxy, in units of redshift.
+    Return the continuous ranked probability score of N galaxies (Hersbach 2000, eq. 5), ``[N]``, in units of redshift.
 
     .. math:: \mathrm{CRPS} = \int (F(z) - H(z - z_\mathrm{spec}))^2 \, dz
         = \int_{z_0}^{z_K} (1 - F)^2 \, dz + \int_{z_0}^{z_\mathrm{spec}} (2 F - 1) \, dz,
 
-    with :math:`F` the cumulative distribution and :math:`H` the step. A redshift outside the grid
-    adds its distance from it.
-
-    Parameters
-    ----------
-    pdfs : GridPDF
-        N galaxies.
-    z_spec : array-like
-        ``[N]``: their redshifts.
+    with :math:`F` the cumulative distribution and :math:`H` the step. A redshift outside the grid adds its distance
+    from it.
     """
     z_spec = np.asarray(z_spec, dtype=float)
     inside = np.clip(z_spec, pdfs.z[0], pdfs.z[-1])
-    parts = [_crps(pdfs.z, pdfs.density[rows], pdfs.cumulative[rows], inside[rows]) for rows in _chunks(len(pdfs))]
+    chunks = [slice(start, start + CHUNK) for start in range(0, len(pdfs), CHUNK)]
+    parts = [_crps(pdfs.z, pdfs.density[rows], pdfs.cumulative[rows], inside[rows]) for rows in chunks]
     return np.concatenate([np.zeros(0), *parts]) + np.abs(z_spec - inside)
 
 
 def cde_loss(pdfs, z_spec):
     r"""
-    Return the terms of the conditional density estimation loss (Izbicki & Lee 2017, eq. 6), in inverse redshift.
+    Return the terms of the conditional density estimation loss (Izbicki & Lee 2017, eq. 6), ``[N]``, in inverse
+    redshift.
 
     .. math:: L = \int f(z)^2 \, dz - 2 f(z_\mathrm{spec}),
 
     whose mean over galaxies is the squared distance of the densities from the true ones, up to a constant.
-
-    Parameters
-    ----------
-    pdfs, z_spec
-        As for `crps`.
     """
     low, high, third = pdfs.density[:, :-1], pdfs.density[:, 1:], np.diff(pdfs.z) / 3
     # the integral of the square of a line from a to b is (a^2 + a b + b^2) / 3 of its length
@@ -66,38 +73,20 @@ def cde_loss(pdfs, z_spec):
 
 def information(pdfs, z_spec, prior, floor=0.0):
     r"""
-    Return how much more probable the PDF made the true redshift than the prior did, in nats.
+    Return how much more probable the PDF made the true redshift than the prior did, in nats, ``[N]``.
 
     .. math:: I = \ln \frac{(1 - w) \, p(z_\mathrm{spec} \mid \mathrm{image}) + w \, p(z_\mathrm{spec})}
         {p(z_\mathrm{spec})}.
 
-    The mean over galaxies is a lower bound on the mutual information of redshift and image if galaxies follow the
-    prior: it falls short of it by the mean Kullback-Leibler divergence of the PDFs from the true posterior.
+    The prior is one row, the redshift distribution that the estimator was trained on, or one row per galaxy. The mean
+    over galaxies is a lower bound on the mutual information of redshift and image if galaxies follow the prior: it
+    falls short of it by the mean Kullback-Leibler divergence of the PDFs from the true posterior. A galaxy where the
+    prior is zero says nothing about it and gets NaN.
 
     One PDF that excludes the truth makes the mean -inf, which is the right score of a PDF taken literally. The floor
-    :math:`w` allows for a chance :math:`w` that the estimator failed and the galaxy is any one of the prior: then no
-    galaxy scores below :math:`\ln w`, and a perfect PDF loses at most :math:`-\ln(1 - w)`. The mixture is a density
-    too, so any :math:`w` gives a lower bound on the mutual information.
-
-    Parameters
-    ----------
-    pdfs, z_spec
-        As for `crps`.
-    prior : GridPDF
-        The redshift distribution that the estimator was trained on (one row), or a prior per galaxy (N rows).
-    floor : float, optional
-        Weight :math:`w` of the prior in the mixture, from 0 (none: PDFs are taken literally) to less than 1.
-
-    Returns
-    -------
-    `numpy.ndarray`
-        ``[N]``: -inf where a PDF is zero at the redshift (and there is no floor), NaN where the prior is zero: such a
-        galaxy says nothing about the information.
-
-    Raises
-    ------
-    ValueError
-        If the floor is out of range, or the prior is neither of one row nor of N.
+    :math:`w`, from 0 to less than 1, allows for a chance :math:`w` that the estimator failed and the galaxy is any one
+    of the prior: then no galaxy scores below :math:`\ln w`, and a perfect PDF loses at most :math:`-\ln(1 - w)`. The
+    mixture is a density too, so any :math:`w` gives a lower bound on the mutual information.
     """
     if not 0 <= floor < 1:
         msg = f"the floor is the weight of the prior in a mixture, from 0 to less than 1; got {floor}"
@@ -130,10 +119,6 @@ def every_score(pdfs, z_spec, prior=None, floor=0.0):
     return table
 
 
-def _chunks(number):
-    return (slice(start, start + CHUNK) for start in range(0, number, CHUNK))
-
-
 def _crps(z, density, cumulative, z_spec):
     """CRPS of redshifts inside the grid: polynomials of degree four, integrated over each of its intervals."""
     h = np.diff(z)
@@ -149,3 +134,45 @@ def _crps(z, density, cumulative, z_spec):
     row, t = np.arange(len(z_spec)), (z_spec - z[k]) / h[k]
     partial = h[k] * t * (cumulative[row, k] + h[k] * t * (low[row, k] / 2 + rise[row, k] * t / 6))
     return total + 2 * (areas[row, k] + partial) - (z_spec - z[0])
+
+
+def _point_statistics(dz):
+    size, sigma_iqr = np.abs(dz.values), dz.sigma_iqr()
+    # the cuts of SDSS, of CFHTLS, and of the pipeline RAIL of LSST DESC
+    outliers = [dz.counts[size > cut].sum() / dz.cumulative[-1] for cut in (0.05, 0.15, max(0.06, 3 * sigma_iqr))]
+    return [dz.mean(), dz.quantile(0.5), dz.sigma_mad(), sigma_iqr, *outliers]
+
+
+def _pit_statistics(pit):
+    return [pit.kolmogorov_smirnov(), pit.anderson_darling(), pit.cramer_von_mises()]
+
+
+STATISTICS = {"dz": (POINT_METRICS, _point_statistics), "pit": (PIT_METRICS, _pit_statistics)}
+
+
+def summarise(score, values, counts, *, resamples, seed, level, where=None):
+    """
+    Return the metrics of a score, `~astro_galtrans.statistics.bootstrap.Interval` by name.
+
+    ``values`` and ``counts`` are ``[M]``: scores in order, and how many galaxies (one, or those of a cell) have each.
+    ``"dz"`` gives `POINT_METRICS`, ``"pit"`` gives `PIT_METRICS`, any other score its mean under its own name. Fewer
+    than two galaxies give NaN or, if ``where`` says why there are so few, a `ValueError`.
+    """
+    names, statistic = STATISTICS.get(score, ((score,), lambda values: [values.mean()]))
+    number = int(counts.sum())
+    if number < FEWEST:
+        if where is not None:
+            msg = f"at least {FEWEST} galaxies are needed for {', '.join(names)}; got {number}{where}"
+            raise ValueError(msg)
+        return named_intervals(names, np.full(len(names), np.nan), [], number, level)
+    drawn = [statistic(Weighted(values, each)) for each in resample_counts(counts, resamples, seed)]
+    value = statistic(Weighted(values, counts))
+    return named_intervals(names, value, drawn, number, level, distances=PIT_METRICS)
+
+
+def to_table(metrics, counts, meta):
+    """Return a table with a row for each metric; ``counts`` has the number of galaxies and why some are excluded."""
+    rows = [(name, *found, counts["galaxies"] - found.n) for name, found in metrics.items()]
+    kinds, descriptions = zip(*COLUMNS.values(), strict=True)
+    meta = meta | {"counts": dict(counts)}
+    return QTable(rows=rows, names=list(COLUMNS), dtype=kinds, descriptions=list(descriptions), meta=meta)

@@ -18,6 +18,8 @@ With ``exact=True`` the scores themselves are kept instead, which is how `~astro
 samples in memory.
 """
 
+from collections import Counter
+
 import numpy as np
 from astropy.table import vstack
 
@@ -25,8 +27,7 @@ from astro_galtrans._columns import because, plain, redshifts, same_length, sort
 from astro_galtrans.statistics.bootstrap import bin_edges, in_bins
 
 from .pdfs import segment
-from .scores import NEAREST, every_score, scaled_residual
-from .tables import summarise, to_table
+from .scores import NEAREST, every_score, scaled_residual, summarise, to_table
 
 __all__ = ["Accumulator", "BinnedAccumulator"]
 
@@ -99,7 +100,7 @@ class Accumulator:
 
     def __init__(self, *, prior=None, floor=0.0, z_range=None, points=True, exact=False):
         self.prior, self.floor, self.z_range, self.points, self.exact = prior, floor, z_range, points, exact
-        self.counts, self.scores = {"galaxies": 0}, {}
+        self.counts, self.scores = Counter(galaxies=0), {}
 
     def add(self, pdfs, z_spec, *, z_phot=None, prior=None):
         """
@@ -136,19 +137,12 @@ class Accumulator:
             outside = np.isnan(found["information"])
             counts["prior_zero"] = int(outside.sum())
             found["information"] = found["information"][~outside]
-        _count(self.counts, counts)
+        self.counts.update(counts)
         for name, values in found.items():
             self._kept(name).add(values)
 
     def merge(self, other):
-        """
-        Take in all galaxies of another accumulator, and return this one.
-
-        Parameters
-        ----------
-        other : Accumulator
-            One with the same settings; it is a `ValueError` if they differ.
-        """
+        """Take in all galaxies of another accumulator, and return this one; it is a `ValueError` if settings differ."""
         for name in ("floor", "z_range", "points", "exact"):
             if (mine := getattr(self, name)) != (its := getattr(other, name)):
                 msg = f"accumulators to merge must have the same {name}, got {mine} and {its}"
@@ -156,7 +150,7 @@ class Accumulator:
         if not _same_pdfs(self.prior, other.prior):
             msg = f"accumulators to merge must have the same prior, got {self.prior} and {other.prior}"
             raise ValueError(msg)
-        _count(self.counts, other.counts)
+        self.counts.update(other.counts)
         for name, kept in other.scores.items():
             self._kept(name).merge(kept)
         return self
@@ -178,12 +172,8 @@ class Accumulator:
 
     def pit_histogram(self, bins=20):
         """
-        Return how many PIT values fall in bins of equal width, ``[bins]``.
-
-        Parameters
-        ----------
-        bins : int, optional
-            Number of bins; if it is a power of two, no cell is cut by an edge, and the numbers are exact.
+        Return how many PIT values fall in bins of equal width, ``[bins]``; exact if their number is a power of two, as
+        then no cell is cut by an edge.
         """
         values, counts = self._ordered("pit")
         return np.histogram(values, bins, (0, 1), weights=counts)[0].astype(int)
@@ -245,14 +235,7 @@ class BinnedAccumulator:
             each.add(None if pdfs is None else pdfs[rows], z_spec[rows], z_phot=part, prior=_own_rows(prior, rows))
 
     def merge(self, other):
-        """
-        Take in all galaxies of another one, and return this one.
-
-        Parameters
-        ----------
-        other : BinnedAccumulator
-            One with the same bins and settings; it is a `ValueError` if they differ.
-        """
+        """Take in all galaxies of another one, and return this one; it is a `ValueError` if bins or settings differ."""
         if self.unit != other.unit or not np.array_equal(self.edges, other.edges):
             msg = f"accumulators to merge must have the same bins, got {self.edges} and {other.edges}"
             raise ValueError(msg)
@@ -273,16 +256,16 @@ class BinnedAccumulator:
         resamples, seed, level
             As for `Accumulator.table`.
         """
-        settings, tables, counts = dict(resamples=resamples, seed=seed, level=level), [], {}
+        settings, tables, counts = dict(resamples=resamples, seed=seed, level=level), [], Counter()
         scores = {name for each in self.bins for name in each.scores} or {"dz"}
         for each, *ends in zip(self.bins, self.edges[:-1], self.edges[1:], strict=True):
             table = each._table(scores, settings)
             columns = [np.full(len(table), end) * (1 if self.unit is None else self.unit) for end in ends]
             table.add_columns(columns, names=[f"{self.name}_low", f"{self.name}_high"], indexes=[0, 0])
             tables.append(table)
-            _count(counts, each.counts)
+            counts.update(each.counts)
         stacked = vstack(tables, metadata_conflicts="silent")
-        stacked.meta = tables[0].meta | {"counts": counts | {"outside_bins": self.outside}}
+        stacked.meta = tables[0].meta | {"counts": dict(counts) | {"outside_bins": self.outside}}
         return stacked
 
 
@@ -295,11 +278,6 @@ def _same_pdfs(one, other):
     if one is None or other is None:
         return one is other
     return np.array_equal(one.z, other.z) and np.array_equal(one.density, other.density)
-
-
-def _count(counts, more):
-    for reason, number in more.items():
-        counts[reason] = counts.get(reason, 0) + number
 
 
 def _edges(score):

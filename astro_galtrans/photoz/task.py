@@ -11,8 +11,8 @@ from .density import log_likelihood
 
 __all__ = ["TrainingSettings", "dihedral", "fit"]
 
-WARMUP = 50  # steps over which the learning rate rises: AdamW's averages of squared gradients are unsure before
-VALIDATED = 512  # galaxies looked at together: a bound on memory
+WARMUP = 50  # steps over which the learning rate rises, until AdamW's averages of squared gradients have settled
+VALIDATED = 512  # galaxies evaluated at once in a validation: a bound on memory
 
 
 @dataclass(frozen=True)
@@ -26,49 +26,20 @@ class TrainingSettings:
     average: float = 0.995  #: decay per step of the averaged weights, which are the result
     patience: int = 8  #: epochs without a better validation, that of the start included, after which training stops
     clip: float = 1.0  #: norm to which a larger gradient is shortened
-    noise: float = 0.5  #: sky noise (or errors of magnitudes) added anew in every step, as a share of what is there
+    noise: float = 0.5  #: noise added anew in every step, as a share of the sky noise (or of the errors of magnitudes)
     checkpoint_minutes: float = 1.0
 
 
 def fit(network, data, rows, held_out, settings, *, seed=0, directory=None, identity=None, device="cpu", progress=True):
     """
-    Train a network on galaxies; the result has the averaged weights that did best on the galaxies held out.
+    Train a network on galaxies; return it on the CPU, with the averaged weights that did best on those held out, and
+    how the training went.
 
-    Parameters
-    ----------
-    network : `torch.nn.Module`
-        From inputs to a `~astro_galtrans.photoz.density.Mixture`; its ``head.grid`` is the redshift grid.
-    data : object
-        ``data.batch(rows, noise=0.0)`` gives a tuple of input tensors, with noise drawn from torch's global generator;
-        ``data.z`` is a tensor of all redshifts.
-    rows, held_out : `torch.Tensor`
-        Rows of the data to train on, and to validate with.
-    settings : `TrainingSettings`
-    seed : int, optional
-        Seed of batches, noise and dropout.
-    directory : `~pathlib.Path`, optional
-        Folder for checkpoints, from which an interrupted training goes on, and logs.
-    identity : str, optional
-        What tells this training from others; a checkpoint must have the same, and the same seed and settings.
-    device : str, optional
-        As for `~astro_galtrans.loop.choose_devices`.
-    progress : bool, optional
-        Show a progress bar on a terminal.
-
-    Returns
-    -------
-    network : `torch.nn.Module`
-        The trained network, on the CPU.
-    run : dict
-        ``epochs``, ``seconds``, ``best_epoch`` (0: as it came), and mean log-likelihoods of the galaxies held out
-        (nats): ``start``, and ``validation`` of each epoch.
-
-    Raises
-    ------
-    ValueError
-        If the checkpoint belongs to another training.
-    FloatingPointError
-        If the loss is no longer finite.
+    ``network`` goes from inputs to a mixture, and its ``head.grid`` is the redshift grid. ``data.batch(rows,
+    noise=0.0)`` gives a tuple of input tensors, with noise drawn from torch's global generator; ``data.z`` is a tensor
+    of all redshifts. An interrupted training goes on from the checkpoint in ``directory``, which must have the same
+    ``identity``, seed and settings. The second result has ``epochs``, ``seconds``, ``best_epoch`` (0 before the first)
+    and mean log-likelihoods of the galaxies held out (nats): ``start``, and ``validation`` of each epoch.
     """
     # batches of nearly equal size: a last batch of one galaxy would ruin a batch normalisation
     batches = max(1, round(len(rows) / settings.batch_size))
@@ -82,11 +53,10 @@ def fit(network, data, rows, held_out, settings, *, seed=0, directory=None, iden
 
 
 def _settings(settings, batches, seed):
+    same = "learning_rate", "weight_decay", "clip", "average", "patience", "checkpoint_minutes"
     return loop.Settings(
-        steps=settings.epochs * batches, learning_rate=settings.learning_rate, weight_decay=settings.weight_decay,
-        warmup=WARMUP, clip=settings.clip, average=settings.average, seed=seed, validation_steps=batches,
-        validate_start=True, patience=settings.patience, log_steps=batches,
-        checkpoint_minutes=settings.checkpoint_minutes,
+        **{name: getattr(settings, name) for name in same}, steps=settings.epochs * batches, warmup=WARMUP, seed=seed,
+        validation_steps=batches, validate_start=True, log_steps=batches,
     )  # fmt: skip
 
 
@@ -101,16 +71,7 @@ class RedshiftTask(loop.Task):
     """
     The training of one network on galaxies with known redshifts.
 
-    Parameters
-    ----------
-    network, data, rows, held_out
-        As for `fit`.
-    batches : int
-        How many make an epoch.
-    noise : float
-        Share of the noise that is added.
-    identity : dict
-        Tells this training from others; its ``seed`` is that of the order of the galaxies.
+    ``identity`` tells this training from others; its ``seed`` is that of the order of the galaxies.
     """
 
     def __init__(self, network, data, rows, held_out, batches, noise, identity):
@@ -151,16 +112,7 @@ class RedshiftTask(loop.Task):
 
 
 def dihedral(stamps, number):
-    """
-    Return stamps ``[B, C, S, S]`` in one of the eight orientations of a square; anything but stamps as it is.
-
-    Parameters
-    ----------
-    stamps : `torch.Tensor`
-        A batch.
-    number : int
-        Which orientation, modulo eight.
-    """
+    """Return stamps ``[B, C, S, S]`` in orientation ``number`` modulo 8 of a square; anything but stamps as it is."""
     if stamps.ndim != 4:
         return stamps
     if number % 8 >= 4:

@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from astro_galtrans._columns import name_rows
+from astro_galtrans._columns import name_rows, plain
 from astro_galtrans._files import fingerprint
 from astro_galtrans.exceptions import GaltransWarning
 from astro_galtrans.measure.magnitudes import colours_and_magnitude
 from astro_galtrans.photoz.pdfs import GridPDF
 
-from .data import TrainingStamps, checked_images, crop_size, read, with_extra
+from .data import TrainingStamps, checked_images, crop_size, read
 from .density import blend, default_grid, interpolate_log, log_density, training_prior
-from .estimators import ImageEstimator, MagnitudeEstimator, PhotometricEstimator, checked_ebv, load
+from .estimators import ImageEstimator, MagnitudeEstimator, PhotometricEstimator, ebv_column, load
 from .features import FEATURES, Photometry, magnitude_features
 from .task import TrainingSettings, fit
 
@@ -24,10 +24,10 @@ __all__ = ["cross_validated", "train_image", "train_magnitudes", "train_photomet
 
 FIELD = 12.7  #: side (arcsec) of the middle of a stamp that networks see: 32 SDSS pixels
 COARSE = 0.8  #: size (arcsec) up to which pixels are folded into channels: half the seeing from the ground
-FEWEST = 20  #: galaxies to train on
+FEWEST = 20  #: fewest galaxies that can be trained on, and fewest that a calibration is measured with
 ESTIMATOR = "estimator.safetensors"  #: in the folder of a training that is done
-HELD_OUT = 0.1  #: share of the galaxies that validates and calibrates, but of few galaxies a quarter, up to a hundred
-STEPS = 4000  #: of a training on photometry, whatever the number of galaxies: some seconds on a CPU
+HELD_OUT = 0.1  #: share of the galaxies held out for validation and calibration; at least a quarter of them, or 100
+STEPS = 4000  #: optimizer steps of a training on photometry, for any number of galaxies: some seconds on a CPU
 #: Settings for the convolutions of an image network, which correct the redshifts of a dense network that is trained
 #: already; larger steps would first spoil them.
 IMAGE = {"epochs": 8, "learning_rate": 5e-4, "patience": 2}
@@ -43,7 +43,8 @@ def train_image(
     name="image", field=FIELD, network=None, memory=2**30, device="auto", progress=True, **settings,
 ):  # fmt: skip
     """
-    Train an image network, after Pasquet et al. (2019, A&A 621, A26), on stamps and spectroscopic redshifts.
+    Train an image network, after Pasquet et al. (2019, A&A 621, A26), on stamps and spectroscopic redshifts; return the
+    `~astro_galtrans.photoz.ImageEstimator`.
 
     Parameters
     ----------
@@ -74,7 +75,8 @@ def train_image(
     field : float, optional
         Side of the middle of the stamp that the network sees (arcsec).
     network : dict, optional
-        Settings of `~astro_galtrans.photoz.network.InceptionNetwork`: ``width``, ``dense``, ``dropout``.
+        Settings of the network: ``width`` (channels of the convolutions, 32), ``dense`` (size of the dense layers, 256)
+        and ``dropout`` (share of their values set to 0 at random, 0.1).
     memory : float, optional
         Bytes up to which stamps are kept in memory, in half precision; more are read again for every batch.
     device : str, optional
@@ -82,11 +84,7 @@ def train_image(
     progress : bool, optional
         Show a progress bar on a terminal.
     **settings
-        Fields of `~astro_galtrans.photoz.task.TrainingSettings`: ``epochs``, ``batch_size``, ...
-
-    Returns
-    -------
-    `~astro_galtrans.photoz.ImageEstimator`
+        Fields of `~astro_galtrans.photoz.TrainingSettings`: ``epochs``, ``batch_size``, ...
 
     Raises
     ------
@@ -95,14 +93,13 @@ def train_image(
     """
     settings = _settings(IMAGE | {"batch_size": max(16, min(64, len(z_spec) // 20))} | settings, len(z_spec))
     images, photometry, fold = _imaging(images, z_spec, bands, pixel_scale, sky_rms, field)
-    z, grid, rows, left_out = _usable(z_spec, len(images), grid)
-    extra = None if ebv is None else checked_ebv(ebv, len(images))[:, None]
-    noise = 0.0 if _done(directory) else settings.noise  # an estimator that is there is only recognised
-    data = TrainingStamps(images, z, photometry, extra=extra, memory=memory, noise=noise, seed=seed)
+    sample, extra = _Sample(z_spec, len(images), grid), ebv_column(ebv, len(images))
+    noise = 0.0 if _done(directory) else settings.noise  # a training that is done is recognised without it
+    data = TrainingStamps(images, sample.z, photometry, extra=extra, memory=memory, noise=noise, seed=seed)
     network = {"bands": len(bands), "features": data.features.shape[1], "fold": fold} | (network or {})
-    card = _card(name, bands, grid, z[rows], network, ebv is not None) | {"photometry": photometry.to_dict()}
+    card = sample.card(name, bands, network, ebv) | {"photometry": asdict(photometry)}
     options = {"members": members, "seed": seed, "directory": directory, "device": device, "progress": progress}
-    return _trained(ImageEstimator, card, data, rows, left_out, settings, **options)
+    return _trained(ImageEstimator, card, data, sample, settings, **options)
 
 
 def train_photometric(
@@ -110,7 +107,8 @@ def train_photometric(
     features="all", name="photometric", field=FIELD, network=None, device="cpu", progress=False, **settings,
 ):  # fmt: skip
     """
-    Train a small dense network on aperture and peak fluxes of stamps, in seconds.
+    Train a small dense network on aperture and peak fluxes of stamps, in seconds; return the
+    `~astro_galtrans.photoz.PhotometricEstimator`.
 
     Parameters
     ----------
@@ -119,13 +117,9 @@ def train_photometric(
     features : str, optional
         Which colours and magnitudes the network sees, a key of `~astro_galtrans.photoz.FEATURES`.
     network : dict, optional
-        Settings of `~astro_galtrans.photoz.network.DenseNetwork`: ``width``, ``depth``, ``dropout``.
+        Settings of the network: ``width`` (192) and ``depth`` (3) of its hidden layers, and ``dropout`` (0).
     **settings
-        Fields of `~astro_galtrans.photoz.task.TrainingSettings`.
-
-    Returns
-    -------
-    `~astro_galtrans.photoz.PhotometricEstimator`
+        Fields of `~astro_galtrans.photoz.TrainingSettings`.
 
     Raises
     ------
@@ -136,15 +130,13 @@ def train_photometric(
         msg = f"features must be one of {', '.join(map(repr, FEATURES))}, got {features!r}"
         raise ValueError(msg)
     images, photometry, _ = _imaging(images, z_spec, bands, pixel_scale, sky_rms, field)
-    z, grid, rows, left_out = _usable(z_spec, len(images), grid)
+    sample, extra = _Sample(z_spec, len(images), grid), ebv_column(ebv, len(images))
     flux = torch.cat([photometry.fluxes(stamps) for _, stamps in read(images, photometry.size)])
-    extra = None if ebv is None else checked_ebv(ebv, len(images))[:, None]
-    data = _Fluxes(flux, photometry, features, extra, z)
+    data = _Fluxes(flux, photometry, features, extra, sample.z)
     network = {"features": data.features.shape[1]} | (network or {})
-    card = _card(name, bands, grid, z[rows], network, ebv is not None)
-    card |= {"photometry": photometry.to_dict(), "features": features}
+    card = sample.card(name, bands, network, ebv) | {"photometry": asdict(photometry), "features": features}
     options = {"members": members, "seed": seed, "directory": directory, "device": device, "progress": progress}
-    return _trained(PhotometricEstimator, card, data, rows, left_out, _settings(settings, len(rows)), **options)
+    return _trained(PhotometricEstimator, card, data, sample, _settings(settings, len(sample.rows)), **options)
 
 
 def train_magnitudes(
@@ -152,7 +144,7 @@ def train_magnitudes(
     device="cpu", progress=False, **settings,
 ):  # fmt: skip
     """
-    Train a small dense network on a catalogue's magnitudes.
+    Train a small dense network on a catalogue's magnitudes; return the `~astro_galtrans.photoz.MagnitudeEstimator`.
 
     Parameters
     ----------
@@ -165,28 +157,24 @@ def train_magnitudes(
     network, **settings
         As for `train_photometric`.
 
-    Returns
-    -------
-    `~astro_galtrans.photoz.MagnitudeEstimator`
-
     Raises
     ------
     ValueError
         If the arguments do not fit each other, magnitudes are missing, or fewer than 20 galaxies can be used.
     """
     measured = magnitude_features(magnitudes, errors, bands)
-    z, grid, rows, left_out = _usable(z_spec, len(measured), grid)
-    extra = None if ebv is None else checked_ebv(ebv, len(measured))[:, None]
-    data = _Magnitudes(with_extra(measured, extra), errors, z)
+    sample = _Sample(z_spec, len(measured), grid)
+    data = _Magnitudes(torch.cat([measured, ebv_column(ebv, len(measured))], dim=1), errors, sample.z)
     network = {"features": data.features.shape[1]} | (network or {})
-    card = _card(name, bands, grid, z[rows], network, ebv is not None) | {"uses_errors": errors is not None}
+    card = sample.card(name, bands, network, ebv) | {"uses_errors": errors is not None}
     options = {"members": members, "seed": seed, "device": device, "progress": progress}
-    return _trained(MagnitudeEstimator, card, data, rows, left_out, _settings(settings, len(rows)), **options)
+    return _trained(MagnitudeEstimator, card, data, sample, _settings(settings, len(sample.rows)), **options)
 
 
 def cross_validated(train, data, z_spec, *, folds=5, seed=0, grid=None, errors=None, ebv=None, **settings):
     """
-    Return the PDF of every galaxy from an estimator trained on the other folds.
+    Return the PDF of every galaxy from an estimator trained on the other folds, a
+    `~astro_galtrans.photoz.pdfs.GridPDF`.
 
     Parameters
     ----------
@@ -205,10 +193,6 @@ def cross_validated(train, data, z_spec, *, folds=5, seed=0, grid=None, errors=N
     **settings
         What else ``train`` takes.
 
-    Returns
-    -------
-    `~astro_galtrans.photoz.pdfs.GridPDF`
-
     Raises
     ------
     ValueError
@@ -217,7 +201,8 @@ def cross_validated(train, data, z_spec, *, folds=5, seed=0, grid=None, errors=N
     if not 2 <= folds <= len(data):
         msg = f"folds must be from 2 to the number of galaxies ({len(data)}), got {folds}"
         raise ValueError(msg)
-    z, grid, _, _ = _usable(z_spec, len(data), grid)
+    sample = _Sample(z_spec, len(data), grid)
+    z, grid = sample.z, sample.grid
     fold = np.random.default_rng(seed).permutation(len(data)) % folds
     columns = {name: np.asarray(values) for name, values in (("errors", errors), ("ebv", ebv)) if values is not None}
     density = np.empty((len(data), len(grid)))
@@ -230,22 +215,22 @@ def cross_validated(train, data, z_spec, *, folds=5, seed=0, grid=None, errors=N
 
 
 class _Fluxes:
-    """Fluxes in stamps and redshifts, as `fit` takes them."""
+    """Fluxes in stamps ``[N, A + 1, C]`` and redshifts, as `fit` takes them."""
 
     def __init__(self, flux, photometry, which, extra, z):
         self.flux, self.photometry, self.which, self.extra = flux, photometry, which, extra
-        self.features = with_extra(photometry.features(flux, which), extra)
+        self.features = torch.cat([photometry.features(flux, which), extra], dim=1)
         self.z = torch.as_tensor(z, dtype=torch.float32)
 
     def batch(self, rows, noise=0.0):
         if not noise:
             return (self.features[rows],)
         features = self.photometry.features(self.photometry.noisier(self.flux[rows], noise), self.which)
-        return (with_extra(features, None if self.extra is None else self.extra[rows]),)
+        return (torch.cat([features, self.extra[rows]], dim=1),)
 
 
 class _Magnitudes:
-    """Colours and a magnitude, and redshifts, as `fit` takes them."""
+    """Colours, a magnitude and their errors of each galaxy of a catalogue, and redshifts, as `fit` takes them."""
 
     def __init__(self, features, errors, z):
         self.features, self.z = features, torch.as_tensor(z, dtype=torch.float32)
@@ -295,64 +280,75 @@ def _imaging(images, z_spec, bands, pixel_scale, sky_rms, field):
     side = min(np.shape(images[:1])[-2:])
     fold = max(1, min(round(COARSE / pixel_scale), side // 4))
     size = crop_size(side, pixel_scale, field, 4 * fold)  # the network halves its maps twice
-    return images, Photometry(bands, float(pixel_scale), tuple(sky.tolist()), size), fold
+    return images, Photometry(list(bands), float(pixel_scale), sky.tolist(), size), fold
 
 
-def _usable(z_spec, number, grid):
+class _Sample:
     """Redshifts (NaN if unusable), grid, rows that can train, and how many cannot and why."""
-    z = np.ma.filled(np.ma.asarray(getattr(z_spec, "value", z_spec), dtype=float), np.nan)
-    if z.shape != (number,):
-        msg = f"z_spec must be one redshift per galaxy ({number}), got shape {z.shape}"
-        raise ValueError(msg)
-    given = np.isfinite(z) & (z >= 0)
-    if given.sum() < FEWEST:
-        msg = f"at least {FEWEST} galaxies with a redshift are needed, got {given.sum()} (without: {name_rows(~given)})"
-        raise ValueError(msg)
-    grid = default_grid(z[given]) if grid is None else np.array(grid, dtype=float)
-    if grid.ndim != 1 or len(grid) < 2 or not (np.diff(grid) > 0).all():
-        msg = f"a redshift grid must be two or more strictly increasing values, got {grid}"
-        raise ValueError(msg)
-    reasons = {"missing": ~np.isfinite(z), "negative": z < 0}
-    reasons["outside the grid"] = given & ((z < grid[0]) | (z > grid[-1]))
-    bad = np.logical_or.reduce(list(reasons.values()))
-    told = "; ".join(f"{reason}: {name_rows(where)}" for reason, where in reasons.items() if where.any())
-    if (~bad).sum() < FEWEST:
-        msg = f"at least {FEWEST} galaxies are needed to train, {(~bad).sum()} are left (redshift {told})"
-        raise ValueError(msg)
-    if bad.any():
-        msg = f"{bad.sum()} of {number} galaxies are left out of the training, as their redshift is {told}"
-        warnings.warn(msg, GaltransWarning, stacklevel=3)
-    counts = {reason: int(where.sum()) for reason, where in reasons.items() if where.any()}
-    return np.where(bad, np.nan, z), grid, np.flatnonzero(~bad), counts
+
+    def __init__(self, z_spec, number, grid):
+        z = plain(getattr(z_spec, "value", z_spec))
+        if z.shape != (number,):
+            msg = f"z_spec must be one redshift per galaxy ({number}), got shape {z.shape}"
+            raise ValueError(msg)
+        given = np.isfinite(z) & (z >= 0)
+        if given.sum() < FEWEST:
+            without = name_rows(~given)
+            msg = f"at least {FEWEST} galaxies with a redshift are needed, got {given.sum()} (without: {without})"
+            raise ValueError(msg)
+        grid = default_grid(z[given]) if grid is None else np.array(grid, dtype=float)
+        if grid.ndim != 1 or len(grid) < 2 or not (np.diff(grid) > 0).all():
+            msg = f"a redshift grid must be two or more strictly increasing values, got {grid}"
+            raise ValueError(msg)
+        outside = given & ((z < grid[0]) | (z > grid[-1]))
+        reasons = {"missing": ~np.isfinite(z), "negative": z < 0, "outside the grid": outside}
+        reasons = {reason: where for reason, where in reasons.items() if where.any()}
+        bad = ~given | outside
+        told = "; ".join(f"{reason}: {name_rows(where)}" for reason, where in reasons.items())
+        if (~bad).sum() < FEWEST:
+            msg = f"at least {FEWEST} galaxies are needed to train, {(~bad).sum()} are left (redshift {told})"
+            raise ValueError(msg)
+        if bad.any():
+            msg = f"{bad.sum()} of {number} galaxies are left out of the training, as their redshift is {told}"
+            warnings.warn(msg, GaltransWarning, stacklevel=3)
+        self.z, self.grid, self.rows = np.where(bad, np.nan, z), grid, np.flatnonzero(~bad)
+        self.left_out = {reason: int(where.sum()) for reason, where in reasons.items()}
+
+    def card(self, name, bands, network, ebv):
+        """Return the part of the card that all estimators have before they are trained."""
+        prior = training_prior(self.z[self.rows], self.grid).density[0]
+        return {
+            "name": name, "bands": list(map(str, bands)), "grid": self.grid.tolist(), "prior": prior.tolist(),
+            "network": network, "uses_ebv": ebv is not None,
+        }  # fmt: skip
 
 
-def _card(name, bands, grid, z, network, uses_ebv):
-    prior = training_prior(z, grid).density[0]
-    return {
-        "name": name, "bands": list(map(str, bands)), "grid": list(map(float, grid)), "prior": prior.tolist(),
-        "network": network, "uses_ebv": uses_ebv,
-    }  # fmt: skip
-
-
-def _trained(cls, card, data, rows, left_out, settings, *, members, seed, device, progress, directory=None):
+def _trained(cls, card, data, sample, settings, *, members, seed, device, progress, directory=None):
     """Train every member, calibrate it on what was held out, and put the estimator together."""
     if members < 1:
         msg = f"members must be at least 1, got {members}"
         raise ValueError(msg)
     card = {"kind": cls.kind, "members": members} | card
     settings_dict = asdict(settings)
-    identity = _identity(card | {"settings": settings_dict, "seed": seed}, data)
+    described = sorted((card | {"settings": settings_dict, "seed": seed}).items())
+    identity = fingerprint(repr(described), data.features.numpy(), data.z.numpy())[:16]
     done = None if directory is None else Path(directory) / ESTIMATOR
     if _done(directory):
-        return _found(done, identity)
-    order = np.random.default_rng(seed).permutation(rows)
-    held_out, used = np.split(order, [max(round(HELD_OUT * len(order)), min(100, len(order) // 4))])
-    held_out, used = torch.from_numpy(held_out), torch.from_numpy(used)
+        estimator = load(done)
+        if estimator.card["training"]["identity"] != identity:
+            msg = f"{done} was trained on other galaxies or with other settings; choose another folder or delete it"
+            raise ValueError(msg)
+        return estimator
+    order = np.random.default_rng(seed).permutation(sample.rows)
+    number = max(round(HELD_OUT * len(order)), min(100, len(order) // 4))
+    held_out, used = torch.from_numpy(order[:number]), torch.from_numpy(order[number:])
     log_prior = torch.tensor(card["prior"], dtype=torch.float32).clamp(min=1e-30).log()
     networks, calibration, runs, seconds = [], [], [], getattr(data, "seconds", 0.0)
     for k in range(members):
         folder = None if directory is None else Path(directory) / f"member-{k}"
-        network = _network(cls, card, data.features[used], seed + k)
+        network = cls.untrained(card, seed + k)
+        getattr(network, "photometric", network).standardise.fit(data.features[used])
+        network = network.to(memory_format=torch.channels_last)
         common = {"seed": seed + k, "identity": identity, "device": device, "progress": progress}
         if cls is ImageEstimator:
             network.photometric, took = _start(network, data.drawn, used, held_out, settings, folder, common)
@@ -364,7 +360,7 @@ def _trained(cls, card, data, rows, left_out, settings, *, members, seed, device
     card["calibration"] = calibration
     seconds += sum(run["seconds"] for run in runs)
     card["training"] = {
-        "galaxies": len(rows), "left_out": left_out, "held_out": len(held_out), "identity": identity, "seed": seed,
+        "galaxies": len(order), "left_out": sample.left_out, "held_out": number, "identity": identity, "seed": seed,
         "settings": settings_dict, "seconds": round(seconds, 1), "members": runs,
     }  # fmt: skip
     estimator = cls(networks, card)
@@ -373,14 +369,6 @@ def _trained(cls, card, data, rows, left_out, settings, *, members, seed, device
         for path in done.parent.glob("member-*/checkpoint*.pt"):
             path.unlink()
     return estimator
-
-
-def _network(cls, card, features, seed):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = cls.network_class(**card["network"], grid=card["grid"])
-    getattr(network, "photometric", network).standardise.fit(features)
-    return network.to(memory_format=torch.channels_last)
 
 
 def _start(network, photometry, used, held_out, settings, folder, common):
@@ -407,18 +395,5 @@ def _calibration(network, data, held_out, log_prior):
     return best[1]
 
 
-def _identity(card, data):
-    """Fingerprint of a training: of its settings, redshifts and measured fluxes."""
-    return fingerprint(repr(sorted(card.items())), data.features.numpy(), data.z.numpy())[:16]
-
-
 def _done(directory):
     return directory is not None and (Path(directory) / ESTIMATOR).exists()
-
-
-def _found(path, identity):
-    estimator = load(path)
-    if estimator.card["training"]["identity"] != identity:
-        msg = f"{path} was trained on other galaxies or with other settings; choose another folder or delete it"
-        raise ValueError(msg)
-    return estimator

@@ -12,7 +12,7 @@ __all__ = ["WrappedEstimator", "wrap"]
 
 def wrap(function, grid=None, *, prior=None, width=None, name=None, takes_ebv=False, batch_size=256):
     """
-    Make an estimator of a function from images to PDFs or to redshifts.
+    Make a `WrappedEstimator` of a function from images to PDFs or to redshifts.
 
     Parameters
     ----------
@@ -34,10 +34,6 @@ def wrap(function, grid=None, *, prior=None, width=None, name=None, takes_ebv=Fa
     batch_size : int, optional
         Images given to the function at once.
 
-    Returns
-    -------
-    `WrappedEstimator`
-
     Raises
     ------
     ValueError
@@ -51,24 +47,20 @@ def wrap(function, grid=None, *, prior=None, width=None, name=None, takes_ebv=Fa
     if width is not None and not width > 0:
         msg = f"the width of a PDF must be positive, got {width!r}"
         raise ValueError(msg)
+    grid = np.asarray(grid, dtype=float)
+    if prior is None:
+        prior = GridPDF.normalised(grid, np.ones_like(grid))
+    elif not isinstance(prior, GridPDF):
+        prior = training_prior(prior, grid)
+    elif len(prior) != 1 or not np.array_equal(prior.z, grid):
+        msg = f"the prior must be one PDF on the grid, got {prior!r}"
+        raise ValueError(msg)
     name = name or getattr(function, "__name__", type(function).__name__)
-    return WrappedEstimator(function, _prior(prior, grid), width, name, takes_ebv, batch_size)
+    return WrappedEstimator(function, prior, width, name, takes_ebv, batch_size)
 
 
 class WrappedEstimator:
-    """
-    A function as an estimator; made by `wrap`.
-
-    Parameters
-    ----------
-    function : callable
-    prior : `~astro_galtrans.photoz.pdfs.GridPDF`
-        With one row, on the grid.
-    width : float or None
-    name : str
-    takes_ebv : bool
-    batch_size : int
-    """
+    """A function as an estimator; made by `wrap`, which says what its attributes are."""
 
     def __init__(self, function, prior, width, name, takes_ebv, batch_size):
         self.function, self.prior, self.width, self.name = function, prior, width, name
@@ -84,7 +76,7 @@ class WrappedEstimator:
 
     def predict(self, images, *, ebv=None):
         """
-        Return the redshift PDF of each stamp.
+        Return the redshift PDF of each stamp, a `~astro_galtrans.photoz.pdfs.GridPDF`.
 
         Parameters
         ----------
@@ -92,10 +84,6 @@ class WrappedEstimator:
             ``[N, C, H, W]``.
         ebv : array-like, optional
             ``[N]``: Galactic reddening E(B-V); passed on if the function takes it.
-
-        Returns
-        -------
-        `~astro_galtrans.photoz.pdfs.GridPDF`
 
         Raises
         ------
@@ -107,12 +95,8 @@ class WrappedEstimator:
 
     def predict_points(self, images, *, ebv=None):
         """
-        Return one redshift per stamp, ``[N]``: what the function says, or the median of its PDFs.
-
-        Parameters
-        ----------
-        images, ebv
-            As for `predict`.
+        Return one redshift per stamp, ``[N]``: what the function says, or the median of its PDFs. Arguments are those
+        of `predict`.
         """
         answers = [np.asarray(getattr(a, "density", a), float) for _, a in self._answers(images, ebv)]
         if all(answer.ndim == 1 for answer in answers):
@@ -153,6 +137,7 @@ class WrappedEstimator:
         return answer
 
     def _kernel(self, z, rows, number):
+        """Gaussians around redshifts ``[n]``, cut at the ends of the grid, ``[n, K]``."""
         if self.width is None:
             msg = f"{self.name} gives redshifts, not PDFs: give wrap a width, or use predict_points"
             raise ValueError(msg)
@@ -170,15 +155,3 @@ class WrappedEstimator:
             where[rows] = wrong
             msg = f"{self.name} gave {what}: {name_rows(where)}"
             raise ValueError(msg)
-
-
-def _prior(prior, grid):
-    grid = np.asarray(grid, dtype=float)
-    if isinstance(prior, GridPDF):
-        if len(prior) != 1 or not np.array_equal(prior.z, grid):
-            msg = f"the prior must be one PDF on the grid, got {prior!r}"
-            raise ValueError(msg)
-        return prior
-    if prior is None:
-        return GridPDF.normalised(grid, np.ones_like(grid))
-    return training_prior(prior, grid)

@@ -13,8 +13,10 @@ import numpy as np
 
 from astro_galtrans._columns import same_length
 
-__all__ = ["Bootstrap", "Interval", "bin_edges", "bootstrap", "draws", "in_bins", "interval", "named_intervals"]
-__all__ += ["resample_counts"]
+__all__ = [
+    "Bootstrap", "Interval", "bin_edges", "bootstrap", "draws", "in_bins", "interval", "named_intervals",
+    "resample_counts",
+]  # fmt: skip
 
 CHUNK = 2**18  # galaxies drawn at once: 2 MB of integers, which stay in the processor's cache
 
@@ -39,17 +41,10 @@ class Interval(NamedTuple):
 
 def draws(number, n=1000, seed=0):
     """
-    Yield n resamples of galaxies, drawn with replacement, in chunks of b resamples.
+    Yield resamples of galaxies, drawn with replacement, in chunks of b resamples: rows and counts, int ``[b, N]`` each.
 
-    Parameters
-    ----------
-    number, n, seed : int
-        Numbers of galaxies (N) and of resamples, and the seed of these.
-
-    Yields
-    ------
-    rows, counts : `numpy.ndarray`
-        ``[b, N]``, int: the galaxies of each resample, and how often each galaxy occurs in it.
+    The rows are the galaxies of each resample, the counts tell how often each galaxy occurs in it. The same number of
+    galaxies and the same seed give the same resamples.
     """
     rng, step = np.random.default_rng(seed), max(1, CHUNK // max(number, 1))
     for start in range(0, n, step):
@@ -60,17 +55,11 @@ def draws(number, n=1000, seed=0):
 
 def resample_counts(counts, n=1000, seed=0):
     """
-    Yield how often each galaxy, or each cell of a histogram, occurs in a resample of as many galaxies, ``[M]``.
+    Yield how often each galaxy, or each cell of a histogram, occurs in a resample of as many galaxies, int ``[M]``.
 
-    Resampling the cells with their numbers of galaxies as weights is the same as resampling the galaxies and filling
-    the histogram again, and costs no more for a billion galaxies than for as many as there are cells.
-
-    Parameters
-    ----------
-    counts : array-like
-        ``[M]``, int: galaxies in each cell; ones for galaxies themselves.
-    n, seed : int, optional
-        As for `draws`.
+    ``counts`` ``[M]`` are the galaxies in each cell; ones for galaxies themselves. Resampling the cells with their
+    numbers of galaxies as weights is the same as resampling the galaxies and filling the histogram again, and costs no
+    more for a billion galaxies than for as many as there are cells.
     """
     counts = np.asarray(counts)
     if (counts == 1).all():  # the same distribution as below, drawn several times quicker
@@ -84,7 +73,7 @@ def resample_counts(counts, n=1000, seed=0):
 
 def bootstrap(statistic, *values, n=1000, seed=0, level=0.68):
     """
-    Return a statistic and its percentile interval over resamples of the galaxies.
+    Return a statistic and its percentile interval over resamples of the galaxies, as `Interval`.
 
     All columns of a galaxy are drawn together, so that a ratio or difference of two measurements of the same galaxies
     gets the interval of paired data.
@@ -97,11 +86,6 @@ def bootstrap(statistic, *values, n=1000, seed=0, level=0.68):
         One or more columns with one entry per galaxy along the first axis.
     n, seed, level : int, int, float, optional
         Number of resamples (the ends are NaN for 0), their seed, and the probability of the interval.
-
-    Returns
-    -------
-    Interval
-        The statistic, the interval's ends (of the same shape) and the number of galaxies.
 
     Raises
     ------
@@ -119,18 +103,9 @@ def bootstrap(statistic, *values, n=1000, seed=0, level=0.68):
 
 def interval(value, resamples, n, level=0.68):
     """
-    Return the central interval of a statistic's resamples.
+    Return the central `Interval` of a statistic, from its resamples ``[B, ...]`` of n galaxies.
 
-    Parameters
-    ----------
-    value : float or array-like
-        The statistic of the sample itself.
-    resamples : array-like
-        ``[B, ...]``: the statistic of each resample. Both ends are NaN where one is NaN, or if there is none.
-    n : int
-        Number of galaxies.
-    level : float, optional
-        Probability of the interval; it is a `ValueError` if it is not between 0 and 1.
+    Both ends are NaN where a resample is NaN, or without resamples.
     """
     if not 0 < level < 1:
         msg = f"an interval needs a level between 0 and 1, got {level}"
@@ -145,19 +120,11 @@ def interval(value, resamples, n, level=0.68):
 
 def named_intervals(names, value, resamples, n, level=0.68, *, distances=()):
     """
-    Return the `Interval` of each of several statistics that were resampled together, by name.
+    Return the `Interval` by name of K statistics that were resampled together, ``[B, K]``; NaN without resamples.
 
     A resample scatters about the sample as the sample does about the truth, which lengthens any distance of two
-    distributions. The resamples of distances are therefore moved so that their median is the sample's value.
-
-    Parameters
-    ----------
-    names : sequence of str
-        Names of K statistics.
-    value, resamples, n, level
-        As for `interval`, with ``[K]`` values and ``[B, K]`` resamples.
-    distances : sequence of str, optional
-        Names of those that are distances, which are never below 0.
+    distributions. The resamples of those named in ``distances``, which are never below 0, are therefore moved so that
+    their median is the sample's value.
     """
     value, resamples = np.asarray(value, dtype=float), np.array(resamples, dtype=float)
     far = np.isin(names, distances)
@@ -170,19 +137,9 @@ def named_intervals(names, value, resamples, n, level=0.68, *, distances=()):
 
 def bin_edges(values, bins):
     """
-    Return the edges of bins, strictly increasing and one more than bins.
+    Return strictly increasing edges of bins: those given, or of a number of bins with equally many galaxies.
 
-    Parameters
-    ----------
-    values : array-like
-        ``[N]``: the binned quantity; galaxies where it is not finite are passed over.
-    bins : int or array-like
-        Number of bins with equally many galaxies (quantiles of the values), or the edges themselves.
-
-    Raises
-    ------
-    ValueError
-        If edges given do not increase, or there are too few different values for the number of bins asked for.
+    For a number the edges are quantiles of the values ``[N]`` that are finite.
     """
     if np.ndim(bins):
         edges = np.asarray(bins, dtype=float)
@@ -204,14 +161,9 @@ def bin_edges(values, bins):
 
 def in_bins(values, edges):
     """
-    Return the bin of each galaxy, ``[N]``: 0 to M - 1, or -1 for those outside all bins or with a value of NaN.
+    Return the bin of each galaxy, int ``[N]``: 0 to M - 1, or -1 outside all bins or where the value is NaN.
 
-    Parameters
-    ----------
-    values : array-like
-        ``[N]``: the binned quantity.
-    edges : array-like
-        ``[M + 1]``, strictly increasing. A bin holds its lower edge; the last one its upper edge too.
+    A bin of the edges ``[M + 1]`` holds its lower edge; the last one its upper edge too.
     """
     values, edges = np.asarray(values, dtype=float), np.asarray(edges, dtype=float)
     index = np.searchsorted(edges, values, side="right") - 1

@@ -1,4 +1,4 @@
-"""Probabilities so small that only their logarithms can be told apart."""
+"""Logarithms of probabilities that are too small for a double, such as those of extreme outliers."""
 
 import numpy as np
 from scipy import special
@@ -11,15 +11,10 @@ SMALL = -20  # ln p below which ln(1 - p) = -p, and so on, hold to rounding: ter
 
 def log_chi2_sf(q, dof):
     r"""
-    Logarithm of the probability that chi-squared exceeds a value.
+    Logarithm of the probability that chi-squared exceeds ``q``; 0 where ``dof``, which need not be whole, is zero.
 
     Where the probability underflows, the incomplete gamma function is taken by the confluent hypergeometric one,
     :math:`\Gamma(a, x) = e^{-x} x^a U(1, 1 + a, x)` (DLMF 8.5.3), whose logarithm does not.
-
-    Parameters
-    ----------
-    q, dof : array-like
-        Value and degrees of freedom, which need not be a whole number; where it is zero the probability is 1.
     """
     q, dof = np.broadcast_arrays(np.asarray(q, dtype=float), np.asarray(dof, dtype=float))
     a, x = np.maximum(dof, 1e-3) / 2, np.maximum(q, 0) / 2
@@ -32,13 +27,7 @@ def log_chi2_sf(q, dof):
 
 
 def log_complement(log_expected):
-    """
-    Logarithm of 1 - exp(-E), from that of E.
-
-    Parameters
-    ----------
-    log_expected : array-like
-    """
+    """Logarithm of 1 - exp(-E), from that of E."""
     log_expected = np.asarray(log_expected, dtype=float)
     with np.errstate(divide="ignore"):
         exact = np.log(-np.expm1(-np.exp(np.minimum(log_expected, 50))))  # 1 to rounding above, and no overflow
@@ -47,16 +36,9 @@ def log_complement(log_expected):
 
 def log_any(log_p, number, axis=None):
     """
-    Logarithm of the probability that the least of some independent p-values is as small as it is (Šidák 1967).
+    Logarithm of the probability that the least of ``number`` independent p-values is as small as it is (Šidák 1967).
 
-    Parameters
-    ----------
-    log_p : array-like
-        Logarithms of p-values.
-    number : int
-        Number of tests.
-    axis : int, optional
-        Take the least along this axis first.
+    From logarithms of p-values, of which the least is taken along ``axis`` first if it is given.
     """
     log_p = np.asarray(log_p, dtype=float)
     if axis is not None:
@@ -67,11 +49,5 @@ def log_any(log_p, number, axis=None):
 
 
 def score(log_p):
-    """
-    Return -log10 of a probability, from its natural logarithm.
-
-    Parameters
-    ----------
-    log_p : array-like
-    """
+    """Return -log10 of a probability, from its natural logarithm, and no less than 0."""
     return np.maximum(-np.asarray(log_p) / np.log(10), 0)

@@ -1,8 +1,9 @@
 """
 Bootstrap of many statistics at once.
 
-`~astro_galtrans.statistics.bootstrap.bootstrap` resamples one statistic, any, at a time. Fidelity has hundreds, one per
-model, band and quantity, of a few kinds: these are computed as matrices, a chunk of resamples at a time.
+`~astro_galtrans.statistics.bootstrap.bootstrap` resamples one statistic of any kind. A comparison of images has
+hundreds, one per model, band and quantity, but of a few kinds only; these are computed here for all galaxies and a
+chunk of resamples together, as operations on matrices.
 """
 
 import numpy as np
@@ -21,16 +22,9 @@ DISTANCES = "ks", "wasserstein"
 
 def resampled_sums(columns, n=1000, seed=0):
     """
-    Return the sums of columns over each resample of the galaxies, ``[n, ...]``.
+    Return the sums of columns ``[N, ...]`` over each of n resamples of the galaxies, float64 ``[n, ...]``.
 
     Of more than `LARGEST` galaxies the resamples are those of `StreamedSums`.
-
-    Parameters
-    ----------
-    columns : array-like
-        ``[N, ...]``: what each galaxy adds to the sums.
-    n, seed : int, optional
-        Number of resamples, at least one, and their seed.
     """
     columns = np.asarray(columns)
     if len(columns) <= LARGEST:
@@ -45,18 +39,11 @@ def resampled_sums(columns, n=1000, seed=0):
 
 class StreamedSums:
     """
-    Sums over galaxies that come block by block, and over resamples of them; no galaxy is kept.
+    Sums over galaxies that come block by block, and over n resamples of them; no galaxy is kept.
 
     Each galaxy enters each resample as often as a Poisson number of mean 1 says, which needs no knowledge of how many
     galaxies there will be (Chamandy et al. 2012). Resamples then differ in their number of galaxies, which drops out of
-    means and ratios of sums.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Of what each galaxy adds.
-    n, seed : int
-        Number of resamples, and their seed: blocks of the same sizes get the same weights.
+    means and ratios of sums. Blocks of the same sizes get the same weights from the same seed.
     """
 
     def __init__(self, shape, n, seed):
@@ -64,7 +51,7 @@ class StreamedSums:
         self.total, self.draws = np.zeros(shape), np.zeros((n, *shape))
 
     def add(self, columns):
-        """Take in galaxies; ``columns``, ``[m, ...]``, is what each adds."""
+        """Take in ``[m, ...]``, what each of m galaxies adds."""
         rng = np.random.default_rng([self._seed, self._blocks])
         weights = rng.poisson(1, (len(self.draws), len(columns))).astype(float)
         self._blocks += 1
@@ -74,19 +61,9 @@ class StreamedSums:
 
 def centre_and_scatter(values, n=1000, seed=0, level=0.68):
     """
-    Return the median of values, and 1.4826 times the median absolute deviation from it, with intervals.
+    Return the median of values ``[N]``, and 1.4826 times the median absolute deviation from it, with intervals.
 
-    Parameters
-    ----------
-    values : array-like
-        ``[N]``, finite.
-    n, seed, level : int, int, float, optional
-        Number of resamples (no intervals for 0), their seed, and the probability of the intervals.
-
-    Returns
-    -------
-    dict
-        `~astro_galtrans.statistics.bootstrap.Interval` by the names in `ROBUST`; NaN for fewer than two values.
+    They are `~astro_galtrans.statistics.bootstrap.Interval` by the names in `ROBUST`; NaN for fewer than two values.
     """
     values = np.asarray(values, dtype=float)
 
@@ -99,28 +76,16 @@ def centre_and_scatter(values, n=1000, seed=0, level=0.68):
 
 def paired_statistics(real, translated, n=1000, seed=0, level=0.68, *, ratio=False):
     r"""
-    Compare a quantity of real and translated images of the same galaxies, and its two distributions.
+    Compare a quantity of real and translated images of the same galaxies ``[N]``, and its two distributions.
 
-    ``bias`` is the median of the paired differences (or ratios) and ``scatter`` 1.4826 times their median absolute
-    deviation from it; ``spearman`` the rank correlation; ``ks`` the largest distance of the two cumulative
-    distributions and ``wasserstein`` the area between them, in the unit of the quantity.
+    ``bias`` is the median of the paired differences translated minus real (or of the ratios translated over real) and
+    ``scatter`` 1.4826 times their median absolute deviation from it; ``spearman`` the rank correlation; ``ks`` the
+    largest distance of the two cumulative distributions and ``wasserstein`` the area between them, in the unit of the
+    quantity. All are `~astro_galtrans.statistics.bootstrap.Interval` by the names in `PAIRED`; NaN for fewer than two
+    galaxies.
 
     Of more than `LARGEST` galaxies so many are taken at random to be resampled, and the interval is shortened by
     :math:`\sqrt{m / N}`, to that of :math:`N` galaxies (Bickel, Goetze & van Zwet 1997, Statistica Sinica 7, 1).
-
-    Parameters
-    ----------
-    real, translated : array-like
-        ``[N]``, finite: the quantity in the real and in the translated image of each galaxy.
-    n, seed, level
-        As for `centre_and_scatter`.
-    ratio : bool, optional
-        Pair by the ratio translated over real instead of the difference translated minus real.
-
-    Returns
-    -------
-    dict
-        `~astro_galtrans.statistics.bootstrap.Interval` by the names in `PAIRED`; NaN for fewer than two galaxies.
     """
     real, translated = np.asarray(real, dtype=float), np.asarray(translated, dtype=float)
     pairs = translated / real if ratio else translated - real
@@ -191,7 +156,7 @@ def _correlation(real, translated):
 
 
 class _Ranks:
-    """Mean ranks of values among those drawn, ties sharing theirs."""
+    """Ranks of values among those drawn; equal values get the mean of their ranks."""
 
     def __init__(self, values):
         self._order = np.argsort(values, kind="stable")

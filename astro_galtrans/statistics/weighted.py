@@ -36,16 +36,7 @@ def sigma_mad(values, axis=None, *, ignore_nan=False):
 
 
 class Weighted:
-    """
-    A sample with counts.
-
-    Parameters
-    ----------
-    values : `numpy.ndarray`
-        ``[M]``, sorted.
-    counts : `numpy.ndarray`
-        ``[M]``: how often each value occurs; 0 is allowed.
-    """
+    """A sample: sorted values ``[M]``, and how often each occurs, ``[M]``; 0 is allowed."""
 
     def __init__(self, values, counts):
         self.values, self.counts = values, counts
@@ -63,14 +54,7 @@ class Weighted:
         return np.dot(counts.astype(float), values) / counts.sum()
 
     def quantile(self, q):
-        """
-        Return a quantile, interpolated as `numpy.quantile` does.
-
-        Parameters
-        ----------
-        q : float or array-like
-            Probabilities.
-        """
+        """Return a quantile, or several, interpolated as `numpy.quantile` does."""
         last = self.cumulative[-1] - 1
         position = last * np.asarray(q, dtype=float)
         low = np.floor(position)

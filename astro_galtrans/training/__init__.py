@@ -1,4 +1,4 @@
-"""Training of translators: recipes, batches, fits, calibration, scores, and the card of what came out."""
+"""Training of translators: recipes, batches, fits, calibration, scores, and the card of the result."""
 
 from .card import export
 from .fit import Trained, fit

@@ -5,6 +5,8 @@ Shifts and blurs are separable and linear, so each is one small matrix per axis,
 continued by reflection at their edges.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 __all__ = ["Change", "apply_linear", "blur_matrix", "dihedral", "draw_change", "shift_matrix"]
@@ -12,41 +14,24 @@ __all__ = ["Change", "apply_linear", "blur_matrix", "dihedral", "draw_change", "
 FWHM_PER_SIGMA = np.sqrt(8 * np.log(2))
 
 
-class Change:
-    """
-    The changes of one crop, as `draw_change` draws them.
+class Change(NamedTuple):
+    """The changes of one crop, as `draw_change` draws them."""
 
-    Parameters
-    ----------
-    turns : int
-        Which of the eight elements of the dihedral group: quarter turns, plus four if mirrored first.
-    shift : (float, float)
-        Shift on the sky along y and x (source pixels).
-    seeing : float
-        FWHM of the Gaussian that the source is blurred with (source pixels).
-    noise : float
-        Standard deviation of what is added to the source, in sigma of its sky.
-    """
-
-    def __init__(self, turns=0, shift=(0.0, 0.0), seeing=0.0, noise=0.0):
-        self.turns, self.shift, self.seeing, self.noise = turns, shift, seeing, noise
+    turns: int = 0  #: which of the eight elements of the dihedral group: quarter turns, plus four if mirrored first
+    shift: tuple[float, float] = (0.0, 0.0)  #: on the sky along y and x (source pixels)
+    seeing: float = 0.0  #: FWHM of the Gaussian that the source is blurred with (source pixels)
+    noise: float = 0.0  #: standard deviation of the noise added to the source, in sigma of its sky
 
     @property
     def resamples(self):
-        """Does a pixel depend on its neighbours?"""
+        """Whether pixels are mixed with their neighbours."""
         return any(self.shift) or self.seeing > 0
 
 
 def draw_change(rng, augment, pixel_scale):
     """
-    Draw the changes of a crop, always with the same number of random numbers.
-
-    Parameters
-    ----------
-    rng : `numpy.random.Generator`
-    augment : `~astro_galtrans.training.recipe.Augment`
-    pixel_scale : float
-        Of the source (arcsec).
+    Draw the changes of a crop, always with the same number of random numbers, for a source of that pixel scale
+    (arcsec).
     """
     happens = rng.random(4)
     turns, shift, (seeing, noise) = int(rng.integers(8)), rng.uniform(-1, 1, 2), rng.random(2)

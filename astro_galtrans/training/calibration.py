@@ -25,37 +25,18 @@ __all__ = ["ENOUGH", "FEWEST", "calibrate"]
 ENOUGH, FEWEST = 20, 5
 FAINT = 10.0  # signal-to-noise ratio that a source must have to stand in for a bright one
 FLUX_PAIRS = 2000  # pairs among which bright sources are looked for: a bound on the time that calibration takes
-SMALLEST = 1e-3  # factor of the standard deviation, lest errors of zero be stated
+SMALLEST = 1e-3  # factor of the standard deviation, so that no error of zero is stated
 SPREAD_PAIRS = 192  # pairs for the factor of the standard deviation; each has some thousand pixels with signal
 
 
 def calibrate(model, scalings, pairs, *, n_samples=1, seed=0, progress=True):
     """
-    Factors per band that make flux unbiased and the standard deviation hold.
+    Return the factors per output band that make flux unbiased and the standard deviation right, and from what.
 
-    Parameters
-    ----------
-    model : `~astro_galtrans.models.base.TranslationModel`
-    scalings : (AsinhScaling, AsinhScaling)
-        Of source and target.
-    pairs : `~astro_galtrans.pairs.store.PairStore`
-        Pairs that were not trained on.
-    n_samples, seed : int, optional
-        Samples averaged, for stochastic networks.
-    progress : bool, optional
-        Show a progress bar on a terminal.
-
-    Returns
-    -------
-    dict
-        ``"flux"`` and ``"std"``, one factor per output band; ``"flux_error"``, the standard error of the flux factors;
-        ``"sources"``, how many they rest on, and ``"selection"``, which these are; ``"pairs"``, how many were looked
-        at. With fewer than `FEWEST` sources the flux factors are 1, and ``"selection"`` says so.
-
-    Raises
-    ------
-    ValueError
-        If a band has no good pixel with signal in any of the pairs.
+    The dict has ``"flux"`` and ``"std"``, one factor per band; ``"flux_error"``, the standard error of the flux
+    factors; ``"sources"``, the number of sources measured, and ``"selection"``, how these were chosen; ``"pairs"``, the
+    number of pairs. With fewer than `FEWEST` sources the flux factors are 1, and ``"selection"`` says so. It is a
+    `ValueError` if a band has no good pixel with signal in any pair.
     """
     bright, selection = select_sources(pairs)
     spread = range(min(SPREAD_PAIRS, len(pairs)))
@@ -79,21 +60,12 @@ def calibrate(model, scalings, pairs, *, n_samples=1, seed=0, progress=True):
 
 def select_sources(pairs):
     """
-    Choose the sources from which the flux factors are measured.
+    Choose the sources from which the flux factors are measured, and say by what, in words for the card.
 
-    Parameters
-    ----------
-    pairs : `~astro_galtrans.pairs.store.PairStore`
-
-    Returns
-    -------
-    indices : set of int
-        The bright ones; where these are fewer than `ENOUGH`, the brightest that are.
-    selection : str
-        By what they were chosen, in words for the card.
+    They are the indices of the bright ones; where these are fewer than `ENOUGH`, of the brightest that are.
     """
-    apertures = main_sources(pairs)[:FLUX_PAIRS]
-    found = {k: signal_to_noise(pairs, k, a) for k, a in enumerate(apertures) if a is not None}
+    places = main_sources(pairs)[:FLUX_PAIRS]
+    found = {k: signal_to_noise(pairs, k, place) for k, place in enumerate(places) if place is not None}
     bright = {k for k, value in found.items() if value > BRIGHT}
     if len(bright) >= ENOUGH:
         return bright, f"signal-to-noise above {BRIGHT:g}"
@@ -119,6 +91,7 @@ def _pixels(pair, band):
 
 
 def _spread_factor(pixels, flux, band):
+    """Factor with which 68.27 % of a band's pixels, those of `_pixels`, lie within one standard deviation."""
     if not pixels.size:
         msg = f"no good pixel with signal in band {band} of any pair: the standard deviation cannot be calibrated"
         raise ValueError(msg)

@@ -15,13 +15,13 @@ __all__ = ["convergence", "data_card", "export", "thinned"]
 LICENCE = "BSD-3-Clause"
 SCORED = 512, 128  # pairs scored of a deterministic network, and of one that samples, which is slow
 GAIN = "rmse_gain"  # the validation score that tells whether a training converged
-ROWS = 30  # of the history, enough to draw the curve
-LAST = 0.25  # share of the training that tells whether it still improved
+ROWS = 30  # rows of the history in a card, enough to draw the curve
+LAST = 0.25  # the last share of the training, over which it is judged whether it still improved
 
 
 def export(path, trained, recipe, pairs, held_out, *, test=None, n_samples=1, init=None, progress=True):
     """
-    Write a trained network as a translator file.
+    Write a trained network as a translator file, and return its card.
 
     Parameters
     ----------
@@ -40,35 +40,24 @@ def export(path, trained, recipe, pairs, held_out, *, test=None, n_samples=1, in
         The translator that the training began from.
     progress : bool, optional
         Show a progress bar on a terminal.
-
-    Returns
-    -------
-    dict
-        The card.
     """
     model, scalings, header = trained.model.eval(), trained.scalings, pairs.header
     recipe = recipe.for_surveys(header.source, header.target)
     sampling = {"n_samples": n_samples, "progress": progress}
     factors = calibrate(model, scalings, held_out, **sampling)
+    training = {
+        "data": data_card(pairs) | (header.simulation or header.observation or {}), "recipe": _plain(recipe.to_dict()),
+        "seed": recipe.run.seed, "steps": trained.steps, "hours": round(trained.hours, 4),
+    } | _history_card(trained.history, recipe.run.score)  # fmt: skip
     card = {
-        "name": recipe.name,
-        "description": recipe.description,
+        "name": recipe.name, "description": recipe.description, "licence": LICENCE,
         "network": {"preset": recipe.network.preset},
         "source": _survey_card(header.source, header.source.pixel_scale, scalings[0]) | _noise_card(header.source),
         "target": _survey_card(header.target, header.target_pixel_scale, scalings[1]),
         "calibration": factors | data_card(held_out),
         "validity": validity_range(pairs),
-        "training": {
-            "data": data_card(pairs) | (header.simulation or header.observation or {}),
-            "recipe": _plain(recipe.to_dict()),
-            "seed": recipe.run.seed,
-            "steps": trained.steps,
-            "hours": round(trained.hours, 4),
-        }
-        | _history_card(trained.history, recipe.run.score)
-        | ({"init": Path(init).name} if init else {}),
-        "licence": LICENCE,
-    }
+        "training": training | ({"init": Path(init).name} if init else {}),
+    }  # fmt: skip
     if test is not None:
         card["scores"] = score(model, scalings, test, factors, number=SCORED[model.spec.stochastic], **sampling)
     if model.spec.stochastic:
@@ -78,18 +67,9 @@ def export(path, trained, recipe, pairs, held_out, *, test=None, n_samples=1, in
 
 def thinned(history):
     """
-    Return a training's history, short enough for a card.
+    Return a history of validations, as a training has it, short enough for a card; None of no history.
 
-    Parameters
-    ----------
-    history : sequence of dict
-        One per validation: ``hours`` and ``step`` since the start of the training, and the scores by name, as
-        `~astro_galtrans.training.fit` returns them.
-
-    Returns
-    -------
-    dict or None
-        ``columns`` and ``rows`` (at most 30, evenly spaced, first and last among them); None of no history.
+    It has ``columns`` and ``rows`` (at most 30, evenly spaced, first and last among them).
     """
     if not history:
         return None
@@ -100,20 +80,12 @@ def thinned(history):
 
 def convergence(history, score):
     """
-    Tell by how much a score improved over the last quarter of a training.
+    Return by which share a score improved over the last quarter (of the time) of a training; None with too short a
+    history.
 
-    Parameters
-    ----------
-    history : sequence of dict
-        As for `thinned`.
-    score : str
-        Name of a score: a gain, which is better when larger, if its name ends so; otherwise a loss.
-
-    Returns
-    -------
-    float or None
-        By which share the best of the whole training is better than the best of its first three quarters (of the
-        time); of a gain ``g``, what is compared is the error that is left, ``1 - g``. None with too short a history.
+    The best of the whole training is compared with the best of its first three quarters. A score is a gain, which is
+    better when larger, if its name ends so, and then the error that is left, ``1 - g``, is compared; otherwise it is a
+    loss.
     """
     if not history:
         return None
@@ -134,14 +106,10 @@ def _short(value):
 
 def _survey_card(survey, pixel_scale, scaling):
     return {
-        "survey": survey.name,
-        "unit": survey.flux_unit,
-        "zeropoint": survey.zeropoint,
-        "pixel_scale": pixel_scale,
+        "survey": survey.name, "unit": survey.flux_unit, "zeropoint": survey.zeropoint, "pixel_scale": pixel_scale,
         "native_pixel_scale": survey.pixel_scale,  # what ``output_grid="target"`` means
-        "fwhm": [band.fwhm if np.isfinite(band.fwhm) else None for band in survey.bands],
-        "scaling": scaling.to_dict(),
-    }
+        "fwhm": [band.fwhm if np.isfinite(band.fwhm) else None for band in survey.bands], "scaling": scaling.to_dict(),
+    }  # fmt: skip
 
 
 def _noise_card(survey):
@@ -151,13 +119,7 @@ def _noise_card(survey):
 
 
 def data_card(pairs):
-    """
-    Return what the card says of a set of pairs: how many they are, whether simulated, and from which seed.
-
-    Parameters
-    ----------
-    pairs : `~astro_galtrans.pairs.store.PairStore`
-    """
+    """Return what the card says of a set of pairs: how many they are, whether simulated, and from which seed."""
     simulation = pairs.header.simulation
     card = {"simulated": simulation is not None, "pairs": len(pairs)}
     return card | {"seed": simulation["seed"]} if simulation else card

@@ -3,8 +3,8 @@ Held-out pairs beside the translations of their sources, from which calibration 
 
 Everything is read from the pairs themselves (header, table, images), so that simulated and real ones are treated alike:
 
-- *Bad pixels* of the source are filled before the network sees them, as `astro_galtrans.translate` does, and left out
-  of every statistic together with the target pixels they cover; so are bad pixels of the target.
+- *Bad pixels* of the source are filled before the network sees them, and left out of every statistic together with the
+  target pixels they cover; so are bad pixels of the target.
 - *The main source* of a pair lies at ``x``, ``y`` of the table (arcsec from the stamp's centre; the centre, if the
   table has no such columns). Flux statistics leave out stars, sources nearer than `APERTURE` to the edge, and those
   with a bad pixel in the aperture.
@@ -17,18 +17,17 @@ Everything is read from the pairs themselves (header, table, images), so that si
   :math:`v_{sky} - \sigma_t^2`, of either sign, is the target's and not the translator's.
 """
 
-from dataclasses import dataclass
-from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
-from photutils.aperture import CircularAperture
+from scipy.ndimage import zoom
 
-from astro_galtrans.geometry import fill_masked, output_mask
+from astro_galtrans.measure.photometry import aperture_weights
 from astro_galtrans.tiling import plan_tiles
 from astro_galtrans.uncertainty import SampleMean
 from astro_galtrans.units import flux_factor
 
-from .data import signal_pixels
+from .data import read_pair, signal_pixels
 
 __all__ = ["APERTURE", "BRIGHT", "Comparison", "classical", "compare", "main_sources", "predict_flux"]
 
@@ -36,64 +35,43 @@ APERTURE = 3.0  #: diameter (arcsec) of the aperture of flux statistics: twice t
 BRIGHT = 100.0  #: signal-to-noise ratio in the source image; r = 19.3 for SDSS
 
 
-@dataclass(frozen=True)
-class Comparison:
+class Comparison(NamedTuple):
     """A pair and the translation of its source, images ``[C', H, W]`` in the target's flux unit."""
 
     index: int
     source: np.ndarray  #: filled where it was bad, ``[C, h, w]`` in the source's flux unit
     target: np.ndarray
     signal: np.ndarray  #: good target pixels with signal
-    good: np.ndarray  #: good target pixels
     excess: np.ndarray  #: variance per band that this target's sky has beyond the survey's typical one, ``[C', 1, 1]``
-    aperture: CircularAperture | None  #: on the main source, in target pixels; None if there is none to be measured
+    aperture: np.ndarray | None  #: weights ``[H, W]`` of the pixels in it; None if there is no source to be measured
     mean: np.ndarray
     std: np.ndarray
 
     def flux(self, image):
-        """Flux of the main source in each band of ``image``, or None if there is none to be measured."""
-        if self.aperture is None:
-            return None
-        return np.array([self.aperture.do_photometry(plane)[0][0] for plane in np.asarray(image, float)])
-
-    @cached_property
-    def residual(self):
-        """Target minus translation."""
-        return self.target - self.mean
+        """Flux of the main source in each band of ``image``."""
+        return np.einsum("chw,hw->c", np.asarray(image, float), self.aperture)
 
 
 def compare(model, scalings, pairs, indices, *, factors=None, n_samples=1, seed=0):
     """
-    Translate pairs, one after the other.
+    Translate pairs, one after the other, and yield a `Comparison` of each.
 
-    Parameters
-    ----------
-    model : `~astro_galtrans.models.base.TranslationModel`
-    scalings : (AsinhScaling, AsinhScaling)
-        Of source and target.
-    pairs : `~astro_galtrans.pairs.store.PairStore`
-    indices : iterable of int
-        Which pairs.
-    factors : dict, optional
-        The calibration factors ``"flux"`` and ``"std"`` to apply.
-    n_samples, seed : int, optional
-        Samples averaged, for stochastic networks; pair ``i`` is sampled with ``seed + i``.
-
-    Yields
-    ------
-    `Comparison`
+    ``factors`` are the calibration factors ``"flux"`` and ``"std"`` to apply. A network that samples averages
+    ``n_samples``; pair ``i`` is sampled with ``seed + i``.
     """
     flux, spread = (np.asarray((factors or {}).get(name, 1.0)).reshape(-1, 1, 1) for name in ("flux", "std"))
-    apertures = main_sources(pairs)
+    places = main_sources(pairs)
     for index in map(int, indices):
-        source, target, good = _images(pairs, index)
+        source, target, good = read_pair(pairs, index)
         mean, std = predict_flux(model, scalings, source, n_samples=n_samples, seed=seed + index)
-        aperture = apertures[index]
-        if aperture is not None and not _clean(aperture, good):
-            aperture = None
+        aperture = None
+        if places[index] is not None:
+            aperture = _aperture(places[index], target.shape[1:], pairs.header.target_pixel_scale)
+            if (aperture[~good.all(axis=0)] > 0).any():
+                aperture = None
         signal = signal_pixels(pairs, index) & good
         images = (flux * mean).astype(np.float32), (flux * spread * std).astype(np.float32)
-        yield Comparison(index, source, target, signal, good, _excess(pairs, index), aperture, *images)
+        yield Comparison(index, source, target, signal, _excess(pairs, index), aperture, *images)
 
 
 def predict_flux(model, scalings, source, *, n_samples=1, seed=0):
@@ -110,22 +88,10 @@ def classical(source, header):
     """
     Return the source resampled to the finer grid, the answer that needs no network and has to be beaten.
 
-    It takes cubic splines, as ``reproject_interp(order="bicubic")`` does, conserves flux and matches zero points; the
-    outermost pixels, where reproject has none, continue the image.
-
-    Parameters
-    ----------
-    source : `numpy.ndarray`
-        ``[C, H, W]`` in the source's flux unit, finite.
-    header : `~astro_galtrans.pairs.store.PairHeader`
-
-    Returns
-    -------
-    `numpy.ndarray`
-        ``[C', scale*H, scale*W]`` in the target's flux unit; NaN in bands that the source does not have.
+    From ``[C, H, W]`` in the source's flux unit, finite, to ``[C', scale*H, scale*W]`` in the target's, NaN in bands
+    that the source does not have. It takes cubic splines, as ``reproject_interp(order="bicubic")`` does, conserves flux
+    and matches zero points; the outermost pixels, where reproject has none, continue the image.
     """
-    from scipy.ndimage import zoom
-
     scale, factor = header.scale, flux_factor(header.source.zeropoint, header.target.zeropoint)
     planes = np.full((len(header.target_bands), *(scale * n for n in source.shape[1:])), np.nan)
     for k, band in enumerate(header.target_bands):
@@ -137,16 +103,9 @@ def classical(source, header):
 
 def main_sources(pairs):
     """
-    Return the aperture on each pair's main source, in target pixels.
+    Return where each pair's main source is, as x and y in arcsec from the stamp's centre.
 
-    Parameters
-    ----------
-    pairs : `~astro_galtrans.pairs.store.PairStore`
-
-    Returns
-    -------
-    list of `~photutils.aperture.CircularAperture` or None
-        None for a pair without a source, with a star, or with one too near the edge.
+    It is None for a pair without a source, with a star, or with one too near the edge.
     """
     table, header = pairs.table, pairs.header
     x, y = (np.asarray(table[name], float) if name in table.colnames else np.zeros(len(pairs)) for name in "xy")
@@ -154,39 +113,22 @@ def main_sources(pairs):
     inside = np.maximum(np.abs(x), np.abs(y)) <= extent / 2 - APERTURE  # not so for a NaN
     if "kind" in table.colnames:
         inside &= np.isin(np.asarray(table["kind"], str), ["galaxy", "source"])
-    pixel, middle = header.target_pixel_scale, (header.size * header.scale - 1) / 2
-    return [
-        CircularAperture((middle + dx / pixel, middle + dy / pixel), APERTURE / 2 / pixel) if use else None
-        for dx, dy, use in zip(x, y, inside, strict=True)
-    ]
+    return [place if use else None for *place, use in zip(x, y, inside, strict=True)]
 
 
-def signal_to_noise(pairs, index, aperture):
+def signal_to_noise(pairs, index, place):
     """Signal-to-noise ratio of a source in the source image, middle band, with the noise of the survey's sky."""
-    header = pairs.header
-    band = len(header.source_bands) // 2
-    # from the target's pixels to the source's: pixel 0 of the coarse grid is centred on (scale - 1) / 2 of the fine one
-    x, y = (np.asarray(aperture.positions) - (header.scale - 1) / 2) / header.scale
-    own = CircularAperture((x, y), aperture.r / header.scale)
+    survey = pairs.header.source
+    band, area = len(survey.bands) // 2, np.pi * (APERTURE / 2 / survey.pixel_scale) ** 2
     plane = np.asarray(pairs.source(index)[band], float)
-    return own.do_photometry(np.where(np.isfinite(plane), plane, 0))[0][0] / (
-        header.source.sky_rms()[band] * np.sqrt(own.area)
-    )
+    flux = np.sum(_aperture(place, plane.shape, survey.pixel_scale) * np.where(np.isfinite(plane), plane, 0))
+    return flux / (survey.sky_rms()[band] * np.sqrt(area))
 
 
-def _images(pairs, index):
-    """Source with bad pixels filled, target with bad pixels set to 0, and which target pixels are good in all bands."""
-    source, target = np.asarray(pairs.source(index)), np.asarray(pairs.target(index))
-    holes, bad = ~np.isfinite(source), ~np.isfinite(target)
-    for flags, mask in ((holes, pairs.source_mask(index)), (bad, pairs.target_mask(index))):
-        if mask is not None:
-            flags |= mask
-    below = output_mask(holes.any(axis=0), pairs.header.scale, 0)
-    return fill_masked(source, holes), np.where(bad, 0, target), ~(bad | below)
-
-
-def _clean(aperture, good):
-    return bool(aperture.do_photometry(np.any(~good, axis=0).astype(float))[0][0] == 0)
+def _aperture(place, shape, pixel_scale):
+    """Weight of each pixel ``[H, W]`` in the aperture on a place (arcsec from the stamp's centre)."""
+    centre = [(n - 1) / 2 + offset / pixel_scale for n, offset in zip(shape[::-1], place, strict=True)]
+    return aperture_weights(shape, [APERTURE / 2 / pixel_scale], centre)[0]
 
 
 def _excess(pairs, index):

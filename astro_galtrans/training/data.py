@@ -18,7 +18,10 @@ from astro_galtrans.units import flux_factor
 from .augment import apply_linear, blur_matrix, dihedral, draw_change, shift_matrix
 from .recipe import Augment, Data
 
-__all__ = ["Batch", "CropSampler", "bad_pixels", "filled", "matched_scalings", "signal_pixels", "stream"]
+__all__ = [
+    "Batch", "CropSampler", "bad_pixels", "filled", "matched_scalings", "read_pair", "signal_pixels",
+    "stream",
+]  # fmt: skip
 
 MARGIN = 8  # source pixels read around a crop that is shifted or blurred, so that the mirrored edge is cut off
 SIGNAL = 3.0  # sigma of the smoothed sky above which a target pixel is signal, as in pairs made from images
@@ -28,19 +31,11 @@ AHEAD = 4  # batches made ready: enough to bridge a slow read, and little memory
 
 def matched_scalings(header, softening):
     """
-    Scalings of source and target in which the same surface brightness has the same value.
+    Return scalings of source and target in which the same surface brightness has the same value.
 
-    Parameters
-    ----------
-    header : `~astro_galtrans.pairs.store.PairHeader`
-    softening : float
-        Softening flux in sigma of the source's sky.
-
-    Returns
-    -------
-    source, target : `~astro_galtrans.scaling.AsinhScaling`
-        A source pixel of flux f holds ``f / scale**2`` in each of the target's finer pixels, times the ratio of
-        flux units. Bands that only the target has get the softening of the nearest band in order.
+    ``softening`` is the softening flux in sigma of the source's sky. A source pixel of flux f holds ``f / scale**2`` in
+    each of the target's finer pixels, times the ratio of flux units. Bands that only the target has get the softening
+    of the nearest band in order.
     """
     source, target = header.source, header.target
     by_band = dict(zip(source.band_names, softening * source.sky_rms(), strict=True))
@@ -66,12 +61,25 @@ def filled(image, mask=None):
     return fill_masked(np.where(lost, np.float32(0), image), bad & ~lost)
 
 
+def read_pair(pairs, index):
+    """
+    Return the images of a pair and which target pixels can be used, ``[C, H, W]`` each.
+
+    Bad pixels of both are filled from their surroundings, as `astro_galtrans.translate` does with a source; neither
+    those of the target nor the target pixels that bad source pixels cover can be used.
+    """
+    source, target = np.asarray(pairs.source(index)), np.asarray(pairs.target(index))
+    hidden, bad = bad_pixels(source, pairs.source_mask(index)), bad_pixels(target, pairs.target_mask(index))
+    below = output_mask(hidden.any(axis=0), pairs.header.scale, 0)
+    return filled(source, hidden), filled(target, bad), ~(bad | below)
+
+
 def signal_pixels(pairs, index):
     """
     Return which target pixels hold signal, bool ``[C, H, W]``.
 
-    The store's own plane, or, where it was written without one, pixels of the smoothed target above three sigma of
-    its sky.
+    That is the store's own plane or, where it was written without one, pixels of the smoothed target above three sigma
+    of its sky.
     """
     plane = pairs.signal(index)
     if plane is not None:
@@ -79,9 +87,7 @@ def signal_pixels(pairs, index):
     target = pairs.target(index)
     bad = bad_pixels(target, pairs.target_mask(index))
     smooth = gaussian_filter(filled(target, bad), (0, SMOOTHING, SMOOTHING))
-    sky = np.stack(
-        [mad_std(band[~hidden]) if not hidden.all() else 0.0 for band, hidden in zip(smooth, bad, strict=True)]
-    )
+    sky = np.stack([0.0 if hidden.all() else mad_std(band[~hidden]) for band, hidden in zip(smooth, bad, strict=True)])
     return (smooth > SIGNAL * sky[:, None, None]) & ~bad
 
 
@@ -101,20 +107,8 @@ class CropSampler:
     """
     Batches of augmented crops by number; a batch depends on the seed, the rank and its number alone.
 
-    Parameters
-    ----------
-    pairs : `~astro_galtrans.pairs.store.PairStore`
-    scalings : (AsinhScaling, AsinhScaling)
-        Of source and target.
-    data : `~astro_galtrans.training.recipe.Data`
-    augment : `~astro_galtrans.training.recipe.Augment`, optional
-    seed, rank : int
-        Processes of one training have the same seed and different ranks, and so different crops.
-
-    Raises
-    ------
-    ValueError
-        If a crop is larger than the stamps, or there are no pairs.
+    Processes of one training have the same seed and different ranks, and so different crops. It is a `ValueError` if a
+    crop is larger than the stamps, or there are no pairs.
     """
 
     def __init__(self, pairs, scalings, data=None, augment=None, *, seed=0, rank=0):
@@ -130,11 +124,7 @@ class CropSampler:
         self.target_sky = self.header.target.sky_rms(self.header.target_pixel_scale)
 
     def batch(self, step):
-        """
-        Return batch number ``step``, a `Batch`.
-
-        A resumed training therefore sees the crops that an uninterrupted one does.
-        """
+        """Return batch number ``step``, a `Batch`: a resumed training sees the crops that an uninterrupted one does."""
         # a generator for each crop, so that its augmentation does not change where the next crop is cut
         rngs = [np.random.default_rng([self.seed, step, self.rank, k]) for k in range(self.data.batch_size)]
         crops = [self._crop(rng, *self._place(rng)) for rng in rngs]
@@ -144,6 +134,8 @@ class CropSampler:
             return Batch(torch.from_numpy(source), torch.from_numpy(target), None)
         weight = np.stack([np.ones(target.shape[1:], np.float32) if w is None else w for w in weight])
         return Batch(*map(torch.from_numpy, (source, target, weight)))
+
+    __getitem__ = batch  # as torch's loader asks for it
 
     def _place(self, rng):
         """Pair and corner of a crop, mostly those of the brightest of a few places, for most of the sky is empty."""
@@ -155,6 +147,7 @@ class CropSampler:
         return max(places, key=self._brightness) if count > 1 else places[0]
 
     def _brightness(self, place):
+        """Return the brightest pixel of the crop at a place, in the middle band."""
         index, y, x = place
         image = self.pairs.source(index)
         return np.nanmax(image[len(image) // 2, y : y + self.data.crop, x : x + self.data.crop], initial=-np.inf)
@@ -162,28 +155,23 @@ class CropSampler:
     def _crop(self, rng, index, y, x):
         """Read and change a crop: source, target and weight (None: all pixels count)."""
         change = draw_change(rng, self.augment, self.header.source.pixel_scale)
-        window, corner = self._window(y, x, MARGIN if change.resamples else 0)
+        # a margin around the crop, as far as the stamp has one
+        margin, n, scale = MARGIN if change.resamples else 0, self.data.crop, self.header.scale
+        window = min(n + 2 * margin, self.header.size)
+        corner = [min(max(v - margin, 0), self.header.size - window) for v in (y, x)]
         crop = self.pairs.crop(index, *corner, window)
         weight = self._weight(crop, self.pairs.target_variance(index), change.resamples)
         source, target = filled(crop.source, crop.source_mask), filled(crop.target, crop.target_mask)
         if change.resamples:
             source, target = self._resampled(rng, source, target, change)
-            source, target, weight = self._cut(y - corner[0], x - corner[1], source, target, weight)
+            y, x = y - corner[0], x - corner[1]
+            fine = (..., slice(scale * y, scale * (y + n)), slice(scale * x, scale * (x + n)))
+            source, target = source[..., y : y + n, x : x + n], target[fine]
+            weight = None if weight is None else weight[fine]
         if change.noise:
             source = source + np.float32(change.noise) * self.sky * rng.standard_normal(source.shape, np.float32)
         parts = source, target, weight
         return tuple(None if part is None else dihedral(part, change.turns) for part in parts)
-
-    def _window(self, y, x, margin):
-        """Side and corner of a crop with a margin, as far as the stamp has one."""
-        window = min(self.data.crop + 2 * margin, self.header.size)
-        return window, [min(max(v - margin, 0), self.header.size - window) for v in (y, x)]
-
-    def _cut(self, y, x, source, target, weight):
-        """Cut the crop out of its window."""
-        n, s = self.data.crop, self.header.scale
-        fine = (..., slice(s * y, s * (y + n)), slice(s * x, s * (x + n)))
-        return source[..., y : y + n, x : x + n], target[fine], None if weight is None else weight[fine]
 
     def _resampled(self, rng, source, target, change):
         """Shift source and target alike, blur the source, and bring its noise back to what it was."""
@@ -225,21 +213,10 @@ class CropSampler:
 
 def stream(sampler, start, stop, *, workers=0, pinned=False):
     """
-    Yield the batches of a sampler in order, prepared ahead.
+    Yield the batches ``start`` to ``stop`` of a sampler in order, prepared ahead.
 
-    Parameters
-    ----------
-    sampler : `~astro_galtrans.training.data.CropSampler`
-    start, stop : int
-        Number of the first batch, and of the one after the last.
-    workers : int, optional
-        Processes; 0 for a thread of this one.
-    pinned : bool, optional
-        Into memory from which a GPU copies without waiting?
-
-    Yields
-    ------
-    `~astro_galtrans.training.data.Batch`
+    ``workers`` are processes, 0 for a thread of this one; ``pinned`` batches lie in memory from which a GPU copies
+    without waiting.
     """
 
     def make(step):
@@ -248,7 +225,7 @@ def stream(sampler, start, stop, *, workers=0, pinned=False):
 
     if workers:
         loader = DataLoader(
-            _Numbered(sampler), batch_size=None, sampler=range(start, stop), num_workers=workers,
+            sampler, batch_size=None, sampler=range(start, stop), num_workers=workers,
             pin_memory=pinned, prefetch_factor=AHEAD,
         )  # fmt: skip
         yield from loader
@@ -263,13 +240,3 @@ def stream(sampler, start, stop, *, workers=0, pinned=False):
                 yield batch
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-class _Numbered:
-    """A sampler as a data set of torch's loader, indexed by the step."""
-
-    def __init__(self, sampler):
-        self.sampler = sampler
-
-    def __getitem__(self, step):
-        return self.sampler.batch(step)

@@ -13,7 +13,7 @@ __all__ = ["Trained", "fit"]
 
 
 class Trained(NamedTuple):
-    """What a training gives."""
+    """The result of a training."""
 
     model: object  #: the `~astro_galtrans.models.base.TranslationModel` with its averaged weights, on the CPU
     steps: int
@@ -27,7 +27,7 @@ def fit(
     stop_after=None, progress=True,
 ):  # fmt: skip
     """
-    Train a network on pairs.
+    Train a network on pairs; return it, and how the training went, as `Trained`.
 
     Parameters
     ----------
@@ -41,20 +41,30 @@ def fit(
         Other pairs to score with; by default the part of ``pairs`` called "validation", if the set is split.
     init : str or path-like, optional
         Start from this translator, a shipped one or a file, instead of random weights.
-    device, devices, precision, stop_after, progress
-        As for `astro_galtrans.loop.train`. Each device has other crops, so the batch is as many times as large as there
-        are devices.
-
-    Returns
-    -------
-    `Trained`
+    device : str, optional
+        "cpu", "cuda", "cuda:1", ..., or "auto": a GPU if there is one.
+    devices : int, optional
+        How many of them, each with a process of its own. Processes are spawned, so a script that asks for more than one
+        must guard its own start with ``if __name__ == "__main__"``. Each device has other crops, so the batch is as
+        many times as large as there are devices.
+    precision : str, optional
+        "32-true", or "bf16-mixed": bfloat16 where torch's autocast takes that for safe.
+    stop_after : int, optional
+        Stop, with a checkpoint, once that many steps of the whole are done; another call goes on.
+    progress : bool, optional
+        Show a progress bar on a terminal.
 
     Raises
     ------
     ValueError
-        If the folder holds a checkpoint of another training, or the pairs or options do not fit the recipe.
+        If the folder holds a checkpoint of another training, the pairs or options do not fit the recipe, or there is no
+        such device, precision or score.
+    FloatingPointError
+        If the loss is no longer finite; the last checkpoint stays.
     OSError
-        If another training writes to the folder. Further errors are those of `astro_galtrans.loop.train`.
+        If another training writes to the folder, or the last checkpoint cannot be written; the one before stays.
+    CheckpointError
+        If there are checkpoints, and all are damaged.
     """
     pairs, validation = _parts(pairs, validation)
     _check(recipe, pairs, validation)
@@ -81,9 +91,8 @@ def _parts(pairs, validation):
 
 
 def _check(recipe, pairs, validation):
-    kinds = [store and [getattr(store.header, what) for what in ("source", "target", "scale")]
-             for store in (pairs, validation)]  # fmt: skip
-    if validation is not None and kinds[0] != kinds[1]:
+    same = "source", "target", "scale"
+    if validation is not None and any(getattr(pairs.header, x) != getattr(validation.header, x) for x in same):
         msg = f"the validation pairs, {validation}, are of another kind than those of the training, {pairs}"
         raise ValueError(msg)
     if validation is None and recipe.run.patience:

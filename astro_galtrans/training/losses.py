@@ -8,7 +8,7 @@ from astro_galtrans import structure
 __all__ = ["extra_terms", "structure_loss"]
 
 # Flux of the smoothed target, in softening fluxes, above which a pixel belongs to a galaxy. The step there is a sigmoid
-# of that width, lest the loss jump as a pixel crosses the threshold.
+# of that width, so that the loss does not jump as a pixel crosses the threshold.
 THRESHOLD, WIDTH = 1.0, 0.2
 SMALLEST = 20.0  # pixels of the smallest galaxy that is measured: in fewer, Gini and M20 follow the noise
 #: Typical scatter of each measure between galaxies: a difference by so much weighs 1.
@@ -16,14 +16,7 @@ SCATTER = {"gini": 0.05, "m20": 0.25, "concentration": 0.4, "asymmetry": 0.1}
 
 
 def extra_terms(settings):
-    """
-    Return the terms that a recipe's section ``loss`` asks for, as functions of mean, target and weight.
-
-    Parameters
-    ----------
-    settings : `~astro_galtrans.training.recipe.Loss`
-        Weights of the terms; one of 0 is left out.
-    """
+    """Return the terms that a recipe's section ``loss`` asks for, as functions of mean, target and weight."""
 
     def weighted(mean, target, weight=None):
         return settings.structure * structure_loss(mean, target, weight)
@@ -33,18 +26,11 @@ def extra_terms(settings):
 
 def structure_loss(mean, target, weight=None):
     """
-    Return the mean difference of Gini, M20, concentration and asymmetry between prediction and target.
+    Return the mean difference of Gini, M20, concentration and asymmetry between prediction and target ``[B, C, H, W]``.
 
-    All are measured within the target's own segment and around its centroid, band by band. The differences, in units of
-    the measures' scatter between galaxies, go through Huber's loss, lest a few odd galaxies dominate. Crops without a
-    source in a band do not count.
-
-    Parameters
-    ----------
-    mean, target : `torch.Tensor`
-        ``[B, C, H, W]``: prediction and truth in network units.
-    weight : `torch.Tensor`, optional
-        ``[B, C, H, W]``: how much each pixel of the target counts; 0 for a bad one.
+    All are measured within the target's own segment and around its centroid, band by band; ``weight`` tells how much
+    each pixel of the target counts. The differences, in units of the measures' scatter between galaxies, go through
+    Huber's loss, so that a few odd galaxies do not dominate. Crops without a source in a band do not count.
     """
     flux, truth = torch.sinh(mean.float()), torch.sinh(target.float())
     if weight is not None:

@@ -12,7 +12,7 @@ from astro_galtrans._plain import plain_name
 __all__ = ["Recipe", "describe_fields", "list_recipes", "load_recipe"]
 
 
-ABOVE_0 = 1e-9  # the lowest value of what has to be positive
+ABOVE_0 = 1e-9  # the lower limit of fields that have to be positive
 
 
 def _field(meaning, default=MISSING, low=None, high=math.inf):
@@ -37,9 +37,7 @@ class Data:
     crop: int = _field("side of a training crop (source pixels)", 40, 4, 4096)
     batch_size: int = _field("crops in a step, on each device", 12, 1)
     softening: float = _field("softening flux of the asinh scaling, in sigma of the source's sky", 2.0, ABOVE_0)
-    bright_share: float = _field(
-        "share of the crops cut at the brightest of a few places, as most sky is empty", 0.6, 0, 1
-    )
+    bright_share: float = _field("share of crops cut at the brightest of a few places, as most sky is empty", 0.6, 0, 1)
     bright_candidates: int = _field("number of these places, drawn at random", 3, 1)
     workers: int = _field("processes that prepare batches; 0: a thread, enough for the CPU", 0, 0, 1024)
 
@@ -48,9 +46,7 @@ class Data:
 class Augment:
     """Random changes of crops, and their probabilities."""
 
-    dihedral: float = _field(
-        "probability that source and target are rotated and reflected (one of eight ways)", 1.0, 0, 1
-    )
+    dihedral: float = _field("probability of turning and mirroring source and target (one of eight ways)", 1.0, 0, 1)
     shift: float = _field("probability that both are shifted on the sky by a fraction of a pixel", 0.0, 0, 1)
     shift_pixels: float = _field("largest shift along each axis (source pixels)", 0.5, 0, 100)
     seeing: float = _field("probability that the source is blurred, and its sky noise restored", 0.0, 0, 1)
@@ -74,9 +70,7 @@ class Optimizer:
 class Loss:
     """Terms that are added to the network's own loss."""
 
-    structure: float = _field(
-        "weight of differences in Gini, M20, concentration and asymmetry; 0: not computed", 0.0, 0
-    )
+    structure: float = _field("weight of differences in Gini, M20, concentration and asymmetry; 0: none", 0.0, 0)
 
 
 @dataclass(frozen=True)
@@ -84,9 +78,7 @@ class Run:
     """Length and seed of a training, its checkpoints, logs and validations."""
 
     steps: int = _field("optimizer steps", MISSING, 1)
-    hours: float = _field(
-        "end after so many hours, if that is sooner; the learning rate follows", float("inf"), ABOVE_0
-    )
+    hours: float = _field("end after so many hours, if that is sooner; the learning rate follows", math.inf, ABOVE_0)
     seed: int = _field("seed of initial weights, crops and augmentation", 1, 0)
     checkpoint_minutes: float = _field("time between two checkpoints; 0: after every step", 5.0, 0)
     log_steps: int = _field("steps between two rows of ``losses.csv``, which hold means over them", 100, 1)
@@ -132,38 +124,22 @@ class Recipe:
 
     def for_surveys(self, source, target):
         """Return the recipe with name and description filled in, if they were empty."""
-        name = self.name or "-".join((self.network.name, *(_short(s) for s in (source, target))))
-        bands = ("".join(survey.band_names) for survey in (source, target))
-        surveys = (f"{survey.name} {names}" for survey, names in zip((source, target), bands, strict=True))
-        told = self.description or f"{' to '.join(surveys)}: {self.network.name}, {self.network.preset}"
+        ends = source, target
+        # cfhtls-wide is cfhtls in the names of translators
+        name = self.name or "-".join((self.network.name, *(end.name.removesuffix("-wide") for end in ends)))
+        surveys = " to ".join(f"{end.name} {''.join(end.band_names)}" for end in ends)
+        told = self.description or f"{surveys}: {self.network.name}, {self.network.preset}"
         return replace(self, name=name, description=told)
 
 
-SECTIONS = {
-    "network": Network,
-    "data": Data,
-    "augment": Augment,
-    "optimizer": Optimizer,
-    "loss": Loss,
-    "run": Run,
-    "pairs": Pairs,
-}
-
-
-def _short(survey):
-    # cfhtls-wide is cfhtls in the names of translators
-    return getattr(survey, "short_name", None) or survey.name.removesuffix("-wide")
+SECTIONS = {each.__name__.lower(): each for each in (Network, Data, Augment, Optimizer, Loss, Run, Pairs)}
 
 
 def describe_fields():
     """
-    Describe every field of a recipe.
+    Describe every field of a recipe, by section ("" for the top level), as ``(name, type, default, meaning)``, all str.
 
-    Returns
-    -------
-    dict
-        For each section ("" for the top level) a list of ``(name, type, default, meaning)``, all str; the default is
-        written as in TOML, and empty where the field must be given.
+    The default is written as in TOML, and empty where the field must be given.
     """
     tables = {"": [_row(f) for f in fields(Recipe) if "doc" in f.metadata]}
     return tables | {name: [_row(f) for f in fields(kind)] for name, kind in SECTIONS.items()}
@@ -183,7 +159,7 @@ def list_recipes():
 
 def load_recipe(path, **changes):
     """
-    Read a recipe.
+    Read a recipe, and return it as `Recipe`.
 
     Parameters
     ----------
@@ -192,10 +168,6 @@ def load_recipe(path, **changes):
     **changes
         Fields of the section ``run`` that replace the file's, e.g. ``steps=100``; or a section with a dict of such
         fields, e.g. ``data={"batch_size": 64}``; or ``name`` or ``description``.
-
-    Returns
-    -------
-    `Recipe`
 
     Raises
     ------
@@ -215,16 +187,7 @@ def load_recipe(path, **changes):
 
 
 def build_recipe(content, where="the recipe"):
-    """
-    Build a recipe from nested dicts, as `Recipe.to_dict` gives them.
-
-    Parameters
-    ----------
-    content : dict
-        Sections, and fields of the top level.
-    where : str, optional
-        What to call it in error messages.
-    """
+    """Build a recipe from nested dicts, as `Recipe.to_dict` gives them; ``where`` is what errors call it."""
     parts = {name: _build(kind, content.get(name, {}), f"[{name}] of {where}") for name, kind in SECTIONS.items()}
     return _build(Recipe, content | parts, where)
 

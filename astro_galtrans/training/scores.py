@@ -5,11 +5,13 @@ They go into its card and into the table of translators in the documentation.
 """
 
 import numpy as np
+import torch
 
 from astro_galtrans._progress import tqdm
+from astro_galtrans.measure.residuals import pixel_sums
 from astro_galtrans.statistics import sigma_mad
 
-from .compare import BRIGHT, classical, compare, signal_to_noise
+from .compare import BRIGHT, classical, compare, main_sources, signal_to_noise
 
 __all__ = ["score"]
 
@@ -52,11 +54,11 @@ def score(model, scalings, pairs, factors, *, number=None, n_samples=1, seed=0, 
     """
     sky = pairs.header.target.sky_rms(pairs.header.target_pixel_scale)[:, None, None]
     ours, theirs, total = Sums(sky), Sums(sky), len(pairs) if number is None else min(number, len(pairs))
+    places = main_sources(pairs)
     bar = tqdm(range(total), desc="scoring", unit="pair", disable=None if progress else True)
     for pair in compare(model, scalings, pairs, bar, factors=factors, n_samples=n_samples, seed=seed):
-        bright = pair.aperture is not None and signal_to_noise(pairs, pair.index, pair.aperture) > BRIGHT
-        ours.add(pair, pair.mean, bright=bright)
-        ours.cover(pair)
+        bright = pair.aperture is not None and signal_to_noise(pairs, pair.index, places[pair.index]) > BRIGHT
+        ours.add(pair, pair.mean, bright=bright, std=np.sqrt(np.maximum(pair.std**2 + pair.excess, 0)))
         theirs.add(pair, classical(pair.source, pairs.header), bright=bright)
     found = ours.scores() | {f"classical_{k}": v for k, v in theirs.scores().items()} | _gains(ours, theirs)
     found |= {"n_pairs": total, "n_galaxies": len(ours.fluxes)}
@@ -75,23 +77,22 @@ class Sums:
         self.squares, self.count, self.within = np.zeros(bands), np.zeros(bands), np.zeros((2, bands))
         self.fluxes, self.per_pair = [], []
 
-    def add(self, pair, image, *, bright):
-        """Add the errors of an image of a pair."""
-        squares = (np.where(pair.signal, image - pair.target, 0) / self.sky) ** 2
-        count = pair.signal.sum(axis=(1, 2))
-        self.squares += squares.sum(axis=(1, 2))
+    def add(self, pair, image, *, bright, std=None):
+        """Add the errors of an image of a pair and, with its standard deviations, how many pixels lie within them."""
+        planes = {"y": pair.target, "ours": image, "noise": self.sky} | ({} if std is None else {"std": std})
+        signal = torch.from_numpy(pair.signal)[None]
+        planes = {name: torch.from_numpy(np.asarray(plane, float))[None] for name, plane in planes.items()}
+        sums = pixel_sums(bad=~signal, source=signal, **planes)
+        squares, count = (sums["source", name][0].numpy() for name in ("scaled_square", "pixels"))
+        self.squares += squares
         self.count += count
-        known = np.isfinite(squares).all(axis=(1, 2))  # not so in a band that the classical answer lacks
+        if std is not None:
+            self.within += [sums["source", f"within_{k}"][0].numpy() for k in (1, 2)]
+        known = np.isfinite(squares)  # not so in a band that the classical answer lacks
         if count[known].any():
             self.per_pair.append(np.sqrt(squares[known].sum() / count[known].sum()))
         if bright:
             self.fluxes.append(pair.flux(image) / pair.flux(pair.target))
-
-    def cover(self, pair):
-        """Count the pixels in which a translation is within one and two standard deviations of its target."""
-        std = np.sqrt(np.maximum(pair.std**2 + pair.excess, 0))
-        size = np.abs(pair.residual)
-        self.within += [((size <= k * std) & pair.signal).sum(axis=(1, 2)) for k in (1, 2)]
 
     @property
     def rmse(self):
@@ -101,8 +102,9 @@ class Sums:
 
     def scores(self):
         """Return the scores so far."""
+        count = np.where(np.isfinite(self.squares), self.count, 0).sum()
         with np.errstate(invalid="ignore"):  # no signal at all
-            found = {"rmse_sigma": self.rmse, "rmse_all": np.sqrt(np.nansum(self.squares) / self._known.sum())}
+            found = {"rmse_sigma": self.rmse, "rmse_all": np.sqrt(np.nansum(self.squares) / count)}
         found["median_pair_rmse"] = np.median(self.per_pair) if self.per_pair else np.nan
         nothing = np.full(len(self.sky), np.nan)
         bias = np.median(self.fluxes, axis=0) if self.fluxes else nothing
@@ -111,10 +113,6 @@ class Sums:
         if self.within.any():
             found |= {f"within_{k}_sigma": part / self.count for k, part in zip((1, 2), self.within, strict=True)}
         return found
-
-    @property
-    def _known(self):
-        return np.where(np.isfinite(self.squares), self.count, 0)
 
 
 def _gains(ours, theirs):

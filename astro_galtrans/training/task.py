@@ -9,8 +9,7 @@ from astro_galtrans.scaling import AsinhScaling
 
 from .data import CropSampler, matched_scalings, stream
 from .losses import extra_terms
-from .pictures import draw_samples
-from .validation import Validation
+from .validation import Validation, draw_samples
 from .warmstart import warm_start
 
 __all__ = ["TranslatorTask", "build_network", "settings_of"]
@@ -23,19 +22,7 @@ def build_network(recipe, header):
 
 
 def settings_of(recipe, *, validate):
-    """
-    Return the settings of the loop that a recipe asks for.
-
-    Parameters
-    ----------
-    recipe : `~astro_galtrans.training.Recipe`
-    validate : bool
-        Are there pairs to validate with?
-
-    Returns
-    -------
-    `~astro_galtrans.loop.Settings`
-    """
+    """Return the loop's settings that a recipe asks for; ``validate`` tells whether there are pairs for that."""
     optimizer, run = recipe.optimizer, recipe.run
     return Settings(
         steps=run.steps, hours=run.hours, seed=run.seed, learning_rate=optimizer.learning_rate,
@@ -49,24 +36,10 @@ class TranslatorTask(Task):
     """
     The training of a translator, at its start or as a checkpoint has it.
 
-    Parameters
-    ----------
-    recipe : `~astro_galtrans.training.Recipe`
-    pairs, validation : `~astro_galtrans.pairs.store.PairStore`
-        Pairs to train on, and others to score with, or None.
-    directory : `~pathlib.Path`
-        Of the training; pictures go into its folder ``pictures``.
-    init : str or path-like or None
-        Translator to start from.
-    state : dict or None
-        What a checkpoint holds of the task.
-    rank : int
-        Which of several processes this is; each sees other crops.
-
-    Raises
-    ------
-    ValueError
-        If the checkpoint belongs to another training.
+    ``validation`` are pairs to score with, or None; pictures go into the folder ``pictures`` of the training's
+    directory; ``init`` is the translator to start from, or None; ``state`` what a checkpoint holds of the task, or
+    None; ``rank`` which of several processes this is, each of which sees other crops. It is a `ValueError` if the
+    checkpoint belongs to another training.
     """
 
     def __init__(self, recipe, pairs, validation, directory, init, state, rank):

@@ -5,7 +5,6 @@ Calibration and scores come from pairs that the training never saw, and not from
 """
 
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -22,12 +21,12 @@ from .scores import score
 
 __all__ = ["recalibrate", "simulate_for", "train"]
 
-FEWEST_PAIRS = 4  # below, calibration or scores would rest on one or two galaxies
+FEWEST_PAIRS = 4  # fewer would mean a calibration, or scores, from one or two galaxies
 
 
 def train(recipe, pairs, held_out, directory, *, n_samples=1, progress=True, **options):
     """
-    Train a network and write the translator, calibrated, with its scores.
+    Train a network, write the translator, calibrated, with its scores, and return the path of the file.
 
     Parameters
     ----------
@@ -46,31 +45,27 @@ def train(recipe, pairs, held_out, directory, *, n_samples=1, progress=True, **o
     **options
         Of `~astro_galtrans.training.fit`: ``init``, ``device``, ``devices``, ``precision``.
 
-    Returns
-    -------
-    `~pathlib.Path`
-        The translator file.
-
     Raises
     ------
     ValueError
         If ``held_out`` holds the pairs of the training, the pairs of two different surveys are mixed, there are no
         parts and no ``held_out``, or a part has too few pairs.
     """
-    parts = _parts(pairs, held_out)
+    pairs, calibration, test = _parts(pairs, held_out)
     recipe = recipe.for_surveys(pairs.header.source, pairs.header.target)
-    trained = fit(recipe, parts.train, directory, validation=parts.calibration, progress=progress, **options)
+    trained = fit(recipe, pairs, directory, validation=calibration, progress=progress, **options)
     path = Path(directory) / f"{recipe.name}.safetensors"
-    export(path, trained, recipe, parts.train, parts.calibration, test=parts.test, n_samples=n_samples,
-           init=options.get("init"), progress=progress)  # fmt: skip
+    options = {"n_samples": n_samples, "init": options.get("init"), "progress": progress}
+    export(path, trained, recipe, pairs, calibration, test=test, **options)
     return path
 
 
 def recalibrate(translator, pairs, output, *, n_samples=None, progress=True):
     """
-    Calibrate a translator on pairs of one's own, and score it there; the network stays as it is.
+    Calibrate a translator on pairs of one's own, and score it there; return the new card.
 
-    Every other pair is for the calibration and the rest for the scores; of pairs with parts, "test" is for the scores.
+    The network and the card's validity range stay as they are. Every other pair is for the calibration and the rest for
+    the scores; of pairs with parts, "test" is for the scores.
 
     Parameters
     ----------
@@ -84,11 +79,6 @@ def recalibrate(translator, pairs, output, *, n_samples=None, progress=True):
         Samples averaged, for stochastic networks; by default what the card recommends.
     progress : bool, optional
         Show a progress bar on a terminal.
-
-    Returns
-    -------
-    dict
-        The new card. Its validity range stays that of the training.
 
     Raises
     ------
@@ -113,20 +103,8 @@ def simulate_for(recipe, directory, *, workers=None, progress=True):
     """
     Simulate the pairs of a recipe's section ``pairs``, or what is missing of them.
 
-    Parameters
-    ----------
-    recipe : `~astro_galtrans.training.Recipe`
-    directory : path-like
-        They go into its folders ``pairs`` and ``held-out``.
-    workers : int, optional
-        Processes; by default one per core.
-    progress : bool, optional
-        Show progress bars on a terminal.
-
-    Returns
-    -------
-    pairs, held_out : `~astro_galtrans.pairs.store.PairStore`
-        To train on, and to validate, calibrate and score with.
+    They go into the folders ``pairs`` (to train on) and ``held-out`` (to validate, calibrate and score with) of a
+    directory, and are returned in this order; ``workers`` are processes, by default one per core.
     """
     wanted, directory = recipe.pairs, Path(directory)
     names = "source", "target", "source_bands", "target_bands", "scale", "size"
@@ -137,15 +115,10 @@ def simulate_for(recipe, directory, *, workers=None, progress=True):
             for name, n, seed in parts]  # fmt: skip
 
 
-class _Parts(NamedTuple):
-    train: object
-    calibration: object
-    test: object
-
-
 def _parts(pairs, held_out):
+    """Pairs to train on, to calibrate with, and to score on."""
     if held_out is None:
-        parts = _Parts(*(pairs.split(name) for name in ("train", "validation", "test")))
+        parts = [pairs.split(name) for name in ("train", "validation", "test")]
         for name, part in zip(("train", "validation", "test"), parts, strict=True):
             _check_number(part, f"the part {name!r} of {pairs.directory}")
         return parts
@@ -159,7 +132,7 @@ def _parts(pairs, held_out):
         both = f"{held_out.directory} and {pairs.directory}"
         msg = f"{both} are not pairs of one kind: they differ in {', '.join(differ)}"
         raise ValueError(msg)
-    return _Parts(pairs, *_two_parts(held_out))
+    return pairs, *_two_parts(held_out)
 
 
 def _two_parts(pairs):
@@ -191,16 +164,15 @@ def _shared(pairs, held_out):
 def _check_kind(card, header, translator):
     """Raise unless pairs have the bands, scale, pixels and zero points of a translator."""
     network, source, target = card["network"], card["source"], card["target"]
-    asked = {
-        "bands in": tuple(network["in_bands"]), "bands out": tuple(network["out_bands"]), "scale": network["scale"],
-        "pixel scale": source["pixel_scale"], "zero points": (source["zeropoint"], target["zeropoint"]),
-    }  # fmt: skip
-    there = {
-        "bands in": header.source_bands, "bands out": header.target_bands, "scale": header.scale,
-        "pixel scale": header.source.pixel_scale, "zero points": (header.source.zeropoint, header.target.zeropoint),
-    }  # fmt: skip
-    for what, value in asked.items():
-        close = abs(there[what] / value - 1) < 0.01 if what == "pixel scale" else there[what] == value
+    compared = {
+        "bands in": (header.source_bands, tuple(network["in_bands"])),
+        "bands out": (header.target_bands, tuple(network["out_bands"])),
+        "scale": (header.scale, network["scale"]),
+        "pixel scale": (header.source.pixel_scale, source["pixel_scale"]),
+        "zero points": ((header.source.zeropoint, header.target.zeropoint), (source["zeropoint"], target["zeropoint"])),
+    }
+    for what, (there, value) in compared.items():
+        close = abs(there / value - 1) < 0.01 if what == "pixel scale" else there == value
         if not close:
-            msg = f"{what} of the pairs are {there[what]}, those of {translator} are {value}; it cannot translate them"
+            msg = f"{what} of the pairs are {there}, those of {translator} are {value}; it cannot translate them"
             raise ValueError(msg)

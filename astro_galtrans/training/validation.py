@@ -1,27 +1,27 @@
-"""Scores on validation pairs, by which a training is followed and may be stopped."""
+"""How a training is followed: scores on validation pairs, by which it may be stopped, and pictures of translations."""
+
+import warnings
 
 import numpy as np
 import torch
 
-from astro_galtrans.geometry import output_mask
+from astro_galtrans._files import whole_file
+from astro_galtrans.exceptions import GaltransWarning
 
-from .data import bad_pixels, filled, signal_pixels
+from .data import read_pair, signal_pixels
 
-__all__ = ["Validation"]
+__all__ = ["Validation", "draw_samples"]
+
+ROWS = 6
+STRETCH = 4.0  # network units from black to white: sky noise and all but the brightest cores are seen
+COLUMNS = "source", "prediction", "target", "residual"
 
 
 class Validation:
     """
     Scores on whole stamps; the stamps and the random numbers are the same each time, so that scores can be compared.
 
-    Parameters
-    ----------
-    pairs : `~astro_galtrans.pairs.store.PairStore`
-    scalings : (AsinhScaling, AsinhScaling)
-        Of source and target.
-    number : int
-        Pairs used, at most, evenly spread over the set.
-    batch_size, seed : int
+    At most ``number`` pairs are used, evenly spread over the set.
     """
 
     def __init__(self, pairs, scalings, number, batch_size, seed):
@@ -31,21 +31,11 @@ class Validation:
     @torch.no_grad()
     def scores(self, model, devices):
         """
-        Score a network.
+        Return the scores of a network in evaluation mode; ``devices`` give device and precision.
 
-        Parameters
-        ----------
-        model : `~astro_galtrans.models.base.TranslationModel`
-            In evaluation mode.
-        devices : `~astro_galtrans.loop.OneDevice` or `lightning_fabric.Fabric`
-            For the device and the precision.
-
-        Returns
-        -------
-        dict
-            ``<term>_loss`` for each term of the network's loss (means over pixels; those that an adversary adds are
-            left out), and ``rmse_gain``: by which share the RMS error of flux over pixels with signal is smaller
-            than that of the interpolated source, mean over bands.
+        They are ``<term>_loss`` for each term of the network's loss (means over pixels; those that an adversary adds
+        are left out), and ``rmse_gain``: by which share the RMS error of flux over pixels with signal is smaller than
+        that of the interpolated source, mean over bands.
         """
         sums = None
         for start in range(0, len(self.chosen), self.batch_size):
@@ -68,17 +58,11 @@ class Validation:
         return means | {"number": number, "errors": torch.stack([e.double() for e in errors])}
 
     def _batch(self, indices):
-        parts = zip(*(self._stamp(int(index)) for index in indices), strict=True)
-        source, target, signal, weight = (np.stack(part) for part in parts)
+        """Source, target, pixels with signal and weight of the target's pixels, in network units."""
+        stamps = [(*read_pair(self.pairs, k), signal_pixels(self.pairs, k)) for k in map(int, indices)]
+        source, target, good, signal = (np.stack(part) for part in zip(*stamps, strict=True))
         scaled = (s.forward(x) for s, x in zip(self.scalings, (source, target), strict=True))
-        return *map(torch.from_numpy, scaled), torch.from_numpy(signal), torch.from_numpy(weight)
-
-    def _stamp(self, index):
-        source, target, signal = self.pairs.source(index), self.pairs.target(index), signal_pixels(self.pairs, index)
-        bad = bad_pixels(target, self.pairs.target_mask(index))
-        hidden = bad_pixels(source, self.pairs.source_mask(index))
-        weight = ~(bad | output_mask(hidden.any(axis=0), self.pairs.header.scale, 0))
-        return filled(source, hidden), filled(target, bad), signal, weight.astype(np.float32)
+        return *map(torch.from_numpy, scaled), torch.from_numpy(signal), torch.from_numpy(good.astype(np.float32))
 
 
 def _scores(sums):
@@ -87,3 +71,39 @@ def _scores(sums):
     seen = classical > 0
     gain = 1 - torch.sqrt(ours[seen] / classical[seen])
     return found | {"rmse_gain": float(gain.mean()) if len(gain) else float("nan")}
+
+
+@torch.no_grad()
+def draw_samples(path, model, batch, title=""):
+    """
+    Draw source, prediction, target and residual of the first crops of a batch, with one stretch, into a PNG file.
+
+    Returns False if matplotlib, which this needs, is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        text = "no pictures of samples: they need matplotlib (pip install 'astro_galtrans[report]')"
+        warnings.warn(text, GaltransWarning, stacklevel=2)
+        return False
+    rows = _rows(model, batch)
+    figure = Figure(figsize=(1.6 * len(COLUMNS), 1.6 * len(rows) + 0.5), layout="constrained")
+    figure.suptitle(title, fontsize=8)
+    for axes, images in zip(figure.subplots(len(rows), len(COLUMNS), squeeze=False), rows, strict=True):
+        for ax, image in zip(axes, images, strict=True):
+            ax.imshow(image, origin="lower", cmap="gray", vmin=-STRETCH / 4, vmax=3 * STRETCH / 4)
+            ax.set_axis_off()
+    for ax, name in zip(figure.axes, COLUMNS, strict=False):
+        ax.set_title(name, fontsize=8)
+    with whole_file(path) as file:
+        figure.savefig(file, dpi=100)
+    return True
+
+
+def _rows(model, batch):
+    """Images in network units, of the middle band; the residual in flux, scaled like them."""
+    source, target = (part[:ROWS].to(model.device) for part in batch[:2])
+    mean = model(source).mean
+    residual = torch.arcsinh(torch.sinh(target) - torch.sinh(mean))
+    planes = (part[:, part.shape[1] // 2].cpu().numpy() for part in (source, mean, target, residual))
+    return [[np.asarray(image) for image in row] for row in zip(*planes, strict=True)]

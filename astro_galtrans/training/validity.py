@@ -5,6 +5,8 @@ import numpy as np
 from astro_galtrans.domain import sky_rms
 from astro_galtrans.moments import gaussian_fwhm
 
+from .data import bad_pixels
+
 __all__ = ["validity_range"]
 
 RARE = 0.5, 99.5  # percentiles that limit a range, so that a few odd pairs do not widen it
@@ -16,21 +18,12 @@ MEASURED = 300  # pairs whose sky and PSF are measured: 0.5 % of them is one or 
 
 def validity_range(pairs):
     """
-    Range of inputs that pairs cover, as `astro_galtrans.domain.check` reads it.
+    Return the range of inputs that pairs cover, as `astro_galtrans.domain.check` reads it.
 
-    For simulated pairs, seeing and sky noise are those of the simulation. For real ones sky noise is measured in the
-    images, and seeing is the columns ``fwhm_<band>`` of the table or measured on the pairs' PSFs; without either it is
-    not limited.
-
-    Parameters
-    ----------
-    pairs : `~astro_galtrans.pairs.store.PairStore`
-
-    Returns
-    -------
-    dict
-        ``pixel_scale`` (arcsec), and per band ``fwhm`` (arcsec), ``sky_rms`` (flux unit of the source) and ``peak``
-        (largest pixel).
+    ``pixel_scale`` (arcsec), and per band ``fwhm`` (arcsec), ``sky_rms`` (flux unit of the source) and ``peak``
+    (largest pixel). For simulated pairs, seeing and sky noise are those of the simulation. For real ones sky noise is
+    measured in the images, and seeing is the columns ``fwhm_<band>`` of the table or measured on the pairs' PSFs;
+    without either it is not limited.
     """
     header, survey = pairs.header, pairs.header.source
     simulated = header.simulation is not None
@@ -53,8 +46,8 @@ def _peaks(pairs):
     """Largest good pixel of each band."""
     peaks = np.full(len(pairs.header.source_bands), -np.inf)
     for k in range(len(pairs)):
-        image, mask = pairs.source(k), pairs.source_mask(k)
-        good = np.isfinite(image) if mask is None else np.isfinite(image) & ~mask
+        image = pairs.source(k)
+        good = ~bad_pixels(image, pairs.source_mask(k))
         np.maximum(peaks, image.max(axis=(1, 2), where=good, initial=-np.inf), out=peaks)
     return peaks
 
@@ -106,9 +99,9 @@ def _measured_sky(pairs):
     """Limits of the sky rms of real pairs, ``[2, C]``: measured in the images, as of an image to be translated."""
     values = []
     for k in _sample(pairs):
-        image, mask = pairs.source(k), pairs.source_mask(k)
-        bad = np.zeros(image.shape, bool) if mask is None else mask
-        found = [sky_rms(plane, np.isfinite(plane) & ~flags) for plane, flags in zip(image, bad, strict=True)]
+        image = pairs.source(k)
+        good = ~bad_pixels(image, pairs.source_mask(k))
+        found = [sky_rms(plane, flags) for plane, flags in zip(image, good, strict=True)]
         values.append([np.nan if rms is None else rms for rms in found])
     return np.nanpercentile(values, RARE, axis=0)
 

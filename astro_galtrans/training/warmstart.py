@@ -18,30 +18,12 @@ SHOWN = 8  # tensors named in a message, which has to stay readable
 
 def warm_start(model, init, header, scalings):
     """
-    Load a translator's weights into a network, and take over its scaling where that fits.
+    Load a translator's weights into a network of the same kind, and return the scalings of source and target to use.
 
-    Parameters
-    ----------
-    model : `~astro_galtrans.models.base.TranslationModel`
-        Of the same kind; changed in place. Tensors that are missing there or have another shape stay as they are,
-        and a warning names them.
-    init : str or path-like
-        A shipped translator's name, or a file.
-    header : `~astro_galtrans.pairs.store.PairHeader`
-        Of the pairs to train on.
-    scalings : (AsinhScaling, AsinhScaling)
-        Of source and target, were it not for the translator.
-
-    Returns
-    -------
-    source, target : `~astro_galtrans.scaling.AsinhScaling`
-        The translator's, in the flux units of the pairs, if it knows all their bands and has their scale; otherwise
-        ``scalings``, with a warning that states the difference.
-
-    Raises
-    ------
-    ValueError
-        If the translator is of another kind of network, or none of its tensors fits.
+    Tensors that are missing in the file or have another shape stay as they are, and a warning names them. The scalings
+    are the translator's, in the flux units of the pairs, if it knows all their bands and has their scale; otherwise
+    ``scalings``, with a warning that states the difference. A translator of another kind of network, or without a
+    fitting tensor, is a `ValueError`.
     """
     found = checkpoint.load(find_weights(init))
     check_card(found.card, init)
@@ -71,8 +53,11 @@ def _load(model, other, init):
 
 
 def _taken_over(card, header, scalings, init):
-    surveys = {"source": header.source, "target": header.target}
-    there = [_in_units_of(card[side], survey) for side, survey in surveys.items()]
+    ends = (card["source"], header.source), (card["target"], header.target)
+    there = [  # in the flux units of the pairs
+        flux_factor(side["zeropoint"], survey.zeropoint) * np.array(side["scaling"]["softening"])
+        for side, survey in ends
+    ]
     bands = card["network"]["in_bands"], card["network"]["out_bands"]
     wanted = header.source_bands, header.target_bands
     known = all(set(want) <= set(have) for want, have in zip(wanted, bands, strict=True))
@@ -86,11 +71,6 @@ def _taken_over(card, header, scalings, init):
     )
     warnings.warn(text, GaltransWarning, stacklevel=2)
     return scalings
-
-
-def _in_units_of(side, survey):
-    """Softening of a card in the flux unit of a survey."""
-    return flux_factor(side["zeropoint"], survey.zeropoint) * np.array(side["scaling"]["softening"])
 
 
 def _short(softening):

@@ -5,8 +5,7 @@ import pytest
 from astropy import units as u
 from scipy import stats
 
-from astro_galtrans.fidelity._tables import side_by_side
-from astro_galtrans.fidelity.compare import compare
+from astro_galtrans.fidelity.compare import compare, side_by_side
 from astro_galtrans.measure.tables import galaxy_table
 from astro_galtrans.statistics import Bootstrap
 

@@ -171,6 +171,11 @@ def test_profiles_are_those_of_photutils(ellipses):
         np.testing.assert_allclose((sums / rings.area)[3, k] * SCALE**2, theirs.profile, rtol=1e-4, atol=1e-4)
         growth = CurveOfGrowth(images[3, k].astype(float), centre, rings.edges[1:] / SCALE)
         np.testing.assert_allclose(np.cumsum(sums[3, k]), growth.profile, rtol=1e-5)
+    images[1, 0, 0, 0] = np.nan
+    table = measure.photometry(Stamps(images, make_survey("gr", SCALE)), rings=rings, progress=False)
+    measured = table["rings"].value.reshape(sums.shape)
+    assert np.isnan(measured[1, 0]).all()
+    np.testing.assert_allclose(np.delete(measured, 1, axis=0), np.delete(sums, 1, axis=0))
 
 
 def test_apertures_are_those_of_photutils():

@@ -15,6 +15,7 @@ class Example(Result):
     title = "Examples <of> results"
 
     def plot_line(self):
+        """A line `~numpy.array` of ``x``; None without one."""
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(2, 2))
@@ -53,6 +54,17 @@ def test_tables_of_an_earlier_result_are_not_read(result, tmp_path):
     Example({"few": result["few"][:1]}, {"seed": 2}).write(tmp_path, overwrite=True)
     again = Example.read(tmp_path)
     assert list(again.tables) == ["few"] and len(again["few"]) == 1 and again.meta == {"seed": 2}
+
+
+@pytest.mark.parametrize(("first", "second"), [("ecsv", "fits"), ("fits", "ecsv")])
+def test_a_folder_holds_a_result_in_one_format(result, tmp_path, first, second):
+    result.write(tmp_path, format=first)
+    other = Example({"few": result["few"][:1]}, {"seed": 2})
+    with pytest.raises(OSError, match=rf"about\.{first} exists"):
+        other.write(tmp_path, format=second)
+    other.write(tmp_path, format=second, overwrite=True)
+    again = Example.read(tmp_path)
+    assert again.meta == {"seed": 2} and len(again["few"]) == 1
 
 
 def test_one_fits_file_has_a_table_per_extension(result, tmp_path):
@@ -157,6 +169,7 @@ def test_the_page_shows_tables_and_figures(result, tmp_path):
     assert (page.parent / "line.png").read_bytes().startswith(b"\x89PNG")
     assert {"Examples <of> results", "b<i>", "0.5", "few", "many"} <= set(parser.cells)
     assert any("first 60 of 100 rows" in cell for cell in parser.cells)
+    assert "A line array of x." in parser.cells
     with pytest.raises(OSError, match="exists"):
         result.report(tmp_path / "out")
 
@@ -165,3 +178,39 @@ def test_names_are_escaped_on_a_page():
     evil = "<script>alert(1)</script>"
     page = Result({evil: QTable({"model": [evil], "value": [1.0]})})._repr_html_()
     assert "alert(1)" in page and "<script>" not in page
+
+
+class Keyed(Result):
+    """
+    Two figures.
+
+    ``statistics``
+        What `~numpy.median` says
+        of ``value``.
+    """
+
+    key, claim = {"quantity": "early", "statistic": "bias"}, "the bias"
+
+
+@pytest.mark.parametrize(("number", "warned"), [(99, True), (100, False)])
+def test_a_report_opens_with_its_key_figure_and_says_where_galaxies_are_few(long, tmp_path, number, warned):
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("jinja2")
+    long["statistics"]["n"] = number
+    keyed = Keyed(long.tables, long.meta | {"level": 0.68})
+    sentences = keyed.verdict()
+    assert len(sentences) == 3
+    assert sentences[0].startswith(f"a: the bias in r is 4 (68 % interval 3 to 6, {number} galaxies).")
+    page = keyed.report(tmp_path).read_text(encoding="utf8")
+    assert ("Few galaxies" in sentences[0]) == ("statistics are of fewer" in page) == warned
+    assert all(sentence in page for sentence in sentences) and "<p>What median says of value.</p>" in page
+    assert Keyed({"statistics": long.rows("statistics", quantity="late")}).verdict() == []
+
+
+def test_a_figure_whose_name_leads_elsewhere_is_not_written(result, tmp_path):
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("jinja2")
+    elsewhere = type("Elsewhere", (Example,), {"plot_/../up": Example.plot_line})(result.tables)
+    with pytest.raises(ValueError, match=r"name of a figure is '/\.\./up'"):
+        elsewhere.report(tmp_path / "out")
+    assert not list(tmp_path.rglob("*.png"))

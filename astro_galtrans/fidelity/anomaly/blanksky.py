@@ -24,27 +24,20 @@ import numpy as np
 from scipy import fft, special
 from scipy.optimize import bisect
 
+from astro_galtrans.measure.psf import both_halves
 from astro_galtrans.statistics.logprob import log_any, log_chi2_sf, log_complement
 
-__all__ = ["BlankSky", "blank_sky", "both_halves", "log_euler_characteristic", "log_peak_probability", "roughness"]
+__all__ = ["BlankSky", "blank_sky", "log_euler_characteristic", "log_peak_probability", "roughness"]
 
 HALF = np.log(0.5)  # the median of probabilities that are uniform between 0 and 1
 
 
 def log_euler_characteristic(q, dof, size, rough):
     """
-    Logarithm of the expected Euler characteristic of the part of a chi-squared field above a threshold.
+    Return the logarithm of the expected Euler characteristic of the part of a chi-squared field above a threshold.
 
-    Parameters
-    ----------
-    q : array-like
-        Threshold, at least ``dof``.
-    dof : int
-        Number of Gaussian fields whose squares are summed.
-    size : tuple of int
-        Rows and columns of the field (pixels).
-    rough : array-like
-        Variance of a derivative of the Gaussian fields (per square pixel).
+    The field of ``size`` rows and columns (pixels) is the sum of the squares of ``dof`` Gaussian fields, the variance
+    of whose derivatives is ``rough`` (per square pixel); the threshold ``q`` is ``dof`` at least.
     """
     q, (a, b) = np.asarray(q, dtype=float), size
     common = -q / 2 - special.gammaln(dof / 2) - (dof - 2) / 2 * np.log(2)
@@ -55,16 +48,9 @@ def log_euler_characteristic(q, dof, size, rough):
 
 def log_peak_probability(q, dof, size, rough, factor=1.0):
     """
-    Logarithm of the probability that the highest value of a map of blank sky is as high as this.
+    Return the logarithm of the probability that the maximum of a map of blank sky is as high as ``q``.
 
-    Parameters
-    ----------
-    q : array-like
-        Highest value of the map of the sum of squares.
-    dof, size, rough
-        As for `log_euler_characteristic`.
-    factor : float, optional
-        From `blank_sky`.
+    Arguments are those of `log_euler_characteristic`; ``factor`` corrects for pixels, see `blank_sky`.
     """
     q = np.asarray(q, dtype=float) * factor
     # Below the mean of the map the formula no longer counts summits; a maximum as low as that is certain.
@@ -73,39 +59,13 @@ def log_peak_probability(q, dof, size, rough, factor=1.0):
 
 def roughness(point, pixels):
     r"""
-    Variance of a derivative of white noise that was filtered with a PSF, relative to its variance.
-
-    Parameters
-    ----------
-    point : `numpy.ndarray`
-        ``[..., ky, kx]``: transform (``rfft2``) of the PSF.
-    pixels : tuple of int
-        Rows and columns of its grid.
-
-    Returns
-    -------
-    `numpy.ndarray`
-        :math:`\lambda = \int k^2 |P|^2 / (2 \int |P|^2)`, per square pixel.
+    Return the variance of a derivative of white noise filtered with a PSF, over its variance (per square pixel):
+    :math:`\lambda = \int k^2 |P|^2 / (2 \int |P|^2)`, of transforms (``rfft2``) ``[..., ky, kx]`` on a grid of
+    ``pixels`` rows and columns.
     """
     ky, kx = 2 * np.pi * fft.fftfreq(pixels[0])[:, None], 2 * np.pi * fft.rfftfreq(pixels[1])
     power = np.abs(point) ** 2 * both_halves(pixels[1])
     return (power * (ky**2 + kx**2)).sum(axis=(-2, -1)) / (2 * power.sum(axis=(-2, -1)))
-
-
-def both_halves(columns):
-    """
-    Return how many columns of a whole transform each column of ``rfft2`` stands for.
-
-    Parameters
-    ----------
-    columns : int
-        Of the image.
-    """
-    weight = np.full(columns // 2 + 1, 2.0, np.float32)
-    weight[0] = 1
-    if columns % 2 == 0:
-        weight[-1] = 1
-    return weight
 
 
 class BlankSky(NamedTuple):
@@ -117,24 +77,9 @@ class BlankSky(NamedTuple):
 
 def blank_sky(point, pixels, size, *, number=300, seed=0):
     """
-    Simulate blank sky to find `BlankSky`.
+    Return the `BlankSky` of ``number`` simulated stamps, for PSFs with the transforms ``point``, ``[C, ky, kx]``.
 
-    Parameters
-    ----------
-    point : `numpy.ndarray`
-        ``[C, ky, kx]``: transforms of the PSFs.
-    pixels : tuple of int
-        Rows and columns of their grid.
-    size : tuple of int
-        Rows and columns of the part of it that is looked at.
-    number : int, optional
-        Of simulated stamps.
-    seed : int, optional
-        Of the noise.
-
-    Returns
-    -------
-    `BlankSky`
+    ``pixels`` are rows and columns of their grid, and ``size`` those of the part of it that is looked at.
     """
     rng = np.random.default_rng(seed)
     norm = np.sqrt((np.abs(point) ** 2 * both_halves(pixels[1])).sum(axis=(-2, -1)) / np.prod(pixels))

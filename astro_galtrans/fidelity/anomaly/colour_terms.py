@@ -48,7 +48,7 @@ class ColourTerms:
 
     @classmethod
     def from_table(cls, table):
-        """Undo `table`."""
+        """Return the terms in a table that `table` made."""
         bands = tuple(map(str, table["band"]))
         matrix = np.stack([np.asarray(table[f"from_{band}"], dtype=float) for band in bands], axis=1)
         return cls(bands, matrix, np.asarray(table["scatter"], dtype=float), np.asarray(table["n"]))
@@ -68,24 +68,10 @@ class ColourTerms:
 
 def measure_fluxes(degrader, source, target, noise, *, rows=None, progress=True):
     """
-    Measure fluxes in the source, and what each target band contributes at the PSF of each source band.
+    Return fluxes in the source with their noise, ``[N, C]`` each, and what target bands contribute to them.
 
-    Parameters
-    ----------
-    degrader : `~astro_galtrans.fidelity.anomaly.degrade.Degrader`
-    source, target : `~astro_galtrans.stamps.Stamps`
-    noise : `~astro_galtrans.fidelity.anomaly.residuals.Noise`
-    rows : array-like of int, optional
-        Which galaxies; all by default.
-    progress : bool, optional
-        Show a progress bar on a terminal.
-
-    Returns
-    -------
-    flux, sigma : `numpy.ndarray`
-        ``[N, C]``: in the source, with its noise.
-    parts : `numpy.ndarray`
-        ``[N, C, C]``: in the target, source band first.
+    The contributions ``[N, C, C]``, source band first, are at the PSF of the source band. ``noise`` is a
+    `~astro_galtrans.fidelity.anomaly.residuals.Noise`, ``rows`` are the galaxies to measure (all by default).
     """
     from astro_galtrans._progress import tqdm
 
@@ -118,18 +104,9 @@ def _sums(images, aperture):
 
 def fit_colour_terms(bands, flux, sigma, parts):
     """
-    Fit colour terms.
+    Return the `ColourTerms` that fit what `measure_fluxes` returned, where that is finite.
 
-    Parameters
-    ----------
-    bands : sequence of str
-    flux, sigma, parts : `numpy.ndarray`
-        From `measure_fluxes`; what is not finite is passed over.
-
-    Returns
-    -------
-    `ColourTerms`
-        Terms that change nothing for bands with fewer than 30 galaxies of five sigma.
+    Bands with fewer than 30 galaxies of five sigma get terms that change nothing.
     """
     terms = ColourTerms.none(bands)
     scatter, number = np.array(terms.scatter), terms.number

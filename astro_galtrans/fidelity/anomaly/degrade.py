@@ -32,21 +32,11 @@ BATCH = 32  # galaxies transformed at once: in 5 bands of 128 x 128 pixels 10 Mi
 
 class Degrader:
     """
-    Brings stamps of the target survey to the PSF and pixels of the source survey.
+    Brings stamps of the target survey to the PSF, pixels, bands (by name) and flux unit of the source survey.
 
-    Parameters
-    ----------
-    source, target : `~astro_galtrans.stamps.Stamps`
-        Of both surveys, or translations instead of the target: their PSFs, pixels, bands (matched by name) and zero
-        points. Fluxes come out in the source's unit.
-    degrade_source : bool, optional
-        Bring the source to the PSF of the target instead, see `Matched.source`.
-
-    Raises
-    ------
-    ValueError
-        If stamps do not show the same field on whole numbers of pixels, no band is in both surveys, PSFs do not fit, or
-        the target's PSF is broader than the source's and ``degrade_source`` is False.
+    With ``degrade_source`` the source is brought to the PSF of the target instead, see `Matched.source`. Stamps that do
+    not show the same field on whole numbers of pixels, surveys without a common band, PSFs that do not fit, and a PSF
+    broader than that it is brought to, are a `ValueError`.
     """
 
     def __init__(self, source, target, *, degrade_source=False):
@@ -60,7 +50,7 @@ class Degrader:
         self._target_psf = as_psf(target.psf, number, target.bands, pixel_scale / self.scale, "psf of the target")
         self.frequencies = Frequencies(self.shape, self.scale, pixel_scale)
         probed = np.unique(np.linspace(0, number - 1, PROBED).astype(int))
-        widths = (equivalent_fwhm(each, self.frequencies) for each in self._transfers(probed))
+        widths = (equivalent_fwhm(each, self.frequencies) for each in self.transfers(probed))
         self.fwhm, self.target_fwhm = (np.median(each, axis=0) for each in widths)  #: typical, per common band (arcsec)
         self._check_sharper()
         self.margin = int(np.ceil(REACH * max(self.target_fwhm if degrade_source else self.fwhm) / pixel_scale))
@@ -72,31 +62,28 @@ class Degrader:
         self.frequencies = Frequencies(padded, self.scale, pixel_scale)
         self.terms = np.eye(len(self.bands))
 
-    def _transfers(self, rows):
-        """Transfer functions of source and target in the common bands."""
+    def transfers(self, rows):
+        """Transfer functions of the PSFs of source and target in the common bands, of some galaxies."""
         return (
             self._psf.transform(self.frequencies, rows, self.in_source),
             self._target_psf.transform(self.frequencies, rows, self.in_target),
         )
 
     def _check_sharper(self):
-        sharper, broader = ("target", "source") if self.degrade_source else ("source", "target")
-        first, second = (self.target_fwhm, self.fwhm) if self.degrade_source else (self.fwhm, self.target_fwhm)
+        sides = [("source", self.fwhm), ("target", self.target_fwhm)]
+        hint = "degrade_source=True compares at the target's PSF"
+        if self.degrade_source:
+            sides, hint = sides[::-1], "leave degrade_source out"
+        (sharper, first), (broader, second) = sides
         widths = zip(self.bands, first, second, strict=True)
         bad = [f"{band} ({b:.2f} arcsec against {a:.2f})" for band, a, b in widths if b > BROADER * a]
         if bad:
-            hint = "degrade_source=True compares at the target's PSF"
-            hint = "leave degrade_source out" if self.degrade_source else hint
             msg = f"the PSF of the {broader} is broader than that of the {sharper} in {', '.join(bad)}; {hint}"
             raise ValueError(msg)
 
-    def target_transfer(self, rows):
-        """Transfer functions of the target's PSF, common bands, of some galaxies."""
-        return self._transfers(rows)[1]
-
     def matched(self, rows):
         """Return the `Matched` PSFs of some galaxies."""
-        own, target = self._transfers(rows)
+        own, target = self.transfers(rows)
         common = target if self.degrade_source else own
         kernel = common * _inverse(own, self._psf.floor) if self.degrade_source else None
         return Matched(self, common, _inverse(target, self._target_psf.floor), kernel)
@@ -106,15 +93,8 @@ class Matched:
     """
     Matched PSFs of a batch of galaxies, made by `Degrader.matched`.
 
-    Parameters
-    ----------
-    degrader : `Degrader`
-    common : `numpy.ndarray`
-        ``[n or 1, C, ky, kx]``: transfer function of the PSF at which images are compared.
-    inverse : `numpy.ndarray`
-        Regularised inverse of that of the target.
-    kernel : `numpy.ndarray` or None
-        What the source is convolved with; None for nothing.
+    ``common`` ``[n or 1, C, ky, kx]`` is the transfer function of the PSF at which images are compared, ``inverse`` the
+    regularised inverse of that of the target, ``kernel`` what the source is convolved with (None for nothing).
     """
 
     def __init__(self, degrader, common, inverse, kernel):
@@ -212,18 +192,7 @@ def _scale(shape, target_shape):
 
 
 def common_bands(bands, target_bands):
-    """
-    Return the places of the bands of both surveys, in source and target.
-
-    Parameters
-    ----------
-    bands, target_bands : sequence of str
-
-    Raises
-    ------
-    ValueError
-        If there are none.
-    """
+    """Return the indices in source and target of the bands that both have, in the order of the source."""
     bands, target_bands = list(bands), list(target_bands)
     common = [band for band in bands if band in target_bands]
     if not common:
@@ -234,26 +203,10 @@ def common_bands(bands, target_bands):
 
 def degrade(translated, source, *, terms=None):
     """
-    Degrade images of the target survey to what the source survey sees.
+    Return images of the target survey as the source survey sees them: float32 ``[N, C, H, W]`` in the source's unit.
 
-    Parameters
-    ----------
-    translated : `~astro_galtrans.stamps.Stamps`
-        Of several samples the first is taken.
-    source : `~astro_galtrans.stamps.Stamps`
-        The same galaxies in the source survey.
-    terms : array-like, optional
-        ``[C, C]``: `~astro_galtrans.fidelity.anomaly.colour_terms.ColourTerms` of the bands that both have.
-
-    Returns
-    -------
-    `numpy.ndarray`
-        float32 ``[N, C, H, W]`` in the source's unit, of the bands that both have, in the source's order.
-
-    Raises
-    ------
-    ValueError
-        As `Degrader`.
+    C counts the bands that both `~astro_galtrans.stamps.Stamps` have, in the order of the source; ``terms`` ``[C, C]``
+    are the colour terms between them. Of several samples the first is taken. Errors are those of `Degrader`.
     """
     images, degrader, found = translated.sample(), Degrader(source, translated), []
     for rows in images.blocks(BATCH):

@@ -9,7 +9,7 @@ disagrees as much as this one:
     of chi-squared over all pixels: anything that is widely wrong;
 ``score_peak``
     of the highest peak, of either sign, of the map of matched filtering: compact structure that is invented or lost,
-    corrected for where one looked (`astro_galtrans.fidelity.anomaly.blanksky`);
+    corrected for where one looked (``astro_galtrans.fidelity.anomaly.blanksky``);
 ``score_flux``
     of the error of the flux.
 
@@ -28,7 +28,7 @@ from astropy.table import QTable, vstack
 from scipy.stats import false_discovery_control
 
 from astro_galtrans.domain import sky_rms as measured_noise
-from astro_galtrans.fidelity._sides import sides
+from astro_galtrans.fidelity.compare import sides
 from astro_galtrans.statistics import sigma_mad
 from astro_galtrans.statistics.logprob import log_any, log_chi2_sf, score
 
@@ -131,7 +131,7 @@ def anomalies(
 
 
 def _tolerance(tolerance, psf):
-    """With wings of the PSF unknown where only its FWHM is given."""
+    """Return a tolerance in which the wings of the PSF are unknown where only its FWHM is given."""
     if tolerance.wings is not None:
         return tolerance
     only_fwhm = not hasattr(psf, "transform") and np.ndim(psf) < 3
@@ -139,18 +139,7 @@ def _tolerance(tolerance, psf):
 
 
 def measure_own_noise(stamps):
-    """
-    Measure the noise of translations themselves, from differences of neighbouring pixels.
-
-    Parameters
-    ----------
-    stamps : `~astro_galtrans.stamps.Stamps`
-
-    Returns
-    -------
-    `numpy.ndarray`
-        ``[C]``: rms in a pixel, the median over some stamps.
-    """
+    """Return the noise of translations themselves, ``[C]``: rms in a pixel, from differences of neighbouring pixels."""
     rows = np.unique(np.linspace(0, len(stamps) - 1, NOISE_FROM).astype(int))
     images = stamps.sample().read(rows)
     found = [[measured_noise(plane, np.isfinite(plane)) or np.nan for plane in stamp] for stamp in images]
@@ -175,7 +164,7 @@ def _terms(colour_terms, judge, stamps, progress):
 
 
 class _Judge:
-    """All that is the same for all models."""
+    """Degrader, noise, colour terms and calibration on blank sky with which translations are scored."""
 
     def __init__(self, degrader, source, tolerance, seed):
         self.degrader, self.source, self.tolerance = degrader, source, tolerance
@@ -190,7 +179,7 @@ class _Judge:
         self._blank = blank_sky(middle, degrader.frequencies.shape, self._size, seed=seed)
 
     def noise_of(self, own, bands):
-        """Noise with that of a translation."""
+        """Return the noise of the source with that of a translation, given per band of the target."""
         own = np.array(own, dtype=float)
         if own.shape != (len(bands),) or not (own >= 0).all():
             msg = f"own_noise must be one number, zero or positive, per band ({', '.join(bands)}), got {own}"

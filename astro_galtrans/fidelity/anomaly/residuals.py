@@ -21,11 +21,11 @@ import numpy as np
 from scipy import fft
 from scipy.ndimage import gaussian_filter, minimum_filter
 
-from astro_galtrans.measure.psf import moffat_transform
+from astro_galtrans.measure.psf import both_halves, moffat_transform
 from astro_galtrans.moments import SIGMA_TO_FWHM
 from astro_galtrans.statistics.weighted import MAD_TO_SIGMA
 
-from .blanksky import both_halves, roughness
+from .blanksky import roughness
 
 __all__ = ["Comparison", "Correlation", "Noise", "Tolerance", "compare", "measure_correlation", "measure_own_factor"]
 
@@ -66,13 +66,13 @@ class Noise:
     own: np.ndarray  #: ``[C]``: rms of white noise in a pixel of the translation, its own flux unit
 
     def of(self, rows):
-        """Return that of some galaxies."""
+        """Return the noise of some galaxies."""
         return self if len(self.sky) == 1 else replace(self, sky=self.sky[rows])
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """What `compare` found, all ``[n, C]`` but the maps."""
+    """Statistics of a batch of galaxies from `compare`: ``[n, C]``, maps ``[n, C, H, W]``."""
 
     chi2: np.ndarray
     dof: np.ndarray
@@ -144,31 +144,13 @@ def _correlation(images, y, x):
     return np.nanmean(first * second, axis=(0, 2, 3), dtype=float) / np.nanmean(images**2, axis=(0, 2, 3), dtype=float)
 
 
-def compare(matched, source, translated, noise, tolerance, calibration, *, variance=None, mask=None):
+def compare(matched, source, translated, noise, tolerance, calibration, *, variance, mask):
     """
-    Compare a batch of galaxies.
+    Return the `Comparison` of a batch of galaxies, whose PSFs are ``matched``.
 
-    Parameters
-    ----------
-    matched : `~astro_galtrans.fidelity.anomaly.degrade.Matched`
-        PSFs of these galaxies.
-    source : `numpy.ndarray`
-        ``[n, C, H, W]``; pixels that are not finite are left out.
-    translated : `numpy.ndarray`
-        ``[n, C', sH, sW]``.
-    noise : `Noise`
-        Of these galaxies.
-    tolerance : `Tolerance`
-    calibration : array-like
-        ``[C]``: the relative calibration error tolerated.
-    variance : `numpy.ndarray`, optional
-        ``[n, C, H, W]``: of the source, instead of that from sky and photons.
-    mask : `numpy.ndarray`, optional
-        ``[n, C, H, W]`` or ``[n, H, W]``: True for pixels to leave out.
-
-    Returns
-    -------
-    `Comparison`
+    Stamps of the source are ``[n, C, H, W]``, not finite where left out; translated ones ``[n, C', sH, sW]``.
+    ``calibration`` ``[C]`` is the relative flux error tolerated; ``variance`` stands for that of sky and photons, and
+    ``mask`` (``[n, C or 1, H, W]``) is True for pixels to leave out.
     """
     usable = _usable(matched.degrader, source, mask)
     broken = ~np.isfinite(translated).all(axis=(1, 2, 3))  # has no transform: no comparison
@@ -206,9 +188,7 @@ def compare(matched, source, translated, noise, tolerance, calibration, *, varia
 
 def _usable(degrader, source, mask):
     """Pixels to compare: finite, not masked, and far enough from the edge; in each common band."""
-    usable = np.isfinite(source)
-    if mask is not None:
-        usable &= ~(mask if mask.ndim == 4 else mask[:, None]).astype(bool)
+    usable = np.isfinite(source) & ~mask
     m = degrader.margin
     if degrader.degrade_source:  # the convolution has spread bad pixels
         usable = minimum_filter(usable.view(np.uint8), (1, 1, 2 * m + 1, 2 * m + 1)).view(bool)
@@ -220,10 +200,8 @@ def _usable(degrader, source, mask):
 def _variance(matched, degraded, noise, variance):
     """Variance of the source's pixels: the photon noise is that of the translation, if it were true."""
     if variance is None:
-        photons = (
-            np.clip(degraded, 0, None) / np.where(np.isnan(noise.electrons), np.inf, noise.electrons)[:, None, None]
-        )
-        variance = noise.sky[..., None, None] ** 2 + photons
+        electrons = np.where(np.isnan(noise.electrons), np.inf, noise.electrons)[:, None, None]
+        variance = noise.sky[..., None, None] ** 2 + np.clip(degraded, 0, None) / electrons
     else:
         variance = np.asarray(variance, float)[:, matched.degrader.in_source]
     kernel = matched.source_noise()

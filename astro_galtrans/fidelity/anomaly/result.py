@@ -1,11 +1,7 @@
 """What `astro_galtrans.fidelity.anomaly.measure.anomalies` returns: tables and pictures."""
 
-from pathlib import Path
-
 import numpy as np
-from astropy.table import QTable
 
-from astro_galtrans._files import whole_file
 from astro_galtrans.fidelity.plots import redshift as plots
 from astro_galtrans.fidelity.result import Result
 from astro_galtrans.statistics import sigma_mad
@@ -40,6 +36,9 @@ class AnomalyResult(Result):
     """
 
     title = "Anomalies"
+    key = {"quantity": "score", "statistic": "share_above_2", "band": "all"}
+    claim = "the share of galaxies with a score above 2 (0.01 for a perfect translation)"
+    in_fits = ("maps",)
 
     def scores(self, model, statistic=None):
         """
@@ -57,68 +56,30 @@ class AnomalyResult(Result):
         found[np.asarray(table["row"])] = table["score" if statistic is None else f"score_{statistic}"]
         return found
 
-    def write(self, path, *, format=None, overwrite=False):  # noqa: A002 - astropy's word
-        """
-        Write all tables, as `~astro_galtrans.fidelity.result.Result.write`; maps always as FITS.
-
-        Parameters
-        ----------
-        path, format, overwrite
-            As there.
-
-        Returns
-        -------
-        list of `~pathlib.Path`
-        """
-        if Path(path).suffix == ".fits":
-            return super().write(path, format=format, overwrite=overwrite)
-        rest = {name: table for name, table in self.tables.items() if name != "maps"}
-        files = Result.write(type(self)(rest, self.meta), path, format=format, overwrite=overwrite)
-        if "maps" in self.tables:
-            files.append(Path(path) / "maps.fits")
-            with whole_file(files[-1]) as file:
-                self["maps"].write(file)
-        return files
-
-    @classmethod
-    def read(cls, path):
-        """
-        Read what `write` wrote.
-
-        Parameters
-        ----------
-        path : path-like
-            The folder, or the ``.fits`` file.
-        """
-        result, maps = super().read(path), Path(path) / "maps.fits"
-        if "maps" not in result.tables and maps.exists():
-            result.tables["maps"] = QTable.read(maps)
-        return result
-
-    def figures(self):
-        """Yield the name and figure of everything there is to draw, for every model."""
+    def _figures(self):
         yield "probabilities", self.plot_probabilities()
         for model in self.models:
             yield f"worst_{model}", self.plot_worst(model)
 
+    @plots.style()
     def plot_probabilities(self):
         """Share of galaxies above each score, per statistic and model, beside that of a perfect translation."""
         colours = [*plots.COLOURS.values(), *plots.OTHERS]
-        with plots.style():
-            figure, axes = _figure(1, len(STATISTICS), 2.4, 2.4)
-            for panel, (name, title) in zip(axes[0], STATISTICS.items(), strict=True):
-                line = np.linspace(0, 8, 100)
-                panel.plot(line, 10**-line, color="0.5", lw=0.8, ls="--", label="perfect")
-                for model, colour in zip(self.models, colours, strict=False):
-                    values = np.sort(self.scores(model, name))[::-1]
-                    share = np.arange(1, len(values) + 1) / len(values)
-                    panel.plot(np.minimum(values, 30), share, color=colour, label=model)
-                panel.set(title=title, xlabel="score", yscale="log", ylim=(0.5 / len(values), 1.1), xlim=(0, 12))
-            axes[0][0].set(ylabel="share of galaxies above")
-            axes[0][-1].legend()
-            figure.suptitle(f"n = {len(values):,}", fontsize=9)
+        size, number = (2.4 * len(STATISTICS) + 0.5, 2.8), len(self.scores(self.models[0]))
+        figure, axes = plots.canvas(1, len(STATISTICS), size, f"n = {number:,}")
+        for panel, (name, title) in zip(axes[0], STATISTICS.items(), strict=True):
+            line = np.linspace(0, 8, 100)
+            panel.plot(line, 10**-line, color="0.5", lw=0.8, ls="--", label="perfect")
+            for model, colour in zip(self.models, colours, strict=False):
+                values = np.sort(self.scores(model, name))[::-1]
+                share = np.arange(1, number + 1) / number
+                panel.plot(np.minimum(values, 30), share, color=colour, label=model)
+            panel.set(title=title, xlabel="score", yscale="log", ylim=(0.5 / number, 1.1), xlim=(0, 12))
+        axes[0][0].set(ylabel="share of galaxies above")
+        axes[0][-1].legend()
         return figure
 
+    @plots.style()
     def plot_worst(self, model=None):
         """
         Source, degraded translation, residual and significance map of the worst galaxies of a model.
@@ -133,23 +94,13 @@ class AnomalyResult(Result):
             return None
         maps = self["maps"][np.asarray(self["maps"]["model"]) == model][:SHOWN]
         known = {int(row["row"]): row for row in table[np.asarray(table["model"]) == model][: len(maps)]}
-        with plots.style():
-            figure, axes = _figure(4, len(maps), 1.35, 1.35)
-            for column, row in zip(axes.T, maps, strict=True):
-                _draw_galaxy(column, row, known[int(row["row"])], self.bands, self.meta["pixel_scale"])
-            for axis, label in zip(
-                axes[:, 0], ("source", "translated,\ndegraded", "residual", "point sources"), strict=True
-            ):
-                axis.set_ylabel(label)
-            figure.suptitle(f"{model}: the {len(maps)} most implausible of {self.meta['galaxies']:,}", fontsize=9)
+        title = f"{model}: the {len(maps)} most implausible of {self.meta['galaxies']:,}"
+        figure, axes = plots.canvas(4, len(maps), (1.35 * len(maps) + 0.5, 5.8), title)
+        for column, row in zip(np.transpose(axes), maps, strict=True):
+            _draw_galaxy(column, row, known[int(row["row"])], self.bands, self.meta["pixel_scale"])
+        for line, label in zip(axes, ("source", "translated,\ndegraded", "residual", "point sources"), strict=True):
+            line[0].set_ylabel(label)
         return figure
-
-
-def _figure(rows, columns, width, height):
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width * columns + 0.5, height * rows + 0.4), layout="constrained")
-    return figure, figure.subplots(rows, columns, squeeze=False)
 
 
 def _draw_galaxy(axes, maps, galaxy, bands, pixel_scale):

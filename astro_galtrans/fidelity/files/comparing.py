@@ -5,9 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from astro_galtrans.fidelity._sides import sides
 from astro_galtrans.fidelity.anomaly.residuals import Tolerance
-from astro_galtrans.fidelity.compare import BOOTSTRAP
+from astro_galtrans.fidelity.compare import BOOTSTRAP, sides
 from astro_galtrans.pairs.store import HEADER_FILE
 
 from .frames import are_frames, from_frames
@@ -103,7 +102,7 @@ def fidelity_from_files(
 
 
 def _check(source, target, translated, levels, options):
-    """Mistakes that show before any image is read."""
+    """Raise an error for mistakes in the arguments, before any image is read."""
     for what, given, known in (("levels", levels, LEVELS), ("options", options, OPTIONS)):
         unknown = [name for name in given if name not in known]
         if unknown or not (len(given) or what == "options"):
@@ -121,7 +120,7 @@ def _check(source, target, translated, levels, options):
 
 
 def _check_seeing(stamps):
-    """Seeing must be known where PSFs matter."""
+    """Raise an error where the seeing of source or target is not known, which morphology and anomalies need."""
     for name in ("source", "target"):
         psf, bands = stamps[name].psf, np.array(stamps[name].bands)
         if not hasattr(psf, "transform") and np.ndim(psf) < 2 and not np.isfinite(psf).all():

@@ -7,7 +7,6 @@ import numpy as np
 from astro_galtrans._files import fingerprint, whole_file
 from astro_galtrans._progress import tqdm
 from astro_galtrans.bandstack import open_fits
-from astro_galtrans.fidelity._settings import settings_text
 from astro_galtrans.pairs.observed import build_pairs
 from astro_galtrans.pairs.observed.cutting import LocalMap, cut
 from astro_galtrans.pairs.observed.frames import open_frames
@@ -22,14 +21,7 @@ __all__ = ["are_frames", "cut_translated", "from_frames"]
 
 
 def are_frames(source):
-    """
-    Whether files are images of the sky: of two or three axes with world coordinates; stamps have neither.
-
-    Parameters
-    ----------
-    source : object
-        Path-like or list of path-like; everything else is none.
-    """
+    """Return whether files are images of the sky, of two or three axes with world coordinates: stamps have neither."""
     paths = [source] if isinstance(source, str | Path) else source if isinstance(source, list | tuple) else []
     if not paths or Path(paths[0]).suffix in {".npy", ""} or not Path(paths[0]).is_file():
         return False
@@ -39,26 +31,10 @@ def are_frames(source):
 
 def from_frames(source, target, translated, output, options, making, number=None):
     """
-    Cut stamps out of frames: pairs into ``pairs/`` of the output, translations into ``cut/``.
+    Return the same as `from_store`, of stamps cut out of frames: pairs into ``pairs/``, translations into ``cut/``.
 
     Both are kept under names made of the content of frames and catalogue, and found again by the same request only.
-
-    Parameters
-    ----------
-    source, target : path-like or list of path-like
-        Images with world coordinates.
-    translated : dict of str to object
-        Frames, or `~astro_galtrans.Translator`.
-    output : `~pathlib.Path`
-    options : dict
-        Of `~astro_galtrans.pairs.observed.build_pairs`; those that are None are left out.
-    making, number
-        As for `~astro_galtrans.fidelity.files.inputs.from_store`, whose stamps, judging, by and about are returned.
-
-    Raises
-    ------
-    ValueError
-        If a translation lacks bands, or covers no galaxy.
+    ``options`` are those of `~astro_galtrans.pairs.observed.build_pairs`; None stands for its default.
     """
     progress = making["progress"]
     options = {name: value for name, value in options.items() if value is not None}
@@ -77,10 +53,8 @@ def from_frames(source, target, translated, output, options, making, number=None
     # All galaxies are of the test set, and one is enough.
     settings = {"fractions": (0.0, 0.0, 1.0), "minimum": 1} | options
     catalogue = settings.pop("catalogue", None)
-    known = (
-        Path(catalogue).read_bytes() if isinstance(catalogue, str | Path) else settings_text({"catalogue": catalogue})
-    )
-    folder = fingerprint(_content(ours), _content(theirs), known, settings_text(settings))[:12]
+    known = Path(catalogue).read_bytes() if isinstance(catalogue, str | Path) else {"catalogue": catalogue}
+    folder = fingerprint(_content(ours), _content(theirs), known, settings)[:12]
     store = build_pairs(source, target, output / "pairs" / folder, catalogue, progress=progress, **settings)
     tiles = {frame.label: Tile(frame) for frame in ours.frames}
     cuts, covered = {}, np.ones(len(store), bool)
@@ -96,7 +70,7 @@ def from_frames(source, target, translated, output, options, making, number=None
 
 
 def _content(frames):
-    """What tells frames from others, whatever they are called: bands, zero points, places and all pixels."""
+    """Return a hash of frames, not of their names: bands, zero points, places and all pixels."""
     parts = (
         fingerprint(frame.band, str(frame.zeropoint), *frame.corners, *_planes(frames.pixels(frame)))
         for frame in frames.frames
@@ -110,31 +84,11 @@ def _planes(pixels):
 
 def cut_translated(pairs, tiles, frames, file, *, progress=True):
     """
-    Cut translated images on the pixels of the target stamps of a store.
+    Return translated images cut on the pixels of the target stamps of a store, mapped from an ``.npy`` file.
 
-    Nothing is registered: a translation has the world coordinates of its source, and where it is off it is wrong.
-
-    Parameters
-    ----------
-    pairs : `~astro_galtrans.pairs.store.PairStore`
-    tiles : dict of str to `~astro_galtrans.pairs.observed.tiles.Tile`
-        Source images that the pairs were made from, by label.
-    frames : `~astro_galtrans.pairs.observed.frames.Frames`
-        Translated images.
-    file : `~pathlib.Path`
-        ``.npy`` file to write, appearing whole. One that is there is kept.
-    progress : bool, optional
-        Show progress on a terminal.
-
-    Returns
-    -------
-    `numpy.ndarray`
-        ``[N, C', sH, sW]``, mapped from the file, in the flux unit of the target; NaN where there is no image.
-
-    Raises
-    ------
-    ValueError
-        If the translations cover no pair.
+    The array is ``[N, C', sH, sW]`` in the flux unit of the target, NaN where there is no image; a file that is there
+    is kept. ``tiles`` are the source images of the pairs, by label. Nothing is registered: a translation has the world
+    coordinates of its source, and where it is off it is wrong.
     """
     if file.exists():
         return np.load(file, mmap_mode="r")

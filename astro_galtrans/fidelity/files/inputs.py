@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from astro_galtrans._columns import plain
+from astro_galtrans._plain import plain_name
 from astro_galtrans.fidelity.anomaly.residuals import Tolerance
 from astro_galtrans.pairs.store import HEADER_FILE, PairStore
 from astro_galtrans.stamps import Stamps
@@ -12,7 +14,7 @@ from astro_galtrans.stamps.stamps import as_stamps
 from astro_galtrans.surveys import get_survey
 from astro_galtrans.translate import Translator
 
-__all__ = ["by_name", "from_stamps", "from_store", "is_store", "stamps_of_both"]
+__all__ = ["by_name", "from_stamps", "from_store", "galaxies", "is_store", "stamps_of_both"]
 
 # One sigma of what is not known exactly of pairs cut from frames: PSFs are stacks of a few stars, known to some 5 % in
 # width and 3 % in shape; registration is good to about a tenth of a pixel; backgrounds are uneven below the noise.
@@ -22,38 +24,20 @@ KINDS_LEFT_OUT = "star", "blank"
 
 
 def is_store(source):
-    """
-    Whether this is a store of pairs.
-
-    Parameters
-    ----------
-    source : object
-        Path-like, `~astro_galtrans.pairs.store.PairStore`, or anything else, which is none.
-    """
+    """Return whether this is a store of pairs, or the path of one."""
     return isinstance(source, PairStore) or (isinstance(source, str | Path) and (Path(source) / HEADER_FILE).exists())
 
 
 def by_name(translated):
-    """
-    Return translations by name: of a dict, or called by their translator, file or folder.
-
-    Parameters
-    ----------
-    translated : dict, object, list of object or None
-
-    Raises
-    ------
-    ValueError
-        If two would have the same name.
-    """
-    if translated is None or isinstance(translated, dict):
-        return dict(translated or {})
-    items = translated if isinstance(translated, list | tuple) else [translated]
-    names = [_name(item) for item in items]
-    if len(set(names)) < len(names):
-        msg = f"two translations have the same name, {', '.join(names)}; give a dict of name to translation"
-        raise ValueError(msg)
-    return dict(zip(names, items, strict=True))
+    """Return translations by name: of a dict, or named after their translator, file or folder."""
+    if not isinstance(translated, dict):
+        items = translated if isinstance(translated, list | tuple) else [] if translated is None else [translated]
+        names = [_name(item) for item in items]
+        if len(set(names)) < len(names):
+            msg = f"two translations have the same name, {', '.join(names)}; give a dict of name to translation"
+            raise ValueError(msg)
+        translated = dict(zip(names, items, strict=True))
+    return {plain_name(name, "the name of a translation"): item for name, item in translated.items()}
 
 
 def _name(item):
@@ -65,36 +49,15 @@ def _name(item):
 
 def from_store(pairs, translated, making, number=None):
     """
-    Take the pairs of a store.
+    Return stamps, what is known of their noise, properties and origin, of the pairs of a store.
 
-    Parameters
-    ----------
-    pairs : path-like or `~astro_galtrans.pairs.store.PairStore`
-    translated : dict of str to object
-        See `~astro_galtrans.fidelity.files.fidelity_from_files`.
-    making : dict
-        Options of `~astro_galtrans.stamps.Stamps.from_translator`.
-    number : int, optional
-        Only the first so many galaxies.
-
-    Returns
-    -------
-    stamps : dict of str to `~astro_galtrans.stamps.Stamps`
-        ``"source"``, ``"target"`` and the translations.
-    judging : dict
-        What `~astro_galtrans.fidelity.anomaly.measure.anomalies` should know of noise and tolerance.
-    by : dict of str to `numpy.ndarray`
-        Magnitude, size and redshift, as far as the table has them.
-    about : dict
-        Where all that came from.
-
-    Raises
-    ------
-    ValueError
-        If translators or stamps do not fit the pairs.
+    Stamps are those of ``"source"``, ``"target"`` and the translations by name; the other three are options of
+    `~astro_galtrans.fidelity.anomaly.measure.anomalies`, magnitude, size and redshift as far as the table has them, and
+    what reports say. ``making`` has options of `~astro_galtrans.stamps.Stamps.from_translator`, ``number`` limits the
+    galaxies to the first ones.
     """
     whole = pairs if isinstance(pairs, PairStore) else PairStore(pairs)
-    rows, header = _galaxies(whole)[:number], whole.header
+    rows, header = galaxies(whole)[:number], whole.header
     like, given = Stamps.from_pairs(whole, "target"), {}
     for name, item in translated.items():
         if not isinstance(item, Translator):
@@ -103,33 +66,17 @@ def from_store(pairs, translated, making, number=None):
     source, target = (Stamps.from_pairs(store, side, crop=crop) for side in ("source", "target"))
     found = {"source": source, "target": target}
     for name, item in translated.items():
-        stamps = given[name].middle(target.shape[0]) if name in given else _translated(item, source, target, making)
-        found[name] = stamps
+        if name in given:
+            found[name] = given[name].middle(target.shape[0])
+        else:
+            found[name] = Stamps.from_translator(item, source, target, **making)
     observed = {"noise": "measured", "tolerance": OBSERVED}
     judging = {"tolerance": _tolerance(source)} if header.observation is None else observed
     return found, judging, _known(store), {"pairs": str(store.directory), "crop": crop}
 
 
 def from_stamps(source, target, translated, making, number=None):
-    """
-    Take stamps.
-
-    Parameters
-    ----------
-    source, target : `~astro_galtrans.stamps.Stamps`
-    translated, making, number
-        As for `from_store`.
-
-    Returns
-    -------
-    stamps, judging, by, about
-        As of `from_store`.
-
-    Raises
-    ------
-    TypeError
-        If source or target is something else, which does not say of which survey it is.
-    """
+    """Return the same as `from_store`, of `~astro_galtrans.stamps.Stamps` of source and target."""
     for side, stamps in (("source", source), ("target", target)):
         if not isinstance(stamps, Stamps):
             got = f"the {side} must be Stamps, frames or a store of pairs, got {type(stamps).__name__}"
@@ -138,7 +85,7 @@ def from_stamps(source, target, translated, making, number=None):
     source, target, found = source[:number], target[:number], {}
     for name, item in translated.items():
         if isinstance(item, Translator):
-            found[name] = _translated(item, source, target, making)
+            found[name] = Stamps.from_translator(item, source, target, **making)
         else:
             found[name] = as_stamps(item, target, name)[:number]
     about = {"source": source.name, "target": target.name}
@@ -147,27 +94,10 @@ def from_stamps(source, target, translated, making, number=None):
 
 def stamps_of_both(paths, surveys, bands=(None, None), pixel_scale=None):
     """
-    Open the stamps of both surveys in files, which show the same field.
+    Return the `~astro_galtrans.stamps.Stamps` of source and target in files, which show the same field.
 
-    Parameters
-    ----------
-    paths : sequence of path-like or list of path-like
-        Of source and target, as `~astro_galtrans.stamps.Stamps.from_files` takes them.
-    surveys : sequence of str or path-like
-        Of source and target.
-    bands : sequence of str, optional
-        Bands of the stamps of source and target; all of the survey by default.
-    pixel_scale : float, optional
-        Of the source's stamps (arcsec); the survey's by default. The target's follows from the numbers of pixels.
-
-    Returns
-    -------
-    source, target : `~astro_galtrans.stamps.Stamps`
-
-    Raises
-    ------
-    ValueError
-        If a survey is not said, or bands do not fit.
+    Paths are as `~astro_galtrans.stamps.open_stamps` takes them; bands are all of the survey by default, and pixel
+    scales (arcsec) those of the surveys, or that of the target what the number of its pixels says.
     """
     if None in (surveys := list(surveys)):
         msg = "stamps do not say whose they are: give the surveys of source and target, names or .ecsv files"
@@ -178,11 +108,8 @@ def stamps_of_both(paths, surveys, bands=(None, None), pixel_scale=None):
     return source, replace(target, pixel_scale=source.pixel_scale * source.shape[0] / target.shape[0], sky_rms=None)
 
 
-def _translated(translator, source, target, making):
-    return Stamps.from_translator(translator, source, target, **making)
-
-
-def _galaxies(store):
+def galaxies(store):
+    """Return the rows of pairs that are galaxies, by the column ``kind``; all without one."""
     if "kind" not in store.table.colnames:
         return np.arange(len(store))
     return np.flatnonzero(~np.isin(store.table["kind"], KINDS_LEFT_OUT))
@@ -218,7 +145,7 @@ def _crop(given, header):
 
 
 def _tolerance(source):
-    """Tolerance by how well PSFs are known: the seeing of an exposure differs from the survey's typical one."""
+    """Return the tolerance that suits how well PSFs are known: seeing differs from the survey's typical one."""
     typical = [band.fwhm for band in source.survey.bands]
     only_typical = isinstance(source.psf, np.ndarray) and source.psf.ndim < 3 and (source.psf == typical).any()
     return Tolerance(width=SEEING_SPREAD) if only_typical else Tolerance()
@@ -227,6 +154,5 @@ def _tolerance(source):
 def _known(store):
     """Magnitude, size and redshift, as far as the table has them."""
     names = {"magnitude": "r", "size": "half_light_radius", "redshift": "z"}
-    found = {name: store.table[column] for name, column in names.items() if column in store.table.colnames}
-    found = {name: np.ma.filled(np.ma.asarray(column, dtype=float), np.nan) for name, column in found.items()}
+    found = {name: plain(store.table[column]) for name, column in names.items() if column in store.table.colnames}
     return {name: values for name, values in found.items() if np.isfinite(values).any()}

@@ -20,26 +20,10 @@ MEASURED = "magnitude", "size"  # properties that morphology measures in the rea
 
 def compare_levels(stamps, output, *, levels, options, by, bins, bootstrap, about, format, progress):  # noqa: A002
     """
-    Measure levels of fidelity and write their reports.
+    Measure levels of fidelity, write their reports and an index into a folder, and return the results by level.
 
-    Parameters
-    ----------
-    stamps : dict of str to `~astro_galtrans.stamps.Stamps`
-        ``"source"``, ``"target"`` and the translations.
-    output : path-like
-        Folder.
-    levels : sequence of str
-        Some of `LEVELS`.
-    options : dict of str to dict
-        More options of each level.
-    by, bins, bootstrap, format, progress
-        As for `~astro_galtrans.fidelity.files.fidelity_from_files`.
-    about : dict
-        What the reports say of the images.
-
-    Returns
-    -------
-    dict of str to `~astro_galtrans.fidelity.result.Result`
+    ``stamps`` are those of ``"source"``, ``"target"`` and the translations, ``options`` more options of each level,
+    ``about`` what reports say of the images; all others as for `~astro_galtrans.fidelity.files.fidelity_from_files`.
     """
     source, target, *_ = stamps.values()
     translated = {name: images for name, images in stamps.items() if name not in {"source", "target"}}
@@ -75,7 +59,10 @@ def _galleries(folder, result, metric, source, target, translated):
 def _index(output, results, pictures, about):
     """Write the page that links the reports, and no pictures of an earlier run."""
     jinja2 = require("jinja2", extra="report")
-    levels = {level: (result.title, list(result.tables), pictures[level]) for level, result in results.items()}
+    levels = {
+        level: (result.title, list(result.tables), pictures[level], result.verdict())
+        for level, result in results.items()
+    }
     page = jinja2.Environment(autoescape=True).from_string(INDEX).render(levels=levels, about=about)
     with whole_file(output / "index.html") as file:
         file.write_text(page, encoding="utf8")
@@ -98,9 +85,12 @@ td { padding: 0.2rem 1.5rem 0.2rem 0; vertical-align: top }
 {% for what, value in about.items() %}<tr><td>{{ what }}</td><td>{{ value }}</td></tr>
 {% endfor %}</table>
 <ul>
-{% for level, (title, tables, pictures) in levels.items() %}<li><a href="{{ level }}/report.html">{{ title }}</a>:
+{% for level, (title, tables, pictures, verdict) in levels.items() %}
+<li><a href="{{ level }}/report.html">{{ title }}</a>:
 tables {{ tables | join(", ") }}{% for picture in pictures %},
-<a href="{{ level }}/{{ picture }}">{{ picture[:-4] | replace("_", " of ") }}</a>{% endfor %}</li>
+<a href="{{ level }}/{{ picture }}">{{ picture[:-4] | replace("_", " of ") }}</a>{% endfor %}
+{% for sentence in verdict %}<br>{{ sentence }}
+{% endfor %}</li>
 {% endfor %}</ul>
 </body>
 </html>

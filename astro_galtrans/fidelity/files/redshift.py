@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from astro_galtrans._columns import plain
 from astro_galtrans.fidelity.compare import BOOTSTRAP
 from astro_galtrans.fidelity.redshift.measure import redshift_fidelity
 from astro_galtrans.fidelity.redshift.peaks import peak_fidelity, signal_to_noise
@@ -13,12 +14,11 @@ from astro_galtrans.stamps.lazy import joined
 from astro_galtrans.stamps.stamps import as_stamps
 from astro_galtrans.translate import Translator
 
-from .inputs import by_name
+from .inputs import by_name, galaxies
 
 __all__ = ["redshift_from_files"]
 
 COLUMNS = {"z_spec": "z", "magnitude": "r", "ebv": None}
-NO_GALAXIES = "star", "blank"  # kinds without a redshift to keep
 
 
 def redshift_from_files(
@@ -131,10 +131,8 @@ def _parts(pairs, training_pairs, z, number):
 
 def _with_redshift(pairs, z, limit=None):
     store = pairs if isinstance(pairs, PairStore) else PairStore(pairs)
-    usable = np.isfinite(_column([store], z))
-    if "kind" in store.table.colnames:
-        usable &= ~np.isin(store.table["kind"], NO_GALAXIES)
-    return store.subset(np.flatnonzero(usable)[:limit])
+    rows = galaxies(store)
+    return store.subset(rows[np.isfinite(_column([store], z))[rows]][:limit])
 
 
 def _same_surveys(first, second):
@@ -155,4 +153,4 @@ def _column(stores, name, needed=True):
         raise ValueError(msg)
     if missing:
         return None
-    return np.concatenate([np.ma.filled(np.ma.asarray(s.table[name], dtype=float), np.nan) for s in stores])
+    return np.concatenate([plain(store.table[name]) for store in stores])

@@ -26,8 +26,15 @@ import numpy as np
 from astropy import units as u
 
 from astro_galtrans._progress import tqdm
-from astro_galtrans.fidelity._tables import by_values, curve_table, excluded, places, side_by_side, to_qtable
-from astro_galtrans.fidelity.compare import BOOTSTRAP
+from astro_galtrans.fidelity.compare import (
+    BOOTSTRAP,
+    bins_of,
+    by_values,
+    curve_table,
+    excluded,
+    side_by_side,
+    to_qtable,
+)
 from astro_galtrans.fidelity.paired import PairedResult, checked, readings, settings_of
 from astro_galtrans.fidelity.plots import images as plots
 from astro_galtrans.fidelity.result import FIGURES
@@ -77,6 +84,8 @@ class PixelFidelity(PairedResult):
     """
 
     title = "Pixel fidelity"
+    key = {"quantity": "rmse_sigma", "region": "source"}
+    claim = "the rms difference from the real pixels of sources, over their noise,"
 
     def scores(self, metric, model=None, band=None):
         """
@@ -148,8 +157,7 @@ def pixel_fidelity(
     softening = SOFTENING * np.median(target.sky_rms, axis=0)
     real, found = _measure(target, translated, take, ends, softening, bootstrap, progress)
     width, everyone = ends[:, 1] - ends[:, 0], np.arange(len(target))
-    groups = [({"by": name} | where, chosen) for name, (column,) in places(by, bins) for where, chosen in column]
-    rows, binned = [], []
+    groups, rows, binned = bins_of(by, bins)[0], [], []
     for model, (sums, ours, _) in found.items():
         some = sums, real, ours, width, target.bands, bootstrap
         rows += _rows({"model": model}, everyone, *some)
@@ -167,26 +175,7 @@ def pixel_fidelity(
 
 
 def data_ranges(stamps, *, progress=True):
-    """
-    Return the 0.1th and 99.9th percentile of the good pixels of real stamps, exactly, without keeping all.
-
-    Parameters
-    ----------
-    stamps : `~astro_galtrans.stamps.Stamps`
-        Real images.
-    progress : bool, optional
-        Show progress on a terminal.
-
-    Returns
-    -------
-    `numpy.ndarray`
-        ``[C, 2]``.
-
-    Raises
-    ------
-    ValueError
-        If a band has no good pixel, or all have one value.
-    """
+    """Return the 0.1th and 99.9th percentile of the good pixels of real stamps, ``[C, 2]``, without keeping all."""
     keep = int(TAIL * len(stamps) * np.prod(stamps.shape)) + 2
     tails = [(_Tail(keep), _Tail(keep)) for _ in stamps.bands]
     for rows in tqdm(list(stamps.blocks()), desc="data range", unit="block", disable=None if progress else True):
@@ -232,20 +221,14 @@ def _given(ends, bands):
 
 def _measure(target, translated, take, ends, softening, bootstrap, progress):
     """
-    Sums over the pixels of each galaxy, and ratios of power spectra.
+    Return which real stamps have enough good pixels, bool ``[N, C]``, and what was found of each reading, by name.
 
-    Returns
-    -------
-    real : `numpy.ndarray`
-        ``[N, C]``, bool: has the real stamp enough good pixels?
-    found : dict
-        Name of each reading to the sums, by region and name ``[N, C]``, NaN where there are no samples or no stated
-        uncertainty to make them of; to the same as ``real`` for y'; and to `PowerRatio`.
+    That is a triple: sums over pixels by region and name, ``[N, C]``, NaN without the samples or stated uncertainty
+    that they need; which translated stamps have enough good pixels; and the `PowerRatio`.
     """
     import torch
 
-    from .block import SUMMED, Block
-    from .power import PowerRatio
+    from .block import SUMMED, Block, PowerRatio
 
     shape, rings = (len(target), len(target.bands)), min(target.shape) // 2
     labels = {name: readings(name, stamps, take) for name, stamps in translated.items()}
@@ -287,14 +270,9 @@ def _read(stamps, rows, labels):
 
 def quantities(sums, data_range):
     """
-    Return the quantities of sums over pixels, by region and name.
+    Return the quantities of sums over pixels, by region and name, of one galaxy or many.
 
-    Parameters
-    ----------
-    sums : dict
-        Region and name to sums ``[..., C]``, over the pixels of a galaxy or of many.
-    data_range : `numpy.ndarray`
-        ``[C]``: width of the data range.
+    Sums are ``[..., C]`` by region and name, ``data_range`` ``[C]`` is the width of the data range.
     """
     found = {}
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -334,7 +312,7 @@ def _rows(head, chosen, sums, real, ours, data_range, bands, bootstrap):
 
 def _power(target, power, level):
     """A row for each reading, band and frequency."""
-    from .power import frequencies
+    from .block import frequencies
 
     curves = []
     for name, ratio in power.items():

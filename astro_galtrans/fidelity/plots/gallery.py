@@ -10,7 +10,7 @@ import numpy as np
 from astro_galtrans.stamps.stamps import as_stamps, check_noise, same_galaxies
 from astro_galtrans.units import flux_factor
 
-from .redshift import _grid, style
+from .redshift import canvas, style
 
 __all__ = ["chosen_rows", "composite", "gallery", "stretched"]
 
@@ -23,24 +23,9 @@ GROUPS = "best", "median", "worst"
 
 def chosen_rows(scores, number=3):
     """
-    Return the galaxies with the lowest, middle and highest scores.
+    Return the rows with the lowest, middle and highest of scores ``[N]``: ``"best"``, ``"median"``, ``"worst"``.
 
-    Parameters
-    ----------
-    scores : array-like
-        ``[N]``, larger is worse; those that are not finite are passed over.
-    number : int, optional
-        How many of each; no galaxy is in two groups.
-
-    Returns
-    -------
-    dict of str to `numpy.ndarray`
-        ``"best"``, ``"median"`` and ``"worst"`` (worst first) to rows.
-
-    Raises
-    ------
-    ValueError
-        If there is no finite score.
+    There are ``number`` of each, none in two groups, the worst first; scores that are not finite are left out.
     """
     scores = np.asarray(scores, dtype=float)
     order = np.argsort(scores, kind="stable")[: np.count_nonzero(np.isfinite(scores))]
@@ -56,16 +41,9 @@ def chosen_rows(scores, number=3):
 
 def stretched(image, softening, white):
     """
-    Return flux as brightness from 0 to 1: asinh, black at one sigma of the sky below zero.
+    Return flux as brightness from 0 to 1: asinh, black at one sigma of the sky below zero, 1 at the flux ``white``.
 
-    Parameters
-    ----------
-    image : array-like
-        Flux per pixel.
-    softening : float or array-like
-        Flux where the stretch turns from linear to logarithmic.
-    white : float
-        Flux that is white.
+    ``softening`` is the flux where the stretch turns from linear to logarithmic.
     """
     black = -softening / SOFTENING
     low, value, high = (np.arcsinh(flux / softening) for flux in (black, np.nan_to_num(image), white))
@@ -74,19 +52,9 @@ def stretched(image, softening, white):
 
 def composite(image, softening, white):
     """
-    Return a colour composite of three bands.
+    Return a colour composite ``[H, W, 3]``, 0 to 1, of red, green and blue ``[3, H, W]`` that are alike bright.
 
-    Parameters
-    ----------
-    image : array-like
-        ``[3, H, W]``: red, green and blue, in units in which they are alike bright.
-    softening, white : float
-        Of the stretch of their mean.
-
-    Returns
-    -------
-    `numpy.ndarray`
-        ``[H, W, 3]``, 0 to 1.
+    ``softening`` and ``white`` are those of the stretch of their mean.
     """
     black = softening / SOFTENING  # what is added: a ratio to a flux near zero would be a colour of noise alone
     image = np.nan_to_num(np.asarray(image, dtype=float)) + black
@@ -96,6 +64,7 @@ def composite(image, softening, white):
     return np.moveaxis(colours / brightest, 0, -1)
 
 
+@style()
 def gallery(scores, target, translated, *, source=None, show=None, number=3, sample=0, label="score", title=None):
     """
     Draw the best, the median and the worst galaxies: source, translation, target and residual.
@@ -142,17 +111,15 @@ def gallery(scores, target, translated, *, source=None, show=None, number=3, sam
     look = _Look(target.bands, np.median(target.sky_rms, axis=0), _shown(show, target.bands))
     rows = [(group, row) for group, found in chosen_rows(scores, number).items() for row in found]
     columns = [*sets, "residual / noise"]
-    with style():
-        size = SIDE * len(columns) + 0.9, SIDE * len(rows) + 0.6
-        figure, grid = _grid(len(rows), len(columns), size=size)
-        for line, (group, row) in zip(grid, rows, strict=True):
-            images = [factors[name] * part.read([row])[0].astype(float) for name, part in sets.items()]
-            drawn = _draw(line, look, images)
-            line[0].set_ylabel(f"{group}\n{scores[row]:.3g}\ngalaxy {row}", rotation=0, ha="right", va="center")
-        for place, name in zip(grid[0], columns, strict=True):
-            place.set_title(name)
-        figure.colorbar(drawn, ax=[line[-1] for line in grid], fraction=0.05, pad=0.02, aspect=40)
-        figure.suptitle(f"{title or label} ({look.name})", fontsize=9)
+    size = SIDE * len(columns) + 0.9, SIDE * len(rows) + 0.6
+    figure, grid = canvas(len(rows), len(columns), size, f"{title or label} ({look.name})")
+    for line, (group, row) in zip(grid, rows, strict=True):
+        images = [factors[name] * part.read([row])[0].astype(float) for name, part in sets.items()]
+        drawn = _draw(line, look, images)
+        line[0].set_ylabel(f"{group}\n{scores[row]:.3g}\ngalaxy {row}", rotation=0, ha="right", va="center")
+    for place, name in zip(grid[0], columns, strict=True):
+        place.set_title(name)
+    figure.colorbar(drawn, ax=[line[-1] for line in grid], fraction=0.05, pad=0.02, aspect=40)
     return figure
 
 

@@ -13,7 +13,7 @@ from astro_galtrans._optional import require
 from astro_galtrans.statistics import sigma_mad
 
 __all__ = [
-    "COLOURS", "LABELS", "information_bars", "magnitude_scatter", "metric_over_bins", "pit_histograms",
+    "COLOURS", "LABELS", "canvas", "information_bars", "magnitude_scatter", "metric_over_bins", "pit_histograms",
     "redshift_panels", "stacked_pdfs", "style",
 ]  # fmt: skip
 
@@ -25,6 +25,7 @@ LABELS = {
     "averaged": "plug-in, averaged",
 }  # fmt: skip
 OTHERS = "#56B4E9", "#E69F00", "#999999", "#F0E442"
+CYCLE = "os^vD<>p*"  # markers of models
 MARKERS = {"target": "s", "source": "o", "retrained": "^", "plug_in": "v", "averaged": "D"}
 PANEL = 2.3  # inches
 RUNNING = 12  # bins of the running median
@@ -43,39 +44,23 @@ def style():
         yield
 
 
+@style()
 def redshift_panels(z_spec, z_phot, *, outlier=0.05, title=None):
     """
-    Photometric against spectroscopic redshift, with a panel of residuals below.
+    Draw photometric against spectroscopic redshifts ``[N]``, one column per label, with a panel of residuals below.
 
-    Parameters
-    ----------
-    z_spec : array_like
-        ``[N]``: spectroscopic redshifts.
-    z_phot : dict of str to array_like
-        Label to ``[N]`` photometric redshifts; one column of panels each.
-    outlier : float, optional
-        Limit of ``abs(dz)``, ``dz = (z_phot - z_spec) / (1 + z_spec)``, that is drawn and counted.
-    title : str, optional
-        Above all.
-
-    Returns
-    -------
-    `matplotlib.figure.Figure`
+    Galaxies with ``abs(z_phot - z_spec) / (1 + z_spec)`` beyond ``outlier`` are counted.
     """
     z_spec = np.asarray(z_spec)
-    with style():
-        figure, (top, bottom) = _grid(
-            2, len(z_phot), heights=(2.4, 1), size=(PANEL * len(z_phot) + 0.5, 3.7), sharex=True, sharey="row"
-        )
-        limit = 1.05 * max(z_spec.max(), *(np.quantile(z, 0.999) for z in z_phot.values()))
-        spread = max(3 * outlier, *(1.2 * np.quantile(np.abs(_residual(z, z_spec)), 0.99) for z in z_phot.values()))
-        for upper, lower, (label, z) in zip(top, bottom, z_phot.items(), strict=True):
-            _redshifts(upper, z_spec, np.asarray(z), label, limit, outlier)
-            _residuals(lower, z_spec, np.asarray(z), min(spread, 0.5), outlier)
-        top[0].set(ylabel=r"$z_\mathrm{phot}$")
-        bottom[0].set(ylabel=r"$\Delta z/(1+z)$")
-        if title:
-            figure.suptitle(title, fontsize=9)
+    size, heights = (PANEL * len(z_phot) + 0.5, 3.7), {"height_ratios": (2.4, 1)}
+    figure, (top, bottom) = canvas(2, len(z_phot), size, title, gridspec_kw=heights, sharex=True, sharey="row")
+    limit = 1.05 * max(z_spec.max(), *(np.quantile(z, 0.999) for z in z_phot.values()))
+    spread = max(3 * outlier, *(1.2 * np.quantile(np.abs(_residual(z, z_spec)), 0.99) for z in z_phot.values()))
+    for upper, lower, (label, z) in zip(top, bottom, z_phot.items(), strict=True):
+        _redshifts(upper, z_spec, np.asarray(z), label, limit, outlier)
+        _residuals(lower, z_spec, np.asarray(z), min(spread, 0.5), outlier)
+    top[0].set(ylabel=r"$z_\mathrm{phot}$")
+    bottom[0].set(ylabel=r"$\Delta z/(1+z)$")
     return figure
 
 
@@ -121,77 +106,41 @@ def _residual(z, z_spec):
     return (np.asarray(z) - z_spec) / (1 + z_spec)
 
 
+@style()
 def pit_histograms(pit, *, bins=20, level=0.95, title=None):
     """
-    Histogram of the probability integral transform, with the band in which a flat one would lie.
+    Draw a histogram of the probability integral transform ``[N]`` of each label, and where a flat one would lie.
 
-    Parameters
-    ----------
-    pit : dict of str to array_like
-        Label to the cumulative probability of each galaxy's PDF at its true redshift; one panel each.
-    bins : int, optional
-        Number of bins.
-    level : float, optional
-        Probability that a bin of a calibrated estimator lies in the band (binomial).
-    title : str, optional
-        Above all.
-
-    Returns
-    -------
-    `matplotlib.figure.Figure`
+    A bin of a calibrated estimator is in the grey band with the probability ``level`` (binomial).
     """
     from scipy.stats import binom
 
-    with style():
-        figure, (row,) = _grid(1, len(pit), size=(PANEL * len(pit) + 0.4, 2.5), sharey=True)
-        for axes, (label, values) in zip(row, pit.items(), strict=True):
-            n = len(values)
-            low, high = (binom.ppf(q, n, 1 / bins) * bins / n for q in ((1 - level) / 2, (1 + level) / 2))
-            axes.axhspan(low, high, color="0.85", lw=0, label=f"flat, {100 * level:.0f} %")
-            axes.axhline(1, color="0.4", lw=0.6)
-            height, edges = np.histogram(values, bins=bins, range=(0, 1), density=True)
-            axes.stairs(height, edges, color=COLOURS["target"], lw=1.2)
-            axes.set(xlim=(0, 1), xlabel="PIT", title=f"{LABELS.get(label, label)} (n = {n:,})")
-            axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
-        row[0].set(ylabel="density", ylim=(0, None))
-        figure.legend(*row[0].get_legend_handles_labels(), loc="outside lower center")
-        if title:
-            figure.suptitle(title, fontsize=9)
+    figure, (row,) = canvas(1, len(pit), (PANEL * len(pit) + 0.4, 2.5), title, sharey=True)
+    for axes, (label, values) in zip(row, pit.items(), strict=True):
+        n = len(values)
+        low, high = (binom.ppf(q, n, 1 / bins) * bins / n for q in ((1 - level) / 2, (1 + level) / 2))
+        axes.axhspan(low, high, color="0.85", lw=0, label=f"flat, {100 * level:.0f} %")
+        axes.axhline(1, color="0.4", lw=0.6)
+        height, edges = np.histogram(values, bins=bins, range=(0, 1), density=True)
+        axes.stairs(height, edges, color=COLOURS["target"], lw=1.2)
+        axes.set(xlim=(0, 1), xlabel="PIT", title=f"{LABELS.get(label, label)} (n = {n:,})")
+        axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
+    row[0].set(ylabel="density", ylim=(0, None))
+    figure.legend(*row[0].get_legend_handles_labels(), loc="outside lower center")
     return figure
 
 
+@style()
 def stacked_pdfs(grid, stacks, z_spec, *, bins=30, title=None):
-    """
-    Mean PDF of each reading over the histogram of true redshifts.
-
-    Parameters
-    ----------
-    grid : array_like
-        ``[K]``: redshift grid of the PDFs.
-    stacks : dict of str to array_like
-        Label (a reading's name is coloured as everywhere) to the mean density ``[K]``.
-    z_spec : array_like
-        True redshifts of the galaxies stacked.
-    bins : int, optional
-        Number of bins of the histogram.
-    title : str, optional
-        Above all.
-
-    Returns
-    -------
-    `matplotlib.figure.Figure`
-    """
-    with style():
-        figure, ((axes,),) = _grid(1, 1, size=(3.6, 2.6))
-        top = max(np.max(z_spec), np.asarray(grid)[_support(stacks)])
-        height, edges = np.histogram(z_spec, bins=bins, range=(0, top), density=True)
-        axes.stairs(height, edges, color="0.85", fill=True, label=f"spectroscopic, n = {len(z_spec):,}")
-        for k, (label, density) in enumerate(stacks.items()):
-            axes.plot(grid, density, color=_colour(label, k), label=LABELS.get(label, label))
-        axes.set(xlim=(0, top), ylim=(0, None), xlabel="redshift", ylabel="density")
-        axes.legend()
-        if title:
-            figure.suptitle(title, fontsize=9)
+    """Draw the mean PDF ``[K]`` of each reading on its redshift grid, over a histogram of true redshifts."""
+    figure, ((axes,),) = canvas(1, 1, (3.6, 2.6), title)
+    top = max(np.max(z_spec), np.asarray(grid)[_support(stacks)])
+    height, edges = np.histogram(z_spec, bins=bins, range=(0, top), density=True)
+    axes.stairs(height, edges, color="0.85", fill=True, label=f"spectroscopic, n = {len(z_spec):,}")
+    for k, (label, density) in enumerate(stacks.items()):
+        axes.plot(grid, density, color=_colour(label, k), label=LABELS.get(label, label))
+    axes.set(xlim=(0, top), ylim=(0, None), xlabel="redshift", ylabel="density")
+    axes.legend()
     return figure
 
 
@@ -200,43 +149,24 @@ def _support(stacks):
     return max(int(np.flatnonzero(np.asarray(density) > 1e-3 * np.max(density))[-1]) for density in stacks.values())
 
 
+@style()
 def metric_over_bins(panels, *, xlabel, ylabels, logarithmic=False, title=None):
     """
-    Metrics of several readings side by side over magnitude, redshift or signal-to-noise.
+    Draw metrics of several readings over a binned quantity, a column of panels per model.
 
-    Parameters
-    ----------
-    panels : dict of str to list of dict
-        Column title (a model) to one dict for each row of panels: reading to ``(x, value, low, high)``, arrays of one
-        value a bin.
-    xlabel : str
-        Label of the abscissa.
-    ylabels : list of str
-        Label of each row.
-    logarithmic : bool, optional
-        Is the abscissa?
-    title : str, optional
-        Above all.
-
-    Returns
-    -------
-    `matplotlib.figure.Figure`
+    ``panels`` maps a model to one dict for each row of panels: reading to ``(x, value, low, high)``, arrays of one
+    value per bin.
     """
-    rows = len(ylabels)
-    with style():
-        figure, grid = _grid(
-            rows, len(panels), size=(PANEL * len(panels) + 0.6, 1.75 * rows + 0.5), sharex=True, sharey="row"
-        )
-        for column, (name, contents) in zip(np.transpose(grid), panels.items(), strict=True):
-            column[0].set_title(name)
-            column[-1].set_xlabel(xlabel)
-            for axes, readings in zip(column, contents, strict=True):
-                _lines(axes, readings, logarithmic)
-        for axes, label in zip(grid, ylabels, strict=True):
-            axes[0].set_ylabel(label)
-        figure.legend(*grid[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
-        if title:
-            figure.suptitle(title, fontsize=9)
+    size = PANEL * len(panels) + 0.6, 1.75 * len(ylabels) + 0.5
+    figure, grid = canvas(len(ylabels), len(panels), size, title, sharex=True, sharey="row")
+    for column, (name, contents) in zip(np.transpose(grid), panels.items(), strict=True):
+        column[0].set_title(name)
+        column[-1].set_xlabel(xlabel)
+        for axes, readings in zip(column, contents, strict=True):
+            _lines(axes, readings, logarithmic)
+    for axes, label in zip(grid, ylabels, strict=True):
+        axes[0].set_ylabel(label)
+    figure.legend(*grid[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
     return figure
 
 
@@ -269,46 +199,27 @@ def _logarithmic(axes):
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
 
 
+@style()
 def information_bars(models, limits, *, n, title=None):
-    """
-    Information per model as bars, against what source and target images hold.
-
-    Parameters
-    ----------
-    models : dict of str to dict
-        Model to reading to ``(value, low, high)`` in nats.
-    limits : dict of str to tuple
-        ``"source"`` (the limit of any translation) and ``"target"`` to ``(value, low, high)``.
-    n : int
-        Number of galaxies.
-    title : str, optional
-        Above all.
-
-    Returns
-    -------
-    `matplotlib.figure.Figure`
-    """
+    """Draw information (nats), model to reading to ``(value, low, high)``, as bars, and that of source and target."""
     readings = list(dict.fromkeys(reading for bars in models.values() for reading in bars))
     height = 0.8 / max(map(len, models.values()))
-    with style():
-        figure, ((axes,),) = _grid(1, 1, size=(4.6, 0.75 * len(models) + 1.35))
-        for name, (value, low, high) in limits.items():
-            axes.axvspan(low, high, color=COLOURS[name], alpha=0.18, lw=0)
-            axes.axvline(value, color=COLOURS[name], lw=1, ls="-" if name == "source" else "--", label=LABELS[name])
-        for k, reading in enumerate(readings):
-            place, bars = _places(models, reading, height)
-            value, low, high = _without_infinity(axes, place, np.array(bars).T)
-            axes.barh(
-                place, value, 0.88 * height, xerr=_bars(value, low, high),
-                color=_colour(reading, k), alpha=0.85, error_kw={"elinewidth": 0.8}, label=LABELS.get(reading, reading),
-            )  # fmt: skip
-        axes.axvline(0, color="0.3", lw=0.6)
-        axes.set_yticks(range(len(models)), list(models))
-        axes.tick_params(axis="y", length=0)
-        axes.set(xlabel=f"information about the redshift (nats), n = {n:,}", ylim=(len(models) - 0.5, -0.5))
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
-        if title:
-            figure.suptitle(title, fontsize=9)
+    figure, ((axes,),) = canvas(1, 1, (4.6, 0.75 * len(models) + 1.35), title)
+    for name, (value, low, high) in limits.items():
+        axes.axvspan(low, high, color=COLOURS[name], alpha=0.18, lw=0)
+        axes.axvline(value, color=COLOURS[name], lw=1, ls="-" if name == "source" else "--", label=LABELS[name])
+    for k, reading in enumerate(readings):
+        place, bars = _places(models, reading, height)
+        value, low, high = _without_infinity(axes, place, np.array(bars).T)
+        axes.barh(
+            place, value, 0.88 * height, xerr=_bars(value, low, high),
+            color=_colour(reading, k), alpha=0.85, error_kw={"elinewidth": 0.8}, label=LABELS.get(reading, reading),
+        )  # fmt: skip
+    axes.axvline(0, color="0.3", lw=0.6)
+    axes.set_yticks(range(len(models)), list(models))
+    axes.tick_params(axis="y", length=0)
+    axes.set(xlabel=f"information about the redshift (nats), n = {n:,}", ylim=(len(models) - 0.5, -0.5))
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
 
@@ -322,50 +233,33 @@ def _without_infinity(axes, place, bars):
     return np.where(infinite, 0, bars)
 
 
+@style()
 def magnitude_scatter(table, *, title=None):
-    """
-    Bias and scatter that translations add to magnitudes and colours.
-
-    Parameters
-    ----------
-    table : `~astropy.table.Table`
-        Bias, scatter and sky noise of `~astro_galtrans.fidelity.redshift.peaks.PeakFidelity`.
-    title : str, optional
-        Above all.
-
-    Returns
-    -------
-    `matplotlib.figure.Figure`
-    """
+    """Draw bias and scatter that translations add to magnitudes and colours, from statistics of `.PeakFidelity`."""
     kinds, bands, models = (list(dict.fromkeys(map(str, table[name]))) for name in ("quantity", "band", "model"))
-    with style():
-        width = PANEL * len(kinds) * max(1, len(bands) / 8) + 0.8
-        figure, grid = _grid(2, len(kinds), size=(width, 3.9), sharex=True, sharey="row")
-        for kind, (bias, scatter) in zip(kinds, np.transpose(grid), strict=True):
-            of_kind = table[table["quantity"] == kind]
-            for k, model in enumerate(models):
-                for axes, name in ((bias, "bias"), (scatter, "scatter")):
-                    rows = of_kind[(of_kind["model"] == model) & (of_kind["statistic"] == name)]
-                    x = np.arange(len(rows)) + 0.12 * (k - (len(models) - 1) / 2)
-                    value, low, high = (np.asarray(rows[end], dtype=float) for end in ("value", "low", "high"))
-                    axes.errorbar(x, value, _bars(value, low, high), ls="", marker="os^vD<>p*"[k % 9], ms=3,
-                                  elinewidth=0.8, color=_cycle(k), label=model)  # fmt: skip
-            noise = of_kind[(of_kind["model"] == models[0]) & (of_kind["statistic"] == "sky_noise")]
-            edges, label = np.arange(len(noise) + 1) - 0.5, "sky noise of the target"
-            scatter.stairs(np.asarray(noise["value"], dtype=float), edges, color="0.85", fill=True, label=label)
-            bias.axhline(0, color="0.6", lw=0.6, zorder=0)
-            bias.set_title(f"{kind} flux, n = {int(noise['n'][0]):,}")
-            scatter.set_xticks(range(len(bands)), bands, rotation=45)
-            scatter.tick_params(axis="x", length=0)
-        grid[0][0].set_ylabel("bias (mag)")
-        grid[1][0].set(ylabel="scatter (mag)", ylim=(0, None))
-        figure.legend(*grid[1][0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-        if title:
-            figure.suptitle(title, fontsize=9)
+    size = PANEL * len(kinds) * max(1, len(bands) / 8) + 0.8, 3.9
+    figure, grid = canvas(2, len(kinds), size, title, sharex=True, sharey="row")
+    for kind, (bias, scatter) in zip(kinds, np.transpose(grid), strict=True):
+        of_kind = table[table["quantity"] == kind]
+        for k, model in enumerate(models):
+            for axes, name in ((bias, "bias"), (scatter, "scatter")):
+                rows = of_kind[(of_kind["model"] == model) & (of_kind["statistic"] == name)]
+                x = np.arange(len(rows)) + 0.12 * (k - (len(models) - 1) / 2)
+                points(axes, x, rows, k, model)
+        noise = of_kind[(of_kind["model"] == models[0]) & (of_kind["statistic"] == "sky_noise")]
+        edges, label = np.arange(len(noise) + 1) - 0.5, "sky noise of the target"
+        scatter.stairs(np.asarray(noise["value"], dtype=float), edges, color="0.85", fill=True, label=label)
+        bias.axhline(0, color="0.6", lw=0.6, zorder=0)
+        bias.set_title(f"{kind} flux, n = {int(noise['n'][0]):,}")
+        scatter.set_xticks(range(len(bands)), bands, rotation=45)
+        scatter.tick_params(axis="x", length=0)
+    grid[0][0].set_ylabel("bias (mag)")
+    grid[1][0].set(ylabel="scatter (mag)", ylim=(0, None))
+    figure.legend(*grid[1][0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
 
-def _cycle(k):
+def cycle(k):
     colours = [*COLOURS.values(), *OTHERS]
     return colours[k % len(colours)]
 
@@ -377,13 +271,14 @@ def _places(models, reading, height):
     return [i + k * height for i, k, _ in found], [bar for *_, bar in found]
 
 
-def _grid(rows, columns, *, size, heights=None, **shared):
+def canvas(rows, columns, size, title=None, **options):
     """A figure without pyplot, whose state is the user's, and its axes as nested lists."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, layout="constrained")
-    options = {"gridspec_kw": {"height_ratios": heights}} if heights else {}
-    return figure, figure.subplots(rows, columns, squeeze=False, **shared, **options).tolist()
+    if title:
+        figure.suptitle(title, fontsize=9)
+    return figure, figure.subplots(rows, columns, squeeze=False, **options).tolist()
 
 
 def _colour(label, k):
@@ -393,3 +288,18 @@ def _colour(label, k):
 def _bars(value, low, high):
     """Lengths of error bars; an interval need not hold its value, and a length cannot be negative."""
     return np.maximum([value - np.asarray(low), np.asarray(high) - value], 0)
+
+
+def points(place, x, rows, k, label, *, line=False):
+    """Values with their intervals; not finite ones are not drawn."""
+    drawn = np.isfinite(plain(rows["value"]))
+    value, low, high = (plain(rows[name])[drawn] for name in ("value", "low", "high"))
+    bars = _bars(value, low, high)
+    place.errorbar(
+        x[drawn], value, np.where(np.isfinite(bars), bars, 0), ls="-" if line else "",
+        marker=CYCLE[k % len(CYCLE)], ms=3, lw=1, elinewidth=0.8, color=cycle(k), label=label,
+    )  # fmt: skip
+
+
+def plain(column):
+    return np.asarray(getattr(column, "value", column), dtype=float)

@@ -7,7 +7,7 @@ import numpy as np
 
 from astro_galtrans import photoz
 from astro_galtrans._files import fingerprint
-from astro_galtrans.fidelity._settings import settings_text
+from astro_galtrans._plain import plain_name
 from astro_galtrans.photoz import GridPDF
 from astro_galtrans.stamps.stamps import check_noise
 
@@ -15,18 +15,7 @@ __all__ = ["Judges", "imaging"]
 
 
 def imaging(stamps):
-    """
-    Return what the trainers of `astro_galtrans.photoz` ask for of a set of stamps.
-
-    Parameters
-    ----------
-    stamps : `~astro_galtrans.stamps.Stamps`
-
-    Raises
-    ------
-    ValueError
-        If the sky noise of a band is not known: features of estimators are fluxes in units of it.
-    """
+    """Return what the trainers of `astro_galtrans.photoz` ask for of a set of stamps, whose sky noise must be known."""
     check_noise(stamps)
     sky = np.median(stamps.sky_rms, axis=0)  # estimators look at all galaxies alike
     return {"bands": stamps.bands, "pixel_scale": stamps.pixel_scale, "sky_rms": tuple(sky.tolist())}
@@ -34,22 +23,10 @@ def imaging(stamps):
 
 class Judges:
     """
-    Estimators of redshift for the sides of a comparison.
+    Estimators of redshift for the sides of a comparison, trained on the galaxies ``train`` or given.
 
-    Parameters
-    ----------
-    estimator : str, callable or dict
-        ``"image"`` or ``"photometric"``; a function that trains one; or fitted ones by the name of the side.
-    z_spec : `numpy.ndarray`
-        ``[N]``: redshifts of all galaxies.
-    train : `numpy.ndarray` of int
-        Galaxies that train.
-    ebv : `numpy.ndarray` or None
-        ``[N]``: Galactic reddening.
-    directory : path-like or None
-        Where trained estimators are kept.
-    options : dict
-        For the function that trains: ``grid``, ``seed`` and what else it takes.
+    ``estimator``, ``ebv`` and ``directory`` are arguments of
+    `~astro_galtrans.fidelity.redshift.measure.redshift_fidelity`; ``options`` go to the function that trains.
     """
 
     def __init__(self, estimator, z_spec, train, *, ebv, directory, options):
@@ -65,6 +42,7 @@ class Judges:
         part, z_spec = stamps.sample()[self._train], self._z_spec[self._train]
         settings = imaging(stamps) | self._options | {"ebv": self._reddening(self._train)}
         if self._directory is not None:
+            name = plain_name(name, "the name of a translation")
             folder = self._directory / f"{name}-{_fingerprint(self._make, part, z_spec, settings)}"
             folder.mkdir(parents=True, exist_ok=True)
             settings["directory"] = folder
@@ -88,7 +66,7 @@ class Judges:
 
 
 def _maker(estimator):
-    """The function that trains and the fitted estimators, one of which is None."""
+    """Return the function that trains and the fitted estimators, one of which is None."""
     if isinstance(estimator, Mapping):
         if "target" not in estimator:
             msg = f"a dict of fitted estimators needs one for 'target', got {', '.join(map(str, estimator)) or 'none'}"
@@ -113,7 +91,7 @@ def _train_photometric(images, z_spec, *, directory=None, **settings):
 
 
 def _checked(estimator, name, stamps):
-    """An estimator that says what images it is for must be given such."""
+    """Return an estimator, once the bands and pixels that it says it is for are those of the stamps."""
     bands = getattr(estimator, "bands", None)
     if bands is not None and tuple(bands) != stamps.bands:
         ours, theirs = ", ".join(stamps.bands), ", ".join(bands)
@@ -128,7 +106,7 @@ def _checked(estimator, name, stamps):
 
 
 def _fingerprint(make, stamps, z_spec, settings):
-    """What tells one training from another: the function, every pixel, redshifts and settings."""
+    """Return a hash of all that a training depends on: the function, every pixel, redshifts and settings."""
     name = f"{getattr(make, '__module__', '')}.{getattr(make, '__qualname__', repr(make))}"
     pixels = (fingerprint(stamps.read(rows)) for rows in stamps.blocks())  # block by block: all may not fit in memory
-    return fingerprint(name, settings_text(settings), np.asarray(z_spec, dtype=float), *pixels)[:12]
+    return fingerprint(name, settings, np.asarray(z_spec, dtype=float), *pixels)[:12]

@@ -24,9 +24,8 @@ from itertools import product
 import numpy as np
 from astropy.table import QTable
 
-from astro_galtrans.fidelity._sides import sides
-from astro_galtrans.fidelity._tables import by_values, places
-from astro_galtrans.fidelity.compare import BOOTSTRAP
+from astro_galtrans._columns import plain
+from astro_galtrans.fidelity.compare import BOOTSTRAP, bins_of, by_values, sides
 from astro_galtrans.photoz.metrics import pdf_metrics, point_metrics
 from astro_galtrans.photoz.scores import information, scaled_residual
 from astro_galtrans.stamps.stamps import same_galaxies
@@ -109,7 +108,7 @@ def redshift_fidelity(
     GaltransWarning
         If galaxies are left out; the message names the rows.
     """
-    z_spec = np.ma.filled(np.ma.asarray(z_spec, dtype=float), np.nan)
+    z_spec = plain(z_spec)
     compared = sides(source, target, translated)
     same_galaxies(source=source, z_spec=z_spec)
     for stamps in compared.values():
@@ -213,14 +212,13 @@ def _ratios(readings, intervals):
 def _binned(readings, known, bins, intervals):
     """Rows of `IN_BINS` of every reading in bins of all that is known of the galaxies; NaN where they are too few."""
     rows, unknown = [], np.full((3, len(IN_BINS)), np.nan)
-    for by, (binned,) in places(known, bins):
-        for (edges, inside), reading in product(binned, readings):
-            found = unknown
-            if len(inside) >= FEWEST:
-                found = resampled(_summary, reading.dz[inside], reading.information[inside], **intervals)[:3]
-            labels = by, *edges.values(), reading.model, reading.name
-            for k, quantity in enumerate(IN_BINS):
-                rows.append((*labels, quantity, "value", reading.samples, *(part[k] for part in found), len(inside)))
+    for (where, inside), reading in product(bins_of(known, bins)[0], readings):
+        found = unknown
+        if len(inside) >= FEWEST:
+            found = resampled(_summary, reading.dz[inside], reading.information[inside], **intervals)[:3]
+        labels = *where.values(), reading.model, reading.name
+        for k, quantity in enumerate(IN_BINS):
+            rows.append((*labels, quantity, "value", reading.samples, *(part[k] for part in found), len(inside)))
     return rows
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from astropy.table import QTable
 
 from astro_galtrans import photoz
-from astro_galtrans.fidelity._sides import sides
-from astro_galtrans.fidelity.compare import BOOTSTRAP
+from astro_galtrans._columns import plain
+from astro_galtrans.fidelity.compare import BOOTSTRAP, sides
 from astro_galtrans.fidelity.plots import redshift as plots
 from astro_galtrans.fidelity.result import Result
 from astro_galtrans.photoz.scores import information
@@ -32,15 +32,17 @@ POGSON = 2.5 / np.log(10)  # magnitudes per relative change of a flux
 
 class PeakFidelity(Result):
     """
-    What `peak_fidelity` measured, as one long table ``statistics``.
+    What `peak_fidelity` measured.
 
-    Quantities are ``peak`` and ``total``. Their ``information`` (nats) is that of all bands together, for each set of
-    images (``source`` and ``target`` among the models); ``bias`` and ``scatter`` (mag) are those of each translation
-    against the target, with ``band`` a magnitude (``g``) or a colour (``g - r``); ``sky_noise`` (mag) is the scatter
-    that the target's sky noise makes.
+    ``statistics``
+        Quantities are ``peak`` and ``total``. Their ``information`` (nats) is that of all bands together, for each set
+        of images (``source`` and ``target`` among the models); ``bias`` and ``scatter`` (mag) are those of each
+        translation against the target, with ``band`` a magnitude (``g``) or a colour (``g - r``); ``sky_noise`` (mag)
+        is the scatter that the target's sky noise makes.
     """
 
     title = "Peak fluxes"
+    key, claim = {"quantity": "peak", "statistic": "information"}, "what peak fluxes tell of the redshift (nats)"
 
     def plot_peak_information(self):
         """Information of peak and total fluxes in source, target and translations, as bars; None if not measured."""
@@ -60,17 +62,8 @@ class PeakFidelity(Result):
 
 def peaks_and_totals(stamps):
     """
-    Measure asinh magnitudes of the peak and of the total flux, without zero point.
-
-    Parameters
-    ----------
-    stamps : `~astro_galtrans.stamps.Stamps`
-        Square, galaxies in the middle; of several samples the first.
-
-    Returns
-    -------
-    dict of str to tuple of `numpy.ndarray`
-        ``"peak"`` and ``"total"`` to the magnitudes ``[N, C]`` and to what the sky noise makes of their errors.
+    Return asinh magnitudes ``[N, C]`` of ``"peak"`` and ``"total"`` flux, without zero point, and their errors by sky
+    noise.
     """
     import torch
 
@@ -84,19 +77,7 @@ def peaks_and_totals(stamps):
 
 
 def signal_to_noise(stamps):
-    """
-    Measure the total flux of the middle band over its sky noise.
-
-    Parameters
-    ----------
-    stamps : `~astro_galtrans.stamps.Stamps`
-        As for `peaks_and_totals`.
-
-    Returns
-    -------
-    `numpy.ndarray`
-        ``[N]``.
-    """
+    """Return the total flux of the middle band over its sky noise, ``[N]``; of several samples, that of the first."""
     measure, flux = _fluxes(stamps)
     middle = len(stamps.bands) // 2
     return (flux[:, measure.total_row, middle] / measure.noise[measure.total_row, middle]).double().numpy()
@@ -148,7 +129,7 @@ def peak_fidelity(
     """
     from astro_galtrans._progress import tqdm
 
-    z_spec = np.ma.filled(np.ma.asarray(z_spec, dtype=float), np.nan)
+    z_spec = plain(z_spec)
     compared = sides(source, target, translated)
     same_galaxies(source=source, z_spec=z_spec)
     grid = redshift_grid(grid, z_spec, None)
@@ -188,10 +169,9 @@ def _scatter(measured, bands, intervals):
         for kind in FEATURES:
             (ours, _), (real, error) = measured[name][kind], measured["target"][kind]
             for band, difference, noise in _magnitudes_and_colours(ours - real, error, bands):
-                value, low, high, n = resampled(_bias_and_scatter, difference, **intervals)
-                for k, statistic in enumerate(("bias", "scatter")):
-                    rows.append((name, band, kind, statistic, value[k], low[k], high[k], n))
-                rows.append((name, band, kind, "sky_noise", np.median(noise), np.nan, np.nan, n))
+                for statistic, function in (("bias", np.median), ("scatter", sigma_mad)):
+                    rows.append((name, band, kind, statistic, *resampled(function, difference, **intervals)))
+                rows.append((name, band, kind, "sky_noise", np.median(noise), np.nan, np.nan, len(noise)))
     return rows
 
 
@@ -201,7 +181,3 @@ def _magnitudes_and_colours(difference, error, bands):
         yield band, difference[:, k], error[:, k]
     for k, pair in enumerate(pairwise(bands)):
         yield " - ".join(pair), difference[:, k] - difference[:, k + 1], np.hypot(error[:, k], error[:, k + 1])
-
-
-def _bias_and_scatter(values):
-    return np.array([np.median(values), sigma_mad(values)])

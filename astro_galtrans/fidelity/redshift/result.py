@@ -44,6 +44,8 @@ class RedshiftFidelity(Result):
     """
 
     title = "Redshift fidelity"
+    key = {"quantity": "retention"}
+    claim = "the share that it kept of the source images' information about the redshift"
 
     @property
     def models(self):
@@ -94,9 +96,9 @@ class RedshiftFidelity(Result):
         """Scatter and information of all readings in bins of a property, models side by side; None without bins."""
         table = self["bins"]
         table = table[table["by"] == by]
-        if not len(table):
-            return None
         panels = {model: [_binned(table, model, quantity) for quantity in BINNED] for model in self.models}
+        if not any(map(any, panels.values())):
+            return None
         title, logarithmic = f"n = {len(self['galaxies']):,}", by == "snr"
         labels = {"xlabel": LABELS.get(by, by), "ylabels": list(BINNED.values())}
         return plots.metric_over_bins(panels, **labels, logarithmic=logarithmic, title=title)
@@ -110,8 +112,7 @@ class RedshiftFidelity(Result):
             where[str(row["reading"])] = float(row["value"]), float(row["low"]), float(row["high"])
         return plots.information_bars(bars, limits, n=len(self["galaxies"]))
 
-    def figures(self):
-        """Yield the name and figure of everything there is to draw, for every model."""
+    def _figures(self):
         yield "information", self.plot_information()
         for by in dict.fromkeys(map(str, self["bins"]["by"])):
             yield f"bins_{by}", self.plot_bins(by)
@@ -121,15 +122,7 @@ class RedshiftFidelity(Result):
 
 
 def column(quantity, reading, model=""):
-    """
-    Name of a column of galaxies or stacks.
-
-    Parameters
-    ----------
-    quantity, reading : str
-    model : str, optional
-        None for target and source.
-    """
+    """Return the name of a column of galaxies or stacks; target and source have no model."""
     return "_".join(filter(None, (quantity, reading, model)))
 
 

@@ -6,6 +6,7 @@ import scenes
 from numpy.testing import assert_allclose
 from scipy import fft, integrate
 
+from astro_galtrans import measure
 from astro_galtrans.fidelity.anomaly.degrade import Degrader, degrade
 from astro_galtrans.measure.psf import Frequencies, MoffatPSF, SampledPSF, equivalent_fwhm, moffat_transform, psf_images
 from astro_galtrans.stamps import Stamps
@@ -149,3 +150,21 @@ def test_what_does_not_fit_is_said():
         SampledPSF(np.ones((1, 8, 8)), PIXEL)
     with pytest.raises(ValueError, match="of sum zero or less"):
         degrader(psf=np.zeros((2, 9, 9)))
+
+
+def test_as_many_galaxies_as_bands_have_their_own_psf_and_noise_each():
+    """With N = C, an array ``[N, C]`` must not be read the other way round: each galaxy alone is the truth."""
+    source, target, _ = scenes.pairs(3, seed=1, faint=20)
+    psf = np.array([[1.3, 1.25, 1.2], [1.6, 1.5, 1.4], [1.1, 1.15, 1.05]])
+    sky = np.array([[0.02, 0.03, 0.04], [0.05, 0.06, 0.07], [0.1, 0.2, 0.3]])
+    every = Stamps(source, scenes.SURVEYS[0], psf=psf, sky_rms=sky)
+    degraded, table = degrade(scenes.of_target(target), every), measure.photometry(every, progress=False)
+    for k in range(3):
+        one = slice(k, k + 1)
+        alone = Stamps(source[one], scenes.SURVEYS[0], psf=psf[one], sky_rms=sky[one])
+        np.testing.assert_array_equal(every[one].psf, psf[one])
+        # the edge differs: how far images are padded depends on the broadest PSF of all galaxies
+        theirs = degrade(scenes.of_target(target[one]), alone)
+        assert_allclose(degraded[one, :, 12:20, 12:20], theirs[..., 12:20, 12:20], rtol=1e-5)
+        for name in ("flux_1_err", "flux_kron", "mag"):
+            assert_allclose(table[table["row"] == k][name], measure.photometry(alone, progress=False)[name], rtol=1e-6)

@@ -275,3 +275,9 @@ def test_mistakes_are_said_before_anything_is_done(store, images, field, tmp_pat
             frames={"catalogue": field / "objects.ecsv", "size": 32}, **QUICK,
         )  # fmt: skip
     assert not out.exists()
+
+
+def test_a_name_that_leads_out_of_the_output_is_refused_before_any_work(images, tmp_path):
+    with pytest.raises(ValueError, match=r"name of a translation is '\.\./up'; expected up to 100 letters"):
+        fidelity_from_files(*of_both(*images), {"../up": images[1]}, tmp_path / "out", **QUICK)
+    assert not list(tmp_path.iterdir())

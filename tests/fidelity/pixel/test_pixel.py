@@ -7,8 +7,8 @@ from scipy.signal import windows
 from scipy.stats import norm
 
 from astro_galtrans.exceptions import GaltransWarning
+from astro_galtrans.fidelity.pixel.block import power_spectra
 from astro_galtrans.fidelity.pixel.measure import PixelFidelity, pixel_fidelity
-from astro_galtrans.fidelity.pixel.power import power_spectra
 from astro_galtrans.stamps import Stamps
 from astro_galtrans.stamps.lazy import rows_of
 from astro_galtrans.statistics import Bootstrap
