@@ -105,9 +105,9 @@ class Stamps:
         ----------
         paths : path-like or list of path-like
             A ``.npy`` file or a FITS image ``[N, C, H, W]`` or ``[N, S, C, H, W]``; a folder of stamps that were
-            translated by `from_translator`; or a folder of one FITS or ``.npy`` file per galaxy, ``[C, H, W]`` or
-            ``[S, C, H, W]``, in the order of their names. Several are taken one after the other. What states no unit is
-            in the survey's; so are counts without a zero point, if the survey's unit is that.
+            translated by `Stamps.from_translator`; or a folder of one FITS or ``.npy`` file per galaxy,
+            ``[C, H, W]`` or ``[S, C, H, W]``, in the order of their names. Several are taken one after the other. What
+            states no unit is in the survey's; so are counts without a zero point, if the survey's unit is that.
         survey : str, path-like or `~astro_galtrans.surveys.Survey`
         bands : str or sequence of str, optional
             Bands of the stamps, in the survey's order; all of it by default.

@@ -22,6 +22,7 @@ from astro_galtrans.exceptions import GaltransWarning
 from astro_galtrans.moments import gaussian_fwhm
 from astro_galtrans.pairs.observed import StampSet, build_pairs, pairs_from_stamps, read_summary
 from astro_galtrans.pairs.observed.cutting import LocalMap, StampGrid, cut
+from astro_galtrans.pairs.observed.frames import open_frames
 from astro_galtrans.pairs.observed.registration import corrections, measure_offset
 from astro_galtrans.pairs.observed.split import split_by_name, split_on_sky
 from astro_galtrans.pairs.store import PairStore
@@ -757,6 +758,14 @@ def test_stamps_in_files_are_read_as_surveys_write_them(sky, tmp_path):
     fits.HDUList(hdus).writeto(tmp_path / "vega.fits")
     with pytest.raises(ValueError, match="not in the AB system"):
         read("vega.fits")
+
+
+def test_sky_of_a_model_without_noise_is_told():
+    wcs = make_wcs((200, 200), SOURCE)
+    image = CCDData(np.full((200, 200), 5.0), unit="nmgy", wcs=wcs, meta={"FILTER": "r"})
+    image.data[90:110, 90:110] += 100
+    with pytest.warns(GaltransWarning, match="a level of the sky that is not zero .inf sigma in r of the image"):
+        open_frames(image, progress=False)
 
 
 # -- real data
