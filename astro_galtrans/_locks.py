@@ -13,7 +13,7 @@ try:
 except ImportError:  # Windows: no lock
     fcntl = None
 
-__all__ = ["LOCK_FILE", "die_with_parent", "locked", "sweep"]
+__all__ = ["LOCK_FILE", "die_with_parent", "held", "locked", "sweep"]
 
 LOCK_FILE = ".galtrans-lock"
 #: Names under which this package writes files before they are renamed.
@@ -51,6 +51,22 @@ def locked(directory, name="", *, below=False):
     finally:
         path.unlink(missing_ok=True)
         os.close(descriptor)
+
+
+@contextmanager
+def held(directory):
+    """Make a folder if it is missing, and hold it and all below; after an error it is gone if nothing is in it."""
+    directory = Path(directory)
+    new = not directory.exists()
+    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        with locked(directory, below=True):
+            yield
+    except BaseException:
+        if new:
+            with suppress(OSError):  # there is something in it
+                directory.rmdir()
+        raise
 
 
 def sweep(folder, name=""):

@@ -10,7 +10,7 @@ import torch
 
 from astro_galtrans._columns import name_rows, plain
 from astro_galtrans._files import fingerprint
-from astro_galtrans._locks import locked
+from astro_galtrans._locks import held
 from astro_galtrans.exceptions import GaltransWarning
 from astro_galtrans.measure.magnitudes import colours_and_magnitude
 from astro_galtrans.photoz.pdfs import GridPDF
@@ -328,8 +328,7 @@ def _trained(*what, directory=None, **options):
     """Train in memory, or in a folder that nobody else writes to meanwhile."""
     if directory is None:
         return _train(*what, directory=None, **options)
-    Path(directory).mkdir(parents=True, exist_ok=True)
-    with locked(directory, below=True):
+    with held(directory):
         return _train(*what, directory=directory, **options)
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from astro_galtrans._locks import locked
+from astro_galtrans._locks import held
+from astro_galtrans._optional import require
 from astro_galtrans.fidelity.anomaly.residuals import Tolerance
 from astro_galtrans.fidelity.compare import BOOTSTRAP, sides
 from astro_galtrans.pairs.store import HEADER_FILE
@@ -84,8 +85,7 @@ def fidelity_from_files(
     _check(source, target, translated, levels, options)
     making = {"directory": output / "translated", "seed": bootstrap.seed, "progress": progress}
     making |= options.get("translate", {})
-    output.mkdir(parents=True, exist_ok=True)
-    with locked(output, below=True):
+    with held(output):
         if is_store(source):
             found = from_store(source, translated, making, number)
         elif frames is not None or are_frames(source):
@@ -119,6 +119,8 @@ def _check(source, target, translated, levels, options):
         if unknown or not (len(given) or what == "options"):
             msg = f"{what} must be some of {', '.join(known)}, got {', '.join(map(str, unknown)) or 'none'}"
             raise ValueError(msg)
+    if "morphology" in levels:
+        require("numba", extra="morphology")
     if not translated:
         msg = "there is nothing to judge: give translators or translated images as translated"
         raise ValueError(msg)

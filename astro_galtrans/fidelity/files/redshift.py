@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from astro_galtrans._columns import plain
-from astro_galtrans._locks import locked
+from astro_galtrans._locks import held
 from astro_galtrans.fidelity.compare import BOOTSTRAP
 from astro_galtrans.fidelity.redshift.measure import redshift_fidelity
 from astro_galtrans.fidelity.redshift.peaks import peak_fidelity, signal_to_noise
@@ -84,8 +84,7 @@ def redshift_from_files(
     sources, targets = ([Stamps.from_pairs(s, side, crop=crop) for s in stores] for side in ("source", "target"))
     source, target = _joined(sources, "source"), _joined(targets, "target")
     making = {"directory": output / "translated", "seed": bootstrap.seed, "progress": progress} | (translate or {})
-    output.mkdir(parents=True, exist_ok=True)
-    with locked(output, below=True):
+    with held(output):
         found = {}
         for name, item in translated.items():
             if isinstance(item, Translator):
