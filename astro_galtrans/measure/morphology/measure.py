@@ -128,8 +128,8 @@ def _progress(number, progress):
     from ._jit import compiling
 
     with compiling(progress), tqdm(
-        total=number, desc="morphology", unit="galaxy", disable=None if progress else True
-    ) as bar:
+        total=number, desc="morphology", unit="galaxy", leave=None, disable=None if progress else True
+    ) as bar:  # within another bar it does not stay
         yield bar
 
 
