@@ -20,6 +20,7 @@ import numpy as np
 from morphology_sets import galaxy_sets, moffat, segments
 
 from astro_galtrans.measure.morphology import measure_morphology
+from astro_galtrans.measure.morphology.segmentation import central_label
 from astro_galtrans.pairs.store import PairStore
 
 ANGLES = "orientation_centroid", "orientation_asymmetry", "sersic_theta"
@@ -145,7 +146,9 @@ def _stamps(pairs, plane, number, band="r"):
     store = PairStore(pairs)
     channel = getattr(store.header, f"{plane}_bands").index(band)
     images = np.stack([getattr(store, plane)(k)[channel] for k in range(min(number, len(store)))]).astype(np.float64)
-    return images, np.array([segments(image) for image in images])
+    segmap = np.array([segments(image) for image in images])
+    seen = central_label(segmap) > 0  # where nothing is measured, nothing is timed
+    return images[seen], segmap[seen]
 
 
 def _table(head, rows):
