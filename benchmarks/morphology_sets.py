@@ -1,6 +1,6 @@
 """Stamps for `benchmarks/morphology.py`: real galaxies of four surveys and simulated ones, with segmentation maps."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -37,10 +37,10 @@ class GalaxySet:
 
 
 def galaxy_sets(data, pairs=None, number=500):
-    """All sets that the folders have; those of one survey begin with its name."""
+    """All sets that the folders have, of ``number`` galaxies at most; those of one survey begin with its name."""
     data = Path(data)
-    yield from stripe82(data / "sdss_stripe82")
-    yield from w3(data / "cfhtls_w3")
+    for galaxies in (*stripe82(data / "sdss_stripe82"), *w3(data / "cfhtls_w3")):
+        yield replace(galaxies, images=galaxies.images[:number], segmap=galaxies.segmap[:number])
     yield from gama(data / "gama_sdss_kids")
     if pairs is not None:
         yield simulated(pairs, number)

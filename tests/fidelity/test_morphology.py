@@ -1,5 +1,9 @@
 """Morphology fidelity: statistics against scipy on the values of each galaxy, and changes whose effect is known."""
 
+import os
+import sys
+import termios
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -164,6 +168,19 @@ def test_a_table_has_a_row_per_galaxy_and_band(stamps):
     np.testing.assert_allclose(table["rhalf_ellip"][1::2].to_value("arcsec"), SCALE * direct["rhalf_ellip"])
     with pytest.raises(ValueError, match="has 2 samples; choose one"):
         measure.morphology(Stamps(few.images[:, None].repeat(2, axis=1), SURVEY))
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_bars_of_galaxies_are_shown_on_a_terminal(stamps, monkeypatch, progress):
+    read, write = os.openpty()
+    termios.tcsetwinsize(write, (24, 100))  # without a width there is no bar
+    with os.fdopen(write, "w") as terminal, monkeypatch.context() as changed:
+        changed.setattr(sys, "stderr", terminal)
+        measure.morphology(Stamps(stamps["target"][5:8], SURVEY), sersic=False, progress=progress)
+        print("end", file=terminal, flush=True)
+        shown = os.read(read, 65536).decode()
+    os.close(read)
+    assert ("6/6" in shown) == progress and "end" in shown
 
 
 def test_sersic_models_are_convolved_with_the_psf_that_is_known(rng):

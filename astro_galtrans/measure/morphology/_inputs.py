@@ -6,21 +6,7 @@ __all__ = ["per_galaxy", "point_spread", "same_shape", "stack_shape"]
 
 
 def stack_shape(name, images):
-    """
-    Return the shape of a stack of stamps of one band.
-
-    Parameters
-    ----------
-    name : str
-        Name of the argument, for the message.
-    images : array-like
-        ``[N, H, W]``, or anything with a length that gives arrays for slices.
-
-    Raises
-    ------
-    ValueError
-        If it has not three dimensions, or no pixels.
-    """
+    """Return the shape ``(N, H, W)`` of a stack of stamps of one band; ValueError if it is none, or has no pixels."""
     shape = (len(images), *np.shape(images[:1])[1:])
     if len(shape) != 3 or 0 in shape[1:]:
         msg = f"{name} must be stamps of one band, [N, H, W], got {shape}; measure one band at a time"
@@ -29,23 +15,7 @@ def stack_shape(name, images):
 
 
 def same_shape(name, values, shape):
-    """
-    Check that what is given per pixel fits the images.
-
-    Parameters
-    ----------
-    name : str
-        Name of the argument, for the message.
-    values : array-like or None
-        ``[N, H, W]``.
-    shape : tuple of int
-        Shape of the images.
-
-    Raises
-    ------
-    ValueError
-        If shapes differ.
-    """
+    """Check that what is given per pixel, if it is, has the shape of the images; ValueError if not."""
     if values is None:
         return
     got = (len(values), *np.shape(values[:1])[1:])
@@ -55,28 +25,7 @@ def same_shape(name, values, shape):
 
 
 def per_galaxy(name, values, number):
-    """
-    Return one positive number per galaxy, of one for all or one each.
-
-    Parameters
-    ----------
-    name : str
-        Name of the argument, for the message.
-    values : float, array-like or None
-        A number, or ``[N]``.
-    number : int
-        Number of galaxies.
-
-    Returns
-    -------
-    `numpy.ndarray` or None
-        ``[N]``, float64.
-
-    Raises
-    ------
-    ValueError
-        If there are not as many as galaxies, or some are not positive.
-    """
+    """Return one positive float64 per galaxy, ``[N]``, of a number for all or one each; ValueError if it is neither."""
     if values is None:
         return None
     values = np.asarray(values, dtype=np.float64)
@@ -90,26 +39,7 @@ def per_galaxy(name, values, number):
 
 
 def point_spread(psf, number):
-    """
-    Return the PSF of each galaxy, as it is given.
-
-    Parameters
-    ----------
-    psf : array-like or None
-        ``[h, w]`` for all, or ``[N, h, w]``.
-    number : int
-        Number of galaxies.
-
-    Returns
-    -------
-    `numpy.ndarray` or None
-        ``[1, h, w]`` or ``[N, h, w]``.
-
-    Raises
-    ------
-    ValueError
-        If it has other dimensions.
-    """
+    """Return PSFs, ``[1, h, w]`` or ``[N, h, w]``, of ``[h, w]`` or ``[N, h, w]``; ValueError for any other shape."""
     if psf is None:
         return None
     psf = np.asarray(psf, dtype=np.float64)

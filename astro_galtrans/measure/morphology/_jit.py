@@ -32,20 +32,11 @@ LOOPS = []  # all loops of the modules imported so far
 
 def folder_in(base):
     """
-    Return the folder for the machine code of the loops as they are now, made if need be.
+    Return the folder in ``base`` for the machine code of the loops as they are now, made if need be; None if not
+    writable.
 
     numba compiles a loop anew when the file of that loop has changed, but not when a loop of another file that it
     calls has. So the folder's name is a digest of all modules here, and of the versions of what compiles them.
-
-    Parameters
-    ----------
-    base : path-like
-        Folder that holds it.
-
-    Returns
-    -------
-    `pathlib.Path` or None
-        None where nothing can be written.
     """
     digest = hashlib.sha256(f"{numba.__version__} {np.__version__}".encode())
     for path in sorted(Path(__file__).parent.glob("*.py")):
@@ -76,14 +67,9 @@ FOLDER = _folder()
 
 def compile_loop(function=None, *, fastmath=RELAXED):
     """
-    Compile a function for the CPU it runs on, at the first call; the result is kept on disk.
+    Compile a function of numpy arrays and numbers for this CPU, at its first call; the result is kept on disk.
 
-    Parameters
-    ----------
-    function : callable
-        Of numpy arrays and numbers. Each combination of types is compiled on its own, so there should be one.
-    fastmath : set of str, optional
-        What the compiler may assume of floating-point numbers (LLVM's fast-math flags).
+    Each combination of types is compiled on its own, so there should be one. ``fastmath`` are LLVM's flags.
     """
     if function is None:
         return lambda function: compile_loop(function, fastmath=fastmath)
@@ -103,25 +89,13 @@ def part_of_loop(function):
 
     For functions with one caller, which need no machine code of their own, and those that take functions, which numba
     cannot keep on disk.
-
-    Parameters
-    ----------
-    function : callable
-        Of numpy arrays, numbers and other loops.
     """
     return numba.njit(inline="always", error_model="numpy")(function)
 
 
 @contextmanager
 def compiling(progress):
-    """
-    Show a progress bar as soon as a loop has to be compiled, which takes some seconds once and is kept on disk.
-
-    Parameters
-    ----------
-    progress : bool
-        Show it, if there is a terminal?
-    """
+    """Show a progress bar as soon as a loop has to be compiled, which takes some seconds once and is kept on disk."""
     listener = _Progress(progress)
     try:
         with event.install_listener("numba:compile", listener):
@@ -157,15 +131,10 @@ DIGIT = 256  # a byte
 @compile_loop
 def falling(values):
     """
-    Return the indices of values from the highest to the lowest; equal ones stay in order.
+    Return the indices of values (``[M]``, float64, finite) from the highest to the lowest; equal ones stay in order.
 
     A radix sort of the values in float32, four passes of eight bits; what float32 cannot tell apart is then sorted by
     insertion. numba's own sort compares, and takes five times as long.
-
-    Parameters
-    ----------
-    values : `numpy.ndarray`
-        ``[M]``, float64, finite.
     """
     number = len(values)
     key, order = _keys(values), np.empty(number, np.int32)

@@ -34,19 +34,10 @@ OFFSET = PAD + 0.5  # of the centre of pixel 0 from corner 0
 
 def ellipses(x, y, elongation=None, theta=None):
     """
-    Return what loops need to know of concentric ellipses of one shape per galaxy.
+    Return concentric ellipses as loops take them, ``[N, 5]``: x, y, elongation, the angle's cosine and sine.
 
-    Parameters
-    ----------
-    x, y : `numpy.ndarray`
-        ``[N]``, float64: their centres in pixels.
-    elongation, theta : `numpy.ndarray`, optional
-        ``[N]``: ratio of the axes, and angle of the major one from x to y in radians; circles by default.
-
-    Returns
-    -------
-    `numpy.ndarray`
-        ``[N, 5]``: x, y, elongation, and the angle's cosine and sine.
+    Centres in pixels; ``elongation`` is a / b, ``theta`` the angle of the major axis from x to y in radians (circles
+    by default); all ``[N]``.
     """
     elongation = np.ones_like(x) if elongation is None else elongation
     theta = np.zeros_like(x) if theta is None else theta
@@ -56,21 +47,8 @@ def ellipses(x, y, elongation=None, theta=None):
 @compile_loop
 def elliptical_sums(image, ellipses, a):
     """
-    Sum images over ellipses.
-
-    Parameters
-    ----------
-    image : `numpy.ndarray`
-        ``[N, H, W]``, float64; nothing is counted beyond the edges.
-    ellipses : `numpy.ndarray`
-        ``[N, 5]``: of `ellipses`.
-    a : `numpy.ndarray`
-        ``[N, K]``: the semimajor axes, K for each galaxy.
-
-    Returns
-    -------
-    `numpy.ndarray`
-        ``[N, K]``.
+    Sum images ``[N, H, W]`` over ellipses (`ellipses`) of semimajor axes ``a``, ``[N, K]``; nothing is counted beyond
+    the edges.
     """
     found, planes = np.empty(a.shape), scratch(image)
     for n in range(len(a)):
@@ -183,21 +161,13 @@ def lines(centre, reach, size):
 @compile_loop
 def chords(start, number, extent, reach, slope, offset, size, outside, area, ends):
     """
-    Find the areas of an ellipse on the lower side of lines, and the corners on each that the ellipse holds.
+    Find the areas of an ellipse on the lower side of lines, and on each the corners that it holds: first, one past the
+    last.
 
-    Parameters
-    ----------
-    start, number : float, int
-        Where the first line is from the centre, and how many there are.
-    extent, reach, slope : float
-        Half the ellipse's size across the lines, half its chord through the centre along them, and how the middle of
-        the chords moves from line to line.
-    offset, size : float, int
-        The centre's place along the lines, and their length.
-    outside : int
-        Which corner the ends are to be where a line misses the ellipse.
-    area, ends : `numpy.ndarray`
-        What is found, ``[number]`` or longer and ``[2, number]``: the first corner, and one past the last.
+    There are ``number`` lines of ``size`` corners, one apart, the first at ``start`` from the centre, which is at
+    ``offset`` along them. ``extent`` is half the ellipse's size across the lines, ``reach`` half its chord through the
+    centre, and ``slope`` how the middle of the chords moves from line to line. Where a line misses the ellipse both
+    ends are ``outside``.
     """
     outside = min(outside, size - 1)  # a corner of the other axis may be given where the answer is not looked at
     for k in range(number):

@@ -12,23 +12,10 @@ __all__ = ["asymmetry", "cas_asymmetry"]
 
 def cas_asymmetry(cutouts, x, y, petrosian, sky_asymmetry, sky_sigma):
     """
-    Measure the asymmetry (Lotz et al., eq. 10) and the squared root-mean-square asymmetry (Sazonova et al., eq. 27).
+    Measure the asymmetry (Lotz et al., eq. 10) and the squared RMS asymmetry (Sazonova et al., eq. 27), ``[N]``.
 
-    Parameters
-    ----------
-    cutouts : Cutouts
-        The batch; no flux at all raises flag 1.
-    x, y : `numpy.ndarray`
-        ``[N]``: the centres.
-    petrosian : `numpy.ndarray`
-        ``[N]``: circular Petrosian radii about the centroids, 1.5 of which are looked at.
-    sky_asymmetry, sky_sigma : `numpy.ndarray`
-        ``[N]``: of the sky per pixel, 0 where there is no sky box.
-
-    Returns
-    -------
-    asymmetry, rms_asymmetry2 : `numpy.ndarray`
-        ``[N]``.
+    About (x, y), within 1.5 circular Petrosian radii; the sky's are per pixel, 0 without a sky box. No flux at all
+    raises flag 1.
     """
     sums = _sums(cutouts, cutouts.image, ellipses(x, y), EXTENT_CAS * petrosian, np.zeros_like(x))
     noise = sums[2] * sky_sigma**2
@@ -37,25 +24,8 @@ def cas_asymmetry(cutouts, x, y, petrosian, sky_asymmetry, sky_sigma):
 
 def asymmetry(cutouts, image, shapes, outer, inner, sky_asymmetry=0.0):
     """
-    Measure the asymmetry (Lotz et al., eq. 10) between two ellipses, less the sky's; no flux at all raises flag 1.
-
-    Parameters
-    ----------
-    cutouts : Cutouts
-        The batch.
-    image : `numpy.ndarray`
-        ``[N, H, W]``, float64: what to turn.
-    shapes : `numpy.ndarray`
-        ``[N, 5]``: centres to turn about, and shapes (`.apertures.ellipses`).
-    outer, inner : `numpy.ndarray`
-        ``[N]``: semimajor axes.
-    sky_asymmetry : float or `numpy.ndarray`, optional
-        ``[N]``: of the sky per pixel.
-
-    Returns
-    -------
-    `numpy.ndarray`
-        ``[N]``.
+    Measure the asymmetry ``[N]`` between two ellipses (Lotz et al., eq. 10), less the sky's; no flux at all raises
+    flag 1.
     """
     return _asymmetry(cutouts, _sums(cutouts, image, shapes, outer, inner), sky_asymmetry)
 

@@ -27,23 +27,10 @@ ZERO, HALF, ONE = F32(0), F32(0.5), F32(1)
 
 def asymmetry_centre(cutouts, x, y, petrosian, sky_asymmetry):
     """
-    Find the centres that minimise asymmetry, and raise flags as statmorph does.
+    Find the centres x and y ``[N]`` that minimise asymmetry, from the centroids on, and raise flags as statmorph does.
 
-    Parameters
-    ----------
-    cutouts : Cutouts
-        The batch.
-    x, y : `numpy.ndarray`
-        ``[N]``: the centroids, where the search begins.
-    petrosian : `numpy.ndarray`
-        ``[N]``: circular Petrosian radii about the centroids.
-    sky_asymmetry : `numpy.ndarray`
-        ``[N]``: the sky's mean asymmetry per pixel, 0 where there is no sky box.
-
-    Returns
-    -------
-    x, y : `numpy.ndarray`
-        ``[N]``.
+    ``petrosian`` are circular Petrosian radii about the centroids, ``sky_asymmetry`` the sky's mean asymmetry per
+    pixel.
     """
     centroid, drift = np.stack([x, y], 1), FRACTION_CAS * petrosian
     every = np.arange(len(cutouts))
@@ -71,25 +58,10 @@ def _centre(cutouts, rows, start, petrosian, sky_asymmetry):
 @compile_loop
 def search(image, mask, nx, ny, start, radius, sky):
     """
-    Find the points about which galaxies are least asymmetric.
+    Find the points ``[N, 2]`` about which galaxies are least asymmetric.
 
-    Parameters
-    ----------
-    image, mask : `numpy.ndarray`
-        ``[N, H, W]``, float64 and bool.
-    nx, ny : `numpy.ndarray`
-        ``[N]``: size of each cutout.
-    start : `numpy.ndarray`
-        ``[N, 2]``: x and y where the search begins.
-    radius, sky : `numpy.ndarray`
-        ``[N]``: radius of the circle of pixels that count, and the sky's asymmetry per pixel.
-
-    Returns
-    -------
-    centre : `numpy.ndarray`
-        ``[N, 2]``.
-    lost : `numpy.ndarray`
-        ``[N]``, bool: whether a step of the search went outside of the cutout, or to where there is no flux.
+    From ``start`` (``[N, 2]``, x and y) on, in a circle of ``radius``. Also told is which searches were lost: a step
+    went outside of the cutout, or to where there is no flux.
     """
     number, height, width = image.shape
     centre, lost, simplex = np.empty((number, 2)), np.zeros(number, np.bool_), np.empty((3, 3))

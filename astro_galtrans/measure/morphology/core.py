@@ -21,57 +21,27 @@ EXTENT_FLUX = 2.0  # statmorph's petro_extent_flux
 
 @dataclass
 class Geometry:
-    """
-    Centres, shapes and radii of a batch for the measurements that follow: ``[N]``, positions in pixels of the cutouts.
+    """Centres, shapes and radii for the measurements that follow: ``[N]``, positions in pixels of the cutouts."""
 
-    Parameters
-    ----------
-    xc, yc : `numpy.ndarray`
-        Centroid.
-    x, y : `numpy.ndarray`
-        Centre of least asymmetry.
-    ellipticity, elongation, theta : `numpy.ndarray`
-        Shape about that centre.
-    rpetro_circ, rpetro_ellip : `numpy.ndarray`
-        Petrosian radii about that centre.
-    circles, ellipses : `numpy.ndarray`
-        ``[N, 5]``: around that centre (`.apertures.ellipses`).
-    sky : Sky
-        The boxes of sky.
-    segment : `numpy.ndarray`
-        ``[N, H, W]``, bool: Gini's segmentation map.
-    """
-
-    xc: np.ndarray
+    xc: np.ndarray  # centroid
     yc: np.ndarray
-    x: np.ndarray
+    x: np.ndarray  # centre of least asymmetry, which all that follows is about
     y: np.ndarray
     ellipticity: np.ndarray
     elongation: np.ndarray
     theta: np.ndarray
     rpetro_circ: np.ndarray
     rpetro_ellip: np.ndarray
-    circles: np.ndarray
+    circles: np.ndarray  # [N, 5], of `.apertures.ellipses`
     ellipses: np.ndarray
     sky: Sky
-    segment: np.ndarray
+    segment: np.ndarray  # [N, H, W], bool: Gini's segmentation map
 
 
 def measure_core(cutouts):
     """
-    Measure a batch.
-
-    Parameters
-    ----------
-    cutouts : Cutouts
-        The cutouts; flags are raised in place.
-
-    Returns
-    -------
-    values : dict of str to `numpy.ndarray`
-        ``[N]`` by statmorph's names.
-    geometry : Geometry
-        For further measurements.
+    Measure a batch: the values ``[N]`` by statmorph's names, and the `Geometry` for further measurements; raises
+    flags.
     """
     sky = sky_boxes(cutouts)
     xc, yc = centroid(cutouts)

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.ndimage import uniform_filter
 
 from ._jit import compile_loop
+from .cutouts import same_size
 
 __all__ = ["blur", "box_filter", "gaussian_weights"]
 
@@ -18,38 +19,19 @@ TRUNCATE = 4.0  # scipy.ndimage.gaussian_filter's, in sigma
 
 def box_filter(image, size, ny, nx):
     """
-    Average over square boxes, mirrored at the edges of the cutouts.
+    Average images ``[N, H, W]`` over square boxes of sides ``size``, mirrored at the edges of the cutouts.
 
-    Parameters
-    ----------
-    image : `numpy.ndarray`
-        ``[N, H, W]``.
-    size : `numpy.ndarray`
-        ``[N]``, int64: the boxes' sides; 0 and 1 leave the image as it is.
-    ny, nx : `numpy.ndarray`
-        ``[N]``, int64: the sizes of the cutouts; what is returned outside of them is zero.
-
-    Returns
-    -------
-    `numpy.ndarray`
-        ``[N, H, W]``.
+    Sides of 0 and 1 leave an image as it is; outside of the cutouts (ny, nx) there is zero.
     """
     found = np.zeros_like(image)
-    for k, (side, height, width) in enumerate(zip(np.maximum(size, 1), ny, nx, strict=True)):
-        uniform_filter(image[k, :height, :width], side, output=found[k, :height, :width])
+    for rows, here in same_size(ny, nx, np.maximum(size, 1)):
+        found[here] = uniform_filter(image[here], max(size[rows[0]], 1), axes=(1, 2))
     return found
 
 
 @compile_loop
 def gaussian_weights(sigma):
-    """
-    Return a Gaussian cut on both sides of its centre; its sum is 1.
-
-    Parameters
-    ----------
-    sigma : float
-        In pixels.
-    """
+    """Return a Gaussian cut at 4 ``sigma`` (in pixels) on both sides of its centre; its sum is 1."""
     reach, total = int(TRUNCATE * sigma + 0.5), 0.0
     weights = np.empty(2 * reach + 1)
     for i in range(2 * reach + 1):
@@ -63,20 +45,11 @@ def gaussian_weights(sigma):
 @compile_loop
 def blur(image, ny, nx, weights, mirrored, result):
     """
-    Apply the same filter along both axes.
+    Apply the same filter along both axes of a cutout ``[ny, nx]``, and add what it gives to ``result``, which has to
+    be zero.
 
-    Parameters
-    ----------
-    image : `numpy.ndarray`
-        ``[H, W]``.
-    ny, nx : int
-        Size of the cutout.
-    weights : `numpy.ndarray`
-        Of the pixels around the one that the sum is for.
-    mirrored : bool
-        At the edges of the cutout? Else there is zero beyond. No literal, for each of which all is compiled anew.
-    result : `numpy.ndarray`
-        ``[H, W]``: where to; the cutout's part has to be zero.
+    Beyond the edges lies the mirror image, or zero; ``mirrored`` must be no literal, for each of which all is compiled
+    anew.
     """
     number, before = len(weights), len(weights) // 2
     # One row at a time: first filtered along y, then extended by what lies beyond its ends, then filtered along x.

@@ -17,25 +17,9 @@ ALLOWED, TAKEN = 1, 2
 @compile_loop
 def brightest_region(image, threshold, ny, nx, region):
     """
-    Find the pixels above a threshold that are connected to the brightest.
+    Find the pixels at or above a threshold that are connected to the brightest, and write them to ``region`` (bool).
 
-    Parameters
-    ----------
-    image : `numpy.ndarray`
-        ``[H, W]``.
-    threshold : float
-        The least value of a pixel.
-    ny, nx : int
-        Size of the cutout.
-    region : `numpy.ndarray`
-        ``[H, W]``, bool: where the region goes.
-
-    Returns
-    -------
-    above, connected : int
-        How many pixels are above the threshold, and how many in the region.
-    y, x : int
-        The brightest pixel.
+    Returns how many are above the threshold, how many of them connected, and y and x of the brightest pixel.
     """
     step, above, highest = nx + 2, 0, -np.inf
     brightest = step + 1
@@ -55,18 +39,7 @@ def brightest_region(image, threshold, ny, nx, region):
 
 @compile_loop
 def taken(state, step, region, ny, nx):
-    """
-    Copy from the canvas which pixels are taken.
-
-    Parameters
-    ----------
-    state, step
-        As of `flood`.
-    region : `numpy.ndarray`
-        ``[H, W]``, bool: where to.
-    ny, nx : int
-        Size of the cutout.
-    """
+    """Copy from the canvas (see `flood`) to ``region``, ``[ny, nx]`` bool, which pixels are taken."""
     for y in range(ny):
         for x in range(nx):
             region[y, x] = state[(y + 1) * step + x + 1] == TAKEN
@@ -75,16 +48,10 @@ def taken(state, step, region, ny, nx):
 @compile_loop
 def flood(state, step, start):
     """
-    Mark what is connected to a pixel as taken, and count it.
+    Mark what is connected to pixel number ``start`` as taken, and count it; nothing is if that is not allowed.
 
-    Parameters
-    ----------
-    state : `numpy.ndarray`
-        State of each pixel of the canvas, uint8: 0, or 1 where allowed, which becomes 2 where taken; the rim is 0.
-    step : int
-        Pixels in a row of the canvas.
-    start : int
-        The pixel's number; nothing is taken if it is not allowed.
+    ``state`` is 0 or `ALLOWED`, which becomes `TAKEN`, uint8, of each pixel of the canvas, ``step`` to a row; its rim
+    is 0.
     """
     if state[start] != ALLOWED:
         return 0
@@ -109,18 +76,10 @@ def flood(state, step, start):
 @compile_loop
 def roots_around(pixel, step, label, parent, found):
     """
-    Find the clumps that a pixel touches.
+    Write to ``found`` (``[8]``) the different clumps that a pixel touches, and return their number.
 
-    Parameters
-    ----------
-    pixel, step : int
-        The pixel's number, and how many pixels a row of the canvas has.
-    label : `numpy.ndarray`
-        For each pixel of the canvas: its rank in brightness if it was added, else -1.
-    parent : `numpy.ndarray`
-        For each rank: a brighter pixel's of the same clump, or itself if it is the clump's brightest, its root.
-    found : `numpy.ndarray`
-        ``[8]``: the clumps go here; their number is returned.
+    ``label`` has for each pixel its rank in brightness if it was added, else -1; ``parent`` for each rank that of a
+    brighter pixel of the same clump, or itself if it is the clump's brightest, its root.
     """
     number = 0
     for row in range(pixel - step, pixel + step + 1, step):

@@ -19,21 +19,10 @@ DIM = 0.8  # the share of the light that M20's bright pixels do not hold
 
 def gini_segment(cutouts, ellipses, petrosian):
     """
-    Find the pixels of a galaxy: those of the smoothed image as bright as its mean at the Petrosian ellipse.
+    Find the pixels of a galaxy, ``[N, H, W]`` bool: as bright, smoothed, as the mean at the Petrosian ellipse.
 
-    Parameters
-    ----------
-    cutouts : Cutouts
-        The batch. Several regions raise flag 1 (the one with the brightest pixel is kept), none or all pixels flag 2.
-    ellipses : `numpy.ndarray`
-        ``[N, 5]``: the shapes of the galaxies (`.apertures.ellipses`), around their centroids.
-    petrosian : `numpy.ndarray`
-        ``[N]``: the Petrosian semimajor axes.
-
-    Returns
-    -------
-    `numpy.ndarray`
-        ``[N, H, W]``, bool.
+    Several regions raise flag 1 (the one with the brightest pixel is kept), none or all pixels flag 2. ``petrosian``
+    are the semimajor axes.
     """
     segment, (number, connected) = np.zeros_like(cutouts.frame), np.zeros((2, len(cutouts)), np.int64)
     sigma = SMOOTHING * np.where(np.isfinite(petrosian), petrosian, 0.0)
@@ -44,21 +33,7 @@ def gini_segment(cutouts, ellipses, petrosian):
 
 
 def gini_and_m20(cutouts, segment):
-    """
-    Measure the Gini coefficient and M20.
-
-    Parameters
-    ----------
-    cutouts : Cutouts
-        The batch; flag 2 where a value is undefined.
-    segment : `numpy.ndarray`
-        ``[N, H, W]``, bool: the pixels to use.
-
-    Returns
-    -------
-    gini, m20 : `numpy.ndarray`
-        ``[N]``; NaN where undefined.
-    """
+    """Measure the Gini coefficient and M20 of segments, ``[N]``; NaN and flag 2 where undefined."""
     gini, m20 = _gini_and_m20(cutouts.image, segment, cutouts.ny, cutouts.nx)
     cutouts.raise_flag(np.isnan(gini) | np.isnan(m20), BAD)
     return gini, m20
@@ -66,21 +41,8 @@ def gini_and_m20(cutouts, segment):
 
 def signal_to_noise(cutouts, segment, sky_sigma):
     """
-    Return the mean signal-to-noise ratio of the pixels of a segmentation map that are not negative.
-
-    Parameters
-    ----------
-    cutouts : Cutouts
-        The batch; flag 2 where there is no such pixel.
-    segment : `numpy.ndarray`
-        ``[N, H, W]``, bool.
-    sky_sigma : `numpy.ndarray`
-        ``[N]``.
-
-    Returns
-    -------
-    `numpy.ndarray`
-        ``[N]``; NaN where there is no such pixel.
+    Return the mean signal-to-noise ratio ``[N]`` of a segment's pixels that are not negative; NaN and flag 2 if there
+    is none.
     """
     sigma = np.abs(cutouts.weightmap(sky_sigma))
     used = segment & (cutouts.image >= 0) & (sigma > 0)

@@ -79,7 +79,8 @@ def measure_morphology(
     progress : bool, optional
         Show progress bars, one of them while loops are compiled, which takes some seconds the first time?
     **settings
-        Of `~astro_galtrans.measure.morphology.reference.measure_reference`: ``directory`` and ``processes``.
+        Of ``engine="statmorph"``: ``directory``, where finished chunks of 16 galaxies are kept and found again, and
+        ``processes``, how many at once; all cores by default, and 1 measures in this one.
 
     Returns
     -------
@@ -127,9 +128,11 @@ def _progress(number, progress):
     """A bar of galaxies, and one of loops if these have to be compiled."""
     from ._jit import compiling
 
-    with compiling(progress), tqdm(
-        total=number, desc="morphology", unit="galaxy", disable=None if progress else True
-    ) as bar:
+    hidden = None if progress else True
+    with (
+        compiling(progress),
+        tqdm(total=number, desc="morphology", unit="galaxy", leave=None, disable=hidden) as bar,  # gone below another
+    ):
         yield bar
 
 

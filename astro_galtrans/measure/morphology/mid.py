@@ -24,19 +24,10 @@ RELATIVE, ITERATIONS = 4 * np.finfo(np.float64).eps, 100  # scipy.optimize.brent
 
 def segmap_mid(cutouts, segmap_gini):
     """
-    Make the MID segmentation maps (Freeman et al. 2013, section 4.3).
+    Make the MID segmentation maps, ``[N, H, W]`` bool (Freeman et al. 2013, section 4.3).
 
-    Parameters
-    ----------
-    cutouts : `~astro_galtrans.measure.morphology.cutouts.Cutouts`
-        The galaxies; flag 2 where there is no flux, or the brightest pixel is not part of the smoothed map.
-    segmap_gini : `numpy.ndarray`
-        ``[N, H, W]``, bool: used where the MID segmentation map is not defined, as statmorph does.
-
-    Returns
-    -------
-    `numpy.ndarray`
-        ``[N, H, W]``, bool.
+    Gini's is used where they are not defined, as in statmorph. Flag 2 where there is no flux, or the brightest pixel
+    is not part of the smoothed map.
     """
     region, bad = segmap_gini.copy(), np.zeros(len(cutouts), bool)
     _segmaps(cutouts.image, cutouts.segment & ~cutouts.mask, cutouts.ny, cutouts.nx, region, bad)
@@ -46,19 +37,8 @@ def segmap_mid(cutouts, segmap_gini):
 
 def measure_mid(cutouts, segmap):
     """
-    Measure multimode, intensity and deviation.
-
-    Parameters
-    ----------
-    cutouts : `~astro_galtrans.measure.morphology.cutouts.Cutouts`
-        The galaxies; flag 2 where there is no local maximum.
-    segmap : `numpy.ndarray`
-        ``[N, H, W]``, bool: what `segmap_mid` gives.
-
-    Returns
-    -------
-    dict of str to `numpy.ndarray`
-        ``multimode``, ``intensity`` and ``deviation``, ``[N]`` float64; NaN where statmorph has -99.
+    Measure multimode, intensity and deviation ``[N]`` in the maps of `segmap_mid`; NaN and flag 2 where there is no
+    local maximum.
     """
     # statmorph takes quantiles over all unmasked pixels of the source, be they in the map or not.
     number, area = (cutouts.segment & ~cutouts.mask).sum((1, 2)), segmap.sum((1, 2))

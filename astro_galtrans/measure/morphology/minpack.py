@@ -21,37 +21,18 @@ TINY, EPS = np.finfo(np.float64).tiny, np.finfo(np.float64).eps
 
 @dataclass
 class Fit:
-    """
-    State of the fits, ``[N, ...]``, float64.
+    """State of N fits of P parameters, float64."""
 
-    Parameters
-    ----------
-    x : `numpy.ndarray`
-        ``[N, P]``: parameters.
-    norm : `numpy.ndarray`
-        ``[N]``: square root of the sum of squared residuals.
-    matrix, gradient : `numpy.ndarray`
-        ``[N, P, P]`` and ``[N, P]``: J^T J and J^T r.
-    scale : `numpy.ndarray`
-        ``[N, P]``: scale factors of the parameters.
-    delta, par, length : `numpy.ndarray`
-        ``[N]``: bound of the scaled step, Levenberg-Marquardt parameter, length of the scaled parameters.
-    calls : `numpy.ndarray`
-        ``[N]``: evaluations, counted as if the Jacobian were made of differences.
-    info : `numpy.ndarray`
-        ``[N]``: MINPACK's reason to stop, 0 while it goes on.
-    """
-
-    x: np.ndarray
-    norm: np.ndarray
-    matrix: np.ndarray
-    gradient: np.ndarray
-    scale: np.ndarray
-    delta: np.ndarray
-    par: np.ndarray
-    length: np.ndarray
-    calls: np.ndarray
-    info: np.ndarray
+    x: np.ndarray  # [N, P]: parameters
+    norm: np.ndarray  # [N]: square root of the sum of squared residuals
+    matrix: np.ndarray  # [N, P, P]: J^T J
+    gradient: np.ndarray  # [N, P]: J^T r
+    scale: np.ndarray  # [N, P]: scale factors of the parameters
+    delta: np.ndarray  # [N]: bound of the scaled step
+    par: np.ndarray  # [N]: Levenberg-Marquardt parameter
+    length: np.ndarray  # [N]: length of the scaled parameters
+    calls: np.ndarray  # [N]: evaluations, counted as if the Jacobian were made of differences
+    info: np.ndarray  # [N]: MINPACK's reason to stop, 0 while it goes on
 
     def select(self, rows):
         """Return the state of some fits."""
@@ -65,26 +46,12 @@ class Fit:
 
 def levenberg_marquardt(residual, normal, start, *, f_tolerance=1.49012e-8, x_tolerance=1.49012e-8, calls=500):
     """
-    Minimise sums of squares.
+    Minimise sums of squares from ``start`` (``[N, P]``) on; ``info`` of the `Fit` is 1 to 4 for success, 5 for too
+    many calls.
 
-    Parameters
-    ----------
-    residual : callable
-        Of parameters ``[n, P]`` and the rows of the fits, ``[n]``: the norms of the residuals, ``[n]``, and anything
-        that ``normal`` can use, indexed by rows.
-    normal : callable
-        Of parameters, rows and what ``residual`` gave: J^T J and J^T r.
-    start : `numpy.ndarray`
-        ``[N, P]``, float64: initial parameters.
-    f_tolerance, x_tolerance : float, optional
-        Relative, of the sum of squares and of the parameters.
-    calls : int, optional
-        Evaluations of the function at most, of which a Jacobian costs P.
-
-    Returns
-    -------
-    `Fit`
-        ``info`` from 1 to 4 is success, 5 too many evaluations, `FAILED` a function that is not finite.
+    ``residual``, of parameters ``[n, P]`` and the rows ``[n]`` of the fits, gives the norms of the residuals ``[n]``
+    and anything that ``normal`` can use, which of parameters, rows and that gives J^T J and J^T r. Tolerances are
+    relative, of the sum of squares and of the parameters; each Jacobian counts as P of the ``calls``.
     """
     fit = _begin(residual, normal, start)
     fit.info[~_finite(fit)] = FAILED

@@ -11,17 +11,8 @@ THIN = 1 / 12  # variance of a pixel, by which SExtractor thickens a line
 
 def centroid(cutouts):
     """
-    Return the flux-weighted mean position of the source, in pixels of the cutout.
-
-    Parameters
-    ----------
-    cutouts : Cutouts
-        The batch; a centroid outside of its cutout is put in the middle, flag 2.
-
-    Returns
-    -------
-    x, y : `numpy.ndarray`
-        ``[N]``.
+    Return the flux-weighted mean x and y of the source in its cutout; outside of it raises flag 2, and gives the
+    middle.
     """
     image = cutouts.source_image
     total = image.sum((1, 2))
@@ -32,35 +23,16 @@ def centroid(cutouts):
 
 
 def at_zero(cutouts, x, y):
-    """
-    Return which points are in a pixel without any flux, which is how statmorph tells that it is masked.
-
-    Parameters
-    ----------
-    cutouts : Cutouts
-        The batch.
-    x, y : `numpy.ndarray`
-        ``[N]``.
-    """
+    """Return which points are in a pixel without any flux, which is how statmorph tells that it is masked."""
     iy, ix = (v.astype(np.int64).clip(0, n - 1) for v, n in zip((y, x), cutouts.image.shape[1:], strict=True))
     return cutouts.image[np.arange(len(cutouts)), iy, ix] == 0
 
 
 def shape(cutouts, x, y):
     """
-    Return the shape that second moments about a centre give; moments that are not positive raise flag 2.
+    Return ellipticity 1 - b / a, elongation a / b and the major axis' angle from x to y (radians) from second moments.
 
-    Parameters
-    ----------
-    cutouts : Cutouts
-        The batch.
-    x, y : `numpy.ndarray`
-        ``[N]``: the centres.
-
-    Returns
-    -------
-    ellipticity, elongation, orientation : `numpy.ndarray`
-        ``[N]``: 1 - b / a, a / b, and the angle of the major axis from x to y in radians.
+    About centres (x, y), all ``[N]``; moments that are not positive raise flag 2.
     """
     image = cutouts.source_image
     total = image.sum((1, 2))

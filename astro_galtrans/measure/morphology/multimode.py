@@ -24,21 +24,10 @@ DRAWS = np.random.RandomState(0).uniform(size=2 * HOPS)  # statmorph's seed: the
 @part_of_loop
 def clump_areas(place, flux, order, step, size):
     """
-    Measure the areas of the two largest clumps of the r + 1 brightest pixels, for all r.
+    Measure the areas of the two largest clumps of the r + 1 brightest pixels, for all r: ``[M]`` each, float64.
 
-    Parameters
-    ----------
-    place, flux : `numpy.ndarray`
-        ``[M]``: numbers and values of the pixels, all positive.
-    order : `numpy.ndarray`
-        ``[M]``: indices of the pixels by falling brightness.
-    step, size : int
-        Pixels in a row of the canvas, and in all.
-
-    Returns
-    -------
-    largest, second : `numpy.ndarray`
-        ``[M]``, float64; pixels of equal value are there all or not at all.
+    Pixels have numbers ``place`` on the canvas and positive values ``flux``, ``order`` being that by falling
+    brightness; those of equal value are there all or not at all.
     """
     # Pixels are added from the brightest on, each joined to the clumps it touches: one pass serves all thresholds, for
     # each of which statmorph labels the image anew. How many clumps have each area says which is the second largest.
@@ -81,14 +70,8 @@ def clearest_threshold(largest, second, number, outside):
     """
     Return the ratio of two areas where (A2 / A1) A2 is highest, as statmorph finds it: multimode.
 
-    Parameters
-    ----------
-    largest, second : `numpy.ndarray`
-        ``[M]``: the areas above the M brightest values, from the brightest on.
-    number : int
-        Pixels over which quantiles are taken, M or more.
-    outside : float
-        What is to be minimised, where there are no two clumps.
+    The areas are those of `clump_areas`; quantiles are over ``number`` pixels, and ``outside`` is what is minimised
+    where there are no two clumps.
     """
     # statmorph's search: quantiles 0.02 apart, or less if there are no two clumps at any, then basin-hopping.
     table, found = np.empty(len(second)), False

@@ -24,25 +24,11 @@ ROOT_STEPS = 60  # bisection alone needs 30 from a width of 1e3 pixels to 1e-6
 
 def petrosian_radius(cutouts, ellipses, guess=None):
     """
-    Find Petrosian radii.
+    Find Petrosian semimajor axes ``[N]``, and which are bad (statmorph's flag 2): not defined, or without any flux.
 
-    Parameters
-    ----------
-    cutouts : Cutouts
-        The batch.
-    ellipses : `numpy.ndarray`
-        ``[N, 5]``: centres and shapes (`.apertures.ellipses`).
-    guess : `numpy.ndarray`, optional
-        ``[N]``: about what they are. The search then begins a little below, and from the first radius only where the
-        ratio is below eta there already.
-
-    Returns
-    -------
-    radius : `numpy.ndarray`
-        ``[N]``: semimajor axes; 1 pixel where the ratio is below eta there already, and where it never is the largest
-        looked at, whose minor axis is the cutout's diagonal.
-    bad : `numpy.ndarray`
-        ``[N]``, bool: either of these, or an ellipse without any flux (statmorph's flag 2).
+    1 pixel where the ratio is below eta there already; where it never is, the largest looked at, whose minor axis is
+    the cutout's diagonal. With a guess the search begins a little below, and at the first radius only where the ratio
+    is below eta there already.
     """
     outer = cutouts.diagonal * ellipses[:, 2]
     step, start = (outer - ANNULUS) / (GRID - 1), np.zeros(len(outer))
@@ -112,25 +98,9 @@ def _area(galaxy, a):
 @compile_loop
 def fraction_radii(image, ellipses, total, fractions):
     """
-    Find radii that hold fractions of the light within a larger radius.
+    Find radii ``[N, F]`` that hold fractions ``[F]`` of the light within ``total`` (``[N]``); and where there is none.
 
-    Parameters
-    ----------
-    image : `numpy.ndarray`
-        ``[N, H, W]``, float64.
-    ellipses : `numpy.ndarray`
-        ``[N, 5]``: centres and shapes (`.apertures.ellipses`).
-    total : `numpy.ndarray`
-        ``[N]``: the radius that holds all; where it is not positive so is the answer.
-    fractions : `numpy.ndarray`
-        ``[F]``: of the light.
-
-    Returns
-    -------
-    radius : `numpy.ndarray`
-        ``[N, F]``; the total radius where there is no light.
-    bad : `numpy.ndarray`
-        ``[N]``, bool: the total flux is not positive (statmorph's flag 2).
+    The total radius itself where there is no light; bad, flag 2, where the total flux is not positive.
     """
     radius, bad = np.empty((len(image), len(fractions))), np.zeros(len(image), np.bool_)
     planes, growth = scratch(image), np.empty(NODES + 1)

@@ -36,43 +36,10 @@ def measure_reference(
     directory=None, processes=None, progress=True,
 ):  # fmt: skip
     """
-    Measure stamps with statmorph (Rodriguez-Gomez et al. 2019), galaxy by galaxy.
+    Measure stamps with statmorph (Rodriguez-Gomez et al. 2019), galaxy by galaxy, as a table of statmorph's quantities.
 
-    Parameters
-    ----------
-    images : array-like
-        ``[N, H, W]``, background-subtracted flux per pixel.
-    segmap : array-like
-        ``[N, H, W]``: bool (the galaxy), or labels, of which that in the centre is the galaxy.
-    mask : array-like, optional
-        ``[N, H, W]``: true on pixels to ignore, those of neighbours too.
-    variance : array-like, optional
-        ``[N, H, W]``: variance of each pixel, sky and source.
-    gain : float or array-like, optional
-        Electrons per flux unit, for the variance where none is given.
-    psf : array-like, optional
-        ``[h, w]``, or ``[N, h, w]`` for one per galaxy.
-    sky_rms : float or array-like, optional
-        Sky noise of a pixel: the only noise, where neither variance nor gain is given.
-    sersic : bool, optional
-        Fit Sersic models too?
-    directory : path-like, optional
-        Where finished chunks are kept and found again.
-    processes : int, optional
-        How many at once; all cores by default, and 1 measures in this one.
-    progress : bool, optional
-        Show a progress bar?
-
-    Returns
-    -------
-    `~astropy.table.QTable`
-        One row per galaxy: statmorph's quantities by its names, ``flag`` and ``flag_sersic``. NaN where statmorph
-        gives -99; a galaxy on which it fails has NaN and flag 4.
-
-    Raises
-    ------
-    ValueError
-        If none of variance, gain and sky noise is given.
+    Arguments are those of `.measure.measure_morphology`; ``segmap`` is needed, and one of variance, gain and sky noise
+    (ValueError if not). NaN where statmorph gives -99; a galaxy on which it fails has NaN and flag 4.
     """
     if variance is None and gain is None and sky_rms is None:
         msg = "statmorph needs the noise of the pixels: give variance, gain or sky_rms"

@@ -29,18 +29,10 @@ TOUCHING[1] = True
 
 def central_label(segmap):
     """
-    Return the label of the source at the centre of each stamp.
+    Return the label ``[N]`` of the source at the centre of each stamp.
 
-    Parameters
-    ----------
-    segmap : `numpy.ndarray`
-        ``[N, H, W]``: labels, or bool.
-
-    Returns
-    -------
-    `numpy.ndarray`
-        ``[N]``, int64: the label of pixel (H // 2, W // 2), else the largest of the 3 x 3 pixels around it (a hole or
-        a masked pixel may sit in the centre), else 0: the segmentation map misses the centre.
+    That of pixel (H // 2, W // 2), else the largest of the 3 x 3 pixels around it (a hole or a masked pixel may sit in
+    the centre), else 0: the segmentation map misses the centre.
     """
     y, x = (n // 2 for n in segmap.shape[1:])
     middle = segmap[:, y, x].astype(np.int64)

@@ -25,23 +25,9 @@ GUESS = 1.0, 3.5  # range of the first guess of n
 
 def measure_sersic(cutouts, geometry, values, psf=None):
     """
-    Fit Sersic models.
+    Fit Sersic models: ``sersic_`` and the names of `PARAMETERS`, chi2_dof, aic, bic, and ``flag_sersic``, ``[N]``.
 
-    Parameters
-    ----------
-    cutouts : `~astro_galtrans.measure.morphology.cutouts.Cutouts`
-        The galaxies.
-    geometry : `~astro_galtrans.measure.morphology.core.Geometry`
-        Centres of least asymmetry, shape about them and sky.
-    values : dict of str to `numpy.ndarray`
-        ``concentration`` and ``rhalf_ellip``, ``[N]``.
-    psf : `numpy.ndarray`, optional
-        ``[N, k, k]`` or ``[1, k, k]``.
-
-    Returns
-    -------
-    dict of str to `numpy.ndarray`
-        ``sersic_`` and the names of `PARAMETERS`, chi2_dof, aic, bic, and ``flag_sersic``, ``[N]``.
+    ``values`` has ``concentration`` and ``rhalf_ellip``; a PSF is ``[N, k, k]`` or ``[1, k, k]``.
     """
     start, flag = first_guess(cutouts, geometry, values)
     sigma = cutouts.weightmap(np.nan_to_num(geometry.sky.sigma))
@@ -91,19 +77,9 @@ def _fixed(radius, ellip, theta):
 
 def first_guess(cutouts, geometry, values):
     """
-    Guess the parameters as statmorph does.
+    Guess the parameters ``[N, 7]`` as statmorph does.
 
-    Parameters
-    ----------
-    cutouts, geometry, values
-        As in `measure_sersic`.
-
-    Returns
-    -------
-    start : `numpy.ndarray`
-        ``[N, 7]``, float64.
-    flag : `numpy.ndarray`
-        ``[N]``, int64: 2 where the half-light radius is less than half a pixel, or the flux there is not positive.
+    Flag 2 where the half-light radius is less than half a pixel, or the flux there is not positive.
     """
     n = (10**-1.5 * values["concentration"] ** 3.5).clip(*GUESS)
     radius, ellip = values["rhalf_ellip"], geometry.ellipticity
@@ -120,26 +96,10 @@ def first_guess(cutouts, geometry, values):
 
 def fit_sersic(image, weight, start, *, frame=None, psf=None):
     """
-    Fit Sersic models by Levenberg-Marquardt, as astropy's ``LevMarLSQFitter`` would.
+    Fit Sersic models as astropy's ``LevMarLSQFitter`` would: a `.minpack.Fit`, whose ``norm**2`` is chi2.
 
-    Parameters
-    ----------
-    image : `numpy.ndarray`
-        ``[N, H, W]``, float64.
-    weight : `numpy.ndarray`
-        ``[N, H, W]``: one over the standard deviation, 0 for pixels to ignore.
-    start : `numpy.ndarray`
-        ``[N, 7]``: `PARAMETERS`, angle in radians.
-    frame : `numpy.ndarray`, optional
-        ``[N, H, W]``, bool: where the model exists, rectangles from the first pixel on; light beyond is not convolved
-        into them.
-    psf : `numpy.ndarray`, optional
-        ``[N, k, k]`` or ``[1, k, k]``; it is normalised.
-
-    Returns
-    -------
-    `~astro_galtrans.measure.morphology.minpack.Fit`
-        Its ``x`` are the parameters, ``norm**2`` is chi2.
+    ``weight`` is one over the standard deviation, 0 for pixels to ignore; ``start`` the `PARAMETERS`, ``[N, 7]``.
+    Models exist in ``frame`` (bool), rectangles from the first pixel on; light beyond is not convolved into them.
     """
     problem = Problem(image, weight, frame, psf)
     fit = levenberg_marquardt(problem.residual, problem.normal, start, x_tolerance=X_TOLERANCE, calls=CALLS)
@@ -148,22 +108,6 @@ def fit_sersic(image, weight, start, *, frame=None, psf=None):
 
 
 def sersic_model(parameters, shape, *, psf=None):
-    """
-    Draw Sersic models (`astropy.modeling.models.Sersic2D`).
-
-    Parameters
-    ----------
-    parameters : `numpy.ndarray`
-        ``[N, 7]``: `PARAMETERS`.
-    shape : tuple of int
-        ``(H, W)``.
-    psf : `numpy.ndarray`, optional
-        ``[N, k, k]`` or ``[1, k, k]``.
-
-    Returns
-    -------
-    `numpy.ndarray`
-        ``[N, H, W]``.
-    """
+    """Draw Sersic models (`astropy.modeling.models.Sersic2D`), ``[N, H, W]``, of `PARAMETERS` ``[N, 7]``."""
     image = np.zeros((len(parameters), *shape))
     return Problem(image, image, None, psf).model(parameters, np.arange(len(parameters)))

@@ -29,20 +29,10 @@ LOWEST, HIGHEST, LOWEST_32, HIGHEST_32 = -708.0, 709.0, F(-87), F(88)
 @compile_loop
 def profiles(parameters, b, rows, sizes, out):
     """
-    Draw Sersic profiles at the centres of pixels.
+    Draw Sersic profiles at the centres of pixels, to ``out``: ``[n, H, W]``, float64.
 
-    Parameters
-    ----------
-    parameters : `numpy.ndarray`
-        ``[n, 7]``, float64.
-    b : `numpy.ndarray`
-        ``[n]``: of Sersic's law.
-    rows : `numpy.ndarray`
-        ``[n]``: which galaxies.
-    sizes : `numpy.ndarray`
-        ``[N, 2]``: pixels of each, down and along, from the first of its image.
-    out : `numpy.ndarray`
-        Result, ``[n, H, W]``, float64: zero beyond a galaxy's pixels, NaN where a parameter is not finite.
+    Of parameters ``[n, 7]``, Sersic's ``b`` and the galaxies' ``rows``, ``[n]``; ``sizes`` ``[N, 2]`` are the pixels
+    of each, down and along. Zero beyond a galaxy's pixels, NaN where a parameter is not finite.
     """
     for i in range(len(rows)):
         ny, nx = sizes[rows[i]]
@@ -69,18 +59,9 @@ def _profile(parameters, b, y, nx, line):
 @compile_loop
 def residuals(models, rows, image, weight, sizes, out, norms):
     """
-    Compute the residuals of models, over the pixels' standard deviations, and their norms.
+    Compute the residuals of models over the pixels' standard deviations, ``[n, H, W]``, and their norms, ``[n]``.
 
-    Parameters
-    ----------
-    models : `numpy.ndarray`
-        ``[n, H, W]``, float64: of `profiles`, convolved perhaps.
-    rows, sizes : `numpy.ndarray`
-        As in `profiles`.
-    image, weight : `numpy.ndarray`
-        ``[N, H, W]``, float64.
-    out, norms : `numpy.ndarray`
-        Results, ``[n, H, W]`` and ``[n]``, float64; pixels beyond a galaxy's are not touched.
+    Rows and sizes are as in `profiles`; pixels beyond a galaxy's are not touched.
     """
     for i in range(len(rows)):
         row, total = rows[i], 0.0
@@ -97,16 +78,9 @@ def residuals(models, rows, image, weight, sizes, out, norms):
 @compile_loop
 def derivatives(parameters, b, slope, rows, sizes, out):
     """
-    Draw the derivatives by half-light radius, n, centre, ellipticity and angle.
+    Draw the derivatives by half-light radius, n, centre, ellipticity and angle: ``[n, 6, H, W]``, float32.
 
-    Parameters
-    ----------
-    parameters, b, rows, sizes : `numpy.ndarray`
-        As in `profiles`.
-    slope : `numpy.ndarray`
-        ``[n]``: derivative of ``b`` by the Sersic index.
-    out : `numpy.ndarray`
-        Result, ``[n, 6, H, W]``, float32.
+    ``slope`` is the derivative of ``b`` by the Sersic index, ``[n]``; the rest is as in `profiles`.
     """
     for i in range(len(rows)):
         ny, nx = sizes[rows[i]]
@@ -149,18 +123,9 @@ def _derivatives(parameters, b, slope, y, nx, lines):
 @compile_loop
 def products(columns, parameters, rows, image, weight, sizes, residual, matrix, gradient):
     """
-    Compute J^T J and J^T r.
+    Compute J^T J, ``[n, 7, 7]``, and J^T r, ``[n, 7]``, float64.
 
-    Parameters
-    ----------
-    columns : `numpy.ndarray`
-        ``[n, 6, H, W]``, float32: of `derivatives`, convolved perhaps.
-    parameters, rows, image, weight, sizes : `numpy.ndarray`
-        As in `profiles` and `residuals`.
-    residual : `numpy.ndarray`
-        ``[n, H, W]``: of `residuals`.
-    matrix, gradient : `numpy.ndarray`
-        Results, ``[n, 7, 7]`` and ``[n, 7]``, float64.
+    ``columns`` are those of `derivatives`, convolved perhaps, ``residual`` that of `residuals`; the rest is as there.
     """
     table = np.empty((8, image.shape[1] * image.shape[2]), F)
     for i in range(len(rows)):

@@ -14,12 +14,8 @@ STEP = 1e-4  # relative, of the Sersic index, for the slope of b
 
 class Problem:
     """
-    The residuals and normal equations of Sersic models of some of a batch's galaxies.
-
-    Parameters
-    ----------
-    image, weight, frame, psf : `numpy.ndarray`
-        As for `~astro_galtrans.measure.morphology.sersic.fit_sersic`.
+    The residuals and normal equations of Sersic models of some of a batch's galaxies (arguments as in
+    `.sersic.fit_sersic`).
     """
 
     def __init__(self, image, weight, frame=None, psf=None):
@@ -75,14 +71,9 @@ def _as_it_is(images, _rows):
 
 class Convolution:
     """
-    Convolution with PSFs, ``same`` as the image, as `scipy.signal.fftconvolve` does it.
+    Convolution with PSFs, ``same`` as the image of ``shape`` (H, W), as `scipy.signal.fftconvolve` does it.
 
-    Parameters
-    ----------
-    psf : `numpy.ndarray`
-        ``[N, k, k]``, or ``[1, k, k]`` for all galaxies; it is normalised.
-    shape : tuple of int
-        ``(H, W)`` of the images.
+    PSFs are ``[N, k, k]``, or ``[1, k, k]`` for all galaxies, and are normalised.
     """
 
     def __init__(self, psf, shape):

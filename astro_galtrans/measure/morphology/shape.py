@@ -27,23 +27,14 @@ INNER_ITERATIONS = 10  # of the clipping within photutils' ModeEstimatorBackgrou
 
 def measure_shape(cutouts, geometry):
     """
-    Measure the galaxies' extent and the asymmetries beyond their half-light radius and of their outline.
+    Measure the galaxies' extent and the asymmetries beyond their half-light radius and of their outline, ``[N]``.
 
-    Parameters
-    ----------
-    cutouts : `~astro_galtrans.measure.morphology.cutouts.Cutouts`
-        The galaxies; flags are raised.
-    geometry : `~astro_galtrans.measure.morphology.core.Geometry`
-        Centres of least asymmetry, shape about them, Petrosian radii and sky.
-
-    Returns
-    -------
-    dict of str to `numpy.ndarray`
-        ``rmax_circ``, ``rmax_ellip``, ``rhalf_circ``, ``rhalf_ellip``, ``outer_asymmetry`` (Wen et al. 2014) and
-        ``shape_asymmetry`` (Pawlik et al. 2016), ``[N]``; NaN where undefined.
+    By name: ``rmax_circ``, ``rmax_ellip``, ``rhalf_circ``, ``rhalf_ellip``, ``outer_asymmetry`` (Wen et al. 2014) and
+    ``shape_asymmetry`` (Pawlik et al. 2016); NaN where undefined.
     """
     segmap, forms = segmap_shape(cutouts, geometry), (geometry.circles, geometry.ellipses)
-    circ, ellip = (_farthest(segmap, form) for form in forms)
+    pixels = np.nonzero(segmap)
+    circ, ellip = (_farthest(pixels, form) for form in forms)
     cutouts.raise_flag((circ == 0) | (ellip == 0), BAD)
     half_circ, half_ellip = (_half_light(cutouts, *of) for of in zip(forms, (circ, ellip), strict=True))
     outer = asymmetry(cutouts, cutouts.image, geometry.ellipses, ellip, half_ellip, geometry.sky.asymmetry)
@@ -58,11 +49,11 @@ def measure_shape(cutouts, geometry):
     }
 
 
-def _farthest(segmap, ellipses):
-    """The semimajor axis of the smallest ellipse of this shape that holds all pixels of a segment."""
-    row, dy, dx = np.nonzero(segmap)
-    x, y, q, cos, sin = ellipses[row].T
-    dy, dx, square = dy - y, dx - x, np.zeros(len(segmap))
+def _farthest(pixels, ellipses):
+    """The semimajor axes ``[N]`` of the smallest ellipses of these shapes that hold all of the segments' pixels."""
+    row = pixels[0]
+    x, y, q, cos, sin = ellipses.T[:, row]
+    dy, dx, square = pixels[1] - y, pixels[2] - x, np.zeros(len(ellipses))
     np.maximum.at(square, row, (dx * cos + dy * sin) ** 2 + (q * (dy * cos - dx * sin)) ** 2)
     return np.sqrt(square)
 
@@ -76,19 +67,9 @@ def _half_light(cutouts, ellipses, total):
 
 def segmap_shape(cutouts, geometry):
     """
-    Make the detection masks, whose largest radius is ``rmax`` and whose asymmetry the shape asymmetry.
+    Make the detection masks ``[N, H, W]``, whose largest radius is ``rmax`` and whose asymmetry the shape asymmetry.
 
-    Parameters
-    ----------
-    cutouts : `~astro_galtrans.measure.morphology.cutouts.Cutouts`
-        The galaxies; flag 2 where there is no sky, or the brightest pixel is not above it.
-    geometry : `~astro_galtrans.measure.morphology.core.Geometry`
-        Centres of least asymmetry, Petrosian radii and sky boxes.
-
-    Returns
-    -------
-    `numpy.ndarray`
-        ``[N, H, W]``, bool.
+    Flag 2 where there is no sky, or the brightest pixel is not above it.
     """
     sky, pixels = geometry.sky, (cutouts.image, cutouts.mask, cutouts.ny, cutouts.nx)
     places = geometry.x, geometry.y, EXTENT_FLUX * geometry.rpetro_ellip, np.stack([sky.x, sky.y, sky.size], 1)
@@ -140,21 +121,11 @@ def _box(image, x, y, side):
 @part_of_loop
 def clipped_sky(sky):
     """
-    Estimate the level and noise of the sky: the mode of Bertin & Arnouts (1996) after clipping at three sigma of it.
+    Estimate mode and noise of the sky's pixels ``[M]`` after clipping at 3 sigma of the mode (Bertin & Arnouts 1996).
 
     The clipped values are always a stretch of the sorted ones, so they are sorted once, and sums over a stretch are
     differences of running sums. The mode about which values are clipped comes from values clipped about their median,
     since that is what photutils' ``ModeEstimatorBackground`` does inside of astropy's ``sigma_clipped_stats``.
-
-    Parameters
-    ----------
-    sky : `numpy.ndarray`
-        ``[M]``: the pixels' values.
-
-    Returns
-    -------
-    mode, sigma : float
-        NaN where there are no pixels.
     """
     order, number = falling(sky), len(sky)
     values, sums, squares = np.empty(number), np.zeros(number + 1), np.zeros(number + 1)

@@ -19,38 +19,21 @@ LARGEST, SMALLEST = 32, 2  # statmorph's skybox_size, and the smallest that it t
 
 @dataclass
 class Sky:
-    """
-    Boxes of sky.
+    """Boxes of sky and what is measured in them, ``[N]``."""
 
-    Parameters
-    ----------
-    x, y, size : `numpy.ndarray`
-        ``[N]``, int64: lower left pixel and side of each box; side 0 where there is none.
-    mean, median, sigma : `numpy.ndarray`
-        ``[N]``: of the pixels in them; NaN where there is none.
-    asymmetry : `numpy.ndarray`
-        ``[N]``: mean absolute difference from the box turned by 180 degrees; 0 where there is none.
-    boxes : dict of int to tuple of `numpy.ndarray`
-        For each side, the rows of the batch and their pixels.
-    """
-
-    x: np.ndarray
+    x: np.ndarray  # int64, as the next two: lower left pixel and side of each box; side 0 where there is none
     y: np.ndarray
     size: np.ndarray
-    mean: np.ndarray
+    mean: np.ndarray  # of the pixels, as the next two; NaN where there is no box
     median: np.ndarray
     sigma: np.ndarray
-    asymmetry: np.ndarray
-    boxes: dict
+    asymmetry: np.ndarray  # mean absolute difference from the box turned by 180 degrees; 0 where there is none
+    boxes: dict  # for each side, the rows of the batch and their pixels
 
     def smoothness(self, width):
         """
-        Return the mean positive difference of each box from itself smoothed; 0 where there is none.
-
-        Parameters
-        ----------
-        width : `numpy.ndarray`
-            ``[N]``, int64: side of the smoothing box.
+        Return the mean positive difference ``[N]`` of each box from itself smoothed over ``width`` pixels; 0 where
+        there is none.
         """
         found = np.zeros_like(self.asymmetry)
         for size, (rows, pixels) in self.boxes.items():
@@ -61,14 +44,7 @@ class Sky:
 
 
 def sky_boxes(cutouts):
-    """
-    Find and measure a box of sky in each cutout; none at all raises flag 2.
-
-    Parameters
-    ----------
-    cutouts : Cutouts
-        The batch.
-    """
+    """Find and measure a box of sky in each cutout; none at all raises flag 2."""
     x, y, size = _free_boxes(cutouts)
     mean, median, sigma = np.full((3, len(cutouts)), np.nan)
     asymmetry, boxes = np.zeros_like(mean), {}

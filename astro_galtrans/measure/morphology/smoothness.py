@@ -13,16 +13,7 @@ __all__ = ["smoothness"]
 
 
 def smoothness(cutouts, geometry):
-    """
-    Measure the smoothness of galaxies; NaN and flag 2 where there is no positive flux.
-
-    Parameters
-    ----------
-    cutouts : Cutouts
-        The batch.
-    geometry : Geometry
-        Their centres, circular Petrosian radii, and sky, whose own smoothness is subtracted.
-    """
+    """Measure the smoothness ``[N]``, less that of the sky; NaN and flag 2 where there is no positive flux."""
     radius = geometry.rpetro_circ
     width = (FRACTION_CAS * radius).astype(np.int64)
     rest = cutouts.image - box_filter(cutouts.image, width, cutouts.ny, cutouts.nx)

@@ -34,7 +34,7 @@ def morphology(stamps, *, sersic=True, progress=True, **options):
     sersic : bool, optional
         Fit Sersic models?
     progress : bool, optional
-        Show a progress bar on a terminal.
+        Show progress bars of blocks, galaxies and the compilation of loops on a terminal?
     **options
         Other options of `~astro_galtrans.measure.morphology.measure_morphology`: ``engine``, ``threads``
         and so on.
@@ -55,8 +55,9 @@ def morphology(stamps, *, sersic=True, progress=True, **options):
         raise ValueError(msg)
     psf = _psf(stamps) if sersic else None
     blocks = list(stamps.blocks(max(1, PIXELS // int(np.prod(stamps.images.shape[1:])))))
-    bar = tqdm(blocks, desc=f"morphology, {stamps.name}", unit="block", disable=None if progress else True)
-    parts = [_measure(stamps, rows, psf, {"sersic": sersic} | options) for rows in bar]
+    hidden = None if progress and len(blocks) > 1 else True  # of one block the bar of galaxies tells more
+    bar = tqdm(blocks, desc=f"morphology, {stamps.name}", unit="block", disable=hidden)
+    parts = [_measure(stamps, rows, psf, {"sersic": sersic, "progress": progress} | options) for rows in bar]
     table = galaxy_table(stamps.bands, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
     for name in LENGTHS:
         table[name] = np.asarray(table[name]) * stamps.pixel_scale * u.arcsec
@@ -65,7 +66,7 @@ def morphology(stamps, *, sersic=True, progress=True, **options):
 
 def _psf(stamps):
     """PSFs ``[1 or N, C, h, w]``, or None where the survey knows none."""
-    images = np.ndim(stamps.psf) > 2
+    images = getattr(stamps.psf, "ndim", 0) > 2  # a PSF object is no array
     if not images and not hasattr(stamps.psf, "transform") and not np.isfinite(stamps.psf).all():
         return None
     psf = as_psf(stamps.psf, len(stamps), stamps.bands, stamps.pixel_scale, f"psf of {stamps.name}")
@@ -92,5 +93,5 @@ def _measure(stamps, rows, psf, options):
     known["mask"] = None if stamps.mask is None else stamps.bad(rows)
     known["variance"] = None if stamps.variance is None else np.asarray(stamps.variance[rows])
     known = {name: flat(values) for name, values in known.items()}
-    table = measure_morphology(images.reshape(-1, *images.shape[2:]), **known, **options, progress=False)
+    table = measure_morphology(images.reshape(-1, *images.shape[2:]), **known, **options)
     return {name: np.asarray(table[name]).reshape(shape) for name in table.colnames}

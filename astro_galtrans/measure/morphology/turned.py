@@ -24,24 +24,12 @@ UINT = np.uint64  # of pixels' numbers: one with a sign might count from the end
 @compile_loop
 def sums_turned(image, mask, nx, ny, ellipses, a):
     """
-    Sum, between two ellipses, an image's difference from itself turned.
+    Sum, between two ellipses of semimajor axes ``a`` (``[N, 2]``, larger first), an image's difference from itself
+    turned.
 
-    Parameters
-    ----------
-    image, mask : `numpy.ndarray`
-        ``[N, H, W]``, float64 and bool.
-    nx, ny : `numpy.ndarray`
-        ``[N]``: size of each cutout.
-    ellipses : `numpy.ndarray`
-        ``[N, 5]``: of `.apertures.ellipses`; the images are turned about their centres.
-    a : `numpy.ndarray`
-        ``[N, 2]``: the larger and the smaller semimajor axis.
-
-    Returns
-    -------
-    `numpy.ndarray`
-        ``[N, 5]``: the sums of absolute differences, of absolute values, and of the pixels that are masked neither here
-        nor opposite; and the sums of squared differences and values.
+    ``[N, 5]``: the sums of absolute differences, of absolute values, and of the pixels that are masked neither here
+    nor opposite; and the sums of squared differences and values. Images are turned about the centres of the
+    `ellipses`.
     """
     number, height, width = image.shape
     longest = max(height, width) + 2 * PAD
