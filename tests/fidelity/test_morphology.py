@@ -11,6 +11,7 @@ from scipy import stats
 from astro_galtrans import measure
 from astro_galtrans.fidelity.morphology import MorphologyFidelity, morphology_fidelity
 from astro_galtrans.measure.morphology import measure_morphology
+from astro_galtrans.measure.psf import MoffatPSF
 from astro_galtrans.stamps import Stamps
 from astro_galtrans.statistics import Bootstrap
 from helpers import make_survey
@@ -190,12 +191,13 @@ def test_sersic_models_are_convolved_with_the_psf_that_is_known(rng):
     psf = np.exp(-4 * np.log(2) * (axis**2 + axis[:, None] ** 2) / 0.8**2)[None]
     radii = [
         measure.morphology(Stamps(images, make_survey("r", SCALE, fwhm=fwhm), psf=psf), progress=False)["sersic_rhalf"]
-        for fwhm, psf in ((np.nan, None), (0.8, psf), (0.8, None))
+        for fwhm, psf in ((np.nan, None), (0.8, psf), (0.8, None), (np.nan, MoffatPSF(np.array([0.8]))))
     ]
-    blind, gaussian, moffat = (part.to_value("arcsec") for part in radii)
+    blind, gaussian, moffat, given = (part.to_value("arcsec") for part in radii)
     np.testing.assert_allclose(blind, SCALE * sigma * np.sqrt(2 * np.log(2)), rtol=0.02)
     np.testing.assert_allclose(np.hypot(gaussian, 0.8 / 2), blind, rtol=0.01)
     assert ((moffat < gaussian) & (moffat > 0.9 * gaussian)).all()
+    np.testing.assert_allclose(given, moffat, rtol=1e-6)
 
 
 def test_masks_samples_and_gain(stamps):
