@@ -56,7 +56,7 @@ def measure(kind, side, options):
     """Return a row of the table, and residual and information of each test galaxy."""
     estimator, seconds = trained(kind, side, options)
     test = PairStore(options.test)
-    z, images = np.asarray(test.table["z"], float), test.images(side)[:]
+    z, images = np.asarray(test.table["z"], float), np.asarray(test.images(side))
     start = time.process_time()
     pdfs = estimator.predict(images)
     rate = len(images) / (time.process_time() - start)

@@ -16,11 +16,11 @@ class _Rows:
 
     def __getitem__(self, key):
         rows, *rest = key if isinstance(key, tuple) else (key,)
-        rows = np.atleast_1d(np.arange(self.shape[0])[rows])
-        stamps = np.empty((len(rows), *self.shape[1:]), self.dtype)
-        for stamp, row in zip(stamps, rows, strict=True):
+        chosen = np.arange(self.shape[0])[rows]
+        stamps = np.empty((chosen.size, *self.shape[1:]), self.dtype)
+        for stamp, row in zip(stamps, np.atleast_1d(chosen), strict=True):
             stamp[:] = self._read(int(row))
-        return stamps[(slice(None), *rest)]
+        return stamps.reshape(*chosen.shape, *self.shape[1:])[(*[slice(None)] * chosen.ndim, *rest)]
 
 
 def rows_of(read, number, shape, dtype=np.float32):

@@ -19,10 +19,10 @@ from ._header import (
     read_header,
 )  # fmt: skip
 from ._shards import shard_path, write_shard
-from ._store import Crop, Images, PairStore
+from ._store import Crop, PairStore
 from ._writer import PairWriter
 
 __all__ = [
-    "FORMAT_VERSION", "HEADER_FILE", "MAX_SCALE", "SPLITS", "Crop", "Images", "PairHeader", "PairStore", "PairWriter",
+    "FORMAT_VERSION", "HEADER_FILE", "MAX_SCALE", "SPLITS", "Crop", "PairHeader", "PairStore", "PairWriter",
     "default_scale", "header_of_pairs", "read_header", "shard_path", "write_shard",
 ]  # fmt: skip

@@ -12,7 +12,7 @@ from astro_galtrans._files import fingerprint
 from ._header import SPLITS, read_header
 from ._shards import Shards
 
-__all__ = ["Crop", "Images", "PairStore"]
+__all__ = ["Crop", "PairStore"]
 
 ARCSEC = "x", "y", "dx", "dy", "half_light_radius"  # columns of the table in arcsec
 
@@ -227,7 +227,7 @@ class PairStore:
 
     def images(self, plane="source"):
         """
-        Return all images of one kind as `Images`, an array that is read when sliced.
+        Return all images of one kind as a `dask.array.Array` ``[N, C, H, W]``, which is read when it is sliced.
 
         Parameters
         ----------
@@ -242,40 +242,8 @@ class PairStore:
         if plane not in {"source", "target"}:
             msg = f"images are 'source' or 'target', got {plane!r}"
             raise ValueError(msg)
-        return Images(self, plane)
+        from astro_galtrans.stamps.lazy import rows_of
 
-
-class Images:
-    """
-    Images of a store as an array ``[N, C, H, W]`` that reads what is sliced.
-
-    Parameters
-    ----------
-    store : `PairStore`
-    plane : str
-        "source" or "target".
-    """
-
-    dtype = np.dtype(np.float32)
-    ndim = 4
-
-    def __init__(self, store, plane):
-        self._store, self._read = store, getattr(store, plane)
-        header = store.header
+        header = self.header
         survey, side = (header.source, header.size) if plane == "source" else (header.target, header.target_size)
-        self.shape = (len(store), len(survey.bands), side, side)
-
-    def __len__(self):
-        return self.shape[0]
-
-    def __getitem__(self, index):
-        if isinstance(index, int | np.integer):
-            return self._read(index)
-        indices = np.arange(len(self))[index]
-        out = np.empty((len(indices), *self.shape[1:]), self.dtype)
-        for image, number in zip(out, indices, strict=True):
-            image[:] = self._read(number)
-        return out
-
-    def __array__(self, dtype=None, copy=None):
-        return self[:].astype(dtype or self.dtype, copy=False)
+        return rows_of(getattr(self, plane), len(self), (len(survey.bands), side, side))

@@ -119,7 +119,7 @@ def test_redshift_from_files(stores, tmp_path):
     """The truth as stamps reads as the target, and the whole run is found again."""
     pytest.importorskip("matplotlib")
     pytest.importorskip("jinja2")
-    truth = np.concatenate([PairStore(folder).images("target")[:] for folder in stores])
+    truth = np.concatenate([np.asarray(PairStore(folder).images("target")) for folder in stores])
     np.save(tmp_path / "truth.npy", truth)
     compared = {"truth": tmp_path / "truth.npy", "toy": make_translator()}
     settings = dict(
@@ -144,7 +144,7 @@ def test_the_command_line(stores, tmp_path, capsys):
     """A shipped translator and stamps by name; the ratios are printed."""
     pytest.importorskip("matplotlib")
     pytest.importorskip("jinja2")
-    train, test = (PairStore(folder).images("target")[:] for folder in stores)
+    train, test = (np.asarray(PairStore(folder).images("target")) for folder in stores)
     np.save(tmp_path / "truth.npy", np.concatenate([train[:40], test[:24]]))
     command = ["redshift", str(stores[1]), "--train", str(stores[0]), "-o", str(tmp_path / "out"), "--no-peaks"]
     command += ["--translated", f"truth={tmp_path / 'truth.npy'}", "-m", "srgan-sdss-cfhtls", "--number", "24"]
@@ -161,7 +161,7 @@ def test_the_split_of_one_store_is_used(tmp_path):
     split = np.where(np.arange(128) % 2, "train", "test")
     split[:20] = "validation"
     store = write_store(tmp_path / "pairs", 128, 3, split=split)
-    np.save(tmp_path / "x.npy", PairStore(store).images("target")[:])
+    np.save(tmp_path / "x.npy", np.asarray(PairStore(store).images("target")))
     result, _ = redshift_from_files(
         store, tmp_path / "x.npy", tmp_path / "out", estimator="photometric", epochs=2, bins=1, peaks=False,
         bootstrap=Bootstrap(0), progress=False,
