@@ -18,7 +18,9 @@ from astropy.io import fits
 from astropy.nddata import CCDData, StdDevUncertainty
 
 from astro_galtrans import list_translators, translate
-from astro_galtrans.cli import _in_options, _parser, main
+from astro_galtrans.cli import main
+from astro_galtrans.cli._common import in_options
+from astro_galtrans.cli._main import make_parser
 from astro_galtrans.demo import preview
 from astro_galtrans.models.shipped import find_weights
 from helpers import make_bands, shared_data
@@ -148,7 +150,7 @@ def test_missing_bands_are_named(tmp_path, capsys):
     error = capsys.readouterr().err
     assert "missing bands: u, r, i, z" in error
     _, command = error.split(": galtrans ")
-    options = _parser().parse_args(shlex.split(command.partition(" (")[0]))
+    options = make_parser().parse_args(shlex.split(command.partition(" (")[0]))
     assert options.recipe == "swin" and options.source_bands == ["g"]
     assert (options.source, options.target) == ("sdss", "cfhtls-wide")
     assert not list(tmp_path.iterdir())
@@ -169,7 +171,7 @@ def test_missing_bands_are_named(tmp_path, capsys):
     ],
 )  # fmt: skip
 def test_messages_speak_of_options(command, message, told):
-    assert _in_options(message, _parser().parse_args(command)).endswith(told)
+    assert in_options(message, make_parser().parse_args(command)).endswith(told)
 
 
 def test_a_zero_point_for_each_band(tmp_path):
