@@ -104,6 +104,26 @@ def test_planes_and_sky_are_options_of_translate(frames, tmp_path):
     assert main([*command, "--bad-planes", "DETECTD"]) == 1
 
 
+def test_strict_refuses_a_wrong_checksum(frames, tmp_path, capsys):
+    with fits.open(frames[2]) as band:
+        band.writeto(frames[2], overwrite=True, checksum=True)
+    with fits.open(frames[2]) as band:
+        start = band[0].fileinfo()["datLoc"]
+    content = bytearray(Path(frames[2]).read_bytes())
+    content[start + 3] ^= 1  # the last bit of the first pixel
+    Path(frames[2]).write_bytes(content)
+    output = tmp_path / "out.fits"
+    command = ["translate", *frames, "-m", "swin-sdss-cfhtls", "-o", str(output)]
+    assert main([*command, "--strict"]) == 1
+    assert "OSError: " in (error := capsys.readouterr().err) and "r.fits: HDU 0 does not match its checksum" in error
+    assert not output.exists()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert main(command) == 0
+    assert "GaltransWarning: " in (error := capsys.readouterr().err) and "does not match its checksum" in error
+    assert output.exists()
+
+
 def test_seed_repeats_a_sample(frames, tmp_path):
     images = []
     for k, seed in enumerate((3, 3, 4)):

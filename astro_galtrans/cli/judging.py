@@ -27,7 +27,9 @@ def _add_fidelity(commands):
     )  # fmt: skip
     for side in ("source", "target"):
         parser.add_argument(f"--{side}-survey", metavar="SURVEY", help="whose stamps or frames: a name or .ecsv file")
-        parser.add_argument(f"--{side}-bands", type=bands, metavar="BANDS", help="their bands, e.g. g,r,i; by default all")
+        parser.add_argument(
+            f"--{side}-bands", type=bands, metavar="BANDS", help="its bands, e.g. g,r,i; by default all"
+        )
         parser.add_argument(
             f"--{side}-fwhm", metavar="ARCSEC", type=_numbers, help="seeing of the stamps, one or one per band, 1.2,1.1"
         )
@@ -39,7 +41,10 @@ def _add_fidelity(commands):
     parser.add_argument("--size", type=int, metavar="PIXELS", help="side of stamps cut out of frames (source pixels)")
     parser.add_argument("--faint", type=float, metavar="MAG", help="faintest object found, or cut (AB)")
     parser.add_argument(
-        "--take", default="first", choices=["first", "mean", "both"], help="which of several samples to judge (%(default)s)"
+        "--take",
+        default="first",
+        choices=["first", "mean", "both"],
+        help="which of several samples to judge (%(default)s)",
     )
     parser.add_argument("--no-colour-terms", action="store_true", help="take the filters of both surveys for the same")
     parser.add_argument(
@@ -89,7 +94,9 @@ def _images(options):
 
 def _add_shared(parser):
     """Add the options that fidelity and redshift share."""
-    parser.add_argument("-o", "--output", required=True, metavar="DIR", help="folder of the report; finished parts are kept")
+    parser.add_argument(
+        "-o", "--output", required=True, metavar="DIR", help="folder of the results; finished parts are kept"
+    )
     parser.add_argument("-m", "--models", nargs="+", default=[], metavar="NAME", help="translators: names or files")
     parser.add_argument("--number", type=int, metavar="N", help="judge by the first N galaxies only")
     parser.add_argument("--n-samples", type=int, metavar="N", help="samples of translators that sample")
@@ -175,7 +182,9 @@ def _add_zspec(commands):
     parser.add_argument("files", metavar="FILE", nargs="+", help="files of spectra, or folders of them")
     parser.add_argument("-o", "--output", required=True, metavar="TABLE", help="ECSV file; goes on where it stopped")
     parser.add_argument("--z-max", type=float, default=1.2, metavar="Z", help="highest redshift (%(default)s)")
-    parser.add_argument("--medium", choices=("auto", "vacuum", "air"), default="auto", help="kind of wavelengths (%(default)s)")
+    parser.add_argument(
+        "--medium", choices=("auto", "vacuum", "air"), default="auto", help="what wavelengths refer to (%(default)s)"
+    )
     parser.add_argument("--format", metavar="NAME", help="reader of specutils, where the file does not tell")
 
 

@@ -57,9 +57,17 @@ def _add_pairs(commands):
     parser.add_argument("--faint", type=float, metavar="MAG", help="faintest object (AB)")
     parser.add_argument("--blank", type=float, default=0.0, metavar="X", help="stamps of empty sky per object (0)")
     parser.add_argument("--search", type=float, default=2.0, metavar="ARCSEC", help="search radius (%(default)s)")
-    parser.add_argument("--max-offset", type=float, metavar="ARCSEC", help="largest offset left after registration (half a pixel)")
+    parser.add_argument(
+        "--max-offset", type=float, metavar="ARCSEC", help="largest offset after registration (half a pixel)"
+    )
     parser.add_argument("--register", default="local", choices=["local", "global", "each", "none"])
-    parser.add_argument("--cell", type=float, default=3.0, metavar="ARCMIN", help="side of the cells of sky that are split (%(default)s)")
+    parser.add_argument(
+        "--cell",
+        type=float,
+        default=3.0,
+        metavar="ARCMIN",
+        help="side of the sky cells, whole cells go to one part (%(default)s)",
+    )
     parser.add_argument("--minimum", type=int, default=10, help="fewest pairs to go on with (%(default)s)")
 
 
@@ -90,7 +98,9 @@ def _add_train(commands):
     )
     parser.add_argument("--init", metavar="NAME", help="start from this translator, a shipped one or a file")
     parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: a GPU if there is one (%(default)s)")
-    parser.add_argument("--devices", type=int, default=1, metavar="N", help="number of devices to train on (%(default)s)")
+    parser.add_argument(
+        "--devices", type=int, default=1, metavar="N", help="how many devices to train on (%(default)s)"
+    )
     parser.add_argument("--precision", default="32-true", help="32-true or bf16-mixed (%(default)s)")
     parser.add_argument("--hours", type=float, help="end after this time, whatever the recipe says")
     parser.add_argument("--steps", type=int, help="optimizer steps, whatever the recipe says")
