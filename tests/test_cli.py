@@ -18,7 +18,9 @@ from astropy.io import fits
 from astropy.nddata import CCDData, StdDevUncertainty
 
 from astro_galtrans import list_translators, translate
-from astro_galtrans.cli import _in_options, _parser, main
+from astro_galtrans.cli import main
+from astro_galtrans.cli._common import in_options
+from astro_galtrans.cli._main import make_parser
 from astro_galtrans.demo import preview
 from astro_galtrans.models.shipped import find_weights
 from helpers import make_bands, shared_data
@@ -102,6 +104,26 @@ def test_planes_and_sky_are_options_of_translate(frames, tmp_path):
     assert main([*command, "--bad-planes", "DETECTD"]) == 1
 
 
+def test_strict_refuses_a_wrong_checksum(frames, tmp_path, capsys):
+    with fits.open(frames[2]) as band:
+        band.writeto(frames[2], overwrite=True, checksum=True)
+    with fits.open(frames[2]) as band:
+        start = band[0].fileinfo()["datLoc"]
+    content = bytearray(Path(frames[2]).read_bytes())
+    content[start + 3] ^= 1  # the last bit of the first pixel
+    Path(frames[2]).write_bytes(content)
+    output = tmp_path / "out.fits"
+    command = ["translate", *frames, "-m", "swin-sdss-cfhtls", "-o", str(output)]
+    assert main([*command, "--strict"]) == 1
+    assert "OSError: " in (error := capsys.readouterr().err) and "r.fits: HDU 0 does not match its checksum" in error
+    assert not output.exists()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert main(command) == 0
+    assert "GaltransWarning: " in (error := capsys.readouterr().err) and "does not match its checksum" in error
+    assert output.exists()
+
+
 def test_seed_repeats_a_sample(frames, tmp_path):
     images = []
     for k, seed in enumerate((3, 3, 4)):
@@ -148,7 +170,7 @@ def test_missing_bands_are_named(tmp_path, capsys):
     error = capsys.readouterr().err
     assert "missing bands: u, r, i, z" in error
     _, command = error.split(": galtrans ")
-    options = _parser().parse_args(shlex.split(command.partition(" (")[0]))
+    options = make_parser().parse_args(shlex.split(command.partition(" (")[0]))
     assert options.recipe == "swin" and options.source_bands == ["g"]
     assert (options.source, options.target) == ("sdss", "cfhtls-wide")
     assert not list(tmp_path.iterdir())
@@ -169,7 +191,7 @@ def test_missing_bands_are_named(tmp_path, capsys):
     ],
 )  # fmt: skip
 def test_messages_speak_of_options(command, message, told):
-    assert _in_options(message, _parser().parse_args(command)).endswith(told)
+    assert in_options(message, make_parser().parse_args(command)).endswith(told)
 
 
 def test_a_zero_point_for_each_band(tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from astro_galtrans.cli import _parser
+from astro_galtrans.cli._main import make_parser
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.rst", ROOT / "CONTRIBUTING.rst", *sorted((ROOT / "docs").rglob("*.rst"))]
@@ -38,7 +38,7 @@ def test_it_is_taken(command):
     if "--print-completion" in words:
         pytest.importorskip("shtab")
     with pytest.raises(SystemExit) if {"--help", "--fields", "--print-completion"} & {*words} else nullcontext() as end:
-        assert _parser().parse_args(words).run is not None
+        assert make_parser().parse_args(words).run is not None
     assert end is None or end.value.code == 0
 
 
@@ -46,7 +46,7 @@ def test_wrong_options_are_found():
     text = "text\n\n   $ galtrans translate a.fits -m swin -o b.fits \\\n       --overwrites\n\nand ``galtrans list``"
     assert shown(text) == ["translate a.fits -m swin -o b.fits  --overwrites", "list"]
     with pytest.raises(SystemExit) as end:
-        _parser().parse_args(shlex.split(shown(text)[0]))
+        make_parser().parse_args(shlex.split(shown(text)[0]))
     assert end.value.code == 2
 
 

@@ -8,9 +8,9 @@ import pytest
 import astro_galtrans
 
 
-def python(code):
+def python(code, *arguments):
     """Return what a fresh interpreter prints."""
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    run = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     return run.stdout.split()
 
@@ -18,6 +18,18 @@ def python(code):
 def test_neither_the_package_nor_its_names_load_torch():
     code = "import sys, astro_galtrans as g; [getattr(g, name) for name in g.__all__]; g.list_translators(); "
     assert python(code + "print('torch' in sys.modules, 'astropy' in sys.modules)") == ["False", "True"]
+
+
+@pytest.mark.parametrize("command", ["--help", "--version", "train --help", "fidelity --help"])
+def test_help_of_the_program_loads_no_large_package(command):
+    code = """
+import contextlib, sys
+from astro_galtrans.cli import main
+with contextlib.suppress(SystemExit):
+    main(sys.argv[1:])
+print({"torch", "astropy.io.fits", "scipy", "matplotlib"} & set(sys.modules) or "none")
+"""
+    assert python(code, *command.split())[-1] == "none"
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ def test_library_code_sets_nothing_that_threads_share():
     package = Path(astro_galtrans.__file__).parent
     found = {str(p.relative_to(package)) for p in package.rglob("*.py") if setters.search(p.read_text(encoding="utf8"))}
     # a program of its own; the reference for tests, which runs statmorph in processes; the code of another process
-    assert found == {"cli.py", "measure/morphology/reference.py", "bandstack/_trust.py"}
+    assert found == {"cli/_main.py", "measure/morphology/reference.py", "bandstack/_trust.py"}
 
 
 def test_threads_translate_as_one_does():

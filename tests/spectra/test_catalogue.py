@@ -225,6 +225,18 @@ def test_command_line(folder, capsys):
     assert len(QTable.read(folder / "z.ecsv")) == 3
 
 
+@pytest.mark.filterwarnings("ignore::astro_galtrans.exceptions.GaltransWarning")
+def test_command_fails_if_no_spectrum_could_be_read(folder, tmp_path, capsys):
+    good = folder / "galaxy-0.fits"
+    cut = tmp_path / "cut.fits"
+    cut.write_bytes(good.read_bytes()[: good.stat().st_size // 2])
+    for _ in ("measured", "taken from the catalogue"):
+        assert main(["zspec", str(cut), "-o", str(tmp_path / "none.ecsv")]) == 1
+        assert "0 of 1 spectra" in capsys.readouterr().out
+    assert main(["zspec", str(cut), str(good), "-o", str(tmp_path / "one.ecsv")]) == 0
+    assert "1 of 2 spectra" in capsys.readouterr().out
+
+
 def test_rows_without_a_position_match_no_spectrum():
     """A masked entry is not the zero beneath its mask, where a spectrum may be."""
     known = QTable({"file": ["a", "b"], "ra": [150.0, 0.0] * u.deg, "dec": [2.0, 0.0] * u.deg, "flag": [0, 0]})

@@ -1,0 +1,103 @@
+"""What several subcommands need: messages, types of arguments, and options that mean the same in all of them."""
+
+import argparse
+import re
+import sys
+from contextlib import suppress
+
+from astro_galtrans._plain import printable
+
+__all__ = [
+    "add_bad_planes", "add_background", "add_units", "bands", "command", "given", "in_options", "planes", "tell",
+    "zeropoint",
+]  # fmt: skip
+
+#: An argument of a Python function as messages write it: unit=, unit='adu', bands=['g', 'r'], overwrite=True, n_samples
+ARGUMENT = re.compile(
+    r"(?<![-\w.])(?P<name>[a-z]\w*)((?P<equals>=)(?P<value>'[^']*'|\[[^]]*\]|[-+\w]+(\.\w+)*)?|\b(?![(.\w]))"
+)
+
+
+def tell(text, options=None):
+    """Write a message to standard error, without the control characters that a name or header of a file may hold."""
+    text = printable(text if options is None else in_options(str(text), options))
+    with suppress(OSError, ValueError):  # closed, or a pipe whose reader has gone
+        sys.stderr.write(f"galtrans: {text}\n")
+
+
+def in_options(text, options):
+    """Return a message with the arguments of Python functions that it names replaced by options of the command."""
+    there = set(re.findall(r"--([a-z][-a-z]*)", options.parser.format_help()))
+
+    def option(found):
+        name, equals, value = found["name"].replace("_", "-"), found["equals"], found["value"] or ""
+        sides = [end for end in (f"source-{name}", f"target-{name}") if end in there]
+        names = [name] if name in there else sides
+        if not names or not (equals or "-" in name):  # an English word such as "unit" that is also an option
+            return found[0]
+        value = "" if value == "True" else re.sub(r"[]\[',]", "", value)
+        return " or ".join(f"--{name} {value}".rstrip() for name in names)
+
+    if "no-align" in there:
+        text = text.replace("align=True", "leaving out --no-align")
+    return ARGUMENT.sub(option, text)
+
+
+def command(commands, name, run, text):
+    """Return the parser of a new subcommand; ``run`` takes its options and returns the exit status, or None."""
+    parser = commands.add_parser(name, help=text, description=text)
+    parser.set_defaults(run=run, parser=parser)
+    return parser
+
+
+def given(options, *names):
+    """Return those options, by name, that the user set, so that the Python functions keep their own defaults."""
+    return {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+
+
+def bands(text):
+    """Return the names in ``g,r,i``."""
+    from astro_galtrans.bands import parse_bands
+
+    return list(parse_bands(text))
+
+
+def planes(text):
+    """Return the mask planes in ``SAT,CR``."""
+    return tuple(part.strip() for part in text.split(","))
+
+
+def zeropoint(text):
+    """Return the magnitude in ``25.1``, or those by band in ``g=25.1,r=25.0``."""
+    try:
+        if "=" not in text:
+            return float(text)
+        return {band.strip(): float(value) for band, value in (part.split("=") for part in text.split(","))}
+    except ValueError:
+        msg = f"{text!r} is no zero point; expected a magnitude, 25.1, or one per band, g=25.1,r=25.0"
+        raise argparse.ArgumentTypeError(msg) from None
+
+
+def add_units(parser, side=""):
+    """Add options for the flux scale of images; ``side`` is a prefix such as ``source-``."""
+    parser.add_argument(f"--{side}unit", metavar="UNIT", help="unit of the pixels, if headers do not say")
+    parser.add_argument(
+        f"--{side}zeropoint", type=zeropoint, metavar="MAG",
+        help="AB magnitude of one count, or one per band: g=25.1,r=25.0",
+    )  # fmt: skip
+
+
+def add_bad_planes(parser):
+    """Add the option for the planes of a mask that count as bad."""
+    parser.add_argument(
+        "--bad-planes", type=planes, metavar="PLANE[,PLANE]",
+        help="planes of masks that mark bad pixels, by name or bit number; or nonzero, zero, none",
+    )  # fmt: skip
+
+
+def add_background(parser):
+    """Add the option that subtracts the sky of images before they are used."""
+    parser.add_argument(
+        "--subtract-background", type=int, nargs="?", const=True, default=False, metavar="PIXELS",
+        help="subtract the sky, measured in boxes of this side (64)",
+    )  # fmt: skip

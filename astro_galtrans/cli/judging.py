@@ -1,0 +1,200 @@
+"""Subcommands that judge translations: fidelity, what they keep of redshifts, and redshifts of spectra."""
+
+from pathlib import Path
+
+from ._common import bands, command, given
+
+__all__ = ["COMMANDS"]
+
+
+def _add_fidelity(commands):
+    text = "Compare translated with real images: pixels, photometry, morphology, and what the source contradicts."
+    parser = command(commands, "fidelity", _fidelity, text)
+    parser.add_argument(
+        "source", metavar="SOURCE",
+        help="a folder of pairs; or stamps of the source survey ([N, C, H, W] in .npy or FITS, or a folder of files); "
+        "or its frames, FITS images with world coordinates (a file, a folder, a quoted glob, or some with commas)",
+    )  # fmt: skip
+    parser.add_argument(
+        "images", metavar="TARGET TRANSLATED", nargs="*",
+        help="stamps or frames of the target survey, as SOURCE (left out after a folder of pairs, which holds them), "
+        "then those of each translation: PATH, or NAME=PATH",
+    )  # fmt: skip
+    _add_shared(parser)
+    parser.add_argument(
+        "--skip", nargs="+", default=[], metavar="LEVEL", choices=["pixel", "photometry", "morphology", "anomaly"],
+        help="leave out: pixel, photometry, morphology, anomaly",
+    )  # fmt: skip
+    for side in ("source", "target"):
+        parser.add_argument(f"--{side}-survey", metavar="SURVEY", help="whose stamps or frames: a name or .ecsv file")
+        parser.add_argument(
+            f"--{side}-bands", type=bands, metavar="BANDS", help="its bands, e.g. g,r,i; by default all"
+        )
+        parser.add_argument(
+            f"--{side}-fwhm", metavar="ARCSEC", type=_numbers, help="seeing of the stamps, one or one per band, 1.2,1.1"
+        )
+    parser.add_argument(
+        "--pixel-scale", type=float, metavar="ARCSEC", help="pixel scale of the source's stamps, if not the survey's"
+    )
+    parser.add_argument("--catalogue", metavar="TABLE", help="objects to cut out of frames, with sky coordinates")
+    parser.add_argument("--detect", action="store_true", help="find the objects in the frames instead")
+    parser.add_argument("--size", type=int, metavar="PIXELS", help="side of stamps cut out of frames (source pixels)")
+    parser.add_argument("--faint", type=float, metavar="MAG", help="faintest object found, or cut (AB)")
+    parser.add_argument(
+        "--take",
+        default="first",
+        choices=["first", "mean", "both"],
+        help="which of several samples to judge (%(default)s)",
+    )
+    parser.add_argument("--no-colour-terms", action="store_true", help="take the filters of both surveys for the same")
+    parser.add_argument(
+        "--degrade-source", action="store_true", help="look for anomalies at the target's PSF, if it is broader"
+    )
+
+
+def _fidelity(options):
+    from astro_galtrans.fidelity.files import LEVELS, fidelity_from_files
+    from astro_galtrans.statistics.bootstrap import Bootstrap
+
+    source, target, translated, frames = _images(options)
+    anomaly = {"degrade_source": options.degrade_source, "colour_terms": None if options.no_colour_terms else "fit"}
+    settings = {level: {"take": options.take} for level in ("pixel", "photometry", "morphology")}
+    psf = {"source": options.source_fwhm, "target": options.target_fwhm}
+    results = fidelity_from_files(
+        source, target, translated, options.output, frames=frames,
+        levels=[level for level in LEVELS if level not in options.skip], bins=options.bins, number=options.number,
+        psf={side: fwhm for side, fwhm in psf.items() if fwhm is not None}, bootstrap=Bootstrap(seed=options.seed),
+        options=settings | {"anomaly": anomaly, "translate": {"n_samples": options.n_samples}}, format=options.format,
+    )  # fmt: skip
+    for level, result in results.items():
+        print(f"{level}: {', '.join(f'{name} ({len(table)})' for name, table in result.tables.items())}")
+    print(Path(options.output) / "index.html")
+
+
+def _images(options):
+    """Return source, target, translations by name, and the settings for frames (None for stamps and pairs)."""
+    from astro_galtrans.fidelity.files import is_store
+    from astro_galtrans.fidelity.files.frames import are_frames
+    from astro_galtrans.fidelity.files.inputs import stamps_of_both
+
+    source, rest, frames = options.source, list(options.images), None
+    if is_store(source):
+        return source, None, _named(rest) | _translators(options.models), None
+    source, target = _paths(source), _paths(rest.pop(0)) if rest else None
+    names = {"source": options.source_bands, "target": options.target_bands}
+    surveys = {"source": options.source_survey, "target": options.target_survey}
+    if options.catalogue or options.detect or are_frames(source):
+        frames = {f"{side}_survey": survey for side, survey in surveys.items()}
+        frames |= {f"{side}_bands": chosen for side, chosen in names.items()}
+        frames |= given(options, "catalogue", "size", "faint")
+    elif target is not None:
+        source, target = stamps_of_both((source, target), surveys.values(), names.values(), options.pixel_scale)
+    return source, target, _named(rest) | _translators(options.models), frames
+
+
+def _add_shared(parser):
+    """Add the options that fidelity and redshift share."""
+    parser.add_argument(
+        "-o", "--output", required=True, metavar="DIR", help="folder of the results; finished parts are kept"
+    )
+    parser.add_argument("-m", "--models", nargs="+", default=[], metavar="NAME", help="translators: names or files")
+    parser.add_argument("--number", type=int, metavar="N", help="judge by the first N galaxies only")
+    parser.add_argument("--n-samples", type=int, metavar="N", help="samples of translators that sample")
+    parser.add_argument("--bins", type=int, default=5, metavar="N", help="bins of equally many galaxies (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of all random numbers (%(default)s)")
+    parser.add_argument("--format", default="ecsv", choices=["ecsv", "fits"], help="format of the tables (%(default)s)")
+
+
+def _add_redshift(commands):
+    text = "Measure what translations keep of the redshift: tables, figures and a page."
+    parser = command(commands, "redshift", _redshift, text)
+    parser.add_argument("pairs", metavar="PAIRS", help="folder of pairs whose table has redshifts")
+    _add_shared(parser)
+    parser.add_argument(
+        "--translated", nargs="+", default=[], metavar="NAME=PATH[,PATH]",
+        help="stamps that are already translated, .npy or FITS files or folders, of all pairs with a redshift",
+    )  # fmt: skip
+    parser.add_argument(
+        "--train", metavar="PAIRS", help="train the estimators on these; by default on the part of PAIRS for that"
+    )
+    parser.add_argument("--train-number", type=int, metavar="N", help="train on the first N of --train only")
+    parser.add_argument(
+        "--estimator", default="image", choices=["image", "photometric"], help="kind of photo-z estimator (%(default)s)"
+    )
+    parser.add_argument("--epochs", type=int, metavar="N", help="training epochs of the estimators")
+    parser.add_argument("--members", type=int, metavar="N", help="networks in an ensemble, whose PDFs are averaged")
+    parser.add_argument("--crop", type=int, metavar="PIXELS", help="look at the middle of the source stamps only")
+    parser.add_argument("--z", default="z", metavar="COLUMN", help="column of the redshift (%(default)s)")
+    parser.add_argument("--magnitude", metavar="COLUMN", help="magnitude to bin by (r, if there is one)")
+    parser.add_argument("--ebv", metavar="COLUMN", help="Galactic E(B-V), to tell the estimators")
+    parser.add_argument("--floor", type=float, default=0.0, metavar="W", help="share of the prior in every PDF")
+    parser.add_argument("--no-peaks", action="store_true", help="leave peak fluxes out")
+
+
+def _redshift(options):
+    from astro_galtrans.fidelity.files import redshift_from_files
+    from astro_galtrans.statistics.bootstrap import Bootstrap
+
+    columns = {"z_spec": options.z, "ebv": options.ebv}
+    columns |= {} if options.magnitude is None else {"magnitude": options.magnitude}
+    fidelity, _ = redshift_from_files(
+        options.pairs, _named(options.translated) | _translators(options.models), options.output,
+        training_pairs=options.train, columns=columns, number=(options.number, options.train_number), crop=options.crop,
+        peaks=not options.no_peaks, translate={"n_samples": options.n_samples}, bootstrap=Bootstrap(seed=options.seed),
+        **given(options, "estimator", "epochs", "members", "bins", "floor", "format"),
+    )  # fmt: skip
+    fidelity.ratios["model", "quantity", "value", "low", "high", "n"].pprint(max_lines=-1, max_width=-1)
+    print(Path(options.output) / "report.html")
+
+
+def _translators(models):
+    from astro_galtrans import load_translator
+
+    translators = map(load_translator, models)
+    return {translator.name: translator for translator in translators}
+
+
+def _named(arguments):
+    """Return the paths of translations by name, from NAME=PATH, or from PATH, named after its file."""
+    found = {}
+    for argument in arguments:
+        name, _, paths = argument.rpartition("=")
+        name = name or Path(paths).name.split(".")[0]
+        if name in found:
+            msg = f"two translations are called {name!r}; say NAME=PATH"
+            raise ValueError(msg)
+        found[name] = _paths(paths)
+    return found
+
+
+def _paths(text):
+    paths = text.split(",")
+    return paths[0] if len(paths) == 1 else paths
+
+
+def _numbers(text):
+    values = [float(part) for part in text.split(",")]
+    return values[0] if len(values) == 1 else values
+
+
+def _add_zspec(commands):
+    parser = command(commands, "zspec", _zspec, "Measure the redshifts of spectra: a catalogue with quality flags.")
+    parser.add_argument("files", metavar="FILE", nargs="+", help="files of spectra, or folders of them")
+    parser.add_argument("-o", "--output", required=True, metavar="TABLE", help="ECSV file; goes on where it stopped")
+    parser.add_argument("--z-max", type=float, default=1.2, metavar="Z", help="highest redshift (%(default)s)")
+    parser.add_argument(
+        "--medium", choices=("auto", "vacuum", "air"), default="auto", help="what wavelengths refer to (%(default)s)"
+    )
+    parser.add_argument("--format", metavar="NAME", help="reader of specutils, where the file does not tell")
+
+
+def _zspec(options):
+    from astro_galtrans.spectra import Flag, catalogue
+
+    settings = {"z_range": (-0.01, options.z_max), "medium": options.medium, "file_format": options.format}
+    table = catalogue(options.files, options.output, **settings)
+    print(f"{options.output}: {(table['flag'] == 0).sum()} of {len(table)} spectra have a redshift without a flag")
+    return int(all(table["flag"] & Flag.UNREADABLE))
+
+
+COMMANDS = _add_fidelity, _add_redshift, _add_zspec
