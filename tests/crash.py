@@ -25,7 +25,6 @@ import sys
 import warnings
 from pathlib import Path
 
-import h5py
 import numpy as np
 import torch
 from astropy import units as u
@@ -165,6 +164,9 @@ def zspec(work, out):
     return ["zspec", f"{work}/0.fits", f"{work}/1.fits", "-o", str(out / "z.ecsv"), "--z-max", "0.2"]
 
 
+# TensorBoard writes its files in a thread of its own, whose tracebacks are none of our messages
+sys.modules["torch.utils.tensorboard"] = None
+
 COMMANDS = {f.__name__.replace("_", "-"): f for f in
             (translate, translate_folder, simulate, pairs, train, calibrate, fidelity, redshift, zspec)}  # fmt: skip
 
@@ -199,23 +201,14 @@ class Events:
 
 
 def announce():
-    """Let the hook hear of HDF5's files, and of what is forced to the disk."""
-    opened, created, fsync = h5py.File.__init__, h5py.Group.create_dataset, os.fsync
-
-    def init(self, name, mode="r", **options):
-        if mode != "r":
-            sys.audit("crash.write", os.fspath(name))
-        opened(self, name, mode, **options)
-
-    def create(self, *args, **options):
-        sys.audit("crash.write", self.file.filename)
-        return created(self, *args, **options)
+    """Let the hook hear of what is forced to the disk."""
+    fsync = os.fsync
 
     def sync(descriptor):
         sys.audit("crash.write", str(Path(f"/proc/self/fd/{descriptor}").readlink()))
         fsync(descriptor)
 
-    h5py.File.__init__, h5py.Group.create_dataset, os.fsync = init, create, sync
+    os.fsync = sync
 
 
 def run(command, out, log, kind=None, at=None):

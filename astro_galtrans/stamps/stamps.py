@@ -5,8 +5,11 @@ from dataclasses import dataclass, replace
 from os import PathLike
 
 import numpy as np
+from astropy import units as u
 
+from astro_galtrans.bands import parse_bands
 from astro_galtrans.surveys import Survey, get_survey
+from astro_galtrans.units import flux_factor, flux_zeropoint, parse_unit
 
 from .lazy import as_array, middle
 
@@ -62,8 +65,12 @@ class Stamps:
     name: str = "stamps"
 
     def __post_init__(self):
-        put = {name: None if value is None else as_array(value) for name, value in vars(self).items() if name in PLANES}
-        put["survey"] = get_survey(self.survey)
+        put = {"survey": get_survey(self.survey)}
+        images, factor, put["mask"] = _plain(self.images, put["survey"], self.mask, self.name)
+        put["images"] = as_array(images) * factor if factor != 1 else as_array(images)
+        put |= {
+            name: None if (plane := put.get(name, getattr(self, name))) is None else as_array(plane) for name in PLANES
+        }
         for name, value in put.items():
             object.__setattr__(self, name, value)
         _check_images(self)
@@ -91,6 +98,9 @@ class Stamps:
         """
         from .files import from_pairs
 
+        if side not in RESERVED or not hasattr(store, "header"):
+            msg = f"stamps are of a PairStore and its side 'source' or 'target', got {store!r} and {side!r}"
+            raise ValueError(msg)
         return cls(**from_pairs(store, side, crop))
 
     @classmethod
@@ -125,7 +135,7 @@ class Stamps:
         """
         from .files import from_files
 
-        survey = get_survey(survey).select(bands)
+        survey = _select(survey, bands)
         return cls(survey=survey, **from_files(paths, survey) | known)
 
     @classmethod
@@ -154,7 +164,7 @@ class Stamps:
         """
         from .files import from_cutouts
 
-        survey = get_survey(survey).select(bands)
+        survey = _select(survey, bands)
         return cls(survey=survey, **from_cutouts(cutouts, survey, column) | known)
 
     @classmethod
@@ -312,6 +322,9 @@ def as_stamps(images, like, name="translated"):
         from .files import from_files
 
         return like.like(**from_files(images, like.survey), name=name)
+    if not hasattr(images, "shape") and not isinstance(images, list | tuple):
+        msg = f"{name} must be Stamps, an array or files, got {images!r}"
+        raise ValueError(msg)
     return like.like(images, name=name)
 
 
@@ -358,11 +371,45 @@ def same_galaxies(**sets):
 
 
 def check_noise(stamps):
-    """Raise ValueError unless the sky noise of stamps is known in every band, which a survey need not say."""
+    """Raise ValueError unless there are `Stamps`, and their sky noise, which a survey need not say, is known."""
+    if not isinstance(stamps, Stamps):
+        msg = f"expected Stamps, got {type(stamps).__name__}; Stamps(images, survey) makes them of an array"
+        raise ValueError(msg)
+    same_galaxies(**{stamps.name: stamps})
     unknown = np.array(stamps.bands)[~np.isfinite(stamps.sky_rms).all(axis=0)]
     if len(unknown):
         msg = f"the sky noise of {stamps.name} in {', '.join(unknown)} is not known; give sky_rms to Stamps"
         raise ValueError(msg)
+
+
+def _select(survey, bands):
+    """A survey limited to bands, which must be named in its order: that of the images."""
+    survey = get_survey(survey).select(bands)
+    if bands is not None and tuple(parse_bands(bands)) != survey.band_names:
+        order = ", ".join(survey.band_names)
+        msg = f"name the bands in the order of the survey, {order}, and bring the images into it; got {bands!r}"
+        raise ValueError(msg)
+    return survey
+
+
+def _plain(images, survey, mask, name):
+    """Images without unit and mask of their own, the factor to the survey's unit, and the mask with theirs."""
+    factor = 1.0
+    if isinstance(images, u.Quantity):
+        same = images.unit == parse_unit(survey.flux_unit)  # counts of the survey, whose zero point is known
+        factor = 1.0 if same else flux_factor(flux_zeropoint(images.unit), survey.zeropoint)
+        images = images.value
+    if isinstance(images, np.ma.MaskedArray):
+        own = np.ma.getmaskarray(images)
+        if mask is not None:
+            given = np.asarray(mask, bool)
+            own = own | (given if given.ndim == own.ndim else given[:, None])
+        images, mask = images.data, own
+    kind = getattr(getattr(images, "dtype", None), "kind", "f")
+    if kind not in "fiu":
+        msg = f"{name} must be real numbers, got {images.dtype}"
+        raise ValueError(msg)
+    return images, factor, mask
 
 
 def _check_images(stamps):
@@ -399,7 +446,20 @@ def _sky(stamps):
 
 def _psf(stamps):
     psf = [band.fwhm for band in stamps.survey.bands] if stamps.psf is None else stamps.psf
-    return psf if hasattr(psf, "transform") or hasattr(psf, "dask") else np.asarray(psf, dtype=float)
+    if hasattr(psf, "transform") or hasattr(psf, "dask"):
+        return psf
+    psf, bands, number = np.asarray(psf, dtype=float), len(stamps.bands), len(stamps)
+    if psf.ndim < 3:
+        right = psf.shape in {(), (bands,), (1, bands), (number, bands)} and not (psf <= 0).any()
+    else:
+        right = psf.ndim < 5 and psf.shape[-3] == bands and (psf.ndim == 3 or len(psf) in {1, number})
+    if not right:
+        msg = (
+            f"psf of {stamps.name} must be positive FWHMs, one, [C] or [N, C], or images, [C, h, w] or [N, C, h, w], "
+            f"for {number} galaxies and {bands} bands; got shape {psf.shape}"
+        )
+        raise ValueError(msg)
+    return psf
 
 
 def _per_galaxy(psf, stamps):

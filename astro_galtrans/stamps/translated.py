@@ -21,6 +21,12 @@ CHUNK = 64  # stamps translated, and written, at once
 
 def translated(translator, stamps, like=None, *, n_samples=None, seed=0, directory=None, progress=True):
     """Stamps through a translator, samples apart: see `Stamps.from_translator`."""
+    if not hasattr(translator, "stamps"):
+        msg = f"expected a Translator, got {translator!r}; load_translator gives one by its name or file"
+        raise ValueError(msg)
+    if like is not None and len(like) != len(stamps):
+        msg = f"{like.name} has {len(like)} galaxies, {stamps.name} {len(stamps)}; give both of the same, in order"
+        raise ValueError(msg)
     like = _imaging(translator, stamps) if like is None else (like.survey, like.pixel_scale, like.sky_rms)
     convert = _Conversion(translator, stamps, *like[:2])
     settings = {

@@ -297,3 +297,36 @@ def test_translations_must_show_the_targets_galaxies():
     ):
         with pytest.raises(ValueError, match=message):
             translations(real, wrong)
+
+
+def test_units_and_masks_of_arrays_are_not_lost(rng):
+    data, bad = rng.normal(size=(2, 3, 8, 8)), rng.random((2, 3, 8, 8)) < 0.1
+    survey = get_survey("sdss").select("gri")
+    found = Stamps(data * u.uJy, survey)
+    np.testing.assert_allclose(found.images, data * (1 * u.uJy).to_value(u.nmgy, u.zero_point_flux(1 * u.AB)))
+    np.testing.assert_array_equal(Stamps(data * u.adu, make_survey("gri")).images, data)
+    masked = Stamps(np.ma.MaskedArray(data, bad), survey, mask=np.eye(8, dtype=bool)[None].repeat(2, axis=0))
+    np.testing.assert_array_equal(masked.mask, bad | np.eye(8, dtype=bool))
+    with pytest.raises(ValueError, match="zero point"):
+        Stamps(data * u.ct, survey)
+
+
+@pytest.mark.parametrize("psf", [[1, 2], [1, 0, 1], np.ones((3, 3)), np.ones((2, 5, 5)), np.ones((3, 3, 5, 5))])
+def test_psfs_that_do_not_fit_are_refused(psf):
+    with pytest.raises(ValueError, match="psf of stamps must be positive FWHMs"):
+        Stamps(np.zeros((7, 3, 8, 8)), make_survey("gri"), psf=psf)
+
+
+def test_what_cannot_be_stamps_is_told(tmp_path):
+    real = Stamps(np.zeros((3, 3, 8, 8)), make_survey("gri"))
+    with pytest.raises(ValueError, match="must be real numbers, got complex"):
+        Stamps(np.zeros((3, 3, 8, 8), complex), make_survey("gri"))
+    with pytest.raises(ValueError, match="must be Stamps, an array or files, got None"):
+        translations(real, None)
+    with pytest.raises(ValueError, match="of a PairStore and its side"):
+        Stamps.from_pairs("pairs", "source")
+    with pytest.raises(ValueError, match="load_translator gives one"):
+        Stamps.from_translator("srgan-sdss-cfhtls", real)
+    np.save(tmp_path / "x.npy", np.zeros((3, 5, 8, 8)))
+    with pytest.raises(ValueError, match="in the order of the survey, u, g, r, i, z"):
+        Stamps.from_files(tmp_path / "x.npy", "sdss", bands="zirgu")

@@ -218,7 +218,10 @@ class _Judge:
                 parts.append(self._scores(self.compare(stamps, rows)) | {"row": rows})
                 bar.update(len(rows))
         columns = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-        columns["anomalous"] = false_discovery_control(10.0 ** -columns["score"]) <= SHARE
+        scored = np.isfinite(columns["score"])  # not those without a good pixel
+        columns["anomalous"] = np.zeros(len(scored), bool)
+        if scored.any():
+            columns["anomalous"][scored] = false_discovery_control(10.0 ** -columns["score"][scored]) <= SHARE
         first = "row", "score", "anomalous", "score_chi2", "score_peak", "score_flux"
         names = sorted(columns, key=lambda key: (*first, key).index(key))
         order = np.lexsort((columns["row"], -columns["score"]))

@@ -82,6 +82,9 @@ def fidelity_from_files(
         If another process writes to the folder.
     """
     output, translated, options = Path(output), by_name(translated), options or {}
+    if number is not None and number < 1:
+        msg = f"number must be 1 or more galaxies, got {number}"
+        raise ValueError(msg)
     _check(source, target, translated, levels, options)
     making = {"directory": output / "translated", "seed": bootstrap.seed, "progress": progress}
     making |= options.get("translate", {})
@@ -106,6 +109,10 @@ def _compared(stamps, judging, known, about, output, psf, options, *, levels, by
     stamps = sides(stamps.pop("source"), stamps.pop("target"), stamps)
     if {"morphology", "anomaly"} & set(levels):
         _check_seeing(stamps)
+    if "anomaly" in levels and stamps["target"].shape[0] % stamps["source"].shape[0]:
+        (fine, _), (coarse, _) = stamps["target"].shape, stamps["source"].shape
+        msg = f"anomalies need target pixels that divide those of the source; stamps have {fine} and {coarse} pixels"
+        raise ValueError(msg)
     options = options | {"anomaly": {"seed": bootstrap.seed} | judging | options.get("anomaly", {})}
     return compare_levels(
         stamps, output, levels=levels, options=options, by=known | (by or {}), bootstrap=bootstrap, about=about, **more
@@ -119,6 +126,9 @@ def _check(source, target, translated, levels, options):
         if unknown or not (len(given) or what == "options"):
             msg = f"{what} must be some of {', '.join(known)}, got {', '.join(map(str, unknown)) or 'none'}"
             raise ValueError(msg)
+    if isinstance(source, str | Path) and not Path(source).exists():
+        msg = f"there is no {source}"
+        raise FileNotFoundError(msg)
     if "morphology" in levels:
         require("numba", extra="morphology")
     if not translated:

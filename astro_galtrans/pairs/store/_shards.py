@@ -5,6 +5,7 @@ Datasets are contiguous, so that a few rows of a stamp are a few reads at known 
 microseconds, need no lock, and work across forks, none of which is true of HDF5's own reading.
 """
 
+import io
 import os
 import warnings
 from functools import lru_cache
@@ -13,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from astro_galtrans._files import whole_file
+from astro_galtrans._files import CheckedFile, whole_file
 from astro_galtrans._optional import require
 from astro_galtrans.exceptions import GaltransWarning
 
@@ -54,11 +55,14 @@ def write_shard(path, planes, rows):
         One row of the table per pair.
     """
     h5py = require("h5py", extra="train")
-    with whole_file(path) as place, h5py.File(place, "w") as file:
+    content = io.BytesIO()  # HDF5 ends the process where a disk has no room for what it still holds at the end
+    with h5py.File(content, "w") as file:
         for name in FLOATS + BITS:
             if planes.get(name) is not None:
                 file.create_dataset(name, data=_stored(name, planes[name]))
         file.create_dataset("table", data=_structured(rows))
+    with whole_file(path) as place, CheckedFile(place) as file:
+        file.write(content.getbuffer())
 
 
 def _stored(name, values):
