@@ -127,7 +127,7 @@ def anomalies(
         "equivalent_target_fwhm": np.round(degrader.target_fwhm, 3).tolist(),
         "not compared": [band for band in source.bands if band not in degrader.bands],
     }  # fmt: skip
-    if isinstance(colour_terms, str):  # fitted, but not where too few galaxies are bright: their filters count as errors
+    if isinstance(colour_terms, str):  # where too few galaxies are bright for a fit, filters count as errors
         few = {str(row["band"]) for table in terms for row in table if row["n"] == 0}
         about["too few galaxies to fit colour terms"] = [band for band in degrader.bands if band in few]
     return AnomalyResult(tables, about)
