@@ -70,7 +70,7 @@ intersphinx_mapping = {
 if not all(_reachable(url.split("/")[2]) for url, _ in intersphinx_mapping.values()):
     intersphinx_mapping = {}
     others = ["numpy", "astropy", "photutils", "reproject", "torch", "gwcs", "pathlib", "typing", "collections", "abc"]
-    others += ["matplotlib", "enum", "os", "scipy"]
+    others += ["dask", "matplotlib", "enum", "os", "scipy"]
     builtins_ = ["Exception", "ValueError", "TypeError", "ImportError", "OSError", "bool", "bytes", "dict", "float"]
     builtins_ += ["int", "list", "object", "str", "tuple", "None", "Module", "Tensor", "ABC", "NamedTuple"]
     nitpick_ignore_regex += [(r"py:.*", rf"({'|'.join(others)})(\..*)?"), (r"py:.*", rf"({'|'.join(builtins_)})")]

@@ -231,11 +231,11 @@ def test_kept_and_drawn(result, tmp_path):
     [
         ({"translated": {"a": np.zeros((3, 2, SIZE, SIZE))}}, "a has 3 rows, target 24"),
         ({"engine": "none"}, "there is no engine 'none'; choose from batched, statmorph"),
-        ({"psf": np.ones((1, 5, 5)), "sersic": True}, "psf of target is for 1 galaxies and 1 bands"),
+        ({"psf": np.ones((1, 5, 5)), "sersic": True}, "psf of target must be positive FWHMs"),
     ],
 )
 def test_what_does_not_fit_is_named(stamps, changes, message):
     arguments = QUICK | {"translated": stamps["target"]} | changes
-    target = Stamps(stamps["target"], SURVEY, psf=arguments.pop("psf", None), name="target")
+    images, psf = arguments.pop("translated"), arguments.pop("psf", None)
     with pytest.raises(ValueError, match=message):
-        morphology_fidelity(target, arguments.pop("translated"), **arguments)
+        morphology_fidelity(Stamps(stamps["target"], SURVEY, psf=psf, name="target"), images, **arguments)
