@@ -142,7 +142,7 @@ def test_what_does_not_fit_is_said():
         degrader(target_psf=[0.8, 0.7, 0.6])
     with pytest.raises(ValueError, match=r"psf of stamps .* 3 galaxies and 2 bands; got shape \(2, 2\)"):
         degrader(psf=np.full((2, 2), 1.2))
-    with pytest.raises(ValueError, match="must be positive FWHMs"):
+    with pytest.raises(ValueError, match="FWHM must be positive"):
         degrader(psf=[1.2, np.nan])
     with pytest.raises(ValueError, match="too small for PSFs that reach"):
         degrader(8, 16)
