@@ -20,7 +20,7 @@ def test_interval_of_a_mean_is_that_of_the_normal_distribution(rng):
 def test_interval_of_a_median_is_that_of_scipy(rng):
     values = rng.exponential(1, 200)
     ours = bootstrap(np.median, values, n=2000, level=0.9)
-    options = dict(n_resamples=2000, confidence_level=0.9, method="percentile", rng=np.random.default_rng(3))
+    options = dict(n_resamples=2000, confidence_level=0.9, method="percentile", random_state=np.random.default_rng(3))
     theirs = stats.bootstrap((values,), np.median, **options).confidence_interval
     np.testing.assert_allclose([ours.low, ours.high], theirs, atol=0.15 * (theirs.high - theirs.low))
 
@@ -126,7 +126,7 @@ def test_distances_with_counts(sample):
     np.testing.assert_allclose(counted.kolmogorov_smirnov(), ks, rtol=1e-12)
     np.testing.assert_allclose(counted.cramer_von_mises(), cvm, rtol=1e-12)
     statistic = stats.goodness_of_fit(
-        stats.uniform, full, known_params=dict(loc=0, scale=1), statistic="ad", n_mc_samples=1, rng=0
+        stats.uniform, full, known_params=dict(loc=0, scale=1), statistic="ad", n_mc_samples=1, random_state=0
     ).statistic
     np.testing.assert_allclose(counted.anderson_darling(), statistic, rtol=1e-11)
 
