@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.special import erf
 
-from astro_galtrans.measure.psf import MoffatPSF
+from astro_galtrans.psf import MoffatPSF
 from astro_galtrans.stamps import Stamps
 from helpers import make_survey
 

@@ -8,7 +8,7 @@ __all__ = ["Settings", "Task"]
 
 @dataclass(frozen=True)
 class Settings:
-    """How a network is trained, by AdamW (Loshchilov & Hutter 2019), a linear warm-up and a cosine decay."""
+    """How a network is trained, by AdamW (Loshchilov & Hutter 2019) and Muon, a linear warm-up and a cosine decay."""
 
     steps: int  #: of the optimizers
     learning_rate: float  #: the largest, after the warm-up; it ends at a hundredth of it
@@ -17,6 +17,7 @@ class Settings:
     clip: float  #: norm to which a larger gradient is shortened
     average: float  #: decay per step of the averaged weights, which are the result
     seed: int
+    muon_rate: float = 0.0  #: largest learning rate of `Task.matrices`, which are trained by Muon; 0: by AdamW, as the rest
     validation_steps: int = 0  #: steps between two validations; 0: none
     validate_start: bool = False  #: validate the network before the first step, too
     score: str = "loss"  #: the task's score that validations are compared by; smaller is better, but not of "..._gain"
@@ -44,6 +45,10 @@ class Task:
         Returns a list of the parameters of each optimizer, in the order in which `losses` yields.
         """
         return [[p for p in self.network.parameters() if p.requires_grad]]
+
+    def matrices(self):
+        """Return the parameters that are matrices of hidden layers, for which Muon is meant; none by default."""
+        return []
 
     def batches(self, start, stop, device):
         """

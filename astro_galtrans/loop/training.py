@@ -15,6 +15,7 @@ from astro_galtrans.exceptions import GaltransWarning
 
 from .devices import PRECISIONS, choose_devices
 from .logs import Logs
+from .muon import MuonAdamW
 from .state import read_state, write_state
 
 __all__ = ["Training", "train"]
@@ -43,7 +44,8 @@ class Training:
         groups = self.task.prepare()
         self.network.to(devices.device).train()
         options = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay, "betas": BETAS}
-        self.optimizers = [torch.optim.AdamW(group, **options, foreach=True) for group in groups]
+        matrices = self.task.matrices() if settings.muon_rate else []
+        self.optimizers = [MuonAdamW(group, matrices, settings.muon_rate, **options) for group in groups]
         trained, averaged = self.network.state_dict(), self.average.state_dict()  # views, which follow the training
         pairs = [(averaged[name], trained[name]) for name in averaged]
         self._averaged = [list(p) for p in zip(*(p for p in pairs if p[0].is_floating_point()), strict=True)]
@@ -114,7 +116,7 @@ class Training:
         loss = sum(terms.values())
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         for group in optimizer.param_groups:
-            group["lr"] = self.rate
+            group["lr"] = self.rate * group.get("ratio", 1)
         optimizer.zero_grad(set_to_none=True)
         loss.backward(inputs=parameters)  # no gradients for parameters of other optimizers
         self._share_gradients(parameters)

@@ -16,14 +16,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from astro_galtrans.inputs import input_channels
 from astro_galtrans.tiling import tiled_map
 
-from .blocks import SkipConnection
+from .blocks import MatchedSkip, SkipConnection
 from .losses import gaussian_nll, weighted_flux_mse
 
 __all__ = ["Estimate", "ModelSpec", "Prediction", "TranslationModel"]
 
 SCALES = (1, 2, 3, 4)
+#: Names of the layers next to input and output, and of tables: directions in them do not weigh alike.
+OUTER = {"first", "last", "stem", "head", "embed", "conv_first", "conv_last", "upsample", "judge", "primary", "vote",
+         "relative_position_bias_table", "modulate", "discriminator"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class ModelSpec:
     multiple_of: int  #: tile origins and sizes must be multiples of it
     margin: int  #: pixels next to a tile's cut edge whose result may not be used
     stochastic: bool  #: does it sample?
+    observed: bool = False  #: is it told the PSF, the noise and the bands of each image? See `astro_galtrans.inputs`
 
 
 class Estimate(NamedTuple):
@@ -66,6 +71,9 @@ class TranslationModel(nn.Module, ABC):
         Names of the bands, in the order of the channels.
     scale : int
         Output pixels per source pixel along each axis: 1, 2, 3 or 4.
+    observed : bool, optional
+        Whether the network is told the PSF, the noise and the bands of each image: its input then has the planes of
+        `astro_galtrans.inputs` and not the image alone.
 
     Raises
     ------
@@ -80,15 +88,17 @@ class TranslationModel(nn.Module, ABC):
     multiple_of: int = 1
     margin: int = 0
 
-    def __init__(self, in_bands, out_bands, scale):
+    def __init__(self, in_bands, out_bands, scale, observed=False):
         super().__init__()
         self.in_bands, self.out_bands = _checked_bands(in_bands), _checked_bands(out_bands)
         if scale not in SCALES:
             msg = f"scale must be one of {SCALES}, got {scale!r}"
             raise ValueError(msg)
-        self.scale = int(scale)
+        self.scale, self.observed = int(scale), bool(observed)
+        self.in_channels = input_channels(len(self.in_bands), len(self.out_bands), self.scale, self.observed)
         self.extra_terms = {}  # functions of mean, target and weight that training adds to the loss, by name
-        self.skip = SkipConnection(self.in_bands, self.out_bands, self.scale)
+        skip = MatchedSkip if self.observed else SkipConnection
+        self.skip = skip(self.in_bands, self.out_bands, self.scale)
 
     @classmethod
     def from_preset(cls, preset, in_bands, out_bands, scale, **changes):
@@ -108,7 +118,7 @@ class TranslationModel(nn.Module, ABC):
             msg = f"unknown preset {preset!r} of {cls.name}; choose from {', '.join(cls.PRESETS)}"
             raise ValueError(msg)
         settings = cls.PRESETS[preset] | changes
-        unknown = set(changes) - set(cls.PRESETS[preset])
+        unknown = set(changes) - set(cls.PRESETS[preset]) - {"observed"}
         if unknown:
             word = min(unknown)
             known = cls.PRESETS[preset]
@@ -123,8 +133,9 @@ class TranslationModel(nn.Module, ABC):
     def spec(self):
         """The `ModelSpec` of this network."""
         return ModelSpec(
-            self.name, self.in_bands, self.out_bands, self.scale, self.multiple_of, self.margin, self.stochastic
-        )
+            self.name, self.in_bands, self.out_bands, self.scale, self.multiple_of, self.margin, self.stochastic,
+            self.observed,
+        )  # fmt: skip
 
     @property
     def device(self):
@@ -133,7 +144,7 @@ class TranslationModel(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, source):
-        """Source ``[B, C_in, H, W]`` of any H and W to an `Estimate`."""
+        """Source ``[B, in_channels, H, W]`` of any H and W to an `Estimate`."""
 
     def prepare_training(self):
         """Build what only training needs (the submodules `training_only`); called before the optimizers are."""
@@ -147,6 +158,11 @@ class TranslationModel(nn.Module, ABC):
         """Parameters of each optimizer, in the order in which `losses` yields; one by default."""
         return [list(self.parameters())]
 
+    def hidden_matrices(self):
+        """Return the weights of two or more axes that are in no layer named in `OUTER`: those that Muon trains."""
+        named = ((set(name.split(".")), p) for name, p in self.named_parameters())
+        return [p for name, p in named if p.ndim > 1 and not name & OUTER]
+
     def losses(self, source, target, progress, generator=None, weight=None):
         """
         Yield the terms of the loss, one dict of scalars per optimizer.
@@ -157,7 +173,7 @@ class TranslationModel(nn.Module, ABC):
         Parameters
         ----------
         source, target : `torch.Tensor`
-            ``[B, C_in, H, W]`` and ``[B, C_out, scale*H, scale*W]`` in network units.
+            ``[B, in_channels, H, W]`` and ``[B, C_out, scale*H, scale*W]`` in network units.
         progress : float
             Share of the training done, 0 to 1.
         generator : `torch.Generator`, optional
@@ -186,7 +202,7 @@ class TranslationModel(nn.Module, ABC):
         Parameters
         ----------
         source : `numpy.ndarray`
-            float32 ``[C_in, H, W]`` in network units, finite.
+            float32 ``[in_channels, H, W]``, finite: planes of `astro_galtrans.inputs.Inputs`.
         plan : `astro_galtrans.tiling.TilePlan`
             How to cut the image.
         n_samples : int, optional

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import nn
 
 __all__ = [
-    "LOG_STD_RANGE", "SKIP_RADIUS", "SkipConnection", "conv", "crop_to", "pad_to_multiple", "split_estimate",
+    "LOG_STD_RANGE", "SKIP_RADIUS", "MatchedSkip", "SkipConnection", "conv", "crop_to", "pad_to_multiple", "split_estimate",
     "start_from_skip",
 ]  # fmt: skip
 
@@ -37,6 +37,23 @@ class SkipConnection(nn.Module):
         if self.scale == 1:
             return x
         return F.interpolate(x, scale_factor=self.scale, mode="bicubic", align_corners=False)
+
+
+class MatchedSkip(nn.Module):
+    """
+    The linear answer among the planes of an observed network (`astro_galtrans.inputs`), on the target's grid.
+
+    It has the target's PSF where the data carry the light, and is what the network has to improve on.
+    """
+
+    def __init__(self, in_bands, out_bands, scale):
+        super().__init__()
+        self.scale, start = scale, len(in_bands)
+        self.planes = slice(start, start + len(out_bands) * scale**2)
+
+    def forward(self, source):
+        """Planes ``[B, K, H, W]`` to ``[B, C_out, scale*H, scale*W]``."""
+        return F.pixel_shuffle(source[:, self.planes], self.scale)
 
 
 def conv(n_in, n_out, kernel=3, bias=True):

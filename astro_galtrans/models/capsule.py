@@ -199,11 +199,12 @@ class CapsuleTranslator(TranslationModel):
     }  # fmt: skip
 
     def __init__(
-        self, in_bands, out_bands, scale, *, width, levels, kernel, iterations, blocks, margin_weight, source_level
-    ):
-        super().__init__(in_bands, out_bands, scale)
+        self, in_bands, out_bands, scale, *, width, levels, kernel, iterations, blocks, margin_weight, source_level,
+        observed=False,
+    ):  # fmt: skip
+        super().__init__(in_bands, out_bands, scale, observed)
         levels = [tuple(level) for level in levels]  # a JSON header has lists
-        self.stem = nn.Sequential(nn.Conv2d(len(self.in_bands), width, 5, padding=2), nn.LeakyReLU(0.1))
+        self.stem = nn.Sequential(nn.Conv2d(self.in_channels, width, 5, padding=2), nn.LeakyReLU(0.1))
         self.encoder = Encoder(width, levels, kernel=kernel, iterations=iterations)
         self.decoder = Decoder(levels, kernel=kernel, iterations=iterations)
         types, components = levels[0]

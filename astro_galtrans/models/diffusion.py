@@ -78,10 +78,10 @@ class DiffusionTranslator(TranslationModel):
 
     def __init__(
         self, in_bands, out_bands, scale, *, regression_widths, regression_blocks, denoiser_widths, denoiser_blocks,
-        embedding, steps, sigma_min, sigma_max, rho, heun, churn, level_mean, level_std,
+        embedding, steps, sigma_min, sigma_max, rho, heun, churn, level_mean, level_std, observed=False,
     ):  # fmt: skip
-        super().__init__(in_bands, out_bands, scale)
-        n_in, n_fine = len(self.in_bands), len(self.out_bands) * self.scale**2
+        super().__init__(in_bands, out_bands, scale, observed)
+        n_in, n_fine = self.in_channels, len(self.out_bands) * self.scale**2
         self.levels = noise_levels(steps, sigma_min, sigma_max, rho)
         self.heun, self.churn = bool(heun), float(churn)
         self.level_mean, self.level_std = float(level_mean), float(level_std)

@@ -145,10 +145,10 @@ class SRGANTranslator(TranslationModel):
 
     def __init__(
         self, in_bands, out_bands, scale, *, discriminator, adversarial_start, adversarial_weight, feature_weight,
-        **generator,
+        observed=False, **generator,
     ):  # fmt: skip
-        super().__init__(in_bands, out_bands, scale)
-        self.generator = Generator(len(self.in_bands), len(self.out_bands), self.scale, **generator)
+        super().__init__(in_bands, out_bands, scale, observed)
+        self.generator = Generator(self.in_channels, len(self.out_bands), self.scale, **generator)
         self.discriminator = None  # a translator does not need it; see `prepare_training`
         self.discriminator_layers = discriminator
         self.adversarial_start = adversarial_start
@@ -190,6 +190,7 @@ class SRGANTranslator(TranslationModel):
         image = estimate.mean + std * torch.randn(std.shape, generator=generator, device=std.device, dtype=std.dtype)
         if weight is not None:
             target = torch.where(weight > 0, target, image.detach())
+        source = source[:, : len(self.in_bands)]  # the image alone, without planes that tell how it was observed
         yield terms | self._adversarial_losses(source, target, image)
         real, _ = self.discriminator(source, target)
         fake, _ = self.discriminator(source, image.detach())

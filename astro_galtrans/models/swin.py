@@ -71,13 +71,13 @@ class SwinTranslator(TranslationModel):
 
     def __init__(
         self, in_bands, out_bands, scale, *, depths=(2, 2), width=48, heads=2, window=8, mlp_ratio=2.0,
-        upsampler="pixelshuffledirect", resi="1conv",
+        upsampler="pixelshuffledirect", resi="1conv", observed=False,
     ):  # fmt: skip
-        super().__init__(in_bands, out_bands, scale)
+        super().__init__(in_bands, out_bands, scale, observed)
         self.multiple_of = window
         self.margin = min(_reach(depths, window, upsampler, resi), MARGIN)
         self.network = SwinIR(
-            len(self.in_bands), 2 * len(self.out_bands), scale=self.scale, depths=depths, width=width, heads=heads,
+            self.in_channels, 2 * len(self.out_bands), scale=self.scale, depths=depths, width=width, heads=heads,
             window=window, mlp_ratio=mlp_ratio, upsampler=upsampler, resi=resi,
         )  # fmt: skip
         last = self.network.last_convolution

@@ -40,7 +40,7 @@ class Stamps:
         ``[C]`` or ``[N, C]``: sky noise of a pixel; the survey's, scaled to these pixels, by default.
     psf : float, array-like or PSF, optional
         FWHM (arcsec): one, ``[C]`` or ``[N, C]``; or images, ``[C, h, w]`` or ``[N, C, h, w]``; or an object of
-        `astro_galtrans.measure.psf`. The survey's typical FWHMs by default.
+        `astro_galtrans.psf`. The survey's typical FWHMs by default.
     mask : array-like, optional
         ``[N, C, H, W]`` or ``[N, H, W]``: True for bad pixels. Those that are not finite are bad too.
     variance : array-like, optional

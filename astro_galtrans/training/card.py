@@ -7,6 +7,7 @@ import numpy as np
 from astro_galtrans.models import checkpoint
 
 from .calibration import calibrate
+from .observed import source_entry, target_entry
 from .scores import score
 from .validity import validity_range
 
@@ -52,8 +53,8 @@ def export(path, trained, recipe, pairs, held_out, *, test=None, n_samples=1, in
     card = {
         "name": recipe.name, "description": recipe.description, "licence": LICENCE,
         "network": {"preset": recipe.network.preset},
-        "source": _survey_card(header.source, header.source.pixel_scale, scalings[0]) | _noise_card(header.source),
-        "target": _survey_card(header.target, header.target_pixel_scale, scalings[1]),
+        "source": source_entry(header, scalings[0]),
+        "target": target_entry(header, scalings[1]),
         "calibration": factors | data_card(held_out),
         "validity": validity_range(pairs),
         "training": training | ({"init": Path(init).name} if init else {}),
@@ -102,20 +103,6 @@ def _short(value):
     if value is None or isinstance(value, int | str):
         return value
     return float(f"{float(value):.4g}") if np.isfinite(value) else None
-
-
-def _survey_card(survey, pixel_scale, scaling):
-    return {
-        "survey": survey.name, "unit": survey.flux_unit, "zeropoint": survey.zeropoint, "pixel_scale": pixel_scale,
-        "native_pixel_scale": survey.pixel_scale,  # what ``output_grid="target"`` means
-        "fwhm": [band.fwhm if np.isfinite(band.fwhm) else None for band in survey.bands], "scaling": scaling.to_dict(),
-    }  # fmt: skip
-
-
-def _noise_card(survey):
-    """Noise of the images trained on: a translation propagates only the noise that its source has beyond it."""
-    card, electrons = {"sky_rms": survey.sky_rms().tolist()}, [band.electrons for band in survey.bands]
-    return card | {"electrons": electrons} if np.isfinite(electrons).all() else card
 
 
 def data_card(pairs):

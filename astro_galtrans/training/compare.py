@@ -28,6 +28,7 @@ from astro_galtrans.uncertainty import SampleMean
 from astro_galtrans.units import flux_factor
 
 from .data import read_pair, signal_pixels
+from .observed import Observations, inputs_of
 
 __all__ = ["APERTURE", "BRIGHT", "Comparison", "classical", "compare", "main_sources", "predict_flux"]
 
@@ -60,10 +61,11 @@ def compare(model, scalings, pairs, indices, *, factors=None, n_samples=1, seed=
     ``n_samples``; pair ``i`` is sampled with ``seed + i``.
     """
     flux, spread = (np.asarray((factors or {}).get(name, 1.0)).reshape(-1, 1, 1) for name in ("flux", "std"))
-    places = main_sources(pairs)
+    places, inputs, observations = main_sources(pairs), inputs_of(model.spec, pairs.header, scalings), Observations(pairs)
     for index in map(int, indices):
         source, target, good = read_pair(pairs, index)
-        mean, std = predict_flux(model, scalings, source, n_samples=n_samples, seed=seed + index)
+        planes = inputs.planes(source, observations[index])
+        mean, std = predict_flux(model, scalings[1], planes, n_samples=n_samples, seed=seed + index)
         aperture = None
         if places[index] is not None:
             aperture = _aperture(places[index], target.shape[1:], pairs.header.target_pixel_scale)
@@ -74,13 +76,16 @@ def compare(model, scalings, pairs, indices, *, factors=None, n_samples=1, seed=
         yield Comparison(index, source, target, signal, _excess(pairs, index), aperture, *images)
 
 
-def predict_flux(model, scalings, source, *, n_samples=1, seed=0):
-    """Translate one stamp ``[C, H, W]``: mean and (uncalibrated) standard deviation in the target's flux unit."""
+def predict_flux(model, scaling, planes, *, n_samples=1, seed=0):
+    """
+    Translate one stamp, given as planes ``[K, H, W]`` of `~astro_galtrans.inputs.Inputs`: mean and (uncalibrated)
+    standard deviation in the target's flux unit, whose scaling is ``scaling``.
+    """
     spec = model.spec
-    plan = plan_tiles(source.shape[1:], scale=spec.scale, multiple_of=spec.multiple_of, margin=spec.margin)
+    plan = plan_tiles(planes.shape[1:], scale=spec.scale, multiple_of=spec.multiple_of, margin=spec.margin)
     samples = SampleMean(posterior=spec.stochastic)
-    for p in model.predict(scalings[0].forward(np.ascontiguousarray(source)), plan, n_samples=n_samples, seed=seed):
-        samples.add(scalings[1].inverse(p.values), (scalings[1].derivative(p.values) * p.std) ** 2)
+    for p in model.predict(np.ascontiguousarray(planes), plan, n_samples=n_samples, seed=seed):
+        samples.add(scaling.inverse(p.values), (scaling.derivative(p.values) * p.std) ** 2)
     return samples.mean, np.sqrt(samples.variance)
 
 

@@ -2,6 +2,7 @@
 
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import islice
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from astro_galtrans.scaling import AsinhScaling
 from astro_galtrans.units import flux_factor
 
 from .augment import apply_linear, blur_matrix, dihedral, draw_change, shift_matrix
+from .observed import Observations, inputs_of
 from .recipe import Augment, Data
 
 __all__ = [
@@ -111,7 +113,7 @@ class CropSampler:
     crop is larger than the stamps, or there are no pairs.
     """
 
-    def __init__(self, pairs, scalings, data=None, augment=None, *, seed=0, rank=0):
+    def __init__(self, pairs, scalings, data=None, augment=None, *, spec=None, seed=0, rank=0):
         self.data, self.augment = data or Data(), augment or Augment()
         if self.data.crop > pairs.header.size:
             msg = f"crops of {self.data.crop} pixels do not fit in stamps of {pairs.header.size}; lower [data] crop"
@@ -121,6 +123,8 @@ class CropSampler:
             raise ValueError(msg)
         self.pairs, self.header, self.scalings, self.seed, self.rank = pairs, pairs.header, scalings, seed, rank
         self.sky = np.nan_to_num(self.header.source.sky_rms()).astype(np.float32)[:, None, None]
+        told = spec is not None and spec.observed
+        self.inputs, self.observations = (inputs_of(spec, self.header, scalings), Observations(pairs)) if told else (None, None)
         self.target_sky = self.header.target.sky_rms(self.header.target_pixel_scale)
 
     def batch(self, step):
@@ -129,7 +133,7 @@ class CropSampler:
         rngs = [np.random.default_rng([self.seed, step, self.rank, k]) for k in range(self.data.batch_size)]
         crops = [self._crop(rng, *self._place(rng)) for rng in rngs]
         source, target, weight = zip(*crops, strict=True)
-        source, target = (s.forward(np.stack(x)) for s, x in zip(self.scalings, (source, target), strict=True))
+        source, target = np.stack(source), self.scalings[1].forward(np.stack(target))
         if all(w is None for w in weight):
             return Batch(torch.from_numpy(source), torch.from_numpy(target), None)
         weight = np.stack([np.ones(target.shape[1:], np.float32) if w is None else w for w in weight])
@@ -153,10 +157,10 @@ class CropSampler:
         return np.nanmax(image[len(image) // 2, y : y + self.data.crop, x : x + self.data.crop], initial=-np.inf)
 
     def _crop(self, rng, index, y, x):
-        """Read and change a crop: source, target and weight (None: all pixels count)."""
+        """Read and change a crop: what the network sees of it, target (flux) and weight (None: all pixels count)."""
         change = draw_change(rng, self.augment, self.header.source.pixel_scale)
         # a margin around the crop, as far as the stamp has one
-        margin, n, scale = MARGIN if change.resamples else 0, self.data.crop, self.header.scale
+        margin, n, scale = MARGIN if change.resamples or self.inputs else 0, self.data.crop, self.header.scale
         window = min(n + 2 * margin, self.header.size)
         corner = [min(max(v - margin, 0), self.header.size - window) for v in (y, x)]
         crop = self.pairs.crop(index, *corner, window)
@@ -164,14 +168,27 @@ class CropSampler:
         source, target = filled(crop.source, crop.source_mask), filled(crop.target, crop.target_mask)
         if change.resamples:
             source, target = self._resampled(rng, source, target, change)
-            y, x = y - corner[0], x - corner[1]
-            fine = (..., slice(scale * y, scale * (y + n)), slice(scale * x, scale * (x + n)))
-            source, target = source[..., y : y + n, x : x + n], target[fine]
-            weight = None if weight is None else weight[fine]
         if change.noise:
             source = source + np.float32(change.noise) * self.sky * rng.standard_normal(source.shape, np.float32)
-        parts = source, target, weight
-        return tuple(None if part is None else dihedral(part, change.turns) for part in parts)
+        observation = self.inputs and self._observation(rng, index, change)
+        fine = [target, weight] + ([self.inputs.matched(source, observation)] if self.inputs else [])
+        y, x = y - corner[0], x - corner[1]
+        source = dihedral(source[..., y : y + n, x : x + n], change.turns)
+        cut = (..., slice(scale * y, scale * (y + n)), slice(scale * x, scale * (x + n)))
+        target, weight, *matched = (part if part is None else dihedral(part[cut], change.turns) for part in fine)
+        seen = self.inputs.stacked(source, *matched, observation) if matched else self.scalings[0].forward(source)
+        return seen, target, weight
+
+    def _observation(self, rng, index, change):
+        """How the source of a crop was taken, once it is changed, and with bands left out."""
+        found, pixel = self.observations[index], self.header.source.pixel_scale
+        fwhm = np.hypot(found.fwhm, change.seeing * pixel)
+        noise = np.hypot(found.noise, change.noise * self.sky[:, 0, 0])
+        present = found.present.copy()
+        if rng.random() < self.augment.missing:
+            keep = rng.integers(min(2, len(present)), len(present) + 1)
+            present[rng.permutation(len(present))[keep:]] = False
+        return replace(found, fwhm=fwhm, noise=noise, present=present)
 
     def _resampled(self, rng, source, target, change):
         """Shift source and target alike, blur the source, and bring its noise back to what it was."""

@@ -54,14 +54,16 @@ class Augment:
     seeing: float = _field("probability that the source is blurred, and its sky noise restored", 0.0, 0, 1)
     seeing_fwhm: float = _field("largest FWHM of the Gaussian it is blurred with (arcsec)", 0.7, 0, 60)
     noise: float = _field("probability that the source gets more noise", 0.0, 0, 1)
+    missing: float = _field("probability that bands of the source are left out, for networks told so", 0.0, 0, 1)
     noise_sigma: float = _field("largest standard deviation of that noise, in sigma of the source's sky", 0.5, 0, 1000)
 
 
 @dataclass(frozen=True)
 class Optimizer:
-    """AdamW with a linear warm-up, then a cosine decay to a hundredth, and averaged weights."""
+    """AdamW and Muon with a linear warm-up, then a cosine decay to a hundredth, and averaged weights."""
 
     learning_rate: float = _field("largest learning rate", 2e-3, 0, 1)
+    muon_rate: float = _field("largest learning rate of hidden layers' matrices, by Muon; 0: by AdamW", 0.0, 0, 1)
     weight_decay: float = _field("weight decay of AdamW", 1e-4, 0, 1)
     warmup: int = _field("steps over which the learning rate rises from zero", 200, 0)
     clip: float = _field("norm to which a larger gradient is shortened", 1.0, ABOVE_0)

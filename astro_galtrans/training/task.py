@@ -2,6 +2,8 @@
 
 import warnings
 
+import numpy as np
+
 from astro_galtrans.exceptions import GaltransWarning
 from astro_galtrans.loop import Settings, Task
 from astro_galtrans.models.registry import get_model_class
@@ -18,7 +20,18 @@ __all__ = ["TranslatorTask", "build_network", "settings_of"]
 def build_network(recipe, header):
     """Build the untrained network of a recipe for pairs with that header."""
     cls, own = get_model_class(recipe.network.name), recipe.network
-    return cls.from_preset(own.preset, header.source_bands, header.target_bands, header.scale, **own.settings)
+    settings = dict(own.settings)
+    if settings.get("observed") and not _well_known(header):
+        del settings["observed"]
+        text = "the network is not told PSF and noise, since a survey's description lacks the FWHM of a band"
+        warnings.warn(text, GaltransWarning, stacklevel=2)
+    return cls.from_preset(own.preset, header.source_bands, header.target_bands, header.scale, **settings)
+
+
+def _well_known(header):
+    """Whether every band of both surveys has a typical FWHM, and of the source a sky rms."""
+    widths = [band.fwhm for survey in (header.source, header.target) for band in survey.bands]
+    return bool(np.isfinite([*widths, *header.source.sky_rms()]).all())
 
 
 def settings_of(recipe, *, validate):
@@ -26,7 +39,7 @@ def settings_of(recipe, *, validate):
     optimizer, run = recipe.optimizer, recipe.run
     return Settings(
         steps=run.steps, hours=run.hours, seed=run.seed, learning_rate=optimizer.learning_rate,
-        weight_decay=optimizer.weight_decay, warmup=optimizer.warmup, clip=optimizer.clip, average=optimizer.ema,
+        weight_decay=optimizer.weight_decay, muon_rate=optimizer.muon_rate, warmup=optimizer.warmup, clip=optimizer.clip, average=optimizer.ema,
         validation_steps=run.validation_steps if validate else 0, score=run.score, patience=run.patience,
         log_steps=run.log_steps, picture_steps=run.picture_steps, checkpoint_minutes=run.checkpoint_minutes,
     )  # fmt: skip
@@ -53,9 +66,10 @@ class TranslatorTask(Task):
         self.network.extra_terms = extra_terms(recipe.loss)
         self.scalings = self._scalings(pairs.header, state)
         data, run = recipe.data, recipe.run
-        self.sampler = CropSampler(pairs, self.scalings, data, recipe.augment, seed=run.seed, rank=rank)
+        spec, options = self.network.spec, {"seed": run.seed, "rank": rank}
+        self.sampler = CropSampler(pairs, self.scalings, data, recipe.augment, spec=spec, **options)
         self.validation = validation and Validation(
-            validation, self.scalings, run.validation_pairs, data.batch_size, run.seed
+            validation, spec, self.scalings, run.validation_pairs, data.batch_size, run.seed
         )
 
     def _scalings(self, header, state):
@@ -69,6 +83,10 @@ class TranslatorTask(Task):
         """Build the discriminator and the like, and return the parameters of each optimizer."""
         self.network.prepare_training()
         return self.network.optimizer_groups()
+
+    def matrices(self):
+        """Return the network's matrices of hidden layers."""
+        return self.network.hidden_matrices()
 
     def batches(self, start, stop, device):
         """Yield batches of crops, made ready ahead."""

@@ -7,8 +7,10 @@ import torch
 
 from astro_galtrans._files import whole_file
 from astro_galtrans.exceptions import GaltransWarning
+from astro_galtrans.models.blocks import SkipConnection
 
 from .data import read_pair, signal_pixels
+from .observed import Observations, inputs_of
 
 __all__ = ["Validation", "draw_samples"]
 
@@ -24,7 +26,10 @@ class Validation:
     At most ``number`` pairs are used, evenly spread over the set.
     """
 
-    def __init__(self, pairs, scalings, number, batch_size, seed):
+    def __init__(self, pairs, spec, scalings, number, batch_size, seed):
+        self.inputs, self.observations = inputs_of(spec, pairs.header, scalings), Observations(pairs)
+        header = pairs.header
+        self.interpolate = SkipConnection(header.source_bands, header.target_bands, header.scale)
         self.pairs, self.scalings, self.batch_size, self.seed = pairs, scalings, batch_size, seed
         self.chosen = np.unique(np.linspace(0, len(pairs) - 1, min(number, len(pairs))).round().astype(int))
 
@@ -50,7 +55,7 @@ class Validation:
             estimate = model(source)
             terms = next(iter(model.losses(source, target, 0.0, generator, weight=weight)))
         flux, truth = torch.sinh(estimate.mean.float()), torch.sinh(target)
-        classical = model.skip(torch.sinh(source))
+        classical = self.interpolate.to(source.device)(torch.sinh(source[:, : len(self.pairs.header.source_bands)]))
         count = signal & (weight > 0)
         errors = ((torch.where(count, image - truth, 0).square().sum((0, 2, 3))) for image in (flux, classical))
         means = {f"{name}_loss": value.double() * len(indices) for name, value in terms.items()}
@@ -61,8 +66,8 @@ class Validation:
         """Source, target, pixels with signal and weight of the target's pixels, in network units."""
         stamps = [(*read_pair(self.pairs, k), signal_pixels(self.pairs, k)) for k in map(int, indices)]
         source, target, good, signal = (np.stack(part) for part in zip(*stamps, strict=True))
-        scaled = (s.forward(x) for s, x in zip(self.scalings, (source, target), strict=True))
-        return *map(torch.from_numpy, scaled), torch.from_numpy(signal), torch.from_numpy(good.astype(np.float32))
+        planes = np.stack([self.inputs.planes(image, self.observations[k]) for image, k in zip(source, indices, strict=True)])
+        return torch.from_numpy(planes), torch.from_numpy(self.scalings[1].forward(target)), torch.from_numpy(signal), torch.from_numpy(good.astype(np.float32))
 
 
 def _scores(sums):

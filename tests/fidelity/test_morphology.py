@@ -11,7 +11,7 @@ from scipy import stats
 from astro_galtrans import measure
 from astro_galtrans.fidelity.morphology import MorphologyFidelity, morphology_fidelity
 from astro_galtrans.measure.morphology import measure_morphology
-from astro_galtrans.measure.psf import MoffatPSF
+from astro_galtrans.psf import MoffatPSF
 from astro_galtrans.stamps import Stamps
 from astro_galtrans.statistics import Bootstrap
 from helpers import make_survey

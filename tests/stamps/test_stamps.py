@@ -11,7 +11,7 @@ from astropy.table import Table
 
 from astro_galtrans import load_translator
 from astro_galtrans.exceptions import GaltransWarning
-from astro_galtrans.measure.psf import Frequencies, MoffatPSF, SampledPSF
+from astro_galtrans.psf import Frequencies, MoffatPSF, SampledPSF
 from astro_galtrans.stamps import Stamps
 from astro_galtrans.stamps.lazy import joined, middle, rows_of
 from astro_galtrans.stamps.stamps import translations

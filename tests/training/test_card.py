@@ -89,7 +89,7 @@ def test_std_factor_makes_one_sigma_hold(toy, scalings, tmp_path):
     # by hand, for one band
     ratios = []
     for k in range(len(pairs)):
-        mean, std = predict_flux(toy, scalings, pairs.source(k))
+        mean, std = predict_flux(toy, scalings[1], scalings[0].forward(pairs.source(k)))
         flux, signal = factors["flux"][1], pairs.signal(k)[1]
         ratios.append((np.abs(pairs.target(k)[1] - flux * mean[1]) / (flux * std[1]))[signal])
     assert factors["std"][1] == pytest.approx(np.quantile(np.concatenate(ratios), ONE_SIGMA), rel=1e-3)

@@ -24,7 +24,7 @@ import numpy as np
 from scipy import fft, special
 from scipy.optimize import bisect
 
-from astro_galtrans.measure.psf import both_halves
+from astro_galtrans.psf import both_halves
 from astro_galtrans.statistics.logprob import log_any, log_chi2_sf, log_complement
 
 __all__ = ["BlankSky", "blank_sky", "log_euler_characteristic", "log_peak_probability", "roughness"]

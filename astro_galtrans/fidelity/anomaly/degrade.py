@@ -19,7 +19,7 @@ instead, ``degrade_source=True``, and its noise becomes correlated.
 import numpy as np
 from scipy import fft
 
-from astro_galtrans.measure.psf import Frequencies, as_psf, equivalent_fwhm
+from astro_galtrans.psf import Frequencies, as_psf, equivalent_fwhm
 from astro_galtrans.units import flux_factor
 
 __all__ = ["Degrader", "Matched", "common_bands", "degrade"]

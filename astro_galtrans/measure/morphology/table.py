@@ -4,7 +4,7 @@ import numpy as np
 from astropy import units as u
 
 from astro_galtrans._progress import tqdm
-from astro_galtrans.measure.psf import as_psf, psf_images
+from astro_galtrans.psf import as_psf, psf_images
 from astro_galtrans.measure.tables import galaxy_table
 
 from .measure import measure_morphology

@@ -8,7 +8,7 @@ from scipy import fft, integrate
 
 from astro_galtrans import measure
 from astro_galtrans.fidelity.anomaly.degrade import Degrader, degrade
-from astro_galtrans.measure.psf import Frequencies, MoffatPSF, SampledPSF, equivalent_fwhm, moffat_transform, psf_images
+from astro_galtrans.psf import Frequencies, MoffatPSF, SampledPSF, equivalent_fwhm, moffat_transform, psf_images
 from astro_galtrans.stamps import Stamps
 from helpers import make_survey
 

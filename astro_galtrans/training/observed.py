@@ -1,0 +1,86 @@
+"""How the source image of a pair was taken: what a network that is told PSF and noise is told in its training."""
+
+import numpy as np
+
+from astro_galtrans.domain import sky_rms
+from astro_galtrans.inputs import Inputs, Observation
+from astro_galtrans.moments import gaussian_fwhm
+
+__all__ = ["Observations", "inputs_of", "source_entry", "target_entry"]
+
+
+def source_entry(header, scaling):
+    """Return what the card says of the source: its survey, the scaling, and the noise of the images trained on."""
+    survey = header.source
+    entry = _entry(survey, survey.pixel_scale, scaling) | {"sky_rms": survey.sky_rms().tolist()}
+    electrons = [band.electrons for band in survey.bands]
+    return entry | {"electrons": electrons} if np.isfinite(electrons).all() else entry
+
+
+def target_entry(header, scaling):
+    """Return what the card says of the target."""
+    return _entry(header.target, header.target_pixel_scale, scaling)
+
+
+def _entry(survey, pixel_scale, scaling):
+    return {
+        "survey": survey.name, "unit": survey.flux_unit, "zeropoint": survey.zeropoint, "pixel_scale": pixel_scale,
+        "native_pixel_scale": survey.pixel_scale,  # what ``output_grid="target"`` means
+        "fwhm": [band.fwhm if np.isfinite(band.fwhm) else None for band in survey.bands], "scaling": scaling.to_dict(),
+    }  # fmt: skip
+
+
+def inputs_of(spec, header, scalings):
+    """Return the `~astro_galtrans.inputs.Inputs` of a network for pairs with that header."""
+    return Inputs(spec, source_entry(header, scalings[0]), target_entry(header, scalings[1]))
+
+
+class Observations:
+    """
+    The `~astro_galtrans.inputs.Observation` of the source image of every pair, by index.
+
+    PSF and noise are those of the table (``fwhm_<band>``, ``noise_<band>``). Where it has none, the FWHM is measured on
+    the pair's PSF, or is the survey's, and the noise is measured in the image.
+    """
+
+    def __init__(self, pairs):
+        self.pairs, survey = pairs, pairs.header.source
+        self.fwhm, self.noise = (self._columns(name, survey.band_names) for name in ("fwhm", "noise"))
+        self.typical = np.array([band.fwhm for band in survey.bands]), survey.sky_rms()
+
+    def _columns(self, name, bands):
+        columns = (self.pairs.column(f"{name}_{band}") for band in bands)
+        nothing = np.full(len(self.pairs), np.nan)
+        return np.stack([nothing if column is None else np.asarray(column, float) for column in columns], axis=1)
+
+    def __getitem__(self, index):
+        fwhm, noise = self.fwhm[index], self.noise[index]
+        if np.isnan(fwhm).any():
+            fwhm = np.where(np.isnan(fwhm), _psf_fwhm(self.pairs, index), fwhm)
+        if np.isnan(noise).any():
+            noise = np.where(np.isnan(noise), _measured_noise(self.pairs, index), noise)
+        both = zip((fwhm, noise), self.typical, strict=True)
+        fwhm, noise = (np.where(np.isfinite(v) & (v > 0), v, typical) for v, typical in both)
+        return Observation(fwhm, noise, np.ones(len(fwhm), bool))
+
+
+def _psf_fwhm(pairs, index):
+    """FWHM (arcsec) without the pixel of a pair's PSF images, NaN where there are none."""
+    psfs, pixel = pairs.psf(index), pairs.header.source.pixel_scale
+    if psfs is None:
+        return np.full(len(pairs.header.source_bands), np.nan)
+    odd = (psf[: psf.shape[0] - 1 + psf.shape[0] % 2, : psf.shape[1] - 1 + psf.shape[1] % 2] for psf in psfs[0])
+    seen = [pixel * (gaussian_fwhm(psf) or np.nan) for psf in odd]
+    return np.array([without_pixel(fwhm, pixel) for fwhm in seen])
+
+
+def without_pixel(fwhm, pixel_scale):
+    """Return the FWHM (arcsec) of a Gaussian before it was summed in square pixels, which add a variance of 1/12."""
+    return np.sqrt(np.maximum(fwhm**2 - 8 * np.log(2) / 12 * pixel_scale**2, (0.1 * fwhm) ** 2))
+
+
+def _measured_noise(pairs, index):
+    image, mask = np.asarray(pairs.source(index)), pairs.source_mask(index)
+    good = np.isfinite(image) if mask is None else np.isfinite(image) & ~mask
+    found = (sky_rms(plane, flags) for plane, flags in zip(image, good, strict=True))
+    return np.array([np.nan if rms is None else rms for rms in found])
