@@ -45,7 +45,7 @@ def test_wavelengths(name):
     assert (np.diff(pivots) > 0).all()
 
 
-# MegaCam minus SDSS against an SDSS colour: the slopes that the CADC measured on stars of MegaPipe and SDSS, of whatever
+# MegaCam minus SDSS against an SDSS colour: slopes that the CADC measured on stars of MegaPipe and SDSS, of whatever
 # types those are. Pickles' dwarfs of F to K type support 0.03. In u it takes M stars too, since u - g of F stars hardly
 # changes (the Balmer jump), and 0.04: the slope of SNLS is -0.211 (Regnault et al. 2009).
 CADC = [
