@@ -52,6 +52,7 @@ class PairSettings:
     size: int | None = None  #: side of the source stamp (source pixels); None: `default_size`
     seed: int = 1
     seeing_spread: float | None = None  #: log-normal scatter of the source's seeing; None: 0.13, or 0.02 from space
+    long_end: float | None = None  #: share of exposures with a seeing anywhere in its range; None: 0.4, or 0 from space
     kind: str | None = None  #: one kind of stamp for all ("galaxy", "field", "star" or "blank")
     sample: Sample = field(default_factory=Sample)  #: which central galaxies
     source_bands: tuple[str, ...] | None = None  #: None: all of the survey's
@@ -65,7 +66,7 @@ class PairSettings:
             object.__setattr__(self, f"{end}_bands", None if bands is None else survey.select(bands).band_names)
             _check_complete(self.surveys[end == "target"])
         chosen = {"scale": default_scale, "size": default_size, "seeing_spread": default_spread}
-        for name, choose in chosen.items():
+        for name, choose in (chosen | {"long_end": default_long_end}).items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, choose(*self.surveys))
         for name, allowed in (("scale", range(1, 1 + MAX_SCALE)), ("size", range(8, 2049, 2))):
@@ -111,7 +112,16 @@ def default_size(source, _target=None):
 
 def default_spread(source, _target=None):
     """Scatter of the seeing of a survey: 0.13, or 0.02 where all PSFs are sharper than the atmosphere allows."""
-    return 0.13 if max(band.fwhm for band in get_survey(source).bands) > SPACE_FWHM else 0.02
+    return 0.13 if _from_the_ground(source) else 0.02
+
+
+def default_long_end(source, _target=None):
+    """Share of exposures of a survey whose seeing is drawn from its whole range: 0.4, or 0 from space."""
+    return 0.4 if _from_the_ground(source) else 0.0
+
+
+def _from_the_ground(survey):
+    return max(band.fwhm for band in get_survey(survey).bands) > SPACE_FWHM
 
 
 def _check_complete(survey):
@@ -145,7 +155,8 @@ def simulate_pair(settings, index):
     surveys = settings.surveys
     extent = settings.size * surveys[0].pixel_scale
     scene = draw_scene(rng, surveys, extent, settings.kind, settings.sample)
-    seeings = draw_seeing(rng, surveys[0], settings.seeing_spread), draw_seeing(rng, surveys[1], 0.0)
+    source = draw_seeing(rng, surveys[0], settings.seeing_spread, settings.long_end)
+    seeings = source, draw_seeing(rng, surveys[1], 0.0)
     images = render_pair(scene, rng, surveys, seeings, settings.size, settings.scale)
     return *images, _truth_row(settings, index, scene, seeings[0])
 
@@ -156,8 +167,11 @@ def _truth_row(settings, index, scene, seeing):
     names = [f"mag_{survey.name}_{band}" for survey in settings.surveys for band in survey.band_names]
     magnitudes = row.pop("magnitudes", np.full(len(names), np.nan))
     row |= dict(zip(names, map(float, magnitudes), strict=True))
-    bands = settings.surveys[0].band_names
-    return row | {f"fwhm_{b}": float(f) for b, f in zip(bands, seeing.fwhm, strict=True)}
+    source = settings.surveys[0]
+    row["beta"] = seeing.beta
+    for name, values in (("fwhm", seeing.fwhm), ("noise", seeing.sky_rms(source))):
+        row |= {f"{name}_{b}": float(v) for b, v in zip(source.band_names, values, strict=True)}
+    return row
 
 
 def simulate_pairs(directory, count, settings=None, *, workers=None, progress=True):

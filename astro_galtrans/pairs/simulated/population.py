@@ -173,10 +173,21 @@ def _add_knots(scene, rng, magnitudes, radius, axis_ratio, angle, x, y):
         scene.points.append((x + dx[k], y + dy[k], magnitudes - 2.5 * np.log10(share)))
 
 
+def _temperature(rng):
+    """Temperature (K) of a star: in shares as the g-r of stars of r < 19 in Stripe 82 shows them."""
+    share = rng.random()
+    if share < 0.4:  # the turn-off of the thick disc and halo
+        return 5700 * np.exp(rng.normal(0, 0.07))
+    if share < 0.75:  # M dwarfs
+        return 3450 * np.exp(rng.normal(0, 0.07))
+    low, high = (4000, 5400) if share < 0.97 else (6500, 9500)  # K dwarfs; the horizontal branch and blue stragglers
+    return low * (high / low) ** rng.random()
+
+
 def _add_star(scene, rng, surveys, r, x, y):
-    # around 4600 K, that of a K dwarf, within the table of colours
-    temperature = float(np.clip(np.exp(rng.normal(np.log(4600), 0.3)), 2800, 12000))
-    colours = np.concatenate([star_colours(survey, temperature) for survey in surveys])
+    dust = min(rng.exponential(0.03), 0.3)  # E(B-V) of the foreground, away from the Milky Way's disc
+    kind = _temperature(rng), rng.uniform(), dust
+    colours = np.concatenate([star_colours(survey, *kind) for survey in surveys])
     scene.points.append((x, y, r + colours))
     truth = {"z": 0.0, "r": r, "half_light_radius": 0.0, "bulge_fraction": 0.0, "x": x, "y": y, "ebv": 0.0}
     return truth | {"magnitudes": r + colours}

@@ -19,33 +19,46 @@ from astro_galtrans.surveys import get_survey
 __all__ = ["Seeing", "draw_seeing", "render_pair"]
 
 PADDING = 6.3  # arcsec of scene beyond each edge of the stamp, 16 pixels of SDSS: for neighbours, and wings of the PSF
+LONG_END = 0.75, 1.85  # seeing over the typical one from the best nights to the worst: r of SDSS 0.8" to 1.9"
+NOISE_SPREAD = 0.2, 0.1  # log-normal scatter of the sky's rms, common to all bands and per band
+NOISE_LIMITS = 0.5, 2.5  # ... within these times the survey's
 FINENESS = 0.3  # largest pixel of the grid in FWHM of the sharpest PSF: beyond its Nyquist frequency no light is left
 
 
 @dataclass(frozen=True)
 class Seeing:
-    """PSF of each band: Moffat profiles, FWHM in arcsec and one reduced shear."""
+    """PSF of each band: Moffat profiles, FWHM in arcsec and one reduced shear; and the sky noise of each band."""
 
     beta: float
     fwhm: tuple[float, ...]
     g1: float = 0.0
     g2: float = 0.0
+    noise: tuple[float, ...] | None = None  #: sky rms of each band over the survey's; None: that of the survey
+
+    def sky_rms(self, survey, pixel_scale=None):
+        """Sky rms of each band of an image of a survey, in pixels of a given size (its flux unit)."""
+        return survey.sky_rms(pixel_scale) * (1.0 if self.noise is None else np.array(self.noise))
 
 
-def draw_seeing(rng, survey, spread=0.13):
+def draw_seeing(rng, survey, spread=0.13, long_end=0.0):
     """
-    `Seeing` of one exposure of a survey, whose typical FWHM is the median.
+    `Seeing` of one exposure of a survey, whose FWHM and sky noise scatter around the survey's typical ones.
 
-    ``spread`` is the log-normal scatter of the FWHM common to all bands; a fifth of it is added per band. With 0 the
-    PSF is the survey's typical one, round: what a translation should give, whatever the seeing of the source.
+    ``spread`` is the log-normal scatter of the FWHM common to all bands; a quarter of it is added per band. A share
+    ``long_end`` of exposures has a FWHM uniform within `LONG_END` instead. With ``spread`` 0 the PSF is the survey's
+    typical one, round, and so is the noise: what a translation should give, whatever the source.
     """
     typical = np.array([band.fwhm for band in get_survey(survey).bands])
     if spread == 0:
         return Seeing(3.5, tuple(typical))
-    common, each = rng.normal(0, spread), rng.normal(0, spread / 5, len(typical))
+    common, each = rng.normal(0, spread), rng.normal(0, spread / 4, len(typical))
+    if rng.random() < long_end:
+        common = np.log(rng.uniform(*LONG_END))
     beta = float(rng.choice([2.8, 3.2, 3.6, 4.2, 4.765]))  # 4.765 is pure atmospheric turbulence
     g1, g2 = rng.normal(0, 0.015, 2)
-    return Seeing(beta, tuple(typical * np.exp(common + each)), float(g1), float(g2))
+    noise = np.exp(rng.normal(0, NOISE_SPREAD[0]) + rng.normal(0, NOISE_SPREAD[1], len(typical)))
+    fwhm = typical * np.exp(common + each)
+    return Seeing(beta, tuple(fwhm), float(g1), float(g2), tuple(np.clip(noise, *NOISE_LIMITS)))
 
 
 def render_pair(scene, rng, surveys, seeings, size, scale, noise=True):
@@ -68,8 +81,11 @@ def render_pair(scene, rng, surveys, seeings, size, scale, noise=True):
     )
     if not noise:
         return x.astype("f4"), y.astype("f4"), y.astype("f4")
-    noisy = _with_noise(x, source, source.pixel_scale, rng), _with_noise(y, target, source.pixel_scale / scale, rng)
-    return *(image.astype("f4") for image in noisy), y.astype("f4")
+    noisy = (
+        _with_noise(image, survey, seeing.sky_rms(survey, source.pixel_scale / part), rng).astype("f4")
+        for image, survey, seeing, part in zip((x, y), (source, target), seeings, parts, strict=True)
+    )
+    return *noisy, y.astype("f4")
 
 
 @dataclass(frozen=True)
@@ -162,9 +178,9 @@ def _observe(spectrum, survey, seeing, grid, size, part):
     return images * step**2 * 10 ** (0.4 * survey.zeropoint)
 
 
-def _with_noise(image, survey, pixel, rng):
-    sky = survey.sky_rms(pixel)[:, None, None]
+def _with_noise(image, survey, sky, rng):
+    """Image with the noise of the sky, of rms ``sky`` per band, and of photons."""
     electrons = np.array([band.electrons for band in survey.bands])[:, None, None]
     # Gaussian photon noise, none where its size is not known: at less than a few electrons the sky dominates anyway
-    sigma = np.sqrt(sky**2 + np.clip(image, 0, None) / np.where(np.isnan(electrons), np.inf, electrons))
-    return image + sigma * rng.standard_normal(image.shape)
+    photons = np.clip(image, 0, None) / np.where(np.isnan(electrons), np.inf, electrons)
+    return image + np.sqrt(sky[:, None, None] ** 2 + photons) * rng.standard_normal(image.shape)

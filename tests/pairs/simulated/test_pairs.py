@@ -98,7 +98,23 @@ def test_default_stamps_and_seeing(name):
     settings = PairSettings(name, name)
     assert 64 <= settings.size <= 128
     assert settings.size % 16 == 0
-    assert settings.seeing_spread == (0.02 if name.startswith(("hst", "euclid")) else 0.13)
+    space = name.startswith(("hst", "euclid"))
+    assert (settings.seeing_spread, settings.long_end) == ((0.02, 0.0) if space else (0.13, 0.4))
+
+
+def test_the_table_states_psf_and_noise_of_every_source(tmp_path):
+    """Noise and FWHM of each image are those of its own pixels."""
+    settings = PairSettings("sdss", "sdss", size=96, kind="blank", source_bands="gi", target_bands="r", seed=3)
+    pairs = simulate_pairs(tmp_path, 1, settings, workers=1, progress=False)
+    for k, band in enumerate("gi"):
+        stated, typical = pairs.table[f"noise_{band}"], get_survey("sdss")[band].sky_rms
+        measured = [pairs.source(n)[k].std() for n in range(len(pairs))]
+        np.testing.assert_allclose(stated, measured, rtol=0.04)
+        assert 0.4 * typical < stated.min() < 0.8 * typical < 1.25 * typical < stated.max() < 2.6 * typical
+        assert np.log(stated / typical).std() == pytest.approx(np.hypot(0.2, 0.1), rel=0.3)
+        assert pairs.table[f"fwhm_{band}"].max() > 1.5 * get_survey("sdss")[band].fwhm
+    assert set(pairs.table["beta"]) <= {2.8, 3.2, 3.6, 4.2, 4.765}
+    np.testing.assert_allclose(pairs.target(0).std(), get_survey("sdss")["r"].sky_rms, rtol=0.04)
 
 
 def test_some_bands_in_and_out():
@@ -106,8 +122,9 @@ def test_some_bands_in_and_out():
     assert [survey.band_names for survey in settings.surveys] == [("g", "z"), ("i",)]
     source, target, clean, truth = simulate_pair(settings, 0)
     assert (source.shape, target.shape, clean.shape) == ((2, 16, 16), (1, 32, 32), (1, 32, 32))
-    assert {name for name in truth if name.startswith(("mag", "fwhm"))} == {
+    assert {name for name in truth if name.startswith(("mag", "fwhm", "noise"))} == {
         "mag_decals_g", "mag_decals_z", "mag_hsc-wide_i", "fwhm_g", "fwhm_z",
+        "noise_g", "noise_z",
     }  # fmt: skip
     assert PairSettings.from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
 

@@ -38,6 +38,16 @@ def test_dust_reddens_and_hot_stars_are_blue():
     assert hot[1] - hot[2] < 0.2
 
 
+def test_colours_of_known_stars():
+    # the Sun in u-g, g-r, r-i, i-z: Willmer (2018, ApJS 236, 47)
+    sun = -np.diff(star_colours("sdss", 5770.0))
+    np.testing.assert_allclose(sun, [1.28, 0.47, 0.12, 0.02], atol=0.08)
+    weak = -np.diff(star_colours("sdss", 6040.0, [0.0, 1.0]))
+    assert weak[1, 0] < weak[0, 0] - 0.03  # the halo's turn-off stars have an ultraviolet excess
+    dusty = -np.diff(star_colours("sdss", 5770.0, 0.0, 0.1)) - sun
+    np.testing.assert_allclose(dusty, [0.094, 0.102, 0.059, 0.044], atol=0.012)  # Schlafly & Finkbeiner (2011), table 6
+
+
 def test_kinds_and_truth(rng):
     assert sum(KINDS.values()) == pytest.approx(1)
     for kind in KINDS:
