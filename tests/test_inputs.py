@@ -20,7 +20,8 @@ def entries(softening=(1.0, 2.0, 4.0)):
         "scaling": {"kind": "asinh", "softening": list(softening)},
     }  # fmt: skip
     fine = [s * 10 ** (0.4 * 2.5) / 4 for s in softening]  # the same surface brightness in the target's unit and pixels
-    return source, source | {"zeropoint": 25.0, "fwhm": [0.9, 0.8, 0.7], "scaling": {"kind": "asinh", "softening": fine}}
+    scaling = {"kind": "asinh", "softening": fine}
+    return source, source | {"zeropoint": 25.0, "fwhm": [0.9, 0.8, 0.7], "scaling": scaling}
 
 
 def inputs(in_bands=BANDS, out_bands=BANDS, observed=True):
@@ -82,7 +83,7 @@ def test_bands_of_other_names():
 def test_typical_numbers_are_needed():
     source, target = entries()
     spec = ModelSpec("any", BANDS, BANDS, 2, 1, 8, False, True)
-    with pytest.raises(ValueError, match="needs a typical target FWHM for every band, got \\[0.9, None, 0.7\\]"):
+    with pytest.raises(ValueError, match=r"needs a typical target FWHM for every band, got \[0.9, None, 0.7\]"):
         Inputs(spec, source, target | {"fwhm": [0.9, None, 0.7]})
 
 
