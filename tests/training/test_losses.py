@@ -66,7 +66,7 @@ def test_a_recipe_asks_for_it():
 
 def test_errors_that_pixels_share_weigh_more_in_apertures():
     rng = torch.Generator().manual_seed(3)
-    sky, noise = torch.zeros(2, 1, 32, 32), 0.1 * torch.randn(2, 1, 32, 32, generator=rng)
+    sky, noise = torch.zeros(4, 1, 256, 256), 0.1 * torch.randn(4, 1, 256, 256, generator=rng)
     shared = torch.full_like(sky, 0.1)
     same = aperture_loss(shared, sky, sky) / aperture_loss(noise, sky, sky)
     # the mean of n pixels of noise has 1/n of the variance, that of a shared error all of it
