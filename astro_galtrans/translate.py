@@ -14,10 +14,10 @@ from math import ceil
 from operator import index
 
 import numpy as np
-from astropy.convolution import Gaussian2DKernel
 from astropy.io.fits import Header
 from astropy.stats import gaussian_fwhm_to_sigma
 from astropy.wcs.wcsapi import BaseHighLevelWCS, BaseLowLevelWCS
+from scipy.special import ndtr
 
 from astro_galtrans.models._card import check_card
 from astro_galtrans.models.checkpoint import Checkpoint, load
@@ -567,8 +567,9 @@ def _target_psf(target, scale):
         return None
     sigmas = [gaussian_fwhm_to_sigma * fwhm / scale for fwhm in widths]
     side = 2 * ceil(4 * max(sigmas)) + 1
-    kernels = [Gaussian2DKernel(sigma, x_size=side, y_size=side, mode="oversample").array for sigma in sigmas]
-    return np.array([kernel / kernel.sum() for kernel in kernels], np.float32)
+    edges = np.arange(side + 1) - side / 2
+    profiles = [np.diff(ndtr(edges / sigma)) for sigma in sigmas]  # of a Gaussian integrated over pixels
+    return np.array([np.outer(profile, profile) / profile.sum() ** 2 for profile in profiles], np.float32)
 
 
 def _provenance(translator, sampling, alignment, outside):

@@ -63,7 +63,8 @@ def load(image, bands=None, *, unit=None, zeropoint=None, bad_planes=None, stric
         zeropoint = {parse_band(band): value for band, value in zeropoint.items()}
     images, origin = take_apart(image, bands or (), bad_planes, strict)
     slots = _named(images, bands)
-    arrays = {id(image): (_checked_arrays(image, unit), _wcs(image)) for image, _, _ in slots}
+    used = {id(image): image for image, _, _ in slots}  # a cube has a slot for each of its planes
+    arrays = {key: (_checked_arrays(image, unit), _wcs(image)) for key, image in used.items()}
     return [_layer(image, *arrays[id(image)], plane, band, zeropoint) for image, plane, band in slots], origin
 
 
