@@ -21,6 +21,7 @@ __all__ = [
 ]  # fmt: skip
 
 _TABLES = ("cpdis1", "cpdis2", "det2im1", "det2im2")
+_EQUATORIAL = {"", "ICRS", "FK5", "FK4", "FK4-NO-E"}  # what RADESYS may say
 _EXACT = np.radians(1e-9)  # 4 microarcsec: above the rounding of wcslib, below anything that a distortion would do
 
 
@@ -330,14 +331,16 @@ def same_frame(wcs_a, wcs_b):
     Their values can then be compared as they are, which costs a tenth of what coordinate objects cost: most of the
     time of a stamp went there. False for WCS of other kinds, whose values may mean something else.
     """
-    return isinstance(wcs_a, WCS) and isinstance(wcs_b, WCS) and _frame(wcs_a) == _frame(wcs_b) is not None
+    return _frame(wcs_a) == _frame(wcs_b) is not None
 
 
 def _frame(wcs):
-    header = wcs.wcs
-    # frames of other bodies, and those that turn with the Earth, also depend on dates
-    known = {("RA", "DEC"): (header.radesys, repr(header.equinox)), ("GLON", "GLAT"): ("galactic", "")}
-    return known.get((header.lngtyp.strip(), header.lattyp.strip()))
+    """What two FITS WCS in one frame have in common; None for others, and for frames that also depend on dates."""
+    header = wcs.wcs if isinstance(wcs, WCS) else None
+    axes = None if header is None else (header.lngtyp.strip(), header.lattyp.strip())
+    if axes == ("RA", "DEC") and header.radesys in _EQUATORIAL:
+        return header.radesys, repr(header.equinox)
+    return "galactic" if axes == ("GLON", "GLAT") else None
 
 
 def _low(wcs):
@@ -351,7 +354,7 @@ def _readable(wcs):
 
 def _directions(wcs, x, y):
     """Unit vectors ``[3, n]`` to pixels, in the frame of the WCS; their differences are small angles (rad)."""
-    if not isinstance(wcs, WCS):
+    if _frame(wcs) is None:
         return _sky(wcs, x, y).cartesian.xyz.value
     world = np.radians(wcs.pixel_to_world_values(x, y))
     lon, lat = world[wcs.wcs.lng], world[wcs.wcs.lat]
