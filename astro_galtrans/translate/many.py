@@ -12,7 +12,7 @@ from astropy.wcs import WCS
 from astro_galtrans.bandstack import BandStack, bands_of, read_pixels, write_like
 from astro_galtrans.exceptions import DomainWarning, GaltransWarning
 from astro_galtrans.geometry import check_celestial, pixel_scale
-from astro_galtrans.stamps import Stamps, target_survey
+from astro_galtrans.stamps import Stamps, image_column, target_survey
 from astro_galtrans.units import parse_unit
 
 from .pipeline import Failure, bar, results
@@ -104,14 +104,7 @@ def _objects(found, request):
 
 
 def _of_table(table, column, request):
-    found = [name for name in table.colnames if table[name].ndim > 2 or table[name].dtype == object]
-    if column is None and len(found) != 1:
-        msg = f"column= has to say which column holds the images: {', '.join(found) or 'none does by itself'}"
-        raise ValueError(msg)
-    name = column or found[0]
-    if name not in table.colnames:
-        msg = f"the table has no column {name!r}; its columns are {', '.join(table.colnames)}"
-        raise ValueError(msg)
+    name = image_column(table, column)
     values = table[name]
     if values.ndim > 2:
         array = np.ma.asarray(getattr(values, "value", values))
