@@ -75,10 +75,9 @@ def _check_ending(output):
 
 def _translate(images, translator, output, cards, *, overwrite, progress, **options):
     image = images[0] if len(images) == 1 else list(images)
-    with tqdm(desc=Path(output).name, unit="tile", disable=None if progress else True) as bar:
-        result = translate(image, translator, progress=bar.update, **options)
-        result[0].header.update(cards)
-        write_fits(result, output, overwrite=overwrite)
+    result = translate(image, translator, progress=progress, **options)
+    result[0].header.update(cards)
+    write_fits(result, output, overwrite=overwrite)
 
 
 def translate_files(

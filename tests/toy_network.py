@@ -41,11 +41,13 @@ class ToySampler(ToyTranslator):
 
     def predict(self, source, plan, *, n_samples=1, seed=None, batch_size=1, progress=None):
         """Yield one `Prediction` per sample; the noise is drawn on the whole output grid."""
-        generator = torch.Generator().manual_seed(seed)
+        seeds = seed if isinstance(seed, list) else [seed]  # of as many images below each other
+        generators = [torch.Generator().manual_seed(each) for each in seeds]
         for _ in range(n_samples):
             for mean, std in super().predict(source, plan, batch_size=batch_size, progress=progress):
-                noise = torch.randn(mean.shape, generator=generator).numpy()
-                yield Prediction(mean + 0.1 * noise, std)
+                channels, height, width = mean.shape
+                parts = [torch.randn(channels, height // len(seeds), width, generator=g) for g in generators]
+                yield Prediction(mean + 0.1 * torch.cat(parts, dim=1).numpy(), std)
 
 
 def toy_card(bands=BANDS, *, name="toy-sdss-cfhtls", scale=2, **changes):

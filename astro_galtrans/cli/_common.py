@@ -20,9 +20,13 @@ ARGUMENT = re.compile(
 
 def tell(text, options=None):
     """Write a message to standard error, without the control characters that a name or header of a file may hold."""
-    text = printable(text if options is None else in_options(str(text), options))
+    text = "galtrans: " + printable(text if options is None else in_options(str(text), options))
+    bars = sys.modules.get("astro_galtrans._progress")  # without it there is no bar that the text could run into
     with suppress(OSError, ValueError):  # closed, or a pipe whose reader has gone
-        sys.stderr.write(f"galtrans: {text}\n")
+        if bars and sys.stderr.isatty():
+            bars.tqdm.write(text, file=sys.stderr)
+        else:
+            sys.stderr.write(f"{text}\n")
 
 
 def in_options(text, options):

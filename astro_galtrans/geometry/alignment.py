@@ -13,7 +13,7 @@ from astropy.wcs.wcsapi import BaseHighLevelWCS, BaseLowLevelWCS
 
 from ._interpolation import interpolate_plane
 from ._pixelmap import PixelMap
-from .grids import _low, _sky, check_celestial, same_grid
+from .grids import _low, _readable, _sky, check_celestial, same_grid
 from .masks import fill_masked
 
 __all__ = ["align_planes", "resample"]
@@ -53,7 +53,7 @@ def align_planes(planes, reference=0):
         If a band has no celestial WCS, or does not overlap with the reference.
     """
     _check_shapes(planes)
-    grids = [check_celestial(wcs) for *_, wcs in planes]
+    grids = [_readable(wcs) for *_, wcs in planes]
     shape = np.shape(planes[reference][0])
     dtype = np.result_type(np.float32, *(np.asarray(data).dtype for data, *_ in planes))
     with_variance = all(variance is not None for _, variance, *_ in planes)

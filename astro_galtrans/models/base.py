@@ -195,6 +195,10 @@ class TranslationModel(nn.Module, ABC):
             "nll": 0.1 * gaussian_nll(estimate.mean.detach(), estimate.log_std, target, weight),
         }
 
+    def evaluations(self, n_samples=1):
+        """Return how often `predict` evaluates the network on each tile."""
+        return 1
+
     @torch.inference_mode()
     def predict(self, source, plan, *, n_samples=1, seed=None, batch_size=1, progress=None):
         """
@@ -208,8 +212,8 @@ class TranslationModel(nn.Module, ABC):
             How to cut the image.
         n_samples : int, optional
             Number of samples; a deterministic network has one.
-        seed : int, optional
-            Seed of the samples.
+        seed : int or list of int, optional
+            Seed of the samples; a list has one for each of as many images below each other in ``source``.
         batch_size : int, optional
             Tiles evaluated at once.
         progress : callable, optional

@@ -13,7 +13,7 @@ from astro_galtrans.units import flux_factor
 
 from .lazy import joined
 
-__all__ = ["SETTINGS_FILE", "open_translated", "translated"]
+__all__ = ["SETTINGS_FILE", "open_translated", "target_survey", "translated"]
 
 SETTINGS_FILE = "translation.json"
 CHUNK = 64  # stamps translated, and written, at once
@@ -27,7 +27,11 @@ def translated(translator, stamps, like=None, *, n_samples=None, seed=0, directo
     if like is not None and len(like) != len(stamps):
         msg = f"{like.name} has {len(like)} galaxies, {stamps.name} {len(stamps)}; give both of the same, in order"
         raise ValueError(msg)
-    like = _imaging(translator, stamps) if like is None else (like.survey, like.pixel_scale, like.sky_rms)
+    like = (
+        (target_survey(translator), stamps.pixel_scale / translator.spec.scale, None)
+        if like is None
+        else (like.survey, like.pixel_scale, like.sky_rms)
+    )
     convert = _Conversion(translator, stamps, *like[:2])
     settings = {
         "translator": translator.name, "weights": translator.checkpoint.sha256, "seed": seed, "chunk": CHUNK,
@@ -68,12 +72,20 @@ def open_translated(folder):
     return joined([np.load(file, mmap_mode="r") for file in files])
 
 
-def _imaging(translator, stamps):
-    """Survey and pixel scale of translations as the card has them, noise unknown."""
-    target, native = translator.target, translator.target["native_pixel_scale"]
-    bands = [Band(name, fwhm, np.nan) for name, fwhm in zip(translator.bands_out, target["fwhm"], strict=True)]
-    survey = Survey(target["survey"], "", native, target["unit"], target["zeropoint"], bands)
-    return survey, stamps.pixel_scale / translator.spec.scale, None
+def target_survey(translator):
+    """
+    Return the survey that a translator makes images of, as its card has it: noise unknown.
+
+    Parameters
+    ----------
+    translator : `~astro_galtrans.Translator`
+    """
+    target = translator.target
+    widths = target.get("fwhm") or [np.nan] * len(translator.bands_out)
+    bands = [Band(name, fwhm, np.nan) for name, fwhm in zip(translator.bands_out, widths, strict=True)]
+    # cards of earlier versions leave the survey's own pixels out
+    native = target.get("native_pixel_scale", target["pixel_scale"])
+    return Survey(target["survey"], "", native, target["unit"], target["zeropoint"], bands)
 
 
 class _Conversion:

@@ -125,7 +125,7 @@ def test_cutouts_in_a_table(rng):
     np.testing.assert_allclose(Stamps.from_cutouts(table, survey).images[:, 0], data, rtol=1e-6)
     parts = [Cutout2D(plane, (4, 4), 5) for plane in data]
     np.testing.assert_allclose(Stamps.from_cutouts(parts, survey).images[:, 0], data[:, 2:7, 2:7], rtol=1e-6)
-    with pytest.raises(ValueError, match="no column 'image'; there are id, cutout"):
+    with pytest.raises(ValueError, match="no column 'image'; its columns are id, cutout"):
         Stamps.from_cutouts(table, survey, column="image")
     with pytest.raises(ValueError, match="different shapes"):
         Stamps.from_cutouts([data[0], data[1, 1:]], survey)
