@@ -42,13 +42,14 @@ class Band:
     One band of a survey: its PSF, depth and filter curve.
 
     What is not known is NaN, or an empty text. Two bands are equal if images of them are: if they agree in all but
-    ``depth``, ``aperture`` and ``source``, which say where the noise comes from.
+    ``depth``, ``aperture`` and ``source``, which say where the noise comes from, and ``saturation``.
     """
 
     name: str
     fwhm: float  #: typical FWHM of the PSF, a Moffat profile, without the pixel (arcsec)
     sky_rms: float  #: sky rms in a native pixel (flux unit of the survey)
     electrons: float = nan  #: electrons per flux unit, for photon noise; without it there is none
+    saturation: float = nan  #: flux in a pixel from which it is saturated; NaN: never, or not known
     filter: str = ""  #: name of the filter curve, see `astro_galtrans.filters`
     depth: float = nan  #: AB magnitude of a point source detected at five sigma
     aperture: float = nan  #: diameter (arcsec) that the depth is for; NaN for PSF photometry
@@ -193,7 +194,7 @@ def _check(survey):
     flux_zeropoint(survey.flux_unit, zeropoint=survey.zeropoint)
     wrong = [] if survey.pixel_scale > 0 else [f"pixel_scale = {survey.pixel_scale}"]
     for band in survey.bands:
-        numbers = {name: getattr(band, name) for name in ("fwhm", "sky_rms", "electrons", "aperture")}
+        numbers = {name: getattr(band, name) for name in ("fwhm", "sky_rms", "electrons", "saturation", "aperture")}
         wrong += [f"{name} = {value} in {band.name}" for name, value in numbers.items() if value <= 0]
     if wrong:
         msg = f"survey {survey.name!r}: {'; '.join(wrong)}; these must be positive (or NaN in a band: not known)"
@@ -293,7 +294,8 @@ def _with_curves(survey, folder):
 def _band(row, pixel_scale, zeropoint):
     """Band of one row of the table; columns may be absent and cells empty for what is not known."""
     values = {name: row[name] for name in row.colnames if not np.ma.is_masked(row[name])}
-    numbers = {k: float(values.get(k, nan)) for k in ("fwhm", "sky_rms", "electrons", "depth", "aperture")}
+    names = "fwhm", "sky_rms", "electrons", "saturation", "depth", "aperture"
+    numbers = {name: float(values.get(name, nan)) for name in names}
     if isnan(numbers["sky_rms"]):
         sky = sky_from_depth(numbers["depth"], numbers["fwhm"], pixel_scale, zeropoint, numbers["aperture"])
         numbers["sky_rms"] = float(f"{sky:.{DIGITS}g}")

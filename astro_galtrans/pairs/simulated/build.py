@@ -8,6 +8,7 @@ only, whatever the number of workers.
 import os
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, fields
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,6 +27,7 @@ from astro_galtrans.pairs.store import (
 from astro_galtrans.surveys import Survey, get_survey
 
 from .colours import galaxy_colours, star_colours
+from .noise import saturate
 from .population import Sample, draw_scene
 from .render import draw_seeing, render_pair
 
@@ -133,6 +135,16 @@ def _check_complete(survey):
             raise ValueError(msg)
 
 
+class SimulatedPair(NamedTuple):
+    """A pair and its truth; images are float32, in the flux unit of their survey per pixel."""
+
+    source: np.ndarray  #: ``[C, size, size]``
+    target: np.ndarray  #: ``[C', scale*size, scale*size]``
+    clean: np.ndarray  #: the target without noise
+    source_mask: np.ndarray  #: bool ``[C, size, size]``, True where the source is saturated
+    truth: dict  #: one row of the truth table
+
+
 def simulate_pair(settings, index):
     """
     Simulate one pair.
@@ -145,11 +157,7 @@ def simulate_pair(settings, index):
 
     Returns
     -------
-    source, target, clean : `~numpy.ndarray`
-        float32 ``[C, size, size]``, ``[C', scale*size, scale*size]``, and the target without noise, in the flux unit of
-        their survey per pixel.
-    truth : dict
-        One row of the truth table.
+    `SimulatedPair`
     """
     rng = np.random.default_rng([settings.seed, index])
     surveys = settings.surveys
@@ -158,7 +166,8 @@ def simulate_pair(settings, index):
     source = draw_seeing(rng, surveys[0], settings.seeing_spread, settings.long_end)
     seeings = source, draw_seeing(rng, surveys[1], 0.0)
     images = render_pair(scene, rng, surveys, seeings, settings.size, settings.scale)
-    return *images, _truth_row(settings, index, scene, seeings[0])
+    bad = saturate(rng, images[0], surveys[0])
+    return SimulatedPair(*images, bad, _truth_row(settings, index, scene, seeings[0]))
 
 
 def _truth_row(settings, index, scene, seeing):
@@ -168,7 +177,7 @@ def _truth_row(settings, index, scene, seeing):
     magnitudes = row.pop("magnitudes", np.full(len(names), np.nan))
     row |= dict(zip(names, map(float, magnitudes), strict=True))
     source = settings.surveys[0]
-    row["beta"] = seeing.beta
+    row |= {"beta": seeing.beta, "resampling": seeing.resampling}
     for name, values in (("fwhm", seeing.fwhm), ("noise", seeing.sky_rms(source))):
         row |= {f"{name}_{b}": float(v) for b, v in zip(source.band_names, values, strict=True)}
     return row
@@ -228,6 +237,6 @@ def _context():
 def _write_shard(directory, settings, number):
     sigma = settings.surveys[1].sky_rms(settings.target_pixel_scale)[:, None, None]
     pairs = [simulate_pair(settings, number * SHARD + k) for k in range(SHARD)]
-    source, target, clean, rows = zip(*pairs, strict=True)
-    planes = {"source": source, "target": target, "signal": np.array(clean) > SIGNAL * sigma}
+    source, target, clean, bad, rows = zip(*pairs, strict=True)
+    planes = {"source": source, "target": target, "source_mask": bad, "signal": np.array(clean) > SIGNAL * sigma}
     write_shard(shard_path(directory, number), planes, rows)

@@ -16,10 +16,18 @@ from astro_galtrans._optional import require
 from astro_galtrans.filters import load_curve
 from astro_galtrans.surveys import get_survey
 
-__all__ = ["SED_TYPES", "galaxy_colours", "star_colours"]
+__all__ = ["SED_TYPES", "galaxy_colours", "pivot_wavelengths", "star_colours"]
 
 #: Spectral types of the table's first axis, from quiescent to star-forming.
 SED_TYPES = ("E", "Sbc", "Scd", "Im")
+# What the templates of an early and a late type are too bright by (mag) at rest wavelengths (Angstrom), fitted to the
+# colours of galaxies of known redshift in SDSS and VVDS: both have a weaker far ultraviolet than the templates, and
+# star-forming ones a weaker near infrared and, for H alpha, more light at 6300 than on either side
+CORRECTED = (1700, 2150, 2600, 3100, 3550, 3900, 4400, 5200, 6300, 7800, 9800)
+CORRECTION = {
+    "early": (0.15, 0.10, 0.06, 0.03, 0.13, 0.095, -0.06, -0.02, 0.0, 0.0, 0.01),
+    "late": (0.26, 0.19, 0.08, -0.12, 0.043, 0.033, 0.07, 0.10, 0.0, 0.08, 0.24),
+}
 REDSHIFTS = np.linspace(0.0, 1.2, 49)
 REDDENINGS = np.linspace(0.0, 0.6, 5)  # E(B-V) of the stars, mag
 FOREGROUND = np.linspace(0.0, 0.3, 4)  # E(B-V) of the Milky Way's dust in front of a star, mag
@@ -54,6 +62,17 @@ def star_colours(survey, temperature, metal_weak=0.0, reddening=0.0):
     log_t = np.clip(np.log(temperature), *table.grid[1][[0, -1]])
     points = np.stack(np.broadcast_arrays(metal_weak, log_t, reddening), axis=-1)
     return table(points).reshape(*points.shape[:-1], -1)
+
+
+def pivot_wavelengths(survey):
+    """Pivot wavelengths (Angstrom) of the bands of a survey, shape ``(bands,)``."""
+    return _pivots(_curves(survey))
+
+
+@cache
+def _pivots(curves):
+    at, response = zip(*map(load_curve, curves), strict=True)
+    return np.array([np.sqrt((r * w).sum() / (r / w).sum()) for w, r in zip(at, response, strict=True)])
 
 
 def _curves(survey):
@@ -120,6 +139,9 @@ def _star_table(curves):
 def _template(name):
     galsim = require("galsim", extra="simulate")
     wave, flux = np.loadtxt(f"{galsim.meta_data.share_dir}/SEDs/CWW_{name}_ext.sed", unpack=True)
+    late = min(SED_TYPES.index(name) / 2, 1.0)
+    excess = (1 - late) * np.array(CORRECTION["early"]) + late * np.array(CORRECTION["late"])
+    flux *= 10 ** (-0.4 * np.interp(np.log(wave), np.log(CORRECTED), excess))
     return wave[wave > 900], flux[wave > 900]  # to 22050 Angstrom
 
 
