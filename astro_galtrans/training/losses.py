@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from astro_galtrans import structure
+from astro_galtrans.models.losses import bounded_square
 
 __all__ = ["aperture_loss", "extra_terms", "structure_loss"]
 
@@ -44,7 +45,7 @@ def aperture_loss(mean, target, reference, weight=None):
         flux = F.avg_pool2d(torch.sinh(reference.float()), side)
         # sky noise of the source, half a softening flux in a pixel, averaged over the square
         scale = (0.5 / side) ** 2 + (RELATIVE * flux).square()
-        total = total + (F.avg_pool2d(error, side).square() / scale).mean()
+        total = total + bounded_square(F.avg_pool2d(error, side) * torch.rsqrt(scale)).mean()
     return total
 
 
