@@ -122,11 +122,7 @@ def _from_nddata(nddata, label, bad_planes):
     mask, notes = nddata.mask, {}
     # astropy's own masks are bool, whose True is bad
     if mask is not None and (np.asarray(mask).dtype.kind in "iu" or bad_planes in {"zero", "none"}):
-        try:
-            mask, note, _ = bad_pixels(mask, nddata.meta, bad_planes, guess=False)
-        except ValueError as err:
-            msg = f"the mask of {label}: {err}"
-            raise ValueError(msg) from err
+        mask, note = bad_pixels(mask, nddata.meta, bad_planes, label=f"of {label}", guess=False)
         notes["bad_planes"] = f"mask: {note}"
     if np.any(getattr(nddata, "flags", None)):
         msg = f"{label} has flags, which are not used; pass them as its mask if they tell what is bad"
