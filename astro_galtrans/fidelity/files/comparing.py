@@ -39,7 +39,7 @@ def fidelity_from_files(
         called by their translator or file. With a store, stamps are those of all pairs, or of all galaxies among them;
         with ``number``, of the first galaxies.
     output : path-like, optional
-        Folder of the reports, one folder per level and ``index.html``.
+        Folder of the reports, one folder per level and ``index.html``. Those of an earlier run are removed.
     frames : dict, optional
         Options of `~astro_galtrans.pairs.observed.build_pairs`, which cuts stamps out of frames, such as ``catalogue``
         (objects are found in the source without it), ``size`` and ``source_survey``. If given, even empty, the files

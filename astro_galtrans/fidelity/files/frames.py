@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from astro_galtrans._files import fingerprint, whole_file
+from astro_galtrans._files import CheckedFile, fingerprint, whole_file
 from astro_galtrans._progress import tqdm
 from astro_galtrans.bandstack import open_fits
 from astro_galtrans.pairs.observed import build_pairs
@@ -95,14 +95,18 @@ def cut_translated(pairs, tiles, frames, file, *, progress=True):
     header, name = pairs.header, file.stem.rpartition("-")[0]
     file.parent.mkdir(parents=True, exist_ok=True)
     shape = (len(pairs), len(header.target_bands), header.target_size, header.target_size)
-    with whole_file(file) as temporary:
-        stamps = np.lib.format.open_memmap(temporary, "w+", np.float32, shape)
-        rows = tqdm(pairs.table, desc=name, unit="stamp", disable=None if progress else True)
-        for stamp, row in zip(stamps, rows, strict=True):
+    covered = False
+    rows = tqdm(pairs.table, desc=name, unit="stamp", disable=None if progress else True)
+    with whole_file(file) as temporary, CheckedFile(temporary) as out:
+        # written through Python: a memory map ends the process where the disk is full
+        description = {"descr": np.lib.format.dtype_to_descr(np.dtype("<f4")), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(out, description)
+        for row in rows:
             place = place_of(tiles[str(row["source_file"])], float(row["ra"]), float(row["dec"]), header.size)
-            stamp[:] = _stamp(frames, place, header)
-        stamps.flush()
-        if not np.isfinite(stamps).all(axis=(1, 2, 3)).any():
+            stamp = _stamp(frames, place, header)
+            covered |= bool(np.isfinite(stamp).all())
+            out.write(stamp.astype("<f4").tobytes())
+        if not covered:
             msg = f"{name} covers none of the {len(pairs)} galaxies that source and target show"
             raise ValueError(msg)
     return np.load(file, mmap_mode="r")

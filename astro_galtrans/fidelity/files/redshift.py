@@ -9,6 +9,7 @@ from astro_galtrans._locks import held
 from astro_galtrans.fidelity.compare import BOOTSTRAP
 from astro_galtrans.fidelity.redshift.measure import redshift_fidelity
 from astro_galtrans.fidelity.redshift.peaks import peak_fidelity, signal_to_noise
+from astro_galtrans.fidelity.result import clear_report
 from astro_galtrans.pairs.store import PairStore
 from astro_galtrans.stamps import Stamps
 from astro_galtrans.stamps.lazy import joined
@@ -40,6 +41,7 @@ def redshift_from_files(
         ``training_pairs`` first. Several paths are taken one after the other.
     output : path-like
         Folder of the report; translated stamps (``translated/``) and estimators (``estimators/``) are kept there too.
+        The report of an earlier run is removed.
     training_pairs : path-like or `~astro_galtrans.pairs.store.PairStore`, optional
         Other pairs, to train the estimators on; then all of ``pairs`` test.
     columns : dict of str to str, optional
@@ -106,6 +108,7 @@ def redshift_from_files(
             **shared, **options,
         )  # fmt: skip
         fidelity.meta |= {"pairs": [str(store.directory) for store in stores], "crop": crop}
+        clear_report(output / "peaks")
         fidelity.report(output, format=format, overwrite=True)
         if not peaks:
             return fidelity, None

@@ -1,5 +1,7 @@
 """Fidelity on all levels from pairs, stamps and frames."""
 
+import re
+
 import numpy as np
 import pytest
 import scenes
@@ -9,6 +11,7 @@ from astropy.table import Table
 from numpy.testing import assert_allclose
 from toy_network import ToyTranslator, toy_card
 
+from astro_galtrans._locks import locked
 from astro_galtrans.cli import main
 from astro_galtrans.fidelity.anomaly.residuals import Tolerance
 from astro_galtrans.fidelity.anomaly.result import AnomalyResult
@@ -117,6 +120,32 @@ def test_the_index_shows_this_run_alone(images, tmp_path):
         page = (tmp_path / "index.html").read_text()
         assert f"pixel/gallery_{name}.png" in page and page.count("gallery_") == page.count(f"gallery_{name}")
         assert (tmp_path / "pixel" / f"gallery_{name}.png").exists()
+
+
+def test_a_folder_holds_one_run(images, tmp_path):
+    """Nothing of the levels, translations and format of an earlier run is left; what is not the package's stays."""
+    source, target = of_both(*images)
+    settings = dict(number=6, bootstrap=Bootstrap(5), progress=False)
+    fidelity_from_files(
+        source, target, {"first": 1.1 * images[1], "other": images[1]}, tmp_path, levels=["pixel", "photometry"],
+        bins=1, by={"magnitude": np.arange(6.0)}, **settings,
+    )  # fmt: skip
+    (tmp_path / "pixel" / "notes.txt").touch()
+    before = {path.name for path in (tmp_path / "pixel").iterdir()}
+    assert {"gallery_first.png", "bins.ecsv"} <= before
+    second = {"second": images[1]}
+    fidelity_from_files(source, target, second, tmp_path, levels=["pixel"], bins=1, format="fits", **settings)
+    assert not (tmp_path / "photometry").exists()
+    left = {path.name for path in (tmp_path / "pixel").iterdir()}
+    assert "notes.txt" in left and not [name for name in left if "first" in name or name.endswith("ecsv")]
+    shown = re.findall(r'src="([^"]+)"', (tmp_path / "pixel" / "report.html").read_text())
+    assert {name for name in left if name.endswith("png")} == {*shown, "gallery_second.png"}
+
+
+def test_two_writers_of_a_folder(images, tmp_path):
+    source, target = of_both(*images)
+    with locked(tmp_path), pytest.raises(OSError, match=rf"{tmp_path} is being written to by process"):
+        fidelity_from_files(source, target, images[1], tmp_path, **QUICK)
 
 
 def test_stamps_and_a_translator(images, tmp_path):
