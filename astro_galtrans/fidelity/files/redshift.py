@@ -9,6 +9,7 @@ from astro_galtrans._locks import held
 from astro_galtrans.fidelity.compare import BOOTSTRAP
 from astro_galtrans.fidelity.redshift.measure import redshift_fidelity
 from astro_galtrans.fidelity.redshift.peaks import peak_fidelity, signal_to_noise
+from astro_galtrans.fidelity.redshift.selection import redshift_grid, split, usable_redshifts
 from astro_galtrans.fidelity.result import clear_report
 from astro_galtrans.pairs.store import PairStore
 from astro_galtrans.stamps import Stamps
@@ -83,6 +84,10 @@ def redshift_from_files(
     if not translated:
         msg = "there is nothing to judge: give translators, or stamps that are already translated"
         raise ValueError(msg)
+    known = {name: _column(stores, column, name in (columns or {})) for name, column in named.items() if column}
+    known = {name: values for name, values in known.items() if values is not None}
+    z_spec, ebv = known.pop("z_spec"), known.pop("ebv", None)
+    _check_numbers(z_spec, train, test, bootstrap.seed, **options)
     sources, targets = ([Stamps.from_pairs(s, side, crop=crop) for s in stores] for side in ("source", "target"))
     source, target = _joined(sources, "source"), _joined(targets, "target")
     making = {"directory": output / "translated", "seed": bootstrap.seed, "progress": progress} | (translate or {})
@@ -99,10 +104,7 @@ def redshift_from_files(
             else:
                 stamps = as_stamps(item, target, name)
                 found[name] = stamps.middle(target.shape[0])
-        known = {name: _column(stores, column, name in (columns or {})) for name, column in named.items() if column}
-        known = {name: values for name, values in known.items() if values is not None}
-        z_spec, shared = known.pop("z_spec"), {"bootstrap": bootstrap, "progress": progress}
-        ebv, by = known.pop("ebv", None), known | {"snr": signal_to_noise(source)}
+        by, shared = known | {"snr": signal_to_noise(source)}, {"bootstrap": bootstrap, "progress": progress}
         fidelity = redshift_fidelity(
             source, target, found, z_spec, train=train, test=test, ebv=ebv, by=by, directory=output / "estimators",
             **shared, **options,
@@ -116,6 +118,12 @@ def redshift_from_files(
         measured = peak_fidelity(source, target, found, z_spec, **rows, **shared)
         measured.report(output / "peaks", format=format, overwrite=True)
         return fidelity, measured
+
+
+def _check_numbers(z_spec, train, test, seed, estimator="image", grid=None, **_options):
+    """Raise ValueError if too few galaxies are left to train and test; before images are translated."""
+    usable, _ = usable_redshifts(z_spec, redshift_grid(grid, z_spec, estimator), warn=False)
+    split(train, test, usable, seed, trains=not isinstance(estimator, dict))
 
 
 def _joined(parts, name):
