@@ -65,6 +65,9 @@ def to_hdulist(stack, flat=None):
     """
     data, deviation, mask = _arrays(stack, _is_flat(stack, stack.origin) if flat is None else flat)
     header, tables = _header(stack, data.ndim)
+    if tables:
+        _warn_of_tables(stack.wcs, data.shape[-2:])
+        header.add_comment(TABLES)
     hdulist = fits.HDUList([fits.PrimaryHDU(data, header)])
     if mask is not None:
         # ESO's word for a mask in which 1 is bad: whoever reads it need not guess
@@ -241,7 +244,4 @@ def _header(stack, ndim):
     wcs_header, tables = wcs_to_header(stack.wcs, ndim)
     for card in wcs_header.cards:
         header.append(card, end=True)  # one by one: a distortion record has several cards of one name
-    if tables:
-        _warn_of_tables(stack.wcs, stack.data.shape[-2:])
-        header.add_comment(TABLES)
     return header, tables
