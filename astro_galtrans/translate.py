@@ -237,7 +237,7 @@ class Translator:
         """Survey, unit, zero point and pixel scale (arcsec) of the translations, from the card."""
         return self.card["target"]
 
-    def stamps(self, images, *, n_samples=None, seed=None):
+    def stamps(self, images, *, n_samples=None, seed=None, variance=False):
         """
         Translate many small images of one size at once: arrays in, arrays out, samples apart.
 
@@ -252,11 +252,14 @@ class Translator:
             Number of samples of a translator that samples; by default what its card recommends.
         seed : int, optional
             Seed of the samples. The same images in the same order and the same seed give the same samples.
+        variance : bool, optional
+            Give the variance of the error of the mean of the samples, too, as `translate` does.
 
         Returns
         -------
-        `numpy.ndarray`
-            float32 ``[N, n_samples, C', scale*H, scale*W]``: flux per pixel in the unit and zero point of `target`.
+        `numpy.ndarray`, or two
+            float32 ``[N, n_samples, C', scale*H, scale*W]``: flux per pixel in the unit and zero point of `target`;
+            with ``variance`` also ``[N, C', scale*H, scale*W]``, in the flux squared.
 
         Raises
         ------
@@ -275,9 +278,17 @@ class Translator:
         tiles = tuple(Tile(k * height, (k + 1) * height, 0, width) for k in range(count))
         plan = TilePlan(canvas.shape[1:], tiles, self.spec.scale, 0)
         samples = self.model.predict(canvas, plan, n_samples=sampling.n, seed=sampling.seed, batch_size=count)
-        flux = np.array([_to_flux(sample, self.card).values for sample in samples])  # [S, C', N * scale*H, scale*W]
-        shape = (sampling.n, flux.shape[1], count, self.spec.scale * height, self.spec.scale * width)
-        return np.ascontiguousarray(flux.reshape(shape).transpose(2, 0, 1, 3, 4))
+        mean, flux = uncertainty.SampleMean(posterior=sampling.stochastic), []
+        for sample in samples:  # [C', N * scale*H, scale*W]
+            values, variances = _to_flux(sample, self.card)
+            flux.append(values.copy())
+            mean.add(values, variances)
+        shape = (-1, len(self.bands_out), count, self.spec.scale * height, self.spec.scale * width)
+        flux = np.ascontiguousarray(np.array(flux).reshape(shape).transpose(2, 0, 1, 3, 4))
+        if not variance:
+            return flux
+        std = uncertainty.combine(mean.variance, self.card["calibration"]["std"])
+        return flux, np.ascontiguousarray(np.square(std).reshape(shape)[0].swapaxes(0, 1))
 
     def to(self, device):
         """Return this translator on a device: itself, or a copy if it lives on another."""

@@ -155,6 +155,8 @@ def test_stamps_and_a_translator(images, tmp_path):
     settings = dict(output=tmp_path, number=5, **QUICK)
     found = fidelity_from_files(source, target, translator, **settings)["anomaly"]
     assert found.models == ["target", "toy"] and found.meta["galaxies"] == 5
+    pixels = fidelity_from_files(source, target, translator, **settings | {"levels": ["pixel"]})["pixel"]
+    assert 0 < pixels.value("coverage_1", model="toy")[0] <= 1  # of the uncertainty that the translator states
     direct = {"toy": translator.stamps(source.read(slice(5)))}
     again = fidelity_from_files(source, target, direct, **settings)["anomaly"]
     assert_allclose(again.scores("toy"), found.scores("toy"), rtol=1e-4)

@@ -99,7 +99,7 @@ def test_what_was_translated_is_found_again(stores, tmp_path, monkeypatch):
     first, last = folder / "00000.npy", folder / "00002.npy"
     kept = first.stat().st_mtime_ns
     last.unlink()
-    with pytest.raises(FileNotFoundError, match="1 of 3 files are missing"):
+    with pytest.raises(FileNotFoundError, match="1 of 6 files are missing"):
         open_translated(folder)
     np.testing.assert_array_equal(translate("cut"), whole)
     assert first.stat().st_mtime_ns == kept
@@ -112,7 +112,7 @@ def test_translators_for_other_pairs_are_refused(stores, tmp_path):
         model = ToyTranslator.from_preset("tiny", bands, bands, scale).eval()
         translator = Translator(Checkpoint(model, toy_card(scale=scale), "0" * 64))
         with pytest.raises(ValueError, match=message):
-            redshift_from_files(stores[1], translator, tmp_path, progress=False)
+            redshift_from_files(stores[1], translator, tmp_path, training_pairs=stores[0], progress=False)
 
 
 @pytest.mark.slow
