@@ -464,7 +464,8 @@ def _on_one_grid(stack):
     if stack.on_one_grid:
         return stack, None
     reference = len(stack.bands) // 2
-    data, variance, mask, moved = align_planes(stack.planes, reference)
+    names = [f"band {band} ({stack.labels.get(band, 'the image')})" for band in stack.bands]
+    data, variance, mask, moved = align_planes(stack.planes, reference, names)
     offsets = ", ".join(f"{stack.bands[k]} by ({dx:+.2f}, {dy:+.2f})" for k, (dx, dy) in moved.items())
     _warn_of_lost_sky(stack, mask, reference)
     report = f"to {stack.bands[reference]}, in pixels (x, y): {offsets}"
