@@ -13,10 +13,11 @@ from astropy.coordinates import SkyCoord, search_around_sky
 from astropy.table import QTable
 
 from astro_galtrans._columns import name_rows
-from astro_galtrans._files import files_in, whole_file
+from astro_galtrans._files import whole_file
 from astro_galtrans._locks import locked
 from astro_galtrans._positions import sky_positions
 from astro_galtrans._progress import tqdm
+from astro_galtrans.bandstack import find_files
 from astro_galtrans.exceptions import GaltransWarning
 
 from .measure import redshift
@@ -104,7 +105,7 @@ def catalogue(files, output=None, *, z_range=(-0.01, 1.2), medium="auto", file_f
 
 def find_spectra(files):
     """
-    List files, and the FITS files in folders: `pathlib.Path` in the order given, those of a folder sorted; none twice.
+    List files, those that globs match, and the FITS files in folders: `pathlib.Path` in the order given, none twice.
 
     Parameters
     ----------
@@ -116,13 +117,11 @@ def find_spectra(files):
         If a file or folder does not exist, or a folder has no FITS file.
     """
     items = [files] if isinstance(files, str | os.PathLike) else list(files)
-    found = {}
-    for item in map(Path, items):
-        inside = files_in(item) if item.is_dir() else [item]
-        if not inside or not inside[0].exists():
-            msg = f"{item} holds no FITS file" if item.is_dir() else f"there is no file {item}"
-            raise FileNotFoundError(msg)
-        found |= dict.fromkeys(inside)
+    found = dict.fromkeys(Path(path) for item in items for path in find_files(item))
+    missing = next((path for path in found if not path.exists()), None)
+    if missing:
+        msg = f"there is no file {missing}"
+        raise FileNotFoundError(msg)
     return list(found)
 
 

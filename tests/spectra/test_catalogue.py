@@ -147,6 +147,8 @@ def test_flagged_redshifts_are_not_z_spec(tmp_path):
 def test_nothing_to_read(tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no FITS file"):
         spectra.catalogue(tmp_path, progress=False)
+    with pytest.raises(FileNotFoundError, match="matches no file"):
+        spectra.catalogue(tmp_path / "*.fits", progress=False)
     with pytest.raises(FileNotFoundError, match=r"there is no file .*gone\.fits"):
         spectra.catalogue(tmp_path / "gone.fits", progress=False)
     with pytest.raises(FileNotFoundError, match=r"gone\.fits"):

@@ -8,6 +8,7 @@ import numpy as np
 
 from astro_galtrans._locks import held
 from astro_galtrans._optional import require
+from astro_galtrans.bandstack import find_files
 from astro_galtrans.fidelity.anomaly.degrade import Degrader
 from astro_galtrans.fidelity.anomaly.residuals import Tolerance
 from astro_galtrans.fidelity.compare import BOOTSTRAP, sides
@@ -123,7 +124,7 @@ def _check(source, target, translated, levels, options):
         if unknown or not (len(given) or what == "options"):
             msg = f"{what} must be some of {', '.join(known)}, got {', '.join(map(str, unknown)) or 'none'}"
             raise ValueError(msg)
-    if isinstance(source, str | Path) and not Path(source).exists():
+    if isinstance(source, str | Path) and not Path(source).exists() and not Path(find_files(source)[0]).exists():
         msg = f"there is no {source}"
         raise FileNotFoundError(msg)
     if "morphology" in levels:

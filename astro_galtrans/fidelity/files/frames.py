@@ -6,7 +6,7 @@ import numpy as np
 
 from astro_galtrans._files import CheckedFile, fingerprint, whole_file
 from astro_galtrans._progress import tqdm
-from astro_galtrans.bandstack import open_fits
+from astro_galtrans.bandstack import find_files, open_fits
 from astro_galtrans.pairs.observed import build_pairs
 from astro_galtrans.pairs.observed.cutting import LocalMap, cut
 from astro_galtrans.pairs.observed.frames import open_frames
@@ -23,9 +23,12 @@ __all__ = ["are_frames", "cut_translated", "from_frames"]
 def are_frames(source):
     """Return whether files are images of the sky, of two or three axes with world coordinates: stamps have neither."""
     paths = [source] if isinstance(source, str | Path) else source if isinstance(source, list | tuple) else []
-    if not paths or Path(paths[0]).suffix in {".npy", ""} or not Path(paths[0]).is_file():
+    if not paths or Path(paths[0]).is_dir():
         return False
-    headers = [hdu.header for hdu in open_fits(Path(paths[0])) if hdu.is_image and hdu.header.get("NAXIS", 0) >= 2]
+    first = Path(find_files(paths[0])[0])
+    if first.suffix in {".npy", ""} or not first.is_file():
+        return False
+    headers = [hdu.header for hdu in open_fits(first) if hdu.is_image and hdu.header.get("NAXIS", 0) >= 2]
     return any(header["NAXIS"] < 4 and "CTYPE1" in header for header in headers)
 
 

@@ -16,6 +16,7 @@ from astro_galtrans.cli import main
 from astro_galtrans.fidelity.anomaly.residuals import Tolerance
 from astro_galtrans.fidelity.anomaly.result import AnomalyResult
 from astro_galtrans.fidelity.files import fidelity_from_files
+from astro_galtrans.fidelity.files.frames import are_frames
 from astro_galtrans.fidelity.files.inputs import from_store
 from astro_galtrans.models.checkpoint import Checkpoint
 from astro_galtrans.pairs.store import PairHeader, PairStore, PairWriter
@@ -209,6 +210,13 @@ def field(tmp_path_factory):
     sky = wcs.pixel_to_world(*(places.T / pixel + (side - 1) / 2))
     Table({"ra": sky.ra.deg, "dec": sky.dec.deg}).write(folder / "objects.ecsv")
     return folder
+
+
+def test_frames_are_known_by_a_quoted_glob(field, tmp_path):
+    assert are_frames(f"{field}/x/?.fits") and are_frames([field / "x" / "g.fits"])
+    assert not are_frames(saved(tmp_path / "stamps.npy", np.zeros(3)))
+    with pytest.raises(FileNotFoundError, match=r"none/\*.fits matches no file"):
+        fidelity_from_files(f"{field}/none/*.fits", field / "y", field / "good", tmp_path, **QUICK)
 
 
 @pytest.mark.filterwarnings("ignore:the target images have pixels of 0.198 arcsec")
