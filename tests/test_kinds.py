@@ -5,6 +5,8 @@ A command sees a spoilt file as the same file whose bad pixels are NaN, or ends 
 leaves nothing behind, or gives a warning; it never gives another answer in silence.
 """
 
+import json
+import re
 import shutil
 from contextlib import nullcontext
 from functools import cache
@@ -19,16 +21,21 @@ from astro_galtrans import cutout
 from astro_galtrans.bandstack import read
 from astro_galtrans.batch import translate_file, translate_files
 from astro_galtrans.check import describe_image
+from astro_galtrans.cli import main
 from astro_galtrans.exceptions import GaltransWarning
 from astro_galtrans.models.checkpoint import Checkpoint
 from astro_galtrans.pairs.observed.frames import open_frames
+from astro_galtrans.pairs.store import HEADER_FILE, PairHeader, PairWriter
 from astro_galtrans.stamps import Stamps
 from astro_galtrans.surveys import get_survey
 from astro_galtrans.translate import Translator
 from helpers import SKY_RMS, galaxy, make_wcs
 
-pytest.importorskip("h5py")
+h5py = pytest.importorskip("h5py")
+pytest.importorskip("matplotlib")
+pytest.importorskip("jinja2")
 
+MODEL = "swin-sdss-cfhtls"
 SHAPE, RMS = (64, 64), SKY_RMS["r"]
 TRUTH = (galaxy(SHAPE, 40) + np.random.default_rng(1).normal(0, RMS, SHAPE)).astype("f4")  # nanomaggy
 BAD = np.zeros(SHAPE, bool)
@@ -216,3 +223,89 @@ def test_images(command, kind, usual, tmp_path):
     expected, lost = usual(command, bad.tobytes())
     assert_array_equal(unused, lost)
     assert_allclose(data[lost == 0], expected[lost == 0], rtol=2e-5, atol=2e-5 * np.nanmax(expected))
+
+
+# -- stores of pairs
+
+
+def spoil(dataset, value, part=...):
+    """Put a value into all images of one kind, or into some pixels of them."""
+
+    def change(folder):
+        for path in folder.glob("shard-*.h5"):
+            with h5py.File(path, "a") as file:
+                images = file[dataset][()]
+                images[part] = value
+                file[dataset][...] = images
+
+    return change
+
+
+def spoil_header(**entries):
+    def change(folder):
+        path = folder / HEADER_FILE
+        content = json.loads(path.read_text())
+        for key, value in entries.items():
+            place = content["source"] if key == "name" else content
+            place[key] = value
+        path.write_text(json.dumps(content))
+
+    return change
+
+
+def link_elsewhere(folder):
+    with h5py.File(folder / "shard-00000.h5", "a") as file:
+        del file["target"]
+        file["target"] = h5py.ExternalLink("/etc/hostname", "x")
+
+
+def no_redshifts(folder):
+    for path in folder.glob("shard-*.h5"):
+        with h5py.File(path, "a") as file:
+            rows = file["table"][()]
+            rows["z"] = np.nan
+            file["table"][...] = rows
+
+
+STORES = {
+    "links": (link_elsewhere, "target is a link .* which is not followed"),
+    "nothing but NaN": (spoil("source", np.nan), "source band u, no pixel is finite"),
+    "one value": (spoil("target", 0), "target band u, all pixels are 0"),
+    "beyond all numbers": (spoil("source", 3e38, (..., 0, 0)), r"source band u, pixels reach 3e\+38"),
+    "a name that leads elsewhere": (spoil_header(name="../../elsewhere"), "the name of a survey is '../../elsewhere'"),
+    "a later version": (spoil_header(format_version=99), "format 99"),
+    "another size": (spoil_header(size=10**9), "this store's format says"),
+    "no store": (lambda folder: (folder / HEADER_FILE).unlink(), f"no {HEADER_FILE}"),
+    "no redshifts": (no_redshifts, "none of the 80 pairs in .* has a redshift in its column 'z'"),
+}  # fmt: skip
+READERS = {
+    "train": lambda store, out: ["train", "swin", str(store), "-o", str(out), "--steps", "1", "--device", "cpu"],
+    "calibrate": lambda store, out: ["calibrate", MODEL, str(store), "-o", f"{out}.safetensors"],
+    "fidelity": lambda store, out: ["fidelity", str(store), "-o", str(out), "-m", MODEL, "--skip", "morphology"],
+    "redshift": lambda store, out: ["redshift", str(store), "-o", str(out), "-m", MODEL],
+}
+
+
+@pytest.fixture(scope="module")
+def whole_store(tmp_path_factory):
+    rng, folder = np.random.default_rng(1), tmp_path_factory.mktemp("pairs") / "whole"
+    with PairWriter(folder, PairHeader(get_survey("sdss"), get_survey("cfhtls-wide"), 2, 16), shard=40) as writer:
+        for index in range(80):
+            images = [rng.normal(0, 1, (5, side, side)).astype("f4") for side in (16, 32)]
+            part = ("train", "train", "validation", "test")[index % 4]
+            row = {"index": index, "kind": "galaxy", "z": 0.1 + index / 200, "split": part}
+            writer.add(*images, row, signal=np.ones((5, 32, 32), bool))
+    return folder
+
+
+@pytest.mark.parametrize("kind", STORES)
+@pytest.mark.parametrize("command", READERS)
+def test_stores(command, kind, whole_store, tmp_path, capsys):
+    if kind == "no redshifts" and command != "redshift":
+        pytest.skip("no matter to this command")
+    store = shutil.copytree(whole_store, tmp_path / "store")
+    change, error = STORES[kind]
+    change(store)
+    assert main(READERS[command](store, tmp_path / "out")) == 1
+    assert re.search(error, capsys.readouterr().err)
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]

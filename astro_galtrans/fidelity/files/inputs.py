@@ -58,6 +58,7 @@ def from_store(pairs, translated, making, number=None):
     """
     making, check = _apart(making)
     whole = pairs if isinstance(pairs, PairStore) else PairStore(pairs)
+    whole.check_images()
     rows, header = galaxies(whole)[:number], whole.header
     like, given = Stamps.from_pairs(whole, "target"), {}
     for name, item in translated.items():

@@ -148,7 +148,12 @@ def _parts(pairs, training_pairs, z, number):
 def _with_redshift(pairs, z, limit=None):
     store = pairs if isinstance(pairs, PairStore) else PairStore(pairs)
     rows = galaxies(store)
-    return store.subset(rows[np.isfinite(_column([store], z))[rows]][:limit])
+    rows = rows[np.isfinite(_column([store], z))[rows]]
+    if not len(rows):
+        msg = f"none of the {len(store)} pairs in {store.directory} has a redshift in its column {z!r}"
+        raise ValueError(msg)
+    store.check_images()
+    return store.subset(rows[:limit])
 
 
 def _same_surveys(first, second):
