@@ -6,21 +6,28 @@ that of another band's stars or PSF, scaled by what is typical of the survey, or
 noise is what the sky's scatter shows, else the stated standard deviation, else what is typical.
 """
 
-import warnings
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 from astropy import units as u
 
 from .bands import parse_bands
-from .exceptions import GaltransWarning
 from .inputs import Observation
 from .moments import gaussian_fwhm
 from .psf import measured_fwhm, profile_fwhm
 
-__all__ = ["carried_psf", "observe"]
+__all__ = ["Seen", "carried_psf", "observe"]
 
 LIMITS = 0.05, 20.0  # arcsec: widths of PSFs, beyond which a number is in another unit
+
+
+class Seen(NamedTuple):
+    """How an image was taken, and how that is known."""
+
+    observation: Observation
+    psf: str  #: per band of the image the FWHM of its stars (arcsec), and from where it is known
+    assumed: bool  #: does nothing tell the PSF, so that the survey's typical one is assumed?
 
 
 def carried_psf(image):
@@ -33,7 +40,7 @@ def carried_psf(image):
 
 def observe(stack, bands, typical, measured, pixel_scale, psf=None):
     """
-    Return how an image was taken, and where its PSF is from.
+    Return how an image was taken.
 
     Parameters
     ----------
@@ -53,19 +60,12 @@ def observe(stack, bands, typical, measured, pixel_scale, psf=None):
 
     Returns
     -------
-    observation : `~astro_galtrans.inputs.Observation`
-    origin : str
-        Per band of the image the FWHM of its stars (arcsec), and from where it is known.
+    `Seen`
 
     Raises
     ------
     ValueError
         If ``psf`` names a band that the image does not have, or a width is not one of a PSF.
-
-    Warns
-    -----
-    GaltransWarning
-        If nothing tells the PSF of the image.
     """
     given = _given(psf, stack.bands, pixel_scale)
     seen = {b: (given[b], "given") if b in given else (measured["fwhm"].get(b), "stars") for b in stack.bands}
@@ -73,16 +73,13 @@ def observe(stack, bands, typical, measured, pixel_scale, psf=None):
     known = [fwhm / expected[band] for band, (fwhm, _) in seen.items() if fwhm]
     ratio, source = (float(np.median(known)), "other bands") if known else (1.0, "typical of the survey")
     seen = {band: (fwhm, origin) if fwhm else (ratio * expected[band], source) for band, (fwhm, origin) in seen.items()}
-    if not known:
-        told = ", ".join(f"{band} {fwhm:.2f}" for band, (fwhm, _) in seen.items())
-        text = f"no stars tell the PSF of the image: the survey's typical one is assumed (FWHM in arcsec: {told}); "
-        warnings.warn(text + "give the image's own as psf=", GaltransWarning, stacklevel=4)
     present = np.array([band in stack.bands for band in bands])
     widths = [seen[band][0] if band in seen else expected[band] for band in bands]
     observation = Observation(
         profile_fwhm(widths, pixel_scale=pixel_scale), _noise(stack, bands, typical, measured), present
     )
-    return observation, ", ".join(f"{band} {fwhm:.2f} ({origin})" for band, (fwhm, origin) in seen.items())
+    told = ", ".join(f"{band} {fwhm:.2f} ({origin})" for band, (fwhm, origin) in seen.items())
+    return Seen(observation, told, assumed=not known)
 
 
 def _given(psf, bands, pixel_scale):

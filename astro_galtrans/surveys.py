@@ -26,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ._plain import plain_name
 from .bands import parse_band, parse_bands
 from .units import flux_zeropoint
 
@@ -190,6 +191,9 @@ def _or_none(value):
 
 def _check(survey):
     """Raise ValueError if a survey's numbers are impossible; the unit must agree with the zero point."""
+    plain_name(survey.name, "the name of a survey")  # translators and columns of tables are called after it
+    for band in survey.band_names:
+        plain_name(band, f"the name of a band of {survey.name}")
     parse_bands(survey.band_names)
     flux_zeropoint(survey.flux_unit, zeropoint=survey.zeropoint)
     wrong = [] if survey.pixel_scale > 0 else [f"pixel_scale = {survey.pixel_scale}"]

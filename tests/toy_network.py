@@ -50,12 +50,12 @@ class ToySampler(ToyTranslator):
                 yield Prediction(mean + 0.1 * torch.cat(parts, dim=1).numpy(), std)
 
 
-def toy_card(bands=BANDS, *, name="toy-sdss-cfhtls", scale=2, **changes):
+def toy_card(bands=BANDS, *, name="toy-sdss-cfhtls", scale=2, pixel_scale=0.396, sky=None, **changes):
     """Return the card of a translator from nanomaggies to ADU that only changes pixel size and zero point."""
-    sky = [SKY_RMS[BANDS.index(band)] for band in bands]
+    sky = [SKY_RMS[BANDS.index(band)] for band in bands] if sky is None else sky
     softening = [4 * rms for rms in sky]
     target = [b * COUNTS_PER_NANOMAGGY / scale**2 for b in softening]  # flux per pixel, and pixels are smaller
-    source = {"survey": "sdss", "unit": "nanomaggy", "zeropoint": 22.5, "pixel_scale": 0.396, "sky_rms": sky}
+    source = {"survey": "sdss", "unit": "nanomaggy", "zeropoint": 22.5, "pixel_scale": pixel_scale, "sky_rms": sky}
     return {
         "name": name,
         "description": "interpolates",
@@ -64,12 +64,12 @@ def toy_card(bands=BANDS, *, name="toy-sdss-cfhtls", scale=2, **changes):
             "survey": "cfhtls-wide",
             "unit": "adu",
             "zeropoint": 30.0,
-            "pixel_scale": 0.396 / scale,
+            "pixel_scale": pixel_scale / scale,
             "scaling": AsinhScaling(target).to_dict(),
         },
         "calibration": {"flux": [1.0] * len(bands), "std": [1.0] * len(bands)},
         "validity": {
-            "pixel_scale": [0.35, 0.45],
+            "pixel_scale": [0.9 * pixel_scale, 1.1 * pixel_scale],
             "fwhm": {band: [0.9, 2.0] for band in bands},
             "sky_rms": {band: [0.0, 3 * rms] for band, rms in zip(bands, sky, strict=True)},
             "peak": dict.fromkeys(bands, 1000.0),

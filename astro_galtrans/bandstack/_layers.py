@@ -34,6 +34,7 @@ class Layer(NamedTuple):
     zeropoint: float
     meta: object
     notes: dict  # see BandStack.notes
+    label: str  # what it was read from, for messages
 
 
 class _Arrays(NamedTuple):
@@ -270,7 +271,7 @@ def _layer(image, arrays, wcs, plane, band, zeropoint):
         given = zeropoint.get(band) if isinstance(zeropoint, Mapping) else zeropoint
         found = find_zeropoint(arrays.unit, image.meta, given)
     notes = arrays.notes | ({"zeropoint": found.source} if found.source else {})
-    return Layer(band, data, variance, mask, wcs, arrays.unit, found.magnitude, image.meta, notes)
+    return Layer(band, data, variance, mask, wcs, arrays.unit, found.magnitude, image.meta, notes, image.label)
 
 
 def _checked_arrays(image, unit):

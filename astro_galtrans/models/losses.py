@@ -23,7 +23,7 @@ LARGE = 20.0
 
 
 def bounded_square(error):
-    """Square of an error that is below `LARGE`, and twice its size times `LARGE` less a constant beyond (Huber 1964)."""
+    """Square of an error below `LARGE`; beyond, twice its size times `LARGE`, less a constant (Huber 1964)."""
     return 2 * F.huber_loss(error, torch.zeros_like(error), reduction="none", delta=LARGE)
 
 

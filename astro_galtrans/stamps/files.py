@@ -161,7 +161,10 @@ def _rows(part, name):
 def _opened(path, survey):
     """`_Planes` of all stamps in a file or folder."""
     if path.is_dir():
-        return _Planes(open_translated(path)) if (path / SETTINGS_FILE).exists() else _open_folder(path, survey)
+        if not (path / SETTINGS_FILE).exists():
+            return _open_folder(path, survey)
+        images, variance = open_translated(path)
+        return _Planes(images, variance=variance)
     if not path.exists():
         msg = f"there are no stamps {path}"
         raise FileNotFoundError(msg)

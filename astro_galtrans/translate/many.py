@@ -15,7 +15,7 @@ from astro_galtrans.geometry import check_celestial, pixel_scale
 from astro_galtrans.stamps import Stamps, image_column, target_survey
 from astro_galtrans.units import parse_unit
 
-from .pipeline import Failure, bar, results
+from .pipeline import ASSUMED, Failure, bar, results
 
 __all__ = ["Many", "several"]
 
@@ -36,7 +36,7 @@ class Many:
 
     def _results(self, request, record, progress):
         """Yield results, then say how many of the images failed or are unlike those of the training."""
-        outside, failures, count = {}, [], 0
+        outside, failures, assumed, count = {}, [], [], 0
         with bar(progress, self.total, "image") as step:
             for result in results(self.images, request, record=record):
                 if isinstance(result, Failure):
@@ -44,6 +44,8 @@ class Many:
                 else:
                     for violation in result.image.outside:
                         outside.setdefault((violation.quantity, violation.band), []).append((result.index, violation))
+                    if result.image.seen and result.image.seen.assumed:
+                        assumed.append(result)
                 yield result
                 count += 1
                 if step is not None:
@@ -52,6 +54,9 @@ class Many:
             number, violation = found[0]
             msg = f"{len(found)} of {count} images, such as number {number}: {violation}"
             warnings.warn(msg, DomainWarning, stacklevel=4)
+        if assumed:
+            told = f"no stars tell the PSF of {len(assumed)} of {count} images"
+            warnings.warn(ASSUMED.format(told, assumed[0].image.seen.psf), GaltransWarning, stacklevel=4)
         if failures:
             named = "; ".join(map(str, failures[:NAMED])) + ("; ..." if len(failures) > NAMED else "")
             msg = f"{len(failures)} of {count} images could not be translated: {named}"
@@ -77,18 +82,18 @@ def several(images, request, column=None):
 
 def _are_images(items, request):
     """Whether each item of a list holds all bands that the translator needs; otherwise they are the bands of one."""
-    needed, first = set(request.translator.bands_in), True
+    needed, fewest, first = set(request.translator.bands_in), request.translator.fewest_bands, True
     for item in items:
         container = isinstance(item, Mapping | list | tuple) and not isinstance(item, HDUList)
         try:
             names = needed if container or isinstance(item, BandStack) else bands_of(item, request.reading["bands"])
         except (OSError, TypeError, ValueError):  # its own error comes when it is read; another one may tell
             continue
-        if not needed <= set(names):
+        if len(needed & set(names)) < fewest:
             return False
         # with several bands the first item settles it; of the bands of one image, one may be all that is needed
         first = False
-        if len(needed) > 1 or container:
+        if fewest > 1 or container:
             break
     return not first
 

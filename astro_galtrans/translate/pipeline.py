@@ -11,7 +11,7 @@ import numpy as np
 
 from astro_galtrans._progress import tqdm
 from astro_galtrans.bandstack import write_like
-from astro_galtrans.exceptions import DomainWarning
+from astro_galtrans.exceptions import DomainWarning, GaltransWarning
 from astro_galtrans.geometry import resample
 from astro_galtrans.tiling import Tile, TilePlan
 
@@ -22,6 +22,7 @@ from .translator import ready
 
 __all__ = ["Failure", "Result", "bar", "batch_of", "results", "translate"]
 
+ASSUMED = "{}: what is typical of the survey is assumed, FWHM in arcsec {}; give the image's own as psf="
 #: Source pixels that a network sees at once by default: eight stamps of 64 x 64. On a CPU larger batches are no faster,
 #: and slower once their activations (1 kB a pixel) leave its cache; a GPU is kept busy by as much as fills a tile.
 BATCH_PIXELS = {"cpu": 1 << 15, "other": 600_000}
@@ -30,7 +31,7 @@ BATCH_PIXELS = {"cpu": 1 << 15, "other": 600_000}
 def translate(
     images, translator, *, bands=None, zeropoint=None, unit=None, n_samples=None, combine="mean", seed=None,
     output_grid=None, align=True, bad_planes=None, subtract_background=None, strict=False, tile=None, batch_size=None,
-    device=None, progress=None, on_error="raise", column=None,
+    device=None, progress=None, on_error="raise", column=None, psf=None,
 ):  # fmt: skip
     """
     Translate an image of one survey, or many, into what another would have seen.
@@ -87,6 +88,10 @@ def translate(
         Whether one of many images that cannot be translated ends the run, or is recorded while the others go on.
     column : str, optional
         Column of a table that holds the images; by default the only one that does.
+    psf : float, `~astropy.units.Quantity`, `~numpy.ndarray` or dict of them by band, optional
+        PSF of the images, for translators that are told: the FWHM of stars as measured in them (arcsec), or images of
+        the PSF on their pixels, ``[k, k]``. By default what CCDData carries as ``psf``, or what the stars in the image
+        tell; without either what is typical of the survey, with a warning. ``meta`` records it.
 
     Returns
     -------
@@ -132,7 +137,7 @@ def translate(
     }  # fmt: skip
     request = Request(
         translator, Sampling.of(translator, n_samples, combine, seed), output_grid_of(output_grid, translator.card),
-        reading, subtract_background, tile, _checked_batch(batch_size),
+        reading, subtract_background, tile, _checked_batch(batch_size), psf,
     )  # fmt: skip
     many = several(images, request, column)
     if many is not None:
@@ -140,6 +145,8 @@ def translate(
     image = prepare(images, request, request.sampling.seed)
     for violation in image.outside:
         warnings.warn(str(violation), DomainWarning, stacklevel=2)
+    if image.seen and image.seen.assumed:
+        warnings.warn(ASSUMED.format("no stars tell the PSF", image.seen.psf), GaltransWarning, stacklevel=2)
     evaluations = len(image.plan.tiles) * translator.model.evaluations(request.sampling.n)
     with bar(progress, evaluations, "tile") as step:
         ((parts),) = _evaluated([image], request, step)
@@ -281,9 +288,8 @@ def _evaluated(images, request, step=None):
         for k, image in enumerate(images):
             # 7. The variance of its error: what the network states, calibrated, and unusual noise of the input.
             of_image = slice(k * rows, (k + 1) * rows)
-            part = (
-                flux[:, of_image], error_variance(variance[:, of_image], image.stack, translator), image.mask, image.wcs
-            )  # fmt: skip
+            error = error_variance(variance[:, of_image], image.stack, translator, image.seen)
+            part = flux[:, of_image], error, image.mask, image.wcs
             # 8. The grid that was asked for, if it is not the finer one.
             parts[k].append(part if request.grid is None else resample(*part, request.grid))
     return parts

@@ -9,7 +9,7 @@ from astro_galtrans import background, domain
 from astro_galtrans.bandstack import BandStack, read, select, to_unit
 from astro_galtrans.exceptions import GaltransWarning
 from astro_galtrans.geometry import align_planes, fill_masked, pixel_scale, rescale_wcs
-from astro_galtrans.scaling import AsinhScaling
+from astro_galtrans.observe import Seen, carried_psf, observe
 from astro_galtrans.tiling import TilePlan, plan_tiles
 
 from .results import mask_of_result
@@ -27,7 +27,7 @@ class Prepared:
     """One image, ready for the network, and what is known of its result before the network has seen it."""
 
     stack: BandStack  #: bands of the network on one grid, in the unit it was trained with
-    planes: np.ndarray  #: what the network sees: float32 ``[C, H, W]`` in network units, finite
+    planes: np.ndarray  #: what the network sees: float32 ``[K, H, W]``, of `~astro_galtrans.inputs.Inputs`
     bad: np.ndarray | None  #: pixels that cannot be used, bool ``[C, H, W]``
     plan: TilePlan  #: the tiles it is cut into
     wcs: object  #: of the result
@@ -35,6 +35,7 @@ class Prepared:
     outside: list  #: `~astro_galtrans.domain.Violation` of the translator's range
     alignment: str | None  #: which bands were moved, and by how much
     seed: int | None  #: of its samples
+    seen: Seen | None  #: how it was taken, if the network is told
 
 
 def prepare(image, request, seed=None):
@@ -58,32 +59,48 @@ def prepare(image, request, seed=None):
     # 1. Any accepted input to bands on one grid, in the unit that the network was trained with.
     stack = image if isinstance(image, BandStack) else read(image, **request.reading)
     _check_bands(stack, translator)
-    stack = to_unit(select(stack, spec.in_bands), card["source"]["unit"], card["source"]["zeropoint"])
+    own = [band for band in spec.in_bands if band in stack.bands]
+    stack = to_unit(select(stack, own), card["source"]["unit"], card["source"]["zeropoint"])
     _check_information(stack)
     stack = background.subtracted(stack, request.subtract_background)
-    outside = _compare_with_training(stack, translator, request.strict)
+    measured = _measured(stack)
+    outside = _compare_with_training(measured, translator, request.strict)
     stack, alignment = _on_one_grid(stack)
     bad = _bad_pixels(stack)
     # 2. Flux to network units.
     filled = fill_masked(stack.data, bad).astype(np.float32, copy=False)
-    planes = AsinhScaling.from_dict(card["source"]["scaling"]).forward(filled)
+    seen = None
+    if spec.observed:
+        psf = carried_psf(image) if request.psf is None else request.psf
+        scale = measured["pixel_scale"]
+        seen = observe(stack, spec.in_bands, translator.inputs.typical, measured, scale, psf)
+    planes = _planes(filled, own, translator, seen)
     del filled  # it may be as large as the image
     # 3. Tiles that overlap by what the network needs to see; and, before it starts its work, what else can go wrong.
     shape = planes.shape[1:]
     plan = plan_tiles(shape, scale=spec.scale, multiple_of=spec.multiple_of, margin=spec.margin, tile=request.tile)
     wcs, mask = rescale_wcs(stack.wcs, spec.scale, shape), mask_of_result(bad, translator)
-    return Prepared(stack, planes, bad, plan, wcs, mask, outside, alignment, seed)
+    return Prepared(stack, planes, bad, plan, wcs, mask, outside, alignment, seed, seen)
+
+
+def _planes(image, bands, translator, seen):
+    """What the network sees of an image that has some of its bands."""
+    if len(bands) < len(translator.bands_in):
+        whole = np.zeros((len(translator.bands_in), *image.shape[1:]), np.float32)
+        whole[[translator.bands_in.index(band) for band in bands]] = image
+        image = whole
+    return translator.inputs.planes(image, seen and seen.observation)
 
 
 def _check_bands(stack, translator):
     """Raise if the image lacks bands that the network needs, and say how to get a network that does without."""
     missing = [band for band in translator.bands_in if band not in stack.bands]
-    if not missing:
+    if len(translator.bands_in) - len(missing) >= translator.fewest_bands:
         return
     ends = f"--source {translator.source['survey']} --target {translator.target['survey']}"
     own = ",".join(band for band in translator.bands_in if band in stack.bands)
     msg = (
-        f"missing bands: {', '.join(missing)}; {translator.name} needs {', '.join(translator.bands_in)}, and the image "
+        f"missing bands: {', '.join(missing)}; {translator.name} needs {_needed(translator)}, and the image "
         f"has {', '.join(stack.bands)}"
     )
     if own:
@@ -93,6 +110,11 @@ def _check_bands(stack, translator):
             f"{WHOLE} hours on 2 CPU cores, depending on the network)"
         )
     raise ValueError(msg)
+
+
+def _needed(translator):
+    bands, fewest = ", ".join(translator.bands_in), translator.fewest_bands
+    return bands if fewest == len(translator.bands_in) else f"{fewest} of {bands}"
 
 
 def _check_information(stack):
@@ -105,16 +127,20 @@ def _check_information(stack):
             raise ValueError(msg)
 
 
-def _compare_with_training(stack, translator, strict):
-    """Measure the image before bands are aligned, which would change its noise: what is unusual, or an error."""
+def _measured(stack):
+    """Measure the image before bands are aligned, which would change its noise."""
     planes = stack.planes
     middle = planes[len(planes) // 2]
-    measured = domain.measure(
+    return domain.measure(
         [plane.data for plane in planes],
         [plane.mask for plane in planes],
         stack.bands,
         pixel_scale(middle.wcs, middle.data.shape),
     )
+
+
+def _compare_with_training(measured, translator, strict):
+    """What is unusual of an image; with ``strict``, an error."""
     if strict:
         return domain.check(measured, translator.card["validity"], strict=True)
     return list(domain.violations(measured, translator.card["validity"]))
@@ -124,7 +150,8 @@ def _on_one_grid(stack):
     if stack.on_one_grid:
         return stack, None
     reference = len(stack.bands) // 2
-    data, variance, mask, moved = align_planes(stack.planes, reference)
+    names = [f"band {band} ({stack.labels.get(band, 'the image')})" for band in stack.bands]
+    data, variance, mask, moved = align_planes(stack.planes, reference, names)
     offsets = ", ".join(f"{stack.bands[k]} by ({dx:+.2f}, {dy:+.2f})" for k, (dx, dy) in moved.items())
     _warn_of_lost_sky(stack, mask, reference)
     report = f"to {stack.bands[reference]}, in pixels (x, y): {offsets}"

@@ -78,6 +78,7 @@ class Request:
     subtract_background: object
     tile: object
     batch_size: int | None
+    psf: object = None  #: of the images, see `astro_galtrans.translate`
 
     @property
     def strict(self):

@@ -36,29 +36,32 @@ def to_flux(prediction, card):
     return prediction
 
 
-def error_variance(variance, stack, translator):
+def error_variance(variance, stack, translator, seen=None):
     """Calibrate, in place, and add the noise of the input that exceeds what the network learnt."""
     spec, factors = translator.spec, translator.card["calibration"]["std"]
     for k, band in enumerate(spec.out_bands):
         extra = None
-        if stack.variance is not None and band in spec.in_bands:
-            extra = _unusual_noise(stack, spec.in_bands.index(band), translator)
+        if stack.variance is not None and band in stack.bands:
+            extra = _unusual_noise(stack, band, translator, seen)
         std = uncertainty.combine(variance[k : k + 1], factors[k], extra)
         np.square(std, out=std)  # in the memory of ``variance``: a stack holds variances
     return variance
 
 
-def _unusual_noise(stack, i, translator):
+def _unusual_noise(stack, band, translator, seen):
     """Variance in the target's pixels of input noise beyond that of the sky, and of photons if the card counts them."""
     source, target = translator.source, translator.target
     to_target = flux_factor(source["zeropoint"], target["zeropoint"]) ** 2
+    i, k = stack.bands.index(band), translator.bands_in.index(band)
+    # a network that is told the noise of the image has taken account of it
+    known = source["sky_rms"][k] if seen is None else max(source["sky_rms"][k], seen.observation.noise[k])
     with np.errstate(invalid="ignore"):
         noise = stack.variance[i : i + 1].astype(np.float32)
         if "electrons" in source:  # per flux unit
-            noise -= np.maximum(stack.data[i], 0) / source["electrons"][i]
+            noise -= np.maximum(stack.data[i], 0) / source["electrons"][k]
     noise[~np.isfinite(noise)] = 0  # of a bad pixel, which the mask tells of
     noise *= to_target
-    return uncertainty.propagate_variance(noise, to_target * source["sky_rms"][i] ** 2, translator.spec.scale)
+    return uncertainty.propagate_variance(noise, to_target * known**2, translator.spec.scale)
 
 
 def mask_of_result(bad, translator):
@@ -123,7 +126,8 @@ def _provenance(translator, sampling, image):
         "alignment": image.alignment,
         "source": translator.source["survey"],
         "target": translator.target["survey"],
-        "source_bands": translator.bands_in,
+        "source_bands": image.stack.bands,
+        "psf": image.seen and image.seen.psf,
         "scale": translator.spec.scale,
         "calibration": translator.card["calibration"]["std"],
         "domain": "; ".join(map(str, image.outside)) or None,

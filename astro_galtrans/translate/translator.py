@@ -7,11 +7,12 @@ from html import escape
 
 import numpy as np
 
+from astro_galtrans import uncertainty
+from astro_galtrans.inputs import Inputs
 from astro_galtrans.models._card import check_card
 from astro_galtrans.models.checkpoint import Checkpoint, load
 from astro_galtrans.models.describe import describe
 from astro_galtrans.models.shipped import find_weights, list_weights, pick_device
-from astro_galtrans.scaling import AsinhScaling
 from astro_galtrans.tiling import Tile, TilePlan
 
 from .request import Sampling
@@ -72,9 +73,19 @@ class Translator:
         return self.model.spec
 
     @property
+    def inputs(self):
+        """What the network sees of an image, `~astro_galtrans.inputs.Inputs`."""
+        return Inputs(self.spec, self.source, self.target)
+
+    @property
     def bands_in(self):
-        """The bands an image must have."""
+        """The bands of the images it takes; all are needed, or as many as `fewest_bands`."""
         return self.spec.in_bands
+
+    @property
+    def fewest_bands(self):
+        """How few of `bands_in` an image may have."""
+        return self.source.get("fewest_bands", len(self.bands_in))
 
     @property
     def bands_out(self):
@@ -91,7 +102,7 @@ class Translator:
         """Survey, unit, zero point and pixel scale (arcsec) of the translations, from the card."""
         return self.card["target"]
 
-    def stamps(self, images, *, n_samples=None, seed=None):
+    def stamps(self, images, *, n_samples=None, seed=None, variance=False, observation=None):
         """
         Translate many small images of one size at once: arrays in, arrays out, samples apart.
 
@@ -106,11 +117,16 @@ class Translator:
             Number of samples of a translator that samples; by default what its card recommends.
         seed : int, optional
             Seed of the samples. The same images in the same order and the same seed give the same samples.
+        variance : bool, optional
+            Give the variance of the error of the mean of the samples, too, as `translate` does.
+        observation : `~astro_galtrans.inputs.Observation`, optional
+            How the images were taken, ``[C]`` or ``[N, C]``; by default as is typical of the survey.
 
         Returns
         -------
-        `numpy.ndarray`
-            float32 ``[N, n_samples, C', scale*H, scale*W]``: flux per pixel in the unit and zero point of `target`.
+        `numpy.ndarray`, or two
+            float32 ``[N, n_samples, C', scale*H, scale*W]``: flux per pixel in the unit and zero point of `target`;
+            with ``variance`` also ``[N, C', scale*H, scale*W]``, in the flux squared.
 
         Raises
         ------
@@ -125,17 +141,25 @@ class Translator:
 
         images = _checked_stamps(images, self)
         sampling = Sampling.of(self, n_samples, None, seed)
-        count, channels, height, width = images.shape
+        count, _, height, width = images.shape
         # One image of all stamps below each other, each a tile without overlap: tiles never see one another.
-        canvas = images.swapaxes(0, 1).reshape(channels, -1, width)
-        canvas = AsinhScaling.from_dict(self.source["scaling"]).forward(canvas)
+        observed = [None] * count if observation is None else observation.rows(count)
+        canvas = np.concatenate([self.inputs.planes(*stamp) for stamp in zip(images, observed, strict=True)], axis=1)
         tiles = tuple(Tile(k * height, (k + 1) * height, 0, width) for k in range(count))
         plan = TilePlan(canvas.shape[1:], tiles, self.spec.scale, 0)
         batch = batch_of(self, height * width)
         samples = self.model.predict(canvas, plan, n_samples=sampling.n, seed=sampling.seed, batch_size=batch)
-        flux = np.array([to_flux(sample, self.card).values for sample in samples])  # [S, C', N * scale*H, scale*W]
-        shape = (sampling.n, flux.shape[1], count, self.spec.scale * height, self.spec.scale * width)
-        return np.ascontiguousarray(flux.reshape(shape).transpose(2, 0, 1, 3, 4))
+        mean, flux = uncertainty.SampleMean(posterior=sampling.stochastic), []
+        for sample in samples:  # [C', N * scale*H, scale*W]
+            values, variances = to_flux(sample, self.card)
+            flux.append(values.copy())
+            mean.add(values, variances)
+        shape = (-1, len(self.bands_out), count, self.spec.scale * height, self.spec.scale * width)
+        flux = np.ascontiguousarray(np.array(flux).reshape(shape).transpose(2, 0, 1, 3, 4))
+        if not variance:
+            return flux
+        std = uncertainty.combine(mean.variance, self.card["calibration"]["std"])
+        return flux, np.ascontiguousarray(np.square(std).reshape(shape)[0].swapaxes(0, 1))
 
     def to(self, device):
         """Return this translator on a device: itself, or a copy if it lives on another."""

@@ -6,6 +6,7 @@ only, whatever the number of workers.
 """
 
 import os
+import warnings
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, fields
 from typing import NamedTuple
@@ -15,6 +16,7 @@ import numpy as np
 from astro_galtrans._locks import die_with_parent
 from astro_galtrans._optional import require
 from astro_galtrans._progress import tqdm
+from astro_galtrans.exceptions import GaltransWarning
 from astro_galtrans.pairs.store import (
     MAX_SCALE,
     PairHeader,
@@ -206,6 +208,11 @@ def simulate_pairs(directory, count, settings=None, *, workers=None, progress=Tr
         If ``count`` is not positive, or if the folder holds pairs made with other settings.
     OSError
         If another process writes to the folder.
+
+    Warns
+    -----
+    GaltransWarning
+        If the folder holds more pairs than asked for, all of which its readers will use.
     """
     settings = settings or PairSettings()
     if count < 1:
@@ -223,7 +230,11 @@ def simulate_pairs(directory, count, settings=None, *, workers=None, progress=Tr
         with bar, pool:
             for _ in pool.map(_write_shard, [directory] * len(missing), [settings] * len(missing), missing):
                 bar.update(SHARD)
-    return PairStore(directory)
+    store = PairStore(directory)
+    if len(store) > SHARD * -(-count // SHARD):
+        msg = f"{directory} holds {len(store)} pairs, more than the {count} asked for: of an earlier, larger request"
+        warnings.warn(msg, GaltransWarning, stacklevel=2)
+    return store
 
 
 def _context():

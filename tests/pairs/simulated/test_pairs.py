@@ -11,6 +11,7 @@ pytest.importorskip("galsim")
 pytest.importorskip("h5py")
 pytest.importorskip("speclite")
 
+from astro_galtrans.exceptions import GaltransWarning
 from astro_galtrans.pairs.simulated import PairSettings, simulate_pair, simulate_pairs
 from astro_galtrans.pairs.simulated.build import SHARD, SIGNAL
 from astro_galtrans.pairs.store import PairStore, default_scale
@@ -63,6 +64,11 @@ def test_interrupted_set_is_completed(pairs, tmp_path):
     resumed = simulate_pairs(tmp_path, 2 * SHARD, SETTINGS, workers=1, progress=False)
     assert (tmp_path / "shard-00000.h5").stat().st_mtime_ns == before
     np.testing.assert_array_equal(resumed.source(100), pairs.source(100))
+
+
+def test_more_pairs_than_asked_for_are_said(pairs):
+    with pytest.warns(GaltransWarning, match=r"holds 128 pairs, more than the 64 asked for"):
+        assert len(simulate_pairs(pairs.directory, SHARD, SETTINGS, workers=1, progress=False)) == 2 * SHARD
 
 
 def test_other_settings_are_refused(pairs):
