@@ -39,8 +39,8 @@ def test_matrices_and_the_rest_have_rates_of_their_own():
     network = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 2))
     parameters = list(network.parameters())
     optimizer = MuonAdamW(parameters, [network[0].weight], 0.02, lr=0.004, weight_decay=0.0, betas=(0.9, 0.99))
-    rates = {id(p): group.get("ratio", 1) for group in optimizer.param_groups for p in group["params"]}
-    assert [rates[id(p)] for p in parameters] == [5, 1, 1, 1]
+    rates = {id(p): group["largest"] for group in optimizer.param_groups for p in group["params"]}
+    assert [rates[id(p)] for p in parameters] == [0.02, 0.004, 0.004, 0.004]
 
 
 def test_goes_on_from_a_state():
