@@ -49,11 +49,11 @@ class Band:
     fwhm: float  #: typical FWHM of the PSF, a Moffat profile, without the pixel (arcsec)
     sky_rms: float  #: sky rms in a native pixel (flux unit of the survey)
     electrons: float = nan  #: electrons per flux unit, for photon noise; without it there is none
-    saturation: float = nan  #: flux in a pixel from which it is saturated; NaN: never, or not known
     filter: str = ""  #: name of the filter curve, see `astro_galtrans.filters`
     depth: float = nan  #: AB magnitude of a point source detected at five sigma
     aperture: float = nan  #: diameter (arcsec) that the depth is for; NaN for PSF photometry
     source: str = ""  #: where the values come from, if it is not that of the survey
+    saturation: float = nan  #: flux in a pixel from which it is saturated; NaN: never, or not known
 
     def _key(self):
         return tuple(_or_none(getattr(self, name)) for name in ("name", "fwhm", "sky_rms", "electrons", "filter"))
