@@ -25,8 +25,8 @@ SED_TYPES = ("E", "Sbc", "Scd", "Im")
 # star-forming ones a weaker near infrared and, for H alpha, more light at 6300 than on either side
 CORRECTED = (1700, 2150, 2600, 3100, 3550, 3900, 4400, 5200, 6300, 7800, 9800)
 CORRECTION = {
-    "early": (0.15, 0.10, 0.06, 0.03, 0.13, 0.095, -0.06, -0.02, 0.0, 0.0, 0.01),
-    "late": (0.26, 0.19, 0.08, -0.12, 0.043, 0.033, 0.07, 0.10, 0.0, 0.08, 0.24),
+    "early": (0.15, 0.12, 0.08, 0.035, 0.14, 0.095, -0.06, -0.02, 0.0, 0.0, 0.01),
+    "late": (0.26, 0.22, 0.135, -0.155, 0.043, 0.033, 0.07, 0.10, 0.016, 0.096, 0.24),
 }
 REDSHIFTS = np.linspace(0.0, 1.2, 49)
 REDDENINGS = np.linspace(0.0, 0.6, 5)  # E(B-V) of the stars, mag

@@ -29,7 +29,7 @@ Z_MAX = 1.2  # where the table of colours ends; hardly a galaxy of r < 22 is bey
 FIELD_R = (18.0, 24.0)  # r magnitudes of neighbours: from rare ones to what only the deeper survey shows
 STAR_R = (12.5, 22.5)  # from stars that saturate in SDSS to its limit
 # Redshifts, and log(p / (1 - p)) for the share p of early types among galaxies of M_r = -21.1
-EARLY_SHARE = (0.0, 0.08, 0.15, 0.3, 0.6, 1.2), (0.6, 0.0, -0.55, -0.65, -2.05, -3.8)
+EARLY_SHARE = (0.0, 0.08, 0.15, 0.3, 0.6, 1.2), (0.6, -0.14, -0.58, -0.52, -2.2, -3.8)
 # Scatter (mag) of real spectra around the templates, and of zero points, at observed wavelengths (Angstrom)
 WIGGLE = (3000, 4000, 5000, 6166, 7600, 9200, 13000, 22000), (0.12, 0.06, 0.03, 0.0, 0.03, 0.05, 0.08, 0.1)
 
@@ -168,10 +168,10 @@ def _spectral_type(rng, r, z):
     they are, and in the past. The numbers follow the types that fit galaxies of SDSS (r < 17.8) and VVDS (i < 22.5).
     """
     luminosity = r - _distance_modulus(z) - z  # absolute magnitude, with a K correction of about z
-    x = -21.1 - luminosity + np.interp(z, *EARLY_SHARE)
+    x = 1.15 * (-21.1 - luminosity) + np.interp(z, *EARLY_SHARE)
     if rng.random() < 1 / (1 + np.exp(-x)):
         return True, float(min(rng.exponential(0.18), 1.5))
-    mean = 1.58 + 0.126 * np.clip(luminosity + 22, 0, 4) + min(1.33 * z, 0.79)
+    mean = 1.58 + 0.126 * np.clip(luminosity + 22, 0, 4) + min(1.33 * z, 0.845)
     return False, float(np.clip(rng.normal(mean, 0.55), 0.4, 3.0))
 
 
