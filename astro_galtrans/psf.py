@@ -21,7 +21,7 @@ from astro_galtrans.surveys import MOFFAT_BETA
 
 __all__ = [
     "Frequencies", "MoffatPSF", "SampledPSF", "as_psf", "both_halves", "equivalent_fwhm", "measured_fwhm",
-    "moffat_transform", "profile_fwhm", "psf_images",
+    "moffat_transform", "profile_fwhm", "psf_images", "widths",
 ]  # fmt: skip
 
 TABLE = 60.0, 6000  # largest k r0, and steps: linear interpolation is good to 1e-5
@@ -323,3 +323,19 @@ def _measured(width, beta):
     transfer = transfer * np.sinc(y / (2 * np.pi)) * np.sinc(x / (2 * np.pi))  # the pixel has a side of 1
     image = np.roll(fft.irfft2(transfer, s=frequencies.shape), (side // 2, side // 2), axis=(0, 1))[:side, :side]
     return coarse * gaussian_fwhm(image)
+
+
+def widths(psf, rows, pixel_scale):
+    """
+    Return the FWHM ``[n, C]`` (arcsec) of Moffat profiles of the package's exponent that look as wide as some PSFs.
+
+    ``psf`` is a `MoffatPSF` or `SampledPSF`; ``rows`` are the indices ``[n]`` of the galaxies.
+    """
+    rows = np.zeros(len(rows), int) if len(psf) == 1 else np.asarray(rows)
+    if isinstance(psf, MoffatPSF):
+        both = zip(psf.fwhm[rows], psf.beta[rows], strict=True)
+        seen = [[measured_fwhm(*one, pixel_scale) for one in zip(*row, strict=True)] for row in both]
+    else:
+        images = np.asarray(psf[rows]._images, float)
+        seen = [[pixel_scale * (gaussian_fwhm(image) or np.nan) for image in row] for row in images]
+    return profile_fwhm(seen, pixel_scale=pixel_scale)

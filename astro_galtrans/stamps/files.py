@@ -9,6 +9,7 @@ import numpy as np
 from astro_galtrans._files import FITS_SUFFIXES, files_in
 from astro_galtrans.bandstack import read_pixels
 from astro_galtrans.geometry import fill_masked
+from astro_galtrans.psf import MoffatPSF
 from astro_galtrans.units import flux_factor
 
 from .lazy import CHUNK, as_array, joined, middle, rows_of
@@ -42,7 +43,19 @@ def from_pairs(store, side, crop=None):
         found[what] = None if first is None else rows_of(plane, len(store), first.shape, first.dtype)
     cut = factor * (crop or size)
     found = {name: None if plane is None else middle(plane, cut) for name, plane in found.items()}
-    return found | {"survey": survey, "pixel_scale": scale, "psf": _psf(store, side), "name": side}
+    sky = _columns(store, "noise_", survey.sky_rms()) if side == "source" else None
+    return found | {"survey": survey, "pixel_scale": scale, "psf": _psf(store, side), "sky_rms": sky, "name": side}
+
+
+def _columns(store, prefix, typical):
+    """Columns of the table that begin so, a number per pair and band, typical ones where a row has none; or None."""
+    columns = [f"{prefix}{band}" for band in store.header.source.band_names]
+    if prefix.startswith("target"):
+        columns = [f"{prefix}{band}" for band in store.header.target.band_names]
+    if not set(columns) <= set(store.table.colnames):
+        return None
+    values = np.array([np.ma.filled(np.ma.asarray(store.table[column], float), np.nan) for column in columns]).T
+    return np.where(np.isfinite(values), values, typical)
 
 
 def _psf(store, side):
@@ -51,12 +64,10 @@ def _psf(store, side):
     stored = store.psf(0) if len(store) else None
     if stored is not None:
         return rows_of(lambda row: store.psf(row)[k], len(store), stored[k].shape, stored[k].dtype)
-    survey, table = getattr(store.header, side), store.table
-    columns = [f"{prefix}{band}" for band in survey.band_names]
-    if not set(columns) <= set(table.colnames):
-        return None
-    values = np.array([np.ma.filled(np.ma.asarray(table[column], float), np.nan) for column in columns]).T
-    return np.where(np.isfinite(values), values, [band.fwhm for band in survey.bands])
+    fwhm = _columns(store, prefix, [band.fwhm for band in getattr(store.header, side).bands])
+    if side == "source" and fwhm is not None and "beta" in store.table.colnames:
+        return MoffatPSF(fwhm, np.asarray(store.table["beta"], float)[:, None])
+    return fwhm
 
 
 def from_cutouts(cutouts, survey, column=None):
