@@ -11,6 +11,8 @@ from astropy.wcs import WCS
 from astropy.wcs.utils import celestial_frame_to_wcs
 from astropy.wcs.wcsapi import BaseHighLevelWCS, BaseLowLevelWCS
 
+from astro_galtrans.exceptions import EmptyImageError
+
 from ._interpolation import interpolate_plane
 from ._pixelmap import PixelMap
 from .grids import _low, _readable, _sky, check_celestial, same_grid
@@ -112,7 +114,7 @@ def _ready(plane, bad):
 def _require_overlap(mask, what, other):
     if mask.all():
         msg = f"{what} does not overlap with {other} (or all of it is masked there): check its world coordinates"
-        raise ValueError(msg)
+        raise EmptyImageError(msg)
 
 
 def resample(data, variance, mask, wcs_in, target):

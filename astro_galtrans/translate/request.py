@@ -80,6 +80,11 @@ class Request:
     batch_size: int | None
 
     @property
+    def window_reading(self):
+        """Options of `astro_galtrans.bandstack.Windows.read`, which knows the bands."""
+        return {name: value for name, value in self.reading.items() if name != "bands"}
+
+    @property
     def strict(self):
         """Whether images unlike those of the training are an error."""
         return self.reading["strict"]
