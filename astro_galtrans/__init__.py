@@ -19,6 +19,7 @@ __all__ = [
     "list_translators",
     "load_translator",
     "translate",
+    "translate_mosaic",
 ]
 
 # public name -> the module it lives in
@@ -34,6 +35,7 @@ _HOMES = {
     "list_translators": "translate",
     "load_translator": "translate",
     "translate": "translate",
+    "translate_mosaic": "translate",
 }
 
 

@@ -9,7 +9,7 @@ from astropy.io import fits
 from astropy.nddata import InverseVariance, StdDevUncertainty, VarianceUncertainty
 
 from astro_galtrans.bands import band_from_header, known_band
-from astro_galtrans.exceptions import GaltransWarning
+from astro_galtrans.exceptions import EmptyImageError, GaltransWarning
 from astro_galtrans.units import parse_unit
 
 from ._conventions import CARD_ROLES, CHIP_CARDS, EXTENSION_ROLES, IMAGE_WORDS
@@ -207,7 +207,7 @@ def _bad(other, kind, hdu, hdulist, label, bad_planes):
         msg = f"the mask {label} calls all pixels bad ({note}); choose others with bad_planes=, e.g. 'none' or 'zero'"
         if kind != "flags":
             msg = f"{label} calls all pixels bad ({note}); remove this extension if it is wrong"
-        raise ValueError(msg)
+        raise EmptyImageError(msg)
     return bad, note
 
 

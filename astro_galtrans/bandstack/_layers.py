@@ -11,6 +11,7 @@ from astropy import units as u
 from astropy.nddata import InverseVariance, NDData, StdDevUncertainty, VarianceUncertainty
 
 from astro_galtrans.bands import band_from_header, bands_from_header, parse_band, parse_bands
+from astro_galtrans.exceptions import EmptyImageError
 from astro_galtrans.units import find_zeropoint, flux_factor, flux_zeropoint, parse_unit
 
 from ._numbers import mask_marks, worthless
@@ -255,7 +256,7 @@ def _blaming(label):
         yield
     except ValueError as err:
         msg = f"{label}: {err}"
-        raise ValueError(msg) from err
+        raise (EmptyImageError if isinstance(err, EmptyImageError) else ValueError)(msg) from err
 
 
 def _wcs(image):
@@ -379,7 +380,7 @@ def _check_usable(data, mask):
     finite = np.isfinite(data)
     if not finite.any():
         msg = "no pixel is finite"
-        raise ValueError(msg)
+        raise EmptyImageError(msg)
     if mask is not None and not (finite & ~mask).any():
         msg = "no pixel is usable: all that are finite are masked"
-        raise ValueError(msg)
+        raise EmptyImageError(msg)
