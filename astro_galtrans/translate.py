@@ -27,6 +27,7 @@ from astro_galtrans.models.shipped import find_weights, list_weights, pick_devic
 from . import background, domain, uncertainty
 from ._release import __version__
 from .bandstack import read, select, to_unit, write_like
+from .covariance import Covariance
 from .exceptions import GaltransError, GaltransWarning
 from .geometry import align_planes, fill_masked, output_mask, pixel_scale, resample, rescale_wcs
 from .scaling import AsinhScaling
@@ -572,6 +573,7 @@ def _target_psf(target, scale):
 
 
 def _provenance(translator, sampling, alignment, outside):
+    covariance = translator.card["calibration"].get("correlation")
     return {
         "translator": translator.name,
         "weights_hash": translator.checkpoint.sha256 or None,
@@ -585,5 +587,6 @@ def _provenance(translator, sampling, alignment, outside):
         "source_bands": translator.bands_in,
         "scale": translator.spec.scale,
         "calibration": translator.card["calibration"]["std"],
+        "covariance": covariance and Covariance.from_dict(covariance).to_text(),
         "domain": "; ".join(map(str, outside)) or None,
     }
