@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,9 @@ from astropy.io import fits
 
 from astro_galtrans._progress import tqdm
 
-from ._files import FITS_SUFFIXES, files_in
+from ._files import FITS_SUFFIXES
 from ._locks import locked, sweep
-from .bandstack import check_writable, split_extension, write_fits
+from .bandstack import check_writable, find_files, split_extension, write_fits
 from .translate import load_translator, translate
 
 __all__ = ["find_images", "is_folder", "translate_file", "translate_files"]
@@ -37,7 +38,7 @@ def translate_file(images, translator, output, *, overwrite=False, progress=True
     Parameters
     ----------
     images : list of path-like
-        One multi-band file, or a file per band.
+        One multi-band file, or a file per band; globs and folders stand for their files.
     translator : str or `~astro_galtrans.Translator`
     output : path-like
         File to write. It appears whole or not at all.
@@ -56,6 +57,7 @@ def translate_file(images, translator, output, *, overwrite=False, progress=True
         If the output is one of the images, with ``overwrite`` also; or its name does not end as one of FITS does.
     """
     _check_ending(output)
+    images = [file for item in images for file in find_files(item)]
     _refuse_inputs(images, [output])
     check_writable(output, overwrite=overwrite)
     place = Path(output).expanduser()
@@ -75,10 +77,9 @@ def _check_ending(output):
 
 def _translate(images, translator, output, cards, *, overwrite, progress, **options):
     image = images[0] if len(images) == 1 else list(images)
-    with tqdm(desc=Path(output).name, unit="tile", disable=None if progress else True) as bar:
-        result = translate(image, translator, progress=bar.update, **options)
-        result[0].header.update(cards)
-        write_fits(result, output, overwrite=overwrite)
+    result = translate(image, translator, progress=progress, **options)
+    result[0].header.update(cards)
+    write_fits(result, output, overwrite=overwrite)
 
 
 def translate_files(
@@ -208,13 +209,14 @@ def find_images(images):
     Parameters
     ----------
     images : list of path-like
-        FITS files; folders, for the FITS files in them; and ``@LIST``, a text file with the files of one image a line.
-        Files in one folder whose names differ in the letter of the band only are the bands of one image.
+        FITS files; folders, for the FITS files in them; globs; and ``@LIST``, a text file with the files of one image a
+        line. Files in one folder whose names differ in the letter of the band only are the bands of one image.
 
     Returns
     -------
     dict
-        Name of the image (a file name without its ending, and with ``x`` in the band's place) to its files, sorted.
+        Name of the image (a file name without its ending, and with ``x`` in the band's place; after the name of its
+        folder where other folders have one of that name, too) to its files, sorted.
 
     Raises
     ------
@@ -223,15 +225,33 @@ def find_images(images):
     ValueError
         If two images would have one name.
     """
-    groups = {}
+    groups = {}  # by folder and name
     for item in map(str, images):
         if item.startswith("@"):
             for line in _lines(Path(item[1:])):
-                _add(groups, _stem(line[0]), line)
+                _check_new(key := _key(line[0]), groups, line[0])
+                groups[key] = line
         else:
-            for key, files in _by_band(_files(Path(item))).items():
-                _merge(groups, key, files)
-    return {name: sorted(files) for name, (_, files) in groups.items()}
+            for file in find_files(item):  # the shell may have expanded one image's bands to several arguments
+                groups.setdefault(_key(file), []).append(file)
+    times = Counter(name for _, name in groups)
+    found = {}
+    for (folder, name), files in groups.items():
+        label = name if times[name] == 1 else f"{folder.absolute().name}-{name}"
+        _check_new(label, found, files[0])
+        found[label] = sorted(set(files))
+    return found
+
+
+def _key(file):
+    return Path(file).parent, _stem(file)
+
+
+def _check_new(key, found, file):
+    if key in found:
+        name = key if isinstance(key, str) else key[1]
+        msg = f"two images would be called {name!r} ({found[key][0]} and {file}); translate them to two folders"
+        raise ValueError(msg)
 
 
 def _lines(path):
@@ -242,41 +262,7 @@ def _lines(path):
     return [line for line in lines if line and not line[0].startswith("#")]
 
 
-def _files(path):
-    if not path.is_dir():
-        return [path]  # whether it exists, and is FITS, its reader says best
-    files = files_in(path)
-    if not files:
-        msg = f"{path} holds no FITS file (names ending in {', '.join(FITS_SUFFIXES)})"
-        raise FileNotFoundError(msg)
-    return files
-
-
 def _stem(path):
     name = Path(path).name
     ending = next((s for s in sorted(FITS_SUFFIXES, key=len, reverse=True) if name.lower().endswith(s)), "")
     return BAND_IN_NAME.sub("x", name[: len(name) - len(ending)] if ending else name)
-
-
-def _by_band(files):
-    groups = {}
-    for file in files:
-        groups.setdefault((file.parent, _stem(file)), []).append(str(file))
-    return groups
-
-
-def _merge(groups, key, files):
-    folder, name = key
-    if name in groups and groups[name][0] == folder:
-        groups[name][1].extend(files)  # the shell expanded one image's bands to several arguments
-    else:
-        _add(groups, name, files, folder)
-
-
-def _add(groups, name, files, folder=None):
-    if name in groups:
-        msg = (
-            f"two images would be called {name!r} ({groups[name][1][0]} and {files[0]}); translate them to two folders"
-        )
-        raise ValueError(msg)
-    groups[name] = (folder, list(files))

@@ -91,10 +91,11 @@ def _measured(stack):
 def _verdict(stack, name):
     """Whether a translator takes the image, in words."""
     card = read_card(find_weights(name))
-    missing = [band for band in card["network"]["in_bands"] if band not in stack.bands]
-    if missing:
+    bands = [band for band in card["network"]["in_bands"] if band in stack.bands]
+    missing = [band for band in card["network"]["in_bands"] if band not in bands]
+    if len(bands) < card["source"].get("fewest_bands", len(bands) + len(missing)):
         return f"needs {', '.join(missing)} as well"
     source = card["source"]
-    ours = to_unit(select(stack, card["network"]["in_bands"]), source["unit"], source["zeropoint"])
+    ours = to_unit(select(stack, bands), source["unit"], source["zeropoint"])
     outside = [str(violation) for violation in domain.violations(_measured(ours), card["validity"])]
     return "the image is like those of its training" if not outside else "\n".join(outside)

@@ -1,8 +1,10 @@
 """
-Filter curves by name: speclite's, GalSim's, trapezoids, and files of the user's.
+Filter curves by name: the package's own, speclite's, GalSim's, trapezoids, and files of the user's.
 
 A survey's description names the curve of each band as
 
+- ``megacam-MP9401``: a column of a table that ships with the package, here ``data/filters/megacam.ecsv``, which says
+  what its curves include;
 - ``sdss2010-r``: one of speclite's collection;
 - ``galsim:ACS_wfc_F814W``: a file of GalSim's folder ``bandpasses``;
 - ``trapezoid(6290,1363,120)``: centre, width at half maximum and length of each edge, in Angstrom, where no measured
@@ -13,6 +15,7 @@ A survey's description names the curve of each band as
 
 import re
 from functools import cache
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +53,7 @@ def load_curve(name):
         fine = np.arange(wavelength[max(used[0] - 1, 0)], wavelength[min(used[-1] + 1, len(wavelength) - 1)], STEP)
         return fine, np.interp(fine, wavelength, response)
     except (ValueError, OSError, IndexError) as err:
-        msg = f"there is no filter curve {name!r} ({err}); name one of speclite's, galsim:NAME, or a file"
+        msg = f"there is no filter curve {name!r} ({err}); name one of speclite's, galsim:NAME or a file"
         raise ValueError(msg) from err
 
 
@@ -66,8 +69,22 @@ def _read(name):
         return 10 * nanometre, response
     if Path(name).suffix:
         return _from_file(name)
+    group, _, column = name.partition("-")
+    own = files("astro_galtrans").joinpath(f"data/filters/{group}.ecsv")
+    if own.is_file():
+        return _shipped(own, column)
     curve = require("speclite.filters", extra="simulate").load_filter(name)
     return curve.wavelength, curve.response
+
+
+def _shipped(path, column):
+    from astropy.table import Table  # only here: the table reader costs more to import than the package
+
+    table = Table.read(path.read_text(encoding="utf8"), format="ascii.ecsv")
+    if column not in table.colnames[1:]:
+        msg = f"{path.name} has {', '.join(table.colnames[1:])}"
+        raise ValueError(msg)
+    return np.asarray(table["wavelength"]), np.asarray(table[column])
 
 
 def _from_file(path):

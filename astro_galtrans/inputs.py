@@ -41,6 +41,13 @@ class Observation:
     psf: object = None  #: `~astro_galtrans.psf.SampledPSF` of the bands, if it is known better than by its FWHM
     beta: float = MOFFAT_BETA  #: exponent of the profile
 
+    def rows(self, number):
+        """Return the observations of ``number`` images, of arrays ``[C]`` that all share or ``[N, C]``."""
+        fwhm, noise, present = (
+            np.broadcast_to(values, (number, np.shape(values)[-1])) for values in (self.fwhm, self.noise, self.present)
+        )
+        return [replace(self, fwhm=f, noise=n, present=p) for f, n, p in zip(fwhm, noise, present, strict=True)]
+
 
 class Inputs:
     """

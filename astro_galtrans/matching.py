@@ -21,7 +21,8 @@ from .psf import Frequencies
 
 __all__ = ["kernel_reach", "match", "matching_kernels"]
 
-NOISE = 3e-3  # epsilon, noise over sky power: of 1e-4 to 1e-2, the best for simulated SDSS galaxies; light grows nine-fold at most
+# epsilon, noise over sky power: of 1e-4 to 1e-2 the best for simulated SDSS galaxies; light grows nine-fold at most
+NOISE = 3e-3
 LEAST_REACH = 8  # pixels: the shortest kernel, for PSFs that are not wider than three pixels
 REACH_FWHM = 2.7  # beyond it (in FWHM of the wider PSF) the filter holds less than a thousandth of the light
 
@@ -32,7 +33,7 @@ def kernel_reach(fwhm, pixel_scale):
 
 
 def matching_kernels(source, target, pixel_scale, scale, reach, noise=NOISE):
-    """
+    r"""
     Return the kernels that bring images to another PSF and to finer pixels, float32 ``[C, scale**2, k, k]``.
 
     Parameters
@@ -46,7 +47,7 @@ def matching_kernels(source, target, pixel_scale, scale, reach, noise=NOISE):
     reach : int
         The side of a kernel is ``k = 2 * reach + 1`` source pixels.
     noise : float, optional
-        Power of the noise over that of the sky, :math:`\\epsilon`.
+        Power of the noise over that of the sky, :math:`\epsilon`.
     """
     frequencies, bands = Frequencies((4 * reach, 4 * reach), scale, pixel_scale), np.arange(source.bands)
     seen, wanted = (_whole(psf.transform(frequencies, [0], bands)[0], frequencies) for psf in (source, target))

@@ -16,12 +16,12 @@ from functools import lru_cache
 import numpy as np
 from scipy import fft, special
 
-from astro_galtrans.moments import SIGMA_TO_FWHM
+from astro_galtrans.moments import SIGMA_TO_FWHM, gaussian_fwhm
 from astro_galtrans.surveys import MOFFAT_BETA
 
 __all__ = [
-    "Frequencies", "MoffatPSF", "SampledPSF", "as_psf", "both_halves", "equivalent_fwhm", "moffat_transform",
-    "psf_images",
+    "Frequencies", "MoffatPSF", "SampledPSF", "as_psf", "both_halves", "equivalent_fwhm", "measured_fwhm",
+    "moffat_transform", "profile_fwhm", "psf_images",
 ]  # fmt: skip
 
 TABLE = 60.0, 6000  # largest k r0, and steps: linear interpolation is good to 1e-5
@@ -269,3 +269,57 @@ def equivalent_fwhm(transfer, frequencies):
     area = np.prod(frequencies.fine) * frequencies.fine_pixel**2
     square = np.einsum("...yx,x->...", np.abs(transfer) ** 2, weight, dtype=float) / area
     return SIGMA_TO_FWHM / np.sqrt(4 * np.pi * square)
+
+
+# The width that is measured of a star (`gaussian_fwhm`) is that of the best-matching Gaussian, pixel and wings
+# included. It is tabulated over FWHM (pixels) and exponent of Moffat profiles.
+WIDTHS = np.geomspace(1.9, 40.0, 28)
+EXPONENTS = np.array([2.2, 2.5, 2.8, 3.2, MOFFAT_BETA, 4.0, 4.765, 6.0, 10.0])
+
+
+def measured_fwhm(fwhm, beta=MOFFAT_BETA, pixel_scale=1.0):
+    """
+    Return the FWHM that `~astro_galtrans.moments.gaussian_fwhm` measures of stars with a Moffat PSF.
+
+    Parameters
+    ----------
+    fwhm : array-like
+        FWHM of the profile without the pixel, in the unit of ``pixel_scale``. Below two pixels, where what is measured
+        depends on where in the pixel the star is, and above 40 the ratio of the widths is that at the limit.
+    beta : float, optional
+        Exponent of the profile.
+    pixel_scale : float, optional
+        Side of a pixel.
+    """
+    pixels = np.asarray(fwhm, float) / pixel_scale
+    return pixel_scale * pixels * np.interp(pixels, WIDTHS, _widths_at(float(beta)) / WIDTHS)
+
+
+def profile_fwhm(measured, beta=MOFFAT_BETA, pixel_scale=1.0):
+    """Undo `measured_fwhm`: return the FWHM of the Moffat profile of which this width is measured."""
+    pixels, widths = np.asarray(measured, float) / pixel_scale, _widths_at(float(beta))
+    return pixel_scale * pixels * np.interp(pixels, widths, WIDTHS / widths)
+
+
+@lru_cache(maxsize=64)
+def _widths_at(beta):
+    beta = np.clip(beta, EXPONENTS[0], EXPONENTS[-1])
+    return np.array([np.interp(beta, EXPONENTS, row) for row in _width_table()])
+
+
+@lru_cache(maxsize=1)
+def _width_table():
+    """Measured widths (pixels), ``[width, exponent]``."""
+    return np.array([[_measured(width, beta) for beta in EXPONENTS] for width in WIDTHS])
+
+
+def _measured(width, beta):
+    # a box of six FWHM, in pixels fine enough that it has at most some hundred
+    coarse = max(1.0, width / 8)
+    side = 2 * int(np.ceil(3 * width / coarse)) + 11
+    frequencies = Frequencies((2 * side, 2 * side), 1, coarse)
+    y, x = frequencies.along()
+    transfer = moffat_transform(np.hypot(y, x), width, beta)
+    transfer = transfer * np.sinc(y / (2 * np.pi)) * np.sinc(x / (2 * np.pi))  # the pixel has a side of 1
+    image = np.roll(fft.irfft2(transfer, s=frequencies.shape), (side // 2, side // 2), axis=(0, 1))[:side, :side]
+    return coarse * gaussian_fwhm(image)

@@ -26,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ._plain import plain_name
 from .bands import parse_band, parse_bands
 from .units import flux_zeropoint
 
@@ -42,7 +43,7 @@ class Band:
     One band of a survey: its PSF, depth and filter curve.
 
     What is not known is NaN, or an empty text. Two bands are equal if images of them are: if they agree in all but
-    ``depth``, ``aperture`` and ``source``, which say where the noise comes from.
+    ``depth``, ``aperture`` and ``source``, which say where the noise comes from, and ``saturation``.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Band:
     depth: float = nan  #: AB magnitude of a point source detected at five sigma
     aperture: float = nan  #: diameter (arcsec) that the depth is for; NaN for PSF photometry
     source: str = ""  #: where the values come from, if it is not that of the survey
+    saturation: float = nan  #: flux in a pixel from which it is saturated; NaN: never, or not known
 
     def _key(self):
         return tuple(_or_none(getattr(self, name)) for name in ("name", "fwhm", "sky_rms", "electrons", "filter"))
@@ -189,11 +191,14 @@ def _or_none(value):
 
 def _check(survey):
     """Raise ValueError if a survey's numbers are impossible; the unit must agree with the zero point."""
+    plain_name(survey.name, "the name of a survey")  # translators and columns of tables are called after it
+    for band in survey.band_names:
+        plain_name(band, f"the name of a band of {survey.name}")
     parse_bands(survey.band_names)
     flux_zeropoint(survey.flux_unit, zeropoint=survey.zeropoint)
     wrong = [] if survey.pixel_scale > 0 else [f"pixel_scale = {survey.pixel_scale}"]
     for band in survey.bands:
-        numbers = {name: getattr(band, name) for name in ("fwhm", "sky_rms", "electrons", "aperture")}
+        numbers = {name: getattr(band, name) for name in ("fwhm", "sky_rms", "electrons", "saturation", "aperture")}
         wrong += [f"{name} = {value} in {band.name}" for name, value in numbers.items() if value <= 0]
     if wrong:
         msg = f"survey {survey.name!r}: {'; '.join(wrong)}; these must be positive (or NaN in a band: not known)"
@@ -293,7 +298,8 @@ def _with_curves(survey, folder):
 def _band(row, pixel_scale, zeropoint):
     """Band of one row of the table; columns may be absent and cells empty for what is not known."""
     values = {name: row[name] for name in row.colnames if not np.ma.is_masked(row[name])}
-    numbers = {k: float(values.get(k, nan)) for k in ("fwhm", "sky_rms", "electrons", "depth", "aperture")}
+    names = "fwhm", "sky_rms", "electrons", "saturation", "depth", "aperture"
+    numbers = {name: float(values.get(name, nan)) for name in names}
     if isnan(numbers["sky_rms"]):
         sky = sky_from_depth(numbers["depth"], numbers["fwhm"], pixel_scale, zeropoint, numbers["aperture"])
         numbers["sky_rms"] = float(f"{sky:.{DIGITS}g}")

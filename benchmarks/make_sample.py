@@ -21,7 +21,7 @@ CENTRE = 150.06, 2.20  # a made-up place in the sky
 
 
 def main():
-    source, target, _, truth = simulate_pair(SETTINGS, INDEX)
+    source, target, _, _, truth = simulate_pair(SETTINGS, INDEX)
     folder = Path(astro_galtrans.__file__).parent / "data"
     for name, image, scale in ((SETTINGS.source, source, 1), (SETTINGS.target, target, SETTINGS.scale)):
         survey = get_survey(name)

@@ -218,7 +218,7 @@ def test_narrow_images(height, rng):
 
 def test_misfits_are_errors(rng):
     image, wcs = rng.normal(size=SHAPE), make_wcs(SHAPE)
-    with pytest.raises(ValueError, match="band 1 does not overlap with the reference band 0"):
+    with pytest.raises(ValueError, match=r"band 1 at \(.* \S+\) does not overlap with band 0 at \(351.6000 0.1000\)"):
         align_planes([(image, None, None, wcs), (image, None, None, make_wcs(SHAPE, centre=(10.0, 0.0)))])
     with pytest.raises(ValueError, match="band 1: data, variance and mask must be planes"):
         align_planes([(image, None, None, wcs), (image, image[1:], None, wcs)])

@@ -53,7 +53,7 @@ def write_pairs(folder, settings, number):
     writer = PairWriter(folder, PairHeader(*settings.surveys, settings.scale, settings.size, settings.to_dict()))
     sky = settings.surveys[1].sky_rms(settings.target_pixel_scale)[:, None, None]
     for index in range(number):
-        source, target, clean, row = simulate_pair(settings, index)
+        source, target, clean, _, row = simulate_pair(settings, index)
         writer.add(source, target, row, signal=clean > 3 * sky)
     writer.close()
     return PairStore(folder)

@@ -106,18 +106,73 @@ def test_planes_that_no_convention_explains():
         ("MSK", (), {"DES_EXT": "MASK"}, {2, 5, 11, 12, 13, 14}),
         ("DQ", [("TELESCOP", "JWST")], {}, set(range(1, 15))),  # only DO_NOT_USE, bit 0
         ("DQ", [("TELESCOP", "HST")], {}, {4, 6, 8}),  # driz_bits 16 + 64 + 256
-        ("DQ", [("TELESCOP", "Gemini-North")], {}, set()),  # no names: all that is not zero
+        ("FLG", [("INSTRUME", "OMEGACAM")], {}, set(range(8, 15))),  # KiDS: eight planes, all of them of defects
+        # bits of NOIRLab's Community Pipeline before 3.5: interpolated pixels stay
+        ("DQM", [("PRODTYPE", "dqmask"), ("PLVER", "DES V2.2.0")], {}, {2}),
     ],
 )
 def test_planes_that_documents_name(name, primary, cards, good):
-    flags = fits.ImageHDU(one_bit_each(15), fits.Header(cards), name=name)
+    used = {"FLG": 8, "DQM": 3}.get(name, 15)
+    flags = fits.ImageHDU(one_bit_each(used), fits.Header(cards), name=name)
     stack = read(file_of(flags, primary=primary))
-    assert set(np.flatnonzero(~stack.mask[0, 0])) == good
+    assert set(np.flatnonzero(~stack.mask[0, 0, :used])) == good & set(range(used))
+
+
+def test_values_without_names_are_all_bad_and_said():
+    flags = fits.ImageHDU(one_bit_each(3), name="DQ")
+    with pytest.warns(GaltransWarning, match=r"taken as bad: the values 1, 2, 4; choose with bad_planes="):
+        assert read(file_of(flags, primary=[("TELESCOP", "Gemini-North")])).mask.sum() == 3
+
+
+# names of planes as pipelines write them beside the numbers, and which of the first bits are bad
+@pytest.mark.parametrize(
+    ("cards", "bad"),
+    [
+        # PTF (Laher et al. 2014, PASP 126, 674): the number twice, the name as comment
+        ([("BIT00", 0, "AIRCRAFT/SATELLITE TRACK"), ("BIT01", 1, "OBJECT (detected by SExtractor)"),
+          ("BIT02", 2, "LOW RESPONSIVITY"), ("BIT03", 3, "SATURATED")], [0, 2, 3]),
+        ([("FLAG1", 1, "detected source"), ("FLAG2", 2, "bad pixel"), ("FLAG3", 4, "interpolated"),
+          ("FLAG4", 8, "cosmic ray")], [1, 3]),  # counted from one, with 2**bit as the value
+        # Legacy Surveys, maskbits: the value of each bit under its name
+        ([("NPRIMARY", 1, "Mask value for non-primary brick area"), ("BRIGHT", 2, "Mask value for bright star in blob"),
+          ("SATUR_G", 4, "Mask value for saturated (& nearby) pixels in g"), ("GALAXY", 8, "Mask value for galaxy")],
+         [2]),
+        # Pan-STARRS: names and values in cards of their own; two names may share a value, one may sum up others
+        ([("MSKNUM", 5), ("MSKNAM00", "DETECTOR"), ("MSKVAL00", 1), ("MSKNAM01", "STARCORE"), ("MSKVAL01", 2),
+          ("MSKNAM02", "SAT"), ("MSKVAL02", 4), ("MSKNAM03", "CONV.POOR"), ("MSKVAL03", 8),
+          ("MSKNAM04", "MASK.VALUE"), ("MSKVAL04", 5)], [0, 2]),
+        ([("COMMENT", "The planes are"), ("COMMENT", "bit 0: interpolated (repaired)"),
+          ("COMMENT", "bit 1 = saturated"), ("COMMENT", " BIT 2 - hot pixel"), ("COMMENT", "bit 3: detected")], [1, 2]),
+    ],
+    ids=["PTF", "FLAGn", "Legacy", "Pan-STARRS", "COMMENT"],
+)  # fmt: skip
+def test_planes_that_comments_name(cards, bad):
+    stack = read(file_of(fits.ImageHDU(one_bit_each(4), fits.Header(cards), name="MASK")))
+    assert_array_equal(np.flatnonzero(stack.mask[0, 0]), bad)
+
+
+def test_numbers_that_may_be_bits_or_values_name_nothing():
+    cards = fits.Header([("FLAG1", 1, "detected source"), ("FLAG2", 2, "bad pixel")])
+    with pytest.warns(GaltransWarning, match="the values 1, 2"):
+        assert read(file_of(fits.ImageHDU(one_bit_each(2), cards, name="MASK"))).mask.sum() == 2
+
+
+def test_codes_are_no_bits():
+    # NOIRLab's Community Pipeline since 3.5: 3 is saturated, and not bad (1) and saturated (2) together
+    flags = np.zeros(SHAPE, "i2")
+    flags[0, :9] = range(9)
+    mask = fits.ImageHDU(flags, fits.Header([("PRODTYPE", "dqmask")]), name="DQM")
+    primary = [("PLVER", "V4.8.2")]
+    assert_array_equal(np.flatnonzero(read(file_of(mask, primary=primary)).mask[0, 0]), range(1, 9))
+    chosen = read(file_of(mask, primary=primary), bad_planes="SATURATED,STREAK")
+    assert_array_equal(np.flatnonzero(chosen.mask[0, 0]), [3, 8])
+    assert_array_equal(np.flatnonzero(read(file_of(mask, primary=primary), bad_planes=[5]).mask[0, 0]), [5])
 
 
 def test_cards_that_only_look_like_planes():
     header = fits.Header([("MASK_VER", 2), ("BPM_ID", 7), ("FLAG1", 3)])
-    stack = read(file_of(fits.ImageHDU(one_bit_each(), header, name="MASK"), primary=[("DQ_BAD", 3)]))
+    with pytest.warns(GaltransWarning, match="the values 1, 2, 4, 8, 16, 32, 64, 128, ..."):
+        stack = read(file_of(fits.ImageHDU(one_bit_each(), header, name="MASK"), primary=[("DQ_BAD", 3)]))
     assert stack.mask[0, 0, :9].all()
     assert stack.meta["GTMASKED"] == "MASK: nonzero"
 

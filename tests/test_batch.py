@@ -13,6 +13,7 @@ from astropy.io import fits
 from astropy.nddata import CCDData
 
 from astro_galtrans.batch import find_images, is_folder, translate_file, translate_files
+from astro_galtrans.cli import main
 from helpers import make_bands, make_cube
 
 MODEL = "swin-sdss-cfhtls"
@@ -54,8 +55,37 @@ def test_what_cannot_be_sorted(tmp_path):
         find_images([tmp_path])
     with pytest.raises(FileNotFoundError, match="no list of files"):
         find_images([f"@{tmp_path / 'none.txt'}"])
-    with pytest.raises(ValueError, match="two images would be called 'a'"):
-        find_images([tmp_path / "1" / "a.fits", tmp_path / "2" / "a.fits"])
+    with pytest.raises(ValueError, match="two images would be called '1-a'"):
+        find_images([tmp_path / "1" / "a.fits", tmp_path / "2" / "1" / "a.fits"])
+    listing = tmp_path / "images.txt"
+    listing.write_text("a-g.fits a-r.fits\na-i.fits a-z.fits\n")
+    with pytest.raises(ValueError, match=r"two images would be called 'a-x' \(a-g.fits and a-i.fits\)"):
+        find_images([f"@{listing}"])
+
+
+def test_folders_with_files_of_the_same_names(tmp_path):
+    names = "cube.fits", "f-g.fits", "f-r.fits"
+    places = [tmp_path / folder / name for folder in ("north", "south") for name in names]
+    places.append(tmp_path / "south" / "alone.fits")
+    for place in places:
+        place.parent.mkdir(exist_ok=True)
+        place.touch()
+    images = find_images([tmp_path / "north", tmp_path / "south", places[0]])  # a file that is named twice is one
+    assert {name: len(files) for name, files in images.items()} == {
+        "north-cube": 1, "north-f-x": 2, "south-cube": 1, "south-f-x": 2, "alone": 1,
+    }  # fmt: skip
+    assert find_images([tmp_path / "*" / "*.fits"]) == find_images([tmp_path / "north", tmp_path / "south"])
+
+
+def test_quoted_globs_and_folders_stand_for_their_files(frames, tmp_path):
+    assert find_images([f"{frames}/frame-?-000094-1-0131.fits"]) == find_images(frames.glob("*0131.fits"))
+    with pytest.raises(FileNotFoundError, match="matches no file"):
+        find_images([f"{frames}/frame-?-1.fits"])
+    with pytest.raises(FileNotFoundError, match=r"\*.fits matches no file"):
+        translate_file([f"{tmp_path}/none-*.fits"], "swin-sdss-cfhtls", tmp_path / "out.fits")
+    assert main(["check", f"{frames}/*0132.fits"]) == 0
+    translate_file([f"{frames}/*0132.fits"], "swin-sdss-cfhtls", tmp_path / "out.fits", progress=False)
+    assert fits.getheader(tmp_path / "out.fits")["GTBANDS"] == "u,g,r,i,z"
 
 
 def test_folder_by_slash_or_by_being_one(tmp_path):

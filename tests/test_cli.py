@@ -5,10 +5,14 @@ import importlib.util
 import json
 import logging
 import os
+import pty
+import re
 import shlex
 import subprocess
 import sys
+import termios
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +27,7 @@ from astro_galtrans.cli._common import in_options
 from astro_galtrans.cli._main import make_parser
 from astro_galtrans.demo import preview
 from astro_galtrans.models.shipped import find_weights
-from helpers import make_bands, shared_data
+from helpers import make_bands, make_cube, make_wcs, shared_data
 
 pytestmark = pytest.mark.filterwarnings("ignore::astro_galtrans.exceptions.DomainWarning")
 
@@ -67,6 +71,36 @@ def test_info_fits_on_a_screen(name, capsys):
         assert word in text
     assert main(["info", "--json", name]) == 0
     assert json.loads(capsys.readouterr().out)["name"] == name
+
+
+def on_terminal(command):
+    """What a command writes to a terminal of 100 columns, and its exit status."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 100))
+    command = [sys.executable, "-m", "astro_galtrans", *command]
+    done = subprocess.Popen(command, stderr=theirs, stdout=subprocess.DEVNULL)
+    os.close(theirs)
+    text = b""
+    with suppress(OSError):  # how Linux says that nobody has the terminal any more
+        while part := os.read(ours, 100_000):
+            text += part
+    os.close(ours)
+    return text.decode(), done.wait()
+
+
+def test_messages_do_not_run_into_the_bar(tmp_path):
+    """Each image of a folder has a warning, in a line of its own, while the bar stands."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for seed in range(3):
+        cube = make_cube((24, 30), seed=seed, wcs=make_wcs((24, 30), pixel_scale=0.7))
+        cube.meta["BANDS"] = "u,g,r,i,z"
+        cube.write(folder / f"{seed}.fits")
+    text, status = on_terminal(["translate", str(folder), "-m", "srgan-sdss-cfhtls", "-o", f"{tmp_path}/out/"])
+    assert status == 0 and re.search(r"100%\|[^\r]*\| 3/3 \[[^\r]*image", text)
+    lines = [line.removesuffix("\r").rpartition("\r")[2] for line in text.split("\n")]
+    told = [line for line in lines if "DomainWarning" in line]
+    assert told and all(line.startswith("galtrans: DomainWarning: pixel scale") for line in told), told
 
 
 def test_translate_bands_to_one_file(frames, tmp_path, capsys):

@@ -6,9 +6,10 @@ from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.nddata import CCDData, StdDevUncertainty
+from astropy.table import Table
 from numpy.testing import assert_array_equal
 
-from astro_galtrans import cutout
+from astro_galtrans import cutout, cutouts
 from astro_galtrans.exceptions import GaltransWarning
 from astro_galtrans.translate import translate
 from helpers import make_wcs, shared_data
@@ -90,6 +91,50 @@ def test_stamps_cut_by_pixels_are_told_of_and_those_by_position_are_whole(rng):
     out = translate(cutout(images, POSITION, 64), "swin-sdss-cfhtls")
     assert out["r"].shape == (128, 128)
     assert not out["r"].mask.any()
+
+
+def catalogue(number=4):
+    """Rows of which the second has no position and the last lies off the images."""
+    ra = 351.6 + 0.396 / 3600 * np.linspace(-15, 15, number)
+    ra[1], ra[-1] = np.nan, 10.0
+    return Table({"name": [f"object {k}" for k in range(number)], "ra": ra, "dec": np.full(number, 0.1)})
+
+
+@pytest.mark.parametrize("kind", ["table", "file", "positions"])
+def test_many_objects_are_cut_as_each_alone(kind, tmp_path):
+    images, table = frames(), catalogue()
+    given = table
+    if kind == "file":
+        given = tmp_path / "objects.ecsv"
+        table.write(given)
+    elif kind == "positions":
+        given = SkyCoord(np.nan_to_num(table["ra"]), table["dec"], unit="deg")
+    with pytest.warns(GaltransWarning, match="left out: 2 objects, rows 1, 3 of 4"):
+        found = cutouts(images, given, 40)
+    assert list(found["row"]) == [0, 2]
+    if kind != "positions":
+        assert list(found["name"]) == ["object 0", "object 2"] and "cutout" not in table.colnames
+    for row, stamps in zip(found["row"], found["cutout"], strict=True):
+        alone = cutout(images, SkyCoord(table["ra"][row], 0.1, unit="deg"), 40)
+        for band, stamp in stamps.items():
+            assert_array_equal(stamp.data, alone[band].data)
+            assert stamp.wcs.pixel_to_world(0, 0).separation(alone[band].wcs.pixel_to_world(0, 0)).arcsec < 1e-9
+
+
+def test_a_catalogue_off_the_images():
+    with pytest.raises(ValueError, match="bands u, g, r, i, z, cover none of the 2 objects"):
+        cutouts(frames(), SkyCoord([10, 20], [0, 0], unit="deg"), 40)
+    with pytest.raises(ValueError, match="no sky coordinates"):
+        cutouts(frames(), Table({"id": [1, 2]}), 40)
+
+
+def test_cutouts_of_a_catalogue_are_translated_without_a_masked_edge(rng):
+    images = noisy(frames(), rng)
+    table = cutouts(images, SkyCoord([351.6, 351.601], [0.1, 0.101], unit="deg"), 32)
+    found = translate(table, "swin-sdss-cfhtls")
+    assert list(found["row"]) == [0, 1]
+    for stamps in found["cutout"]:
+        assert stamps["r"].shape == (64, 64) and not stamps["r"].mask.any()
 
 
 def test_real_frames_on_grids_of_their_own():

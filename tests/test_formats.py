@@ -10,9 +10,13 @@ from astropy import units as u
 from astropy.io import fits
 from astropy.nddata import CCDData
 from numpy.testing import assert_allclose, assert_array_equal
+from toy_network import ToyTranslator, toy_card
 
 from astro_galtrans import translate
 from astro_galtrans.bandstack import read, to_unit, write_fits
+from astro_galtrans.batch import translate_file
+from astro_galtrans.models.checkpoint import Checkpoint
+from astro_galtrans.translate import Translator
 from helpers import SKY_RMS, galaxy, make_wcs
 
 SHAPE = (48, 56)
@@ -245,12 +249,40 @@ def test_format_end_to_end(write, tmp_path):
     assert_array_equal(again.data, stack.data)
 
 
+def translator_for(bands, scale):
+    """A translator of these bands and pixels that interpolates, to AB magnitude 30 of a count."""
+    card = toy_card(bands, pixel_scale=scale, sky=[RMS] * len(bands))
+    return Translator(Checkpoint(ToyTranslator.from_preset("tiny", bands, bands, 2).eval(), card, "0" * 64))
+
+
+@pytest.mark.parametrize("write", FORMATS, ids=lambda write: write.__name__)
+def test_every_format_is_translated(write, tmp_path):
+    band, scale, masked, _ = FORMATS[write]
+    bands = tuple(band) if band == "grz" else (band,)
+    write(tmp_path / "image.fits")
+    translate_file([tmp_path / "image.fits"], translator_for(bands, scale), tmp_path / "out.fits", progress=False)
+    ccd, counts = CCDData.read(tmp_path / "out.fits"), read(tmp_path / "out.fits")
+    assert (ccd.unit, counts.unit, counts.bands) == (u.adu, u.adu, bands)
+    assert_array_equal(ccd.data.reshape(counts.data.shape), counts.data)
+    stack = to_unit(counts, "nmgy")
+    there = ccd.wcs.celestial.pixel_to_world(55.5, 47.5)  # the middle of twice as many pixels
+    assert there.separation(make_wcs(SHAPE).pixel_to_world(27.5, 23.5)).arcsec < 1e-6
+    for plane, one in zip(stack.data, bands, strict=True):
+        light = truth(one if band == "grz" else "r", SKY_RMS["r"] if write is sdss_frame else RMS)
+        assert_allclose(plane[20:-20, 20:-20].sum(), light[10:-10, 10:-10].sum(), rtol=5e-3)
+    bad = np.zeros(stack.data.shape, bool) if stack.mask is None else stack.mask
+    assert bad[:, 4:6, 6:8].all() == (masked is not False) and not bad[:, 40:56, 50:60].any()
+    assert (stack.variance > 0).all()
+
+
 def test_jwst_without_the_area_of_its_pixels(tmp_path):
     jwst_i2d(tmp_path / "i2d.fits", area=False)
-    with pytest.raises(
-        ValueError, match=r"'MJy / sr' is not a flux per pixel; it is a surface brightness, and the area"
-    ):
+    reason = r"'MJy / sr' is not a flux per pixel; it is a surface brightness, and the area"
+    with pytest.raises(ValueError, match=reason):
         read(tmp_path / "i2d.fits")
+    with pytest.raises(ValueError, match=reason):
+        translate_file([tmp_path / "i2d.fits"], translator_for(("F200W",), 0.031), tmp_path / "out.fits")
+    assert not (tmp_path / "out.fits").exists()
 
 
 def test_sdss_frames_are_translated(tmp_path):

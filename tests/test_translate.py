@@ -403,7 +403,7 @@ def test_n_samples_is_refused_by_a_network_with_one_answer(toy):
 
 def test_images_outside_the_range_warn_or_raise(toy):
     coarse = make_bands(wcs=make_wcs((40, 48), pixel_scale=0.6))
-    with pytest.warns(DomainWarning, match=r"pixel scale is 0\.6 arcsec.*from 0\.35 to 0\.45") as caught:
+    with pytest.warns(DomainWarning, match=r"pixel scale is 0\.6 arcsec.*from 0\.3564 to 0\.4356") as caught:
         result = toy(coarse)
     assert len(caught) == 1
     assert "pixel scale is 0.6" in result["u"].meta["GTDOMAIN"]
@@ -679,19 +679,26 @@ def test_a_real_frame_of_one_band(toy):
 @pytest.mark.filterwarnings("ignore::astro_galtrans.exceptions.DomainWarning")
 def test_stamps_are_what_translate_makes_of_each_alone():
     translator = load_translator("srgan-sdss-cfhtls")
-    cubes = [make_cube((24, 24), seed=seed) for seed in (1, 2, 3)]
-    together = translator.stamps([cube.data for cube in cubes])
-    assert together.shape == (3, 1, 5, 48, 48) and together.dtype == np.float32
-    for cube, stamp in zip(cubes, together, strict=True):
-        np.testing.assert_allclose(stamp[0], translate(cube, translator, bands=BANDS).data, rtol=1e-4, atol=1e-4)
+    cubes = [make_cube((24, 24), seed=seed, uncertainty=False) for seed in (1, 2, 3)]
+    together, variances = translator.stamps([cube.data for cube in cubes], variance=True)
+    assert together.shape == (3, 1, 5, 48, 48) and together.dtype == variances.dtype == np.float32
+    for cube, stamp, variance in zip(cubes, together, variances, strict=True):
+        alone = translate(cube, translator, bands=BANDS)
+        np.testing.assert_allclose(stamp[0], alone.data, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(variance, alone.uncertainty.array**2, rtol=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore::astro_galtrans.exceptions.DomainWarning")
 def test_stamps_keep_samples_apart(sampler):
     images = np.array([make_cube((8, 10), seed=seed).data for seed in (1, 2)])
     samples = sampler.stamps(images, seed=5)
     assert samples.shape == (2, 3, 5, 16, 20)
     assert not np.array_equal(samples[:, 0], samples[:, 1])
-    np.testing.assert_array_equal(samples, sampler.stamps(images, seed=5))
+    again, variance = sampler.stamps(images, seed=5, variance=True)
+    np.testing.assert_array_equal(again, samples)
+    mean = sampler(make_cube((8, 10), seed=1), bands=BANDS, seed=5)
+    # other draws, where the slope of asinh differs
+    assert abs(np.median(variance[0] / mean.uncertainty.array**2) - 1) < 0.03
     assert not np.array_equal(samples, sampler.stamps(images, seed=6))
 
 

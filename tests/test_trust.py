@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import io
+import lzma
 import os
 import re
 import subprocess
@@ -104,6 +105,14 @@ def test_a_small_file_that_unpacks_to_gigabytes(tmp_path, good, suffix, pack):
     path = tmp_path / f"bomb.fits.{suffix}"
     path.write_bytes(pack(good.read_bytes()) + 600 * packed)
     with pytest.raises(OSError, match=r"unpacks to more than 537 MB; if that is meant, unpack it with"):
+        read(path)
+
+
+@pytest.mark.parametrize(("suffix", "pack"), [("xz", lzma.compress), ("zip", lambda data: b"PK\x03\x04" + data)])
+def test_other_packings_are_named(tmp_path, good, suffix, pack):
+    path = tmp_path / f"packed.fits.{suffix}"
+    path.write_bytes(pack(good.read_bytes()))
+    with pytest.raises(OSError, match=f"it is packed by {suffix}, which is not read; unpack it first"):
         read(path)
 
 

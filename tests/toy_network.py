@@ -41,19 +41,21 @@ class ToySampler(ToyTranslator):
 
     def predict(self, source, plan, *, n_samples=1, seed=None, batch_size=1, progress=None):
         """Yield one `Prediction` per sample; the noise is drawn on the whole output grid."""
-        generator = torch.Generator().manual_seed(seed)
+        seeds = seed if isinstance(seed, list) else [seed]  # of as many images below each other
+        generators = [torch.Generator().manual_seed(each) for each in seeds]
         for _ in range(n_samples):
             for mean, std in super().predict(source, plan, batch_size=batch_size, progress=progress):
-                noise = torch.randn(mean.shape, generator=generator).numpy()
-                yield Prediction(mean + 0.1 * noise, std)
+                channels, height, width = mean.shape
+                parts = [torch.randn(channels, height // len(seeds), width, generator=g) for g in generators]
+                yield Prediction(mean + 0.1 * torch.cat(parts, dim=1).numpy(), std)
 
 
-def toy_card(bands=BANDS, *, name="toy-sdss-cfhtls", scale=2, **changes):
+def toy_card(bands=BANDS, *, name="toy-sdss-cfhtls", scale=2, pixel_scale=0.396, sky=None, **changes):
     """Return the card of a translator from nanomaggies to ADU that only changes pixel size and zero point."""
-    sky = [SKY_RMS[BANDS.index(band)] for band in bands]
+    sky = [SKY_RMS[BANDS.index(band)] for band in bands] if sky is None else sky
     softening = [4 * rms for rms in sky]
     target = [b * COUNTS_PER_NANOMAGGY / scale**2 for b in softening]  # flux per pixel, and pixels are smaller
-    source = {"survey": "sdss", "unit": "nanomaggy", "zeropoint": 22.5, "pixel_scale": 0.396, "sky_rms": sky}
+    source = {"survey": "sdss", "unit": "nanomaggy", "zeropoint": 22.5, "pixel_scale": pixel_scale, "sky_rms": sky}
     return {
         "name": name,
         "description": "interpolates",
@@ -62,12 +64,12 @@ def toy_card(bands=BANDS, *, name="toy-sdss-cfhtls", scale=2, **changes):
             "survey": "cfhtls-wide",
             "unit": "adu",
             "zeropoint": 30.0,
-            "pixel_scale": 0.396 / scale,
+            "pixel_scale": pixel_scale / scale,
             "scaling": AsinhScaling(target).to_dict(),
         },
         "calibration": {"flux": [1.0] * len(bands), "std": [1.0] * len(bands)},
         "validity": {
-            "pixel_scale": [0.35, 0.45],
+            "pixel_scale": [0.9 * pixel_scale, 1.1 * pixel_scale],
             "fwhm": {band: [0.9, 2.0] for band in bands},
             "sky_rms": {band: [0.0, 3 * rms] for band, rms in zip(bands, sky, strict=True)},
             "peak": dict.fromkeys(bands, 1000.0),

@@ -7,15 +7,16 @@ a file that `astropy.nddata.CCDData.read` reads.
 """
 
 from ._cards import PROVENANCE_CARDS
-from ._cutout import cutout
-from ._layers import Pixels, read_pixels
-from ._opening import Origin, split_extension
+from ._cutout import cutout, cutouts
+from ._layers import Pixels, bands_of, read_pixels
+from ._opening import Origin, find_files, split_extension
 from ._stack import BandStack, Plane, read, select, to_unit
-from ._trust import check_layout, open_fits
+from ._trust import check_layout, is_fits, open_fits
 from ._writers import check_writable, write_fits, write_hdulist, write_like
 
 __all__ = [
-    "PROVENANCE_CARDS", "BandStack", "Origin", "Pixels", "Plane", "check_layout", "check_writable", "cutout",
-    "open_fits", "read", "read_pixels", "select", "split_extension", "to_unit", "write_fits", "write_hdulist",
-    "write_like",
+    "PROVENANCE_CARDS", "BandStack", "Origin", "Pixels", "Plane", "bands_of", "check_layout", "check_writable",
+    "cutout", "cutouts", "find_files", "is_fits", "open_fits", "read", "read_pixels", "select", "split_extension",
+    "to_unit", "write_fits",
+    "write_hdulist", "write_like",
 ]  # fmt: skip

@@ -34,6 +34,7 @@ PROVENANCE_CARDS = {
     "zeropoint": ("GTZPFROM", "where the zero point is from"),
     "pixels": ("GTPIXELS", "what was done to pixel values"),
     "background": ("GTSKY", "sky subtracted before translation"),
+    "psf": ("GTPSF", "FWHM in the input (arcsec), and its origin"),
     "domain": ("GTDOMAIN", "what lies outside the training range"),
 }
 

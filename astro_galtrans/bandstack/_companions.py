@@ -13,7 +13,7 @@ from astro_galtrans.exceptions import GaltransWarning
 from astro_galtrans.units import parse_unit
 
 from ._conventions import CARD_ROLES, CHIP_CARDS, EXTENSION_ROLES, IMAGE_WORDS
-from ._masks import bad_pixels, plane_names, planes_of_table
+from ._masks import bad_pixels
 
 __all__ = ["IMAGE_HDUS", "Beside", "beside", "image_hdus", "name_of"]
 
@@ -199,7 +199,8 @@ def _bad(other, kind, hdu, hdulist, label, bad_planes):
     flags = np.asarray(other.data)
     flags = flags if flags.ndim == 2 else _spread(flags, hdu.data.shape)
     if kind == "flags":
-        bad, note = _flagged(flags, other, hdu, hdulist, label, bad_planes)
+        image = np.asarray(hdu.data)
+        bad, note = bad_pixels(flags, other.header, bad_planes, label=label, hdulist=hdulist, image=image)
     else:
         bad, note = ~(flags > 0), "zero" if kind == "good" else "weight 0"
     if bad.all():
@@ -207,22 +208,6 @@ def _bad(other, kind, hdu, hdulist, label, bad_planes):
         if kind != "flags":
             msg = f"{label} calls all pixels bad ({note}); remove this extension if it is wrong"
         raise ValueError(msg)
-    return bad, note
-
-
-def _flagged(flags, other, hdu, hdulist, label, bad_planes):
-    """Bad pixels of a mask."""
-    named = planes_of_table(hdulist) or plane_names(other.header, hdulist[0].header)
-    try:
-        bad, note, unknown = bad_pixels(flags, other.header, bad_planes, named=named, image=np.asarray(hdu.data))
-    except ValueError as err:
-        msg = f"the mask {label}: {err}"
-        raise ValueError(msg) from err
-    if unknown:
-        planes = ", ".join(unknown)
-        _warn(
-            f"the mask {label} has planes that no convention explains, taken as bad: {planes}; choose with bad_planes="
-        )
     return bad, note
 
 

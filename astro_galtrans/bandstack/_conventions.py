@@ -8,20 +8,27 @@ survey's files, add a row here.
 import re
 
 __all__ = [
-    "CARD_ROLES", "CHIP_CARDS", "EXTENSION_ROLES", "IMAGE_WORDS", "IMPLIED_UNITS", "KEPT_CARDS", "KNOWN_PLANES",
-    "NUMBERED_PLANE_CARD", "PLANE_CARD", "UNNAMED_PLANES", "harmless", "states_good",
+    "CARD_ROLES", "CHIP_CARDS", "CODED_PLANES", "EXTENSION_ROLES", "IMAGE_WORDS", "IMPLIED_UNITS", "KEPT_CARDS",
+    "KNOWN_PLANES", "NUMBERED_PLANE_CARD", "PLANE_CARD", "PLANE_COMMENT", "SAYS_VALUE", "UNNAMED_PLANES", "harmless",
+    "has_codes", "states_good",
 ]  # fmt: skip
 
 # What an extension beside an image can be: three kinds of noise, three of quality, and what is not needed
 _WORDS = {
-    "std": "uncert err error errors errdata sigma sig std stddev stdev rms noise unc uncertainty",
-    "variance": "var variance vari",
+    "std": (
+        "uncert err error errors errdata errmap sigma sigmamap sig std stddev stdev rms rmsmap noise unc uncertainty"
+    ),
+    "variance": "var variance vari varmap",
     "ivar": "ivar invvar inversevariance ivm",
     # DES writes MSK, HST and JWST DQ, IRAF and NOIRLab BPM, KiDS and Euclid FLG, the DECam pipeline OOD and DQM
-    "flags": "mask msk dq dqm flags flag flg flagmap bpm badpix badpixels quality maskbits dqmask ood bmask",
+    "flags": (
+        "mask msk dq dqm flags flag flg flagmap bpm badpix badpixels badmask badpixelmask quality maskbits dqmask ood"
+        " bmask"
+    ),
     "good": "good goodpix goodmask valid validmask",
-    # Weights may be exposure times or inverse variances, on a scale of their own: zero is all that is sure
-    "weight": "wht wgt wgts weight weights wt wtmap weightmap",
+    # exposure times, CASU's confidence or inverse variances, on a scale of their own: that zero is bad is all that is
+    # sure
+    "weight": "wht wgt wgts weight weights wt wtmap weightmap conf confidence expmap expomap exptime coverage cvg",
     "other": (
         "psf psfimage psfex seg segm segmap segmentation bkg background bkgd sky d2imarr wcsdvarr"
         " con ctx samp time varpoisson varrnoise varflat"  # HST and JWST; parts of the variance that ERR has whole
@@ -68,11 +75,16 @@ _GOOD_PLANES = (
     "NPRIMARY BRIGHT MEDIUM GALAXY CLUSTER WISEM1 WISEM2 RESOLVED SUB_BLOB",
     # JWST (jwst.datamodels.dqflags): only DO_NOT_USE is unusable, the others say why, or that it was corrected
     "JUMP_DET DROPOUT PERSISTENCE AD_FLOOR UNDERSAMP CHARGELOSS",
+    # Pan-STARRS: BURNTOOL shares its bit with SUSPECT, and tells of a correction
+    "BURNTOOL STARCORE CONV_POOR",
 )
 _BAD_PLANES = (
     "BAD SAT CR EDGE NO_DATA SUSPECT UNMASKEDNAN VIGNETTED STREAK SAT_TEMPLATE",  # LSST and HSC
     "BPM SATURATE BADAMP LOW CRAY TRAIL EDGEBLEED SSXTALK",  # DES
     "SATUR_G SATUR_R SATUR_I SATUR_Z ALLMASK_G ALLMASK_R ALLMASK_I ALLMASK_Z BAILOUT",  # Legacy Surveys
+    "DETECTOR FLAT BLANK CTE CONV_BAD",  # Pan-STARRS (ippconfig, masks.16bit.config)
+    "LOW_WEIGHT DIFFERENCE",  # NOIRLab's Community Pipeline
+    "READOUT_SPIKE DIFFRACTION_SPIKE PRIMARY_HALO SECONDARY_HALO TERTIARY_HALO MANUAL",  # KiDS
     "DO_NOT_USE SATURATED COSMIC HOT DEAD DARK INVALID OUTSIDE UNDEFINED BLEED NODATA NONLINEAR GHOST OUTLIER",
 )
 
@@ -83,7 +95,7 @@ KNOWN_PLANES = {
 
 _BAD_WORD = re.compile(
     r"BAD|DEAD|HOT|COLD|WARM|SAT|COSMIC|CRAY?$|^CR|_CR|CRHIT|NO_?DATA|MISSING|INVALID|UNUSABLE|DO_NOT_USE|BLEED|TRAIL"
-    r"|STREAK|SATELLITE|EDGE|BORDER|VIGN|NAN|UNDEF|GHOST|DEFECT|NOISY|NONLIN|NO_COVER|OUTSIDE|DARK|LOST|REJECT|BPM"
+    r"|STREAK|SATELLITE|EDGE|BORDER|VIGN|NAN|UNDEF|GHOST|DEFECT|NOISY|NONLIN|NO_COVER|OUTSIDE|DARK|LOST|REJECT|BPM|HALO|ARTIFACT|RESPONSIV"
 )
 _GOOD_WORD = re.compile(
     r"DETECT|SOURCE|OBJECT|OBJ$|GALAX|STAR|INTERP|INTRP|FIXED|CORRECTED|REPAIRED|MENDED|GOOD|VALID$|FOOTPRINT|PRIMARY"
@@ -105,8 +117,12 @@ def harmless(plane):
 PLANE_CARD = re.compile(r"(?:MP|DQ|MSK|MASK|FLAG|FLG|BPM|BIT|MASKBIT|MB|BADPIX)[_ ]([A-Z][A-Z0-9_ ]*)")
 #: Card ``BIT03 = 'SATURATED'`` and its like: the bit in the keyword, the plane's name as the value.
 NUMBERED_PLANE_CARD = re.compile(
-    r"(?:[A-Z]+_)?(?:MP|DQ|MSK|MASK|FLAG|FLG|BPM|QUAL|PLANE|BIT|QBIT|MB)_?(?:BIT)?_?(?:NAME|NAM|NM|N)?_?(\d{1,5})"
+    r"(?:[A-Z]+_)?(?:MP|DQ|MSK|MASK|FLAG|FLG|BPM|QUAL|PLANE|BIT|QBIT|MB)_?(?:BIT)?_?(NAME|NAM|NM|N)?_?(\d{1,5})"
 )
+#: Comments that say the value of a card is 2**bit: those of the Legacy Surveys, whose keywords are names of planes.
+SAYS_VALUE = re.compile(r"\b(mask|flag|bit) ?value\b", re.IGNORECASE)
+#: Line of ``COMMENT`` such as ``bit 3: saturated``.
+PLANE_COMMENT = re.compile(r"\s*bit[ _]*(\d{1,2})\s*[:=-]+>?\s*(\w[^;,(*/]*)", re.IGNORECASE)
 
 
 #: Masks whose bits are defined in documents only: the card that tells the survey, a pattern of its value, and the
@@ -125,7 +141,33 @@ UNNAMED_PLANES = (
         "HOT_UNSTABLE": 5, "WARM_CORRECTED": 6, "BAD_BIAS": 7, "FULL_WELL_CORRECTED": 8, "BAD_FLAT": 9, "TRAIL": 10,
         "SAT_A_TO_D": 11, "COSMIC_DRIZZLE": 12, "COSMIC_SPLIT": 13, "GHOST": 14,
     }),
+    # KiDS, flag images (kids.strw.leidenuniv.nl/DR1/masking.php)
+    ("INSTRUME", "OMEGACAM", {
+        "READOUT_SPIKE": 0, "SATURATION_CORE": 1, "DIFFRACTION_SPIKE": 2, "PRIMARY_HALO": 3, "SECONDARY_HALO": 4,
+        "TERTIARY_HALO": 5, "BAD_PIXEL": 6, "MANUAL": 7,
+    }),
+    # NOIRLab's Community Pipeline (DECam, Mosaic-3, 90Prime); the same names in `CODED_PLANES`
+    ("PRODTYPE", "dqmask", {
+        "BAD": 0, "SATURATED": 1, "INTERP": 2, "COSMIC": 4, "BLEED": 6, "DIFFERENCE": 7, "EDGE": 8, "EDGE_2": 9,
+        "STREAK": 11,
+    }),
 )  # fmt: skip
+
+#: Since version 3.5 the Community Pipeline gives each pixel the code of one fault instead of bits (NOIRLab Data
+#: Handbook; remap_dq_cp_codes of legacypipe).
+CODED_PLANES = {
+    "BAD": 1, "NO_DATA": 2, "SATURATED": 3, "BLEED": 4, "COSMIC": 5, "LOW_WEIGHT": 6, "DIFFERENCE": 7, "STREAK": 8,
+}  # fmt: skip
+CODES_SINCE = (3, 5)
+
+
+def has_codes(*headers):
+    """Whether the values of a mask are codes, not bits: headers are those of the mask, and of its file."""
+    words = [{key: str(header.get(key, "")).strip() for key in ("PRODTYPE", "PLVER")} for header in headers]
+    version = re.search(r"V?(\d+)\.(\d+)", next((word["PLVER"] for word in words if word["PLVER"]), ""))
+    codes = version is None or (int(version[1]), int(version[2])) >= CODES_SINCE
+    return codes and any(word["PRODTYPE"].lower() == "dqmask" for word in words)
+
 
 _SAYS_GOOD = re.compile(
     r"\b(1|one|non-?zero|true)\s*(=|:|is|are|means|->)\s*(good|valid|ok|usable)"

@@ -1,18 +1,26 @@
 """Stamps of all bands by sky position: the way to cut bands whose pixel grids differ."""
 
+import warnings
+from os import PathLike
+from typing import NamedTuple
+
 import numpy as np
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.nddata import CCDData
+from astropy.table import Table
 from astropy.wcs.wcsapi import BaseHighLevelWCS, HighLevelWCSWrapper, SlicedLowLevelWCS
 
+from astro_galtrans._columns import name_rows
+from astro_galtrans._positions import sky_positions
+from astro_galtrans.exceptions import GaltransWarning
 from astro_galtrans.geometry import check_celestial, pixel_scale
 
 from ._opening import Origin
 from ._stack import Plane, read
 from ._writers import write_like
 
-__all__ = ["cutout"]
+__all__ = ["cutout", "cutouts"]
 
 MARGIN = 4  # pixels around all bands but the middle one: alignment interpolates from three on each side
 
@@ -51,22 +59,99 @@ def cutout(images, position, size, bands=None, **options):
     >>> images = ["g.fits", "r.fits", "i.fits"]
     >>> stamps = cutout(images, SkyCoord(150.1, 2.2, unit="deg"), 25 * u.arcsec)  # doctest: +SKIP
     """
-    stack = read(images, bands, **options)
     if not isinstance(position, SkyCoord) or not position.isscalar:
         msg = f"the position must be one SkyCoord, got {position!r}"
         raise ValueError(msg)
-    middle = len(stack.bands) // 2
-    angle = _as_angle(size, stack.planes[middle])
-    stamps = {}
+    stack = read(images, bands, **options)
+    angle, centres = _as_angle(size, stack), _centres(stack, position.reshape(1))
+    absent = [band for band, inside in zip(stack.bands, centres.covered[:, 0], strict=True) if not inside]
+    if absent:
+        where = position.to_string("hmsdms")
+        msg = f"band {absent[0]} does not cover {where}; check the position, or leave the band out"
+        raise ValueError(msg)
+    return _stamps(stack, centres, 0, angle)
+
+
+def cutouts(images, catalogue, size, bands=None, *, ra=None, dec=None, **options):
+    """
+    Cut stamps of many objects, as `cutout` cuts those of one; the images are read once.
+
+    Parameters
+    ----------
+    images, size, bands, **options
+        As for `cutout`.
+    catalogue : `~astropy.table.Table`, `~astropy.coordinates.SkyCoord`, or path of a table
+        Objects, one per row: with a SkyCoord column, or right ascension and declination in columns that have their
+        usual names.
+    ra, dec : str, optional
+        Names of these columns.
+
+    Returns
+    -------
+    `~astropy.table.Table`
+        The rows of the catalogue that all bands cover, with their number in it, ``row``, and in the column ``cutout``
+        what `cutout` returns; `~astro_galtrans.translate` takes it as it is.
+
+    Raises
+    ------
+    ValueError
+        If the catalogue has no sky coordinates, or the images cover no object, and as `cutout`.
+
+    Warns
+    -----
+    GaltransWarning
+        If objects lie off the images or have no position; the message counts them.
+
+    Examples
+    --------
+    >>> table = cutouts(["g.fits", "r.fits", "i.fits"], "objects.ecsv", 64)  # doctest: +SKIP
+    """
+    if isinstance(catalogue, str | PathLike):
+        catalogue = Table.read(catalogue)
+    positions = sky_positions(catalogue, ra, dec)
+    stack = read(images, bands, **options)
+    angle, centres = _as_angle(size, stack), _centres(stack, SkyCoord(*np.nan_to_num(positions), unit="deg"))
+    covered = centres.covered.all(axis=0) & np.isfinite(positions).all(axis=0)
+    if not covered.any():
+        msg = f"the images, bands {', '.join(stack.bands)}, cover none of the {len(covered)} objects of the catalogue"
+        raise ValueError(msg)
+    if not covered.all():
+        msg = f"off the images, or without a position, and left out: {np.sum(~covered)} objects, {name_rows(~covered)}"
+        warnings.warn(msg, GaltransWarning, stacklevel=2)
+    rows = np.flatnonzero(covered)
+    table = Table({"position": catalogue[rows]}) if isinstance(catalogue, SkyCoord) else catalogue[rows]
+    column = np.empty(len(rows), object)
+    for k, row in enumerate(rows):
+        column[k] = _stamps(stack, centres, row, angle)
+    table["row"], table["cutout"] = rows, column
+    return table
+
+
+class _Centres(NamedTuple):
+    """Pixel coordinates ``[bands, 2, N]`` (y, x) of positions, and whether they lie on the bands, ``[bands, N]``."""
+
+    pixels: np.ndarray
+    covered: np.ndarray
+
+
+def _centres(stack, positions):
+    pixels = np.array([check_celestial(plane.wcs).world_to_pixel(positions)[::-1] for plane in stack.planes], float)
+    sides = np.array([plane.data.shape for plane in stack.planes])[..., None]
+    return _Centres(pixels, ((pixels >= -0.5) & (pixels < sides - 0.5)).all(axis=1))
+
+
+def _stamps(stack, centres, row, angle):
+    """Stamps of one object, by band."""
+    middle, stamps = len(stack.bands) // 2, {}
     for index, (band, plane) in enumerate(zip(stack.bands, stack.planes, strict=True)):
-        cut = _cut(plane, position, angle, 0 if index == middle else MARGIN, band)
+        cut = _cut(plane, centres.pixels[index, :, row], angle, 0 if index == middle else MARGIN)
         stamps[band] = write_like(stack.with_planes([cut], bands=(band,)), Origin(CCDData, cube=False))
     return stamps
 
 
-def _as_angle(size, plane):
+def _as_angle(size, stack):
     """Height and width as angles."""
-    size = u.Quantity(size)
+    size, plane = u.Quantity(size), stack.planes[len(stack.bands) // 2]
     if size.unit.is_equivalent(u.one) or size.unit == u.pix:
         size = size.value * pixel_scale(plane.wcs, plane.data.shape) * u.arcsec
     size = np.broadcast_to(size.to_value(u.arcsec), 2)
@@ -76,15 +161,10 @@ def _as_angle(size, plane):
     return size
 
 
-def _cut(plane, position, size, margin, band):
-    """Part of a plane."""
-    wcs = check_celestial(plane.wcs)
-    shape = plane.data.shape
-    centre = [float(value) for value in wcs.world_to_pixel(position)][::-1]
+def _cut(plane, centre, size, margin):
+    """Part of a plane around a pixel coordinate (y, x)."""
+    wcs, shape = plane.wcs, plane.data.shape
     sides = np.ceil(size / pixel_scale(wcs, shape) - 1e-6).astype(int)
-    if not all(np.isfinite(c) and -0.5 <= c < n - 0.5 for c, n in zip(centre, shape, strict=True)):
-        msg = f"band {band} does not cover {position.to_string('hmsdms')}; check the position, or leave the band out"
-        raise ValueError(msg)
     starts = [round(c - (n - 1) / 2) - margin for c, n in zip(centre, sides, strict=True)]
     part = tuple(
         slice(max(0, start), min(full, start + side + 2 * margin))

@@ -17,7 +17,7 @@ from ._numbers import mask_marks, worthless
 from ._opening import take_apart
 from ._pixels import blank, implied_unit, linear, pixel_area
 
-__all__ = ["Layer", "Pixels", "load", "narrowed", "read_pixels"]
+__all__ = ["Layer", "Pixels", "bands_of", "load", "narrowed", "read_pixels"]
 
 UNCERTAINTIES = (StdDevUncertainty, VarianceUncertainty, InverseVariance)
 
@@ -34,6 +34,7 @@ class Layer(NamedTuple):
     zeropoint: float
     meta: object
     notes: dict  # see BandStack.notes
+    label: str  # what it was read from, for messages
 
 
 class _Arrays(NamedTuple):
@@ -63,8 +64,26 @@ def load(image, bands=None, *, unit=None, zeropoint=None, bad_planes=None, stric
         zeropoint = {parse_band(band): value for band, value in zeropoint.items()}
     images, origin = take_apart(image, bands or (), bad_planes, strict)
     slots = _named(images, bands)
-    arrays = {id(image): (_checked_arrays(image, unit), _wcs(image)) for image, _, _ in slots}
+    used = {id(image): image for image, _, _ in slots}  # a cube has a slot for each of its planes
+    arrays = {key: (_checked_arrays(image, unit), _wcs(image)) for key, image in used.items()}
     return [_layer(image, *arrays[id(image)], plane, band, zeropoint) for image, plane, band in slots], origin
+
+
+def bands_of(image, bands=None):
+    """
+    Return the names of the bands that an object of any accepted kind holds; None for those that nothing names.
+
+    Parameters
+    ----------
+    image : object
+        As for `astro_galtrans.bandstack.read`.
+    bands : str or iterable of str, optional
+        Their names in order, where the image does not say.
+    """
+    bands = () if bands is None else parse_bands(bands)
+    images, _ = take_apart(image, bands)
+    names = [name for image in images for name in _own_names(image)]
+    return bands if names == [None] * len(bands) else tuple(names)
 
 
 def read_pixels(image, bands=(), *, unit=None, zeropoint=None, default=(None, None)):
@@ -252,7 +271,7 @@ def _layer(image, arrays, wcs, plane, band, zeropoint):
         given = zeropoint.get(band) if isinstance(zeropoint, Mapping) else zeropoint
         found = find_zeropoint(arrays.unit, image.meta, given)
     notes = arrays.notes | ({"zeropoint": found.source} if found.source else {})
-    return Layer(band, data, variance, mask, wcs, arrays.unit, found.magnitude, image.meta, notes)
+    return Layer(band, data, variance, mask, wcs, arrays.unit, found.magnitude, image.meta, notes, image.label)
 
 
 def _checked_arrays(image, unit):

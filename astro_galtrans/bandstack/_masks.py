@@ -1,32 +1,66 @@
 """Masks as surveys write them: bit planes with names, and masks in which nonzero means good."""
 
 import re
+import warnings
 
 import numpy as np
 from astropy.io import fits
 
-from ._conventions import KNOWN_PLANES, NUMBERED_PLANE_CARD, PLANE_CARD, UNNAMED_PLANES, harmless, states_good
+from astro_galtrans.exceptions import GaltransWarning
 
-__all__ = ["bad_pixels", "plane_names", "planes_of_table"]
+from ._conventions import (
+    CODED_PLANES,
+    KNOWN_PLANES,
+    NUMBERED_PLANE_CARD,
+    PLANE_CARD,
+    PLANE_COMMENT,
+    SAYS_VALUE,
+    UNNAMED_PLANES,
+    harmless,
+    has_codes,
+    states_good,
+)
+
+__all__ = ["bad_pixels"]
 
 _MOSTLY = 0.9  # share of pixels that no usable image has masked while they hold structure
+_LISTED = 8  # values of a mask that a message lists
 
 
-def bad_pixels(flags, header, bad_planes=None, *, named=None, guess=True, image=None):
+def bad_pixels(flags, header, bad_planes=None, *, label, hdulist=(), guess=True, image=None):
     """
-    Pixels that a mask of bits, or of zero and one, calls bad; what was taken as bad; and planes that nobody explains.
+    Pixels that a mask of bits, of codes, or of zero and one, calls bad; and what was taken as bad.
 
     Without ``bad_planes`` (see `astro_galtrans.bandstack.read`) the convention decides; unexplained planes are taken as
-    bad. ``named`` are planes by name where a table of the file has them. With ``guess`` a mask without names that calls
-    most of an ``image`` bad is refused: in it 1 may mean good.
+    bad, with a warning that calls the mask ``label``. ``hdulist`` is the mask's file, whose tables and first header may
+    name the planes. With ``guess`` a mask without names that calls most of an ``image`` bad is refused: in it 1 may
+    mean good.
     """
-    flags = np.asarray(flags)
+    try:
+        bad, note, unknown = _bad_pixels(np.asarray(flags), header, bad_planes, hdulist, guess, image)
+    except ValueError as err:
+        msg = f"the mask {label}: {err}"
+        raise ValueError(msg) from err
+    if unknown:
+        planes = ", ".join(unknown)
+        msg = f"the mask {label} has planes that nothing explains, taken as bad: {planes}; choose with bad_planes="
+        warnings.warn(msg, GaltransWarning, stacklevel=9)
+    return bad, note
+
+
+def _bad_pixels(flags, header, bad_planes, hdulist, guess, image):
+    """Bad pixels, what was taken as bad, and planes or values that nothing explains."""
+    primary = hdulist[0].header if len(hdulist) else {}
+    if flags.dtype.kind in "iu" and has_codes(header, primary):
+        planes = CODED_PLANES
+        # a code becomes the bit of that number, so that planes are chosen as those of other masks
+        flags = np.where((flags > 0) & (flags < 63), np.int64(1) << np.clip(flags, 0, 62).astype(np.int64), 0)
+    else:
+        planes = _planes_of_table(hdulist) or _plane_names(header, primary)
     if bad_planes is not None:
-        return *_chosen(flags, header, bad_planes, named), []
-    if flags.dtype.kind in "iu":
-        planes = plane_names(header) if named is None else named
-        if planes:
-            return _by_name(flags, planes)
+        return *_chosen(flags, planes, bad_planes), []
+    if flags.dtype.kind in "iu" and planes:
+        return _by_name(flags, planes)
     good = states_good(header)
     bad = flags == 0 if good else flags != 0  # NaN differs from zero
     if guess and good is None and bad.mean() > _MOSTLY and _has_structure(image, bad):
@@ -36,38 +70,80 @@ def bad_pixels(flags, header, bad_planes=None, *, named=None, guess=True, image=
             "bad_planes='zero'; if they are bad, bad_planes='nonzero'"
         )
         raise ValueError(msg)
-    return bad, "zero" if good else "nonzero", []
+    return bad, "zero" if good else "nonzero", [] if good is not None else _several(flags)
 
 
-def plane_names(header, primary=None):
+def _several(flags):
+    """Values of a mask that may be bits or codes: some of one that does not name its planes may be harmless."""
+    values = np.unique(flags[np.isfinite(flags) & (flags != 0)])
+    listed = ", ".join(f"{value:g}" for value in values[:_LISTED]) + (", ..." if len(values) > _LISTED else "")
+    return [f"the values {listed}"] if len(values) > 1 and not np.isin(values, [-1, 1]).all() else []
+
+
+def _plane_names(header, primary):
     """
     Planes of a mask by name (upper case) with their bits, as its header names them; empty if it does not.
 
     The primary header tells the survey: some define the bits in documents only.
     """
-    named, numbered, sure = {}, {}, False
-    for key, value in header.items():
-        key = str(key).upper()
-        if match := NUMBERED_PLANE_CARD.fullmatch(key):
-            if isinstance(value, str) and re.match(r"[A-Za-z]", value.strip()):
-                numbered[_upper(value)] = int(match[1])
-        elif (match := PLANE_CARD.fullmatch(key)) and (bit := _whole(value)) is not None:
-            named[_upper(match[1])] = bit
-            sure |= harmless(_upper(match[1])) is not None
-    if any(str(key).upper().startswith("MP_") for key in header):  # bits, by definition
+    cards = [(str(key).upper(), header[key], _comment(header, key)) for key in header if key]
+    named, sure = {}, False
+    for key, value, comment in cards:
+        match, bit = PLANE_CARD.fullmatch(key), _whole(value)
+        plain = key in KNOWN_PLANES and SAYS_VALUE.search(comment)  # NPRIMARY = 1 / Mask value for ...
+        if bit is not None and (match or plain) and not NUMBERED_PLANE_CARD.fullmatch(key):
+            named[_upper(key if plain else match[1])] = bit
+            sure |= harmless(_upper(key if plain else match[1])) is not None
+    if any(key.startswith("MP_") for key, *_ in cards):  # bits, by definition
         return named
     if sure:  # and not only MASK_VER = 2 or the like
         return _as_bits(named)
-    if numbered:
-        return _as_bits(numbered)
+    if found := _numbered(cards) or _in_comments(header):
+        return found
     for card, pattern, planes in UNNAMED_PLANES:
-        value = header.get(card) or (primary or {}).get(card, "")
+        value = header.get(card) or primary.get(card, "")
         if re.fullmatch(pattern, str(value).strip(), re.IGNORECASE):
             return planes
     return {}
 
 
-def planes_of_table(hdulist):
+def _comment(header, key):
+    return str(header.comments[key]) if isinstance(header, fits.Header) and key not in {"COMMENT", "HISTORY"} else ""
+
+
+def _numbered(cards):
+    """Planes of cards with a number in the keyword and the name as value, in a comment, or in another card."""
+    names, values, commented = {}, {}, {}
+    for key, value, comment in cards:
+        if not (match := NUMBERED_PLANE_CARD.fullmatch(key)):
+            continue
+        number, bit = int(match[2]), _whole(value)
+        if isinstance(value, str) and re.match(r"[A-Za-z]", value.strip()):
+            names[number] = _upper(value)
+        elif bit is not None and re.match(r"[A-Za-z]{3}", comment):  # BIT08 = 8 / SATURATED
+            commented[number] = bit, _upper(re.split(r"[(;,*]", comment)[0])
+    for key, value, _ in cards:  # MSKNAM05 = 'SAT' and MSKVAL05 = 32, of Pan-STARRS
+        if (match := re.fullmatch(r"[A-Z]+_?VAL(?:UE)?_?(\d{1,5})", key)) and int(match[1]) in names:
+            values[names[int(match[1])]] = _whole(value) or 0
+    if values:  # a value of several bits sums up other planes
+        return {name: value.bit_length() - 1 for name, value in values.items() if value and not value & (value - 1)}
+    if names:
+        return _as_bits({name: number for number, name in names.items()})
+    counted = all(bit == number for number, (bit, _) in commented.items())
+    powers = all(bit > 0 and not bit & (bit - 1) for bit, _ in commented.values())
+    if counted == powers:  # 1 and 2 alone may be numbers or values of bits
+        return {}
+    return {name: bit if counted else bit.bit_length() - 1 for bit, name in commented.values()}
+
+
+def _in_comments(header):
+    """Planes that lines of ``COMMENT`` name, as ``bit 3: saturated``."""
+    lines = header.get("COMMENT", ()) if isinstance(header, fits.Header) else ()
+    found = (PLANE_COMMENT.match(str(line)) for line in lines)
+    return {_upper(match[2]): int(match[1]) for match in found if match}
+
+
+def _planes_of_table(hdulist):
     """Planes by name with their bits, of a table in the file (DQ_DEF of JWST's reference files), or None."""
     for hdu in hdulist:
         if isinstance(hdu, fits.BinTableHDU) and {"BIT", "NAME"} <= {name.upper() for name in hdu.columns.names}:
@@ -117,7 +193,7 @@ def _planes(flags, bits):
     return (flags.astype(np.int64) & np.int64(value - (1 << 64) if value >> 63 else value)) != 0
 
 
-def _chosen(flags, header, bad_planes, named):
+def _chosen(flags, planes, bad_planes):
     """Bad pixels of the planes that the caller chose."""
     wanted = _wanted(bad_planes)
     if wanted in (["ZERO"], ["NONZERO"]):
@@ -127,7 +203,6 @@ def _chosen(flags, header, bad_planes, named):
     if wanted and flags.dtype.kind not in "iu":
         msg = f"bad_planes={bad_planes!r} names bits, and the mask is of type {flags.dtype}"
         raise ValueError(msg)
-    planes = plane_names(header) if named is None else named
     missing = [name for name in wanted if isinstance(name, str) and name not in planes and not _known(name, planes)]
     if missing:
         has = ", ".join(planes) or "no names: give bit numbers"

@@ -6,12 +6,14 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from glob import glob
 from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
 from astropy.nddata import CCDData, NDData
 
+from astro_galtrans._files import FITS_SUFFIXES, files_in
 from astro_galtrans.bands import band_from_header, known_band, parse_band
 from astro_galtrans.exceptions import GaltransWarning
 
@@ -20,7 +22,7 @@ from ._masks import bad_pixels
 from ._trust import open_fits
 from ._wcs import celestial_wcs, wcs_from_header
 
-__all__ = ["Image", "Origin", "split_extension", "take_apart"]
+__all__ = ["Image", "Origin", "find_files", "split_extension", "take_apart"]
 
 ACCEPTED = "a CCDData, NDData, HDU, HDUList or FITS path, or a list or dict of one per band"
 
@@ -122,11 +124,7 @@ def _from_nddata(nddata, label, bad_planes):
     mask, notes = nddata.mask, {}
     # astropy's own masks are bool, whose True is bad
     if mask is not None and (np.asarray(mask).dtype.kind in "iu" or bad_planes in {"zero", "none"}):
-        try:
-            mask, note, _ = bad_pixels(mask, nddata.meta, bad_planes, guess=False)
-        except ValueError as err:
-            msg = f"the mask of {label}: {err}"
-            raise ValueError(msg) from err
+        mask, note = bad_pixels(mask, nddata.meta, bad_planes, label=f"of {label}", guess=False)
         notes["bad_planes"] = f"mask: {note}"
     if np.any(getattr(nddata, "flags", None)):
         msg = f"{label} has flags, which are not used; pass them as its mask if they tell what is bad"
@@ -264,3 +262,38 @@ def split_extension(path):
     name, _, version = (part.strip() for part in match[2].partition(","))
     extension = int(name) if name.isdigit() else (name, int(version)) if version.isdigit() else name
     return Path(match[1]).expanduser(), extension
+
+
+def find_files(pattern):
+    """
+    List files of a name, a glob that a shell has not expanded, or a folder.
+
+    Parameters
+    ----------
+    pattern : str or path-like
+        File, with or without an extension in brackets; glob, where there is no such file; or folder, for the FITS files
+        in it. A tilde stands for the home directory.
+
+    Returns
+    -------
+    list of str
+        Sorted; a single name as it is, which its reader will look for.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a glob or folder matches nothing.
+    """
+    text = os.path.expanduser(os.fspath(pattern))  # noqa: PTH111 - a Path would normalise the pattern
+    if Path(text).is_dir():
+        found = list(map(str, files_in(text)))
+        nothing = f"holds no FITS file (names ending in {', '.join(FITS_SUFFIXES)})"
+    elif Path(text).exists() or split_extension(text)[0].exists() or not re.search(r"[*?\[]", text):
+        return [text]
+    else:
+        found = sorted(glob(text, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute patterns
+        nothing = "matches no file; expected FITS files"
+    if not found:
+        msg = f"{text} {nothing}"
+        raise FileNotFoundError(msg)
+    return found

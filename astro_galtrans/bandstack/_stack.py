@@ -67,6 +67,8 @@ class BandStack:
     psf : `~numpy.ndarray` or None, [C, k, k]
         Image of the PSF of each band, sum 1. `write_like` puts it where ``CCDData`` has it; it is that of these pixels,
         and a stack with other images is without.
+    labels : dict of str to str
+        What each band was read from, for messages.
     """
 
     data: np.ndarray | tuple
@@ -80,6 +82,7 @@ class BandStack:
     origin: Origin = field(default_factory=Origin)
     notes: dict = field(default_factory=dict)
     psf: np.ndarray | None = None
+    labels: dict = field(default_factory=dict)
 
     @property
     def planes(self):
@@ -202,7 +205,10 @@ def read(image, bands=None, *, zeropoint=None, unit=None, align=True, bad_planes
     notes = _joined_notes(layers)
     for name, text in notes.items():
         set_card(meta, PROVENANCE_CARDS[name][0], text)
-    stack = BandStack(**gathered, unit=first.unit, zeropoint=first.zeropoint, meta=meta, origin=origin, notes=notes)
+    stack = BandStack(
+        **gathered, unit=first.unit, zeropoint=first.zeropoint, meta=meta, origin=origin, notes=notes,
+        labels={layer.band: layer.label for layer in layers},
+    )  # fmt: skip
     if not (align or stack.on_one_grid):
         off = ", ".join(_off_grid(stack))
         msg = f"bands on another grid than {stack.bands[0]}: {off}; align=True resamples them to one"

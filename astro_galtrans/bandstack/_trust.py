@@ -22,7 +22,7 @@ from astropy.io import fits
 from astro_galtrans._plain import limit
 from astro_galtrans.exceptions import GaltransWarning
 
-__all__ = ["open_fits"]
+__all__ = ["is_fits", "open_fits"]
 
 BLOCK, CARD = 2880, 80
 #: Headers of drizzled and stacked images list hundreds of exposures in thousands of cards; astropy's time for a header
@@ -31,6 +31,7 @@ MOST_CARDS = 8000
 MOST_AXES = MOST_COLUMNS = 999  # of the FITS standard, sections 4.4.1.1 and 7.3.1
 #: A file may unpack to 100 times its size (noise packs two- to fivefold), and a small one to this many MB.
 MOST_UNPACKED, MOST_RATIO = 512, 100
+OTHER_PACKING = {b"\xfd7zXZ": "xz", b"PK\x03\x04": "zip", b"\x1f\x9d": "compress (.Z)", b"\x28\xb5\x2f\xfd": "zstd"}
 FIRST_WORDS = ("SIMPLE", "XTENSION")
 COLUMN_BYTES = {"L": 1, "B": 1, "I": 2, "J": 4, "K": 8, "A": 1, "E": 4, "D": 8, "C": 8, "M": 16, "P": 8, "Q": 16}
 #: Settings of the decompressors, and what these can take: astropy's Rice decoder reads beyond its memory with other
@@ -101,11 +102,38 @@ def open_fits(path, *, strict=False):
     return hdulist
 
 
+def is_fits(path):
+    """
+    Whether a file, unpacked if need be, begins as FITS does.
+
+    Parameters
+    ----------
+    path : `~pathlib.Path`
+
+    Raises
+    ------
+    OSError
+        If there is no such file, or its packing is damaged.
+    ValueError
+        If it unpacks to far more than its size, or is packed in a way that is not read.
+    """
+    try:
+        with _unpacked(path) as file:
+            return file.read(6) == b"SIMPLE"
+    except (EOFError, zlib.error) as err:
+        msg = f"{path} is packed, and truncated or damaged: {err}"
+        raise OSError(msg) from err
+
+
 def _unpacked(path):
     """Open a file, unpacked: astropy takes the end of a truncated gzip file for the end of its contents."""
     with path.open("rb") as file:
-        start = file.read(3)
-    unpack = {b"\x1f\x8b\x08": gzip.open, b"BZh": bz2.open}.get(start)
+        start = file.read(6)
+    other = next((name for mark, name in OTHER_PACKING.items() if start.startswith(mark)), None)
+    if other:  # astropy would unpack it whatever its size
+        msg = f"it is packed by {other}, which is not read; unpack it first"
+        raise ValueError(msg)
+    unpack = {b"\x1f\x8b\x08": gzip.open, b"BZh": bz2.open}.get(start[:3])
     if unpack is None:
         return path.open("rb")
     most = _limit(path.stat().st_size)

@@ -12,6 +12,7 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.wcs import WCS, DistortionLookupTable
+from astropy.wcs.utils import wcs_to_celestial_frame
 from astropy.wcs.wcsapi import SlicedLowLevelWCS
 
 from astro_galtrans.geometry import check_celestial, copy_wcs
@@ -164,10 +165,22 @@ def _checked(wcs):
         frames = [kind for kind, *_ in getattr(wcs, "low_level_wcs", wcs).world_axis_object_classes.values()]
         celestial = any(isinstance(kind, type) and issubclass(kind, SkyCoord) for kind in frames)
     if celestial:
+        if isinstance(wcs, WCS):
+            _check_frame(wcs)
         return wcs
     axes = ", ".join(repr(str(name)) for name in wcs.world_axis_physical_types)
     msg = f"no celestial WCS on the image axes (found {axes}); add one, e.g. with astropy.wcs.WCS"
     raise ValueError(msg)
+
+
+def _check_frame(wcs):
+    """Raise if astropy has no frame for the axes, which it would find out only where positions are asked for."""
+    try:
+        wcs_to_celestial_frame(wcs)
+    except ValueError as err:
+        cards = f"RADESYS = {wcs.wcs.radesys!r}, CTYPE1 = {wcs.wcs.ctype[0]!r}, EQUINOX = {wcs.wcs.equinox:g}"
+        msg = f"the celestial frame of the WCS is not known ({cards}); expected ICRS, FK5 or FK4, or galactic axes"
+        raise ValueError(msg) from err
 
 
 def _with_second_table(wcs):

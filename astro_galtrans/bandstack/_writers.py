@@ -1,6 +1,7 @@
 """Writers of the door out: a stack to an object of the kind that came in, or to a file."""
 
 import os
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from astropy.nddata import CCDData, NDData, StdDevUncertainty
 from astropy.wcs import WCS
 
 from astro_galtrans._files import CheckedFile, whole_file
+from astro_galtrans.exceptions import GaltransWarning
 from astro_galtrans.geometry import copy_wcs
 
 from ._cards import set_card, to_header
@@ -19,6 +21,7 @@ __all__ = ["check_writable", "write_fits", "write_hdulist", "write_like"]
 
 #: Endings of names for which astropy compresses; it then writes through Python itself.
 PACKED = {".gz", ".bz2", ".xz", ".zip"}
+TABLES = "the WCS has lookup tables: read the file with astro_galtrans.bandstack.read or WCS(header, hdulist)"
 FITS_KINDS = (fits.HDUList, fits.PrimaryHDU, fits.ImageHDU)
 
 
@@ -62,6 +65,9 @@ def to_hdulist(stack, flat=None):
     """
     data, deviation, mask = _arrays(stack, _is_flat(stack, stack.origin) if flat is None else flat)
     header, tables = _header(stack, data.ndim)
+    if tables:
+        _warn_of_tables(stack.wcs, data.shape[-2:])
+        header.add_comment(TABLES)
     hdulist = fits.HDUList([fits.PrimaryHDU(data, header)])
     if mask is not None:
         # ESO's word for a mask in which 1 is bad: whoever reads it need not guess
@@ -217,6 +223,17 @@ def _described(stack):
         set_card(meta, "BANDS", ",".join(stack.bands))
     set_card(meta, "MAGZERO", float(stack.zeropoint))
     return meta
+
+
+def _warn_of_tables(wcs, shape):
+    """Say that a distortion by lookup tables is not read by everyone, and by how much positions are off without it."""
+    y, x = (np.linspace(0, n - 1, 20) for n in shape)
+    x, y = np.meshgrid(x, y)
+    without = copy_wcs(wcs)
+    without.cpdis1 = without.cpdis2 = without.det2im1 = without.det2im2 = None
+    off = wcs.pixel_to_world(x, y).separation(without.pixel_to_world(x, y)).arcsec
+    msg = f"{TABLES}; CCDData.read leaves them out: positions are off by up to {np.nanmax(off):.2g} arcsec, or missing"
+    warnings.warn(msg, GaltransWarning, stacklevel=4)
 
 
 def _header(stack, ndim):

@@ -8,7 +8,7 @@ from contextlib import suppress
 from astro_galtrans._plain import printable
 
 __all__ = [
-    "add_bad_planes", "add_background", "add_units", "bands", "command", "given", "in_options", "planes", "tell",
+    "add_bad_planes", "add_background", "add_units", "bands", "command", "given", "in_options", "planes", "psf", "tell",
     "zeropoint",
 ]  # fmt: skip
 
@@ -20,9 +20,13 @@ ARGUMENT = re.compile(
 
 def tell(text, options=None):
     """Write a message to standard error, without the control characters that a name or header of a file may hold."""
-    text = printable(text if options is None else in_options(str(text), options))
+    text = "galtrans: " + printable(text if options is None else in_options(str(text), options))
+    bars = sys.modules.get("astro_galtrans._progress")  # without it there is no bar that the text could run into
     with suppress(OSError, ValueError):  # closed, or a pipe whose reader has gone
-        sys.stderr.write(f"galtrans: {text}\n")
+        if bars and sys.stderr.isatty():
+            bars.tqdm.write(text, file=sys.stderr)
+        else:
+            sys.stderr.write(f"{text}\n")
 
 
 def in_options(text, options):
@@ -69,12 +73,21 @@ def planes(text):
 
 def zeropoint(text):
     """Return the magnitude in ``25.1``, or those by band in ``g=25.1,r=25.0``."""
+    return _by_band(text, "zero point; expected a magnitude, 25.1, or one per band, g=25.1,r=25.0")
+
+
+def psf(text):
+    """Return the FWHM (arcsec) in ``1.2``, or those by band in ``g=1.3,r=1.2``."""
+    return _by_band(text, "PSF; expected the FWHM of stars in arcsec, 1.2, or one per band, g=1.3,r=1.2")
+
+
+def _by_band(text, what):
     try:
         if "=" not in text:
             return float(text)
         return {band.strip(): float(value) for band, value in (part.split("=") for part in text.split(","))}
     except ValueError:
-        msg = f"{text!r} is no zero point; expected a magnitude, 25.1, or one per band, g=25.1,r=25.0"
+        msg = f"{text!r} is no {what}"
         raise argparse.ArgumentTypeError(msg) from None
 
 

@@ -34,7 +34,7 @@ def main(arguments=None):
         return 0
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = partial(_short_warning, options)
+            warnings.showwarning = partial(_short_warning, options, set())
             _set_verbosity(options)
             return options.run(options) or 0
     except KeyboardInterrupt:
@@ -58,8 +58,12 @@ def _set_verbosity(options):
         log.setLevel("ERROR" if options.quiet else "DEBUG")
 
 
-def _short_warning(options, message, category, *_place, **_options):
-    tell(f"{category.__name__}: {message}", options)
+def _short_warning(options, told, message, category, *_place, **_options):
+    """Write a warning once, however often it is given: each level of fidelity looks at the same galaxies."""
+    text = f"{category.__name__}: {message}"
+    if text not in told:
+        told.add(text)
+        tell(text, options)
 
 
 def _open_streams():

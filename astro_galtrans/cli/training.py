@@ -51,23 +51,26 @@ def _add_pairs(commands):
     add_bad_planes(parser)
     add_background(parser)
     parser.add_argument("--catalogue", metavar="TABLE", help="objects, with sky coordinates; else they are detected")
-    parser.add_argument("--redshift", metavar="COLUMN", help="column of the catalogue")
+    parser.add_argument(
+        "--redshift", metavar="COLUMN", help="its column of redshifts; by default one of a usual name (z, zspec, ...)"
+    )
     parser.add_argument("--scale", type=int, help="target pixels per source pixel; by default the nearest that fits")
     parser.add_argument("--size", type=int, default=64, help="side of the stamps, in source pixels (%(default)s)")
-    parser.add_argument("--faint", type=float, metavar="MAG", help="faintest object (AB)")
+    parser.add_argument("--faint", type=float, metavar="MAG", help="faintest object (AB); by default all")
     parser.add_argument("--blank", type=float, default=0.0, metavar="X", help="stamps of empty sky per object (0)")
     parser.add_argument("--search", type=float, default=2.0, metavar="ARCSEC", help="search radius (%(default)s)")
     parser.add_argument(
         "--max-offset", type=float, metavar="ARCSEC", help="largest offset after registration (half a pixel)"
     )
-    parser.add_argument("--register", default="local", choices=["local", "global", "each", "none"])
     parser.add_argument(
-        "--cell",
-        type=float,
-        default=3.0,
-        metavar="ARCMIN",
+        "--register", default="local", choices=["local", "global", "each", "none"],
+        help="correct the target's positions by what the objects around show, by one offset for all, each object by its"
+        " own, or not (%(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--cell", type=float, default=3.0, metavar="ARCMIN",
         help="side of the sky cells, whole cells go to one part (%(default)s)",
-    )
+    )  # fmt: skip
     parser.add_argument("--minimum", type=int, default=10, help="fewest pairs to go on with (%(default)s)")
 
 

@@ -21,7 +21,7 @@ from astro_galtrans._optional import require
 from astro_galtrans._plain import plain_name
 from astro_galtrans.bandstack import write_hdulist
 
-__all__ = ["FIGURES", "FORMATS", "Result"]
+__all__ = ["FIGURES", "FORMATS", "Result", "clear_report"]
 
 FORMATS = {"ecsv": "ascii.ecsv", "fits": "fits"}  #: ending of the file to astropy's format
 FIGURES = "value", "low", "high"  #: columns of the long tables
@@ -256,7 +256,7 @@ class Result:
         format : {"ecsv", "fits"}, optional
             Kind of the tables.
         overwrite : bool, optional
-            Replace what is there.
+            Replace the report that is there, and all its tables and figures.
 
         Returns
         -------
@@ -275,6 +275,7 @@ class Result:
         directory = Path(directory)
         page = directory / "report.html"
         _check_free([page], overwrite)
+        clear_report(directory)
         self.write(directory, format=format, overwrite=overwrite)
         figures = {}
         for name, figure in self.figures():
@@ -311,6 +312,19 @@ class Result:
         table = self.tables.get("statistics")
         number = np.asarray(table["n"]) if "n" in getattr(table, "colnames", ()) else np.array([])
         return int(np.count_nonzero(number < FEW)), len(number)
+
+
+def clear_report(directory):
+    """Remove the report in a folder: its page, and the figures and tables that the page shows."""
+    page = Path(directory) / "report.html"
+    if not page.exists():
+        return
+    html = page.read_text(encoding="utf8", errors="replace")
+    tables = ["about", *re.findall(r"<h2>(\w+)</h2>", html)]
+    files = re.findall(r'<img src="([^"/\\]+\.png)"', html) + [f"{name}.{kind}" for name in tables for kind in FORMATS]
+    for name in files:
+        (page.parent / name).unlink(missing_ok=True)
+    page.unlink()
 
 
 def _without_markup(text):

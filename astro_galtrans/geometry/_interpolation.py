@@ -89,19 +89,21 @@ def _block(coefficients, noise, bad, pixel_map, offsets, y, x):
     from scipy.ndimage import map_coordinates
 
     last = np.array(coefficients.shape).reshape(2, 1, 1) - 1.0
-    flux, covered, touched = 0.0, True, False
+    flux, covered, touched, middle = 0.0, True, False, None
     for dx, dy in offsets:
         place = np.array(pixel_map.positions(y + dy, x + dx))
         covered = covered & ((place >= -_EDGE) & (place <= last + _EDGE)).all(axis=0)
         # the outer half of an edge pixel gets the value at its centre: beyond it a spline would extrapolate
         place = np.clip(np.nan_to_num(place), 0, last)
+        middle = place if len(offsets) == 1 else middle
         flux = flux + map_coordinates(coefficients, place, order=_ORDER, prefilter=False, mode="mirror") / len(offsets)
         if bad is not None:
             # linear, not quintic: bad pixels were filled, so that only the nearest ones matter much
             touched = touched | (map_coordinates(bad, place, order=1, mode="nearest") > 0.01)
     area = np.where(covered, pixel_map.area(y, x), np.nan)
-    variance = None if noise is None else area**2 * noise(np.clip(np.nan_to_num(pixel_map.positions(y, x)), 0, last))
-    return flux * area, variance, touched | ~covered
+    if noise is not None and middle is None:
+        middle = np.clip(np.nan_to_num(pixel_map.positions(y, x)), 0, last)
+    return flux * area, None if noise is None else area**2 * noise(middle), touched | ~covered
 
 
 def _offsets(jacobian):
@@ -125,10 +127,7 @@ class _Noise:
         # with a single point the weights do not depend on the grids; with more points they hardly do, and the jacobian
         # is rounded, so that the many small images of a survey share a table
         shape = np.eye(2) if len(offsets) == 1 else np.round(jacobian, 3)
-        squares, spread = _squared_weights(tuple(map(tuple, shape.tolist())), tuple(offsets))
-        self._reach = 1 + int(np.ceil(spread))
-        near = slice(len(squares) // 2 - self._reach, len(squares) // 2 + self._reach + 2)
-        self._table = squares[near, near] * (squares.sum(axis=(0, 1)) / squares[near, near].sum(axis=(0, 1)))
+        self._table, self._reach = _squared_weights(tuple(map(tuple, shape.tolist())), tuple(offsets))
         self._padded = np.pad(variance, self._reach + 1, mode="edge")
 
     def __call__(self, place):
@@ -148,7 +147,8 @@ class _Noise:
 @lru_cache(maxsize=8)
 def _squared_weights(jacobian, offsets):
     """
-    Squared weights of source pixels ``[y, x, phase of y, phase of x]``, and how far ``offsets`` reach among them.
+    Squared weights of the nearest source pixels ``[y, x, phase of y, phase of x]``, scaled to the sum over all of
+    them, and how many pixels from the middle they reach.
 
     Phase ``p`` of 0 ... n stands for an output pixel centred ``p / n`` beyond the middle one of the source pixels.
     """
@@ -159,7 +159,9 @@ def _squared_weights(jacobian, offsets):
     weight = _cardinal_spline(2 * middle + 1)
     phase = np.arange(n + 1)[:, np.newaxis] / n + middle
     weights = np.einsum("aki,bkj->ijab", weight(phase + dy), weight(phase + dx), optimize=True) / len(offsets)
-    return weights**2, spread
+    squares, reach = weights**2, 1 + int(np.ceil(spread))
+    near = slice(len(squares) // 2 - reach, len(squares) // 2 + reach + 2)
+    return squares[near, near] * (squares.sum(axis=(0, 1)) / squares[near, near].sum(axis=(0, 1))), reach
 
 
 @cache

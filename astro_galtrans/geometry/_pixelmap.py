@@ -10,6 +10,7 @@ import numpy as np
 from astropy.wcs.utils import pixel_to_pixel
 
 from ._quiet import quiet
+from .grids import same_frame
 
 __all__ = ["PixelMap"]
 
@@ -26,10 +27,15 @@ class PixelMap:
 
     def __init__(self, wcs_out, wcs_in, shape):
         self._wcs_out, self._wcs_in, self._shape = quiet(wcs_out), quiet(wcs_in), shape
-        self.jacobian = self._typical_jacobian()
+        self._same_frame = same_frame(wcs_out, wcs_in)
         self._splines = self._fit()
+        self.jacobian = self._typical_jacobian()
 
     def _typical_jacobian(self):
+        if self._splines is not None:
+            y, x = ((size - 1) / 2 for size in self._shape)
+            (y_y, y_x), (x_y, x_x) = ((s(y, x, dx=1).item(), s(y, x, dy=1).item()) for s in self._splines[:2])
+            return np.array([[x_x, x_y], [y_x, y_y]])
         x, y = np.meshgrid(*(np.linspace(0, size - 1, 9) for size in reversed(self._shape)))
         jacobian = self._jacobian(x, y).reshape(2, 2, -1)
         jacobian = jacobian[..., np.isfinite(jacobian).all(axis=(0, 1))]
@@ -53,9 +59,8 @@ class PixelMap:
         """Splines of y, x and the area over the lattice, or None where they would not be exact enough."""
         from scipy.interpolate import RectBivariateSpline  # scipy.interpolate costs more to import than this package
 
-        y, x = (np.linspace(-0.5, size - 0.5, -(-size // _STEP) + 1) for size in self._shape)
-        if min(len(y), len(x)) < 5:  # a small image: exact is cheap, and a cubic spline needs its points
-            return None
+        # of a stamp, too: a few points and splines cost less than the world coordinates of all its pixels
+        y, x = (np.linspace(-0.5, size - 0.5, max(5, -(-size // _STEP) + 1)) for size in self._shape)
         knots = self._exact(*np.meshgrid(x, y))[::-1]
         if not np.isfinite(knots).all():
             return None
@@ -70,10 +75,16 @@ class PixelMap:
 
     def _exact(self, x, y):
         # inverting SIP may fail far outside the source image; the round trip finds those points
-        x_in, y_in = pixel_to_pixel(self._wcs_out, self._wcs_in, x, y)
-        x_back, y_back = pixel_to_pixel(self._wcs_in, self._wcs_out, x_in, y_in)
+        x_in, y_in = self._pixels(self._wcs_out, self._wcs_in, x, y)
+        x_back, y_back = self._pixels(self._wcs_in, self._wcs_out, x_in, y_in)
         lost = ~(np.hypot(x_back - x, y_back - y) < 0.5)  # behind the sky of a projection, or outside its bounds
         return np.where(lost, np.nan, x_in), np.where(lost, np.nan, y_in)
+
+    def _pixels(self, wcs_from, wcs_to, x, y):
+        if not self._same_frame:
+            return pixel_to_pixel(wcs_from, wcs_to, x, y)
+        world = wcs_from.pixel_to_world_values(x, y)
+        return wcs_to.world_to_pixel_values(*(world if wcs_from.wcs.lng == wcs_to.wcs.lng else world[::-1]))
 
     def _jacobian(self, x, y):
         along_x = np.subtract(self._exact(x + 0.5, y), self._exact(x - 0.5, y))

@@ -13,13 +13,15 @@ from astropy.wcs.wcsapi import BaseHighLevelWCS, BaseLowLevelWCS
 
 from ._interpolation import interpolate_plane
 from ._pixelmap import PixelMap
-from .grids import _low, _sky, check_celestial, same_grid
+from .grids import _low, _readable, _sky, check_celestial, same_grid
 from .masks import fill_masked
 
 __all__ = ["align_planes", "resample"]
 
+APART = "{} does not overlap with {} (or all of it is masked there): check its world coordinates"
 
-def align_planes(planes, reference=0):
+
+def align_planes(planes, reference=0, names=None):
     """
     Bring bands that have a pixel grid each onto the grid of one of them.
 
@@ -35,6 +37,8 @@ def align_planes(planes, reference=0):
         None, and celestial world coordinates. Shapes may differ between bands. Nothing in it is changed.
     reference : int, optional
         Index of the band whose grid all get.
+    names : list of str, optional
+        What messages call the bands; their numbers by default.
 
     Returns
     -------
@@ -52,8 +56,9 @@ def align_planes(planes, reference=0):
     ValueError
         If a band has no celestial WCS, or does not overlap with the reference.
     """
+    names = [f"band {k}" for k in range(len(planes))] if names is None else names
     _check_shapes(planes)
-    grids = [check_celestial(wcs) for *_, wcs in planes]
+    grids = [_readable(wcs) for *_, wcs in planes]
     shape = np.shape(planes[reference][0])
     dtype = np.result_type(np.float32, *(np.asarray(data).dtype for data, *_ in planes))
     with_variance = all(variance is not None for _, variance, *_ in planes)
@@ -66,7 +71,9 @@ def align_planes(planes, reference=0):
         _store(moved, (aligned, noise, masked), band)
         if offset is not None:
             report[band] = offset
-            _require_overlap(masked[band], f"band {band}", f"the reference band {reference}")
+            if masked[band].all():
+                places = (f"{names[k]} at {_place(grids[k], np.shape(planes[k][0]))}" for k in (band, reference))
+                raise ValueError(APART.format(*places))
     return aligned, noise, masked | ~np.isfinite(aligned), report
 
 
@@ -109,10 +116,10 @@ def _ready(plane, bad):
     return fill_masked(plane.astype(np.result_type(plane.dtype, np.float32), copy=False), bad)
 
 
-def _require_overlap(mask, what, other):
-    if mask.all():
-        msg = f"{what} does not overlap with {other} (or all of it is masked there): check its world coordinates"
-        raise ValueError(msg)
+def _place(wcs, shape):
+    """Sky position of the middle of an image, in words."""
+    sky = wcs.pixel_to_world((shape[1] - 1) / 2, (shape[0] - 1) / 2)
+    return f"({sky.icrs.to_string('decimal', precision=4)})"
 
 
 def resample(data, variance, mask, wcs_in, target):
@@ -160,7 +167,8 @@ def resample(data, variance, mask, wcs_in, target):
         bad = lost if mask is None else lost | mask[band]
         moved = interpolate_plane(_ready(plane, lost), _ready(scatter, lost), bad, pixel_map, shape)
         _store(moved, (new, noise, masked), band)
-        _require_overlap(masked[band], f"band {band}", "the grid asked for")
+        if masked[band].all():
+            raise ValueError(APART.format(f"band {band}", "the grid asked for"))
     return new, noise, masked, wcs_out
 
 

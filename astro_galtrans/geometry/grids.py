@@ -21,7 +21,8 @@ __all__ = [
 ]  # fmt: skip
 
 _TABLES = ("cpdis1", "cpdis2", "det2im1", "det2im2")
-_EXACT = 1e-9 * u.deg  # 4 microarcsec: above the rounding of wcslib, below anything that a distortion would do
+_EQUATORIAL = {"", "ICRS", "FK5", "FK4", "FK4-NO-E"}  # what RADESYS may say
+_EXACT = np.radians(1e-9)  # 4 microarcsec: above the rounding of wcslib, below anything that a distortion would do
 
 
 def copy_wcs(wcs):
@@ -176,7 +177,10 @@ def rescale_wcs(wcs, scale, shape=None):
         off = _largest_offset(coarse, fine, scale, pixel_shape)
         if off <= _EXACT:
             return fine
-    msg = f"this WCS does not rescale exactly (off by {off.to(u.arcsec):.3g}); fit a TAN or TAN-SIP WCS to it first"
+    msg = (
+        f"this WCS does not rescale exactly (off by {np.degrees(off) * 3600:.3g} arcsec); "
+        "fit a TAN or TAN-SIP WCS to it first"
+    )
     raise ValueError(msg)
 
 
@@ -219,11 +223,11 @@ def _move_table(wcs, name, move, scale=1):
 
 
 def _largest_offset(coarse, fine, scale, pixel_shape):
-    """Offset on the sky at corners and centre, so that a distortion unknown here cannot shift an image unnoticed."""
+    """Offset on the sky (rad) at corners and centre: a distortion unknown here cannot shift an image unnoticed."""
     x, y = _lattice(pixel_shape or (2, 2), 3)
-    before, after = _sky(coarse, x, y), _sky(fine, (x + 0.5) * scale - 0.5, (y + 0.5) * scale - 0.5)
-    good = np.isfinite(before.data.lon) & np.isfinite(before.data.lat)
-    return np.max(before[good].separation(after[good]), initial=0 * u.deg)
+    before, after = _directions(coarse, x, y), _directions(fine, (x + 0.5) * scale - 0.5, (y + 0.5) * scale - 0.5)
+    good = np.isfinite(before).all(axis=0)
+    return np.max(np.linalg.norm(before - after, axis=0)[good], initial=0.0)
 
 
 class ResampledLowLevelWCS(BaseWCSWrapper):
@@ -284,9 +288,9 @@ def pixel_area(wcs, shape=None):
     shape : tuple of int, optional
         Shape of the image ``(H, W)``; by default what ``wcs`` says of it, and without either the reference pixel.
     """
-    wcs = check_celestial(wcs)
+    wcs = _readable(wcs)
     x, y = _centre(wcs, shape)
-    corners = _sky(wcs, x + np.array([-0.5, 0.5, 0, 0]), y + np.array([0, 0, -0.5, 0.5])).cartesian.xyz.value
+    corners = _directions(wcs, x + np.array([-0.5, 0.5, 0, 0]), y + np.array([0, 0, -0.5, 0.5]))
     sides = corners[:, 1::2] - corners[:, ::2]
     return float(np.linalg.norm(np.cross(sides[:, 0], sides[:, 1])) * u.rad.to(u.arcsec) ** 2)
 
@@ -311,14 +315,50 @@ def same_grid(wcs_a, wcs_b, shape, tol=1e-3):
     """
     if wcs_a is wcs_b:
         return True
-    wcs_a, wcs_b = check_celestial(wcs_a), check_celestial(wcs_b)
+    wcs_a, wcs_b = _readable(wcs_a), _readable(wcs_b)
     x, y = _lattice(shape[-1:-3:-1], 9)
-    distance = _sky(wcs_a, x, y).separation(_sky(wcs_b, x, y)).to_value(u.arcsec)
-    return bool(np.all(distance <= tol * pixel_scale(wcs_a, shape)))
+    if same_frame(wcs_a, wcs_b):
+        distance = np.linalg.norm(_directions(wcs_a, x, y) - _directions(wcs_b, x, y), axis=0)
+    else:
+        distance = _sky(wcs_a, x, y).separation(_sky(wcs_b, x, y)).rad
+    return bool(np.all(np.degrees(distance) * 3600 <= tol * pixel_scale(wcs_a, shape)))
+
+
+def same_frame(wcs_a, wcs_b):
+    """
+    Return whether two celestial FITS WCS are in one frame of equatorial or galactic coordinates.
+
+    Their values can then be compared as they are, which costs a tenth of what coordinate objects cost: most of the
+    time of a stamp went there. False for WCS of other kinds, whose values may mean something else.
+    """
+    return _frame(wcs_a) == _frame(wcs_b) is not None
+
+
+def _frame(wcs):
+    """What two FITS WCS in one frame have in common; None for others, and for frames that also depend on dates."""
+    header = wcs.wcs if isinstance(wcs, WCS) else None
+    axes = None if header is None else (header.lngtyp.strip(), header.lattyp.strip())
+    if axes == ("RA", "DEC") and header.radesys in _EQUATORIAL:
+        return header.radesys, repr(header.equinox)
+    return "galactic" if axes == ("GLON", "GLAT") else None
 
 
 def _low(wcs):
     return wcs if isinstance(wcs, WCS) else wcs.low_level_wcs
+
+
+def _readable(wcs):
+    """Celestial WCS for reading only: `check_celestial`, without its copy of a FITS WCS with two axes."""
+    return wcs if isinstance(wcs, WCS) and wcs.naxis == 2 and wcs.has_celestial else check_celestial(wcs)
+
+
+def _directions(wcs, x, y):
+    """Unit vectors ``[3, n]`` to pixels, in the frame of the WCS; their differences are small angles (rad)."""
+    if _frame(wcs) is None:
+        return _sky(wcs, x, y).cartesian.xyz.value
+    world = np.radians(wcs.pixel_to_world_values(x, y))
+    lon, lat = world[wcs.wcs.lng], world[wcs.wcs.lat]
+    return np.array([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
 
 
 def _sky(wcs, x, y):

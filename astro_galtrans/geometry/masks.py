@@ -4,6 +4,7 @@ import numpy as np
 
 __all__ = ["fill_masked", "output_mask"]
 
+_CHUNK = 1 << 14  # bad pixels filled at a time: their 25 neighbours each are 3 MB
 _RADII = (2, 4, 8, 16, 32)  # pixels; a hole deeper than the last, as of a bright star, gets the median of its band
 
 
@@ -102,11 +103,11 @@ def _fill_plane(plane, holes):
 
 def _window_sums(good, known, index, radius):
     """Sums of weights and of weighted values over good pixels of a 5 x 5 lattice that reaches ``radius`` pixels."""
-    weight, total = np.zeros(len(index)), np.zeros(len(index))
-    for i in range(-2, 3):
-        for j in range(-2, 3):
-            place = index + (i * good.shape[1] + j) * (radius // 2)
-            kernel = np.exp(-0.5 * (i * i + j * j))
-            weight += kernel * good.ravel()[place]
-            total += kernel * known.ravel()[place]
+    i, j = (steps.ravel() for steps in np.mgrid[-2:3, -2:3])
+    kernel, steps = np.exp(-0.5 * (i**2 + j**2)), (i * good.shape[1] + j) * (radius // 2)
+    weight, total = np.empty(len(index)), np.empty(len(index))
+    for start in range(0, len(index), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        place = index[part, None] + steps
+        weight[part], total[part] = good.ravel()[place] @ kernel, known.ravel()[place] @ kernel
     return weight, total

@@ -57,7 +57,7 @@ class MuonAdamW:
     """
     Muon for the hidden matrices of a network and AdamW for the rest, as one optimizer.
 
-    ``options`` are those of AdamW; ``rate`` is the learning rate of Muon at that of AdamW in ``options``.
+    ``options`` are those of AdamW, and ``rate`` is the learning rate of Muon.
     """
 
     def __init__(self, parameters, matrices, rate, **options):
@@ -67,11 +67,12 @@ class MuonAdamW:
         self.parts = [torch.optim.AdamW(rest, foreach=True, **options)] if rest else []
         if matrices:
             self.parts.append(Muon(matrices, rate, options["weight_decay"]))
-            self.parts[-1].param_groups[0]["ratio"] = rate / options["lr"]
+        for group in self.param_groups:
+            group["largest"] = group["lr"]
 
     @property
     def param_groups(self):
-        """Groups of parameters; ``ratio`` is that of a group's learning rate to AdamW's."""
+        """Groups of parameters; ``largest`` is the learning rate at the start, of which a schedule takes a share."""
         return [group for part in self.parts for group in part.param_groups]
 
     def zero_grad(self, set_to_none=True):

@@ -17,7 +17,7 @@ class Settings:
     clip: float  #: norm to which a larger gradient is shortened
     average: float  #: decay per step of the averaged weights, which are the result
     seed: int
-    muon_rate: float = 0.0  #: largest learning rate of `Task.matrices`, which are trained by Muon; 0: by AdamW, as the rest
+    muon_rate: float = 0.0  #: largest learning rate of `Task.matrices`, by Muon; 0: by AdamW, as the rest
     validation_steps: int = 0  #: steps between two validations; 0: none
     validate_start: bool = False  #: validate the network before the first step, too
     score: str = "loss"  #: the task's score that validations are compared by; smaller is better, but not of "..._gain"

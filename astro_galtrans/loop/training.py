@@ -85,7 +85,7 @@ class Training:
     def advance(self, batch, progress):
         """Make one step with every optimizer, on the task's batch number `step`, with the property `progress`."""
         self._seed()
-        self.rate = self._rate(progress)
+        self.share = self._share(progress)
         terms_of_each = self.task.losses(batch, progress, self.generator)
         for optimizer in self.optimizers:
             with self.devices.autocast():
@@ -107,16 +107,22 @@ class Training:
         if self.devices.device.type == "cuda":
             torch.cuda.manual_seed_all(seed)
 
-    def _rate(self, progress):
+    @property
+    def rate(self):
+        """Learning rate of the last step; Muon's is another."""
+        return self.share * self.settings.learning_rate
+
+    def _share(self, progress):
+        """Share of the largest learning rate."""
         warm = min(1.0, (self.step + 1) / max(1, self.settings.warmup))
         cosine = 0.5 * (1 + math.cos(math.pi * progress))
-        return self.settings.learning_rate * warm * (LAST_RATE + (1 - LAST_RATE) * cosine)
+        return warm * (LAST_RATE + (1 - LAST_RATE) * cosine)
 
     def _minimise(self, optimizer, terms):
         loss = sum(terms.values())
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         for group in optimizer.param_groups:
-            group["lr"] = self.rate * group.get("ratio", 1)
+            group["lr"] = self.share * group["largest"]
         optimizer.zero_grad(set_to_none=True)
         loss.backward(inputs=parameters)  # no gradients for parameters of other optimizers
         self._share_gradients(parameters)

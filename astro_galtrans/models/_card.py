@@ -27,7 +27,7 @@ ENTRIES = {
     "target.native_pixel_scale?": ("number", 1e-4, 1e4),
     "source.scaling.softening": ("in", *POSITIVE), "target.scaling.softening": ("out", *POSITIVE),
     "source.sky_rms": ("in", *POSITIVE), "source.electrons?": ("in", *POSITIVE),
-    "source.fwhm?": ("in", 0, 1e4), "target.fwhm?": ("out", 0, 1e4),
+    "source.fewest_bands?": ("whole", 1, MOST_BANDS), "source.fwhm?": ("in", 0, 1e4), "target.fwhm?": ("out", 0, 1e4),
     "calibration.flux": ("out", *POSITIVE), "calibration.std": ("out", *POSITIVE),
     "validity.pixel_scale?": ("limits", *ANY),
     "validity.fwhm?": ("by band", *ANY), "validity.sky_rms?": ("by band", *ANY), "validity.peak?": ("by band", *ANY),

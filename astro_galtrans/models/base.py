@@ -96,7 +96,7 @@ class TranslationModel(nn.Module, ABC):
             raise ValueError(msg)
         self.scale, self.observed = int(scale), bool(observed)
         self.in_channels = input_channels(len(self.in_bands), len(self.out_bands), self.scale, self.observed)
-        self.extra_terms = {}  # functions of mean, target and weight that training adds to the loss, by name
+        self.extra_terms = {}  # functions of mean, target, weight and skip that training adds to the loss
         skip = MatchedSkip if self.observed else SkipConnection
         self.skip = skip(self.in_bands, self.out_bands, self.scale)
 
@@ -186,13 +186,18 @@ class TranslationModel(nn.Module, ABC):
 
     def content_losses(self, estimate, source, target, weight=None):
         """Return the terms every network has: squared flux error, and the likelihood of its standard deviation."""
-        added = {name: term(estimate.mean, target, weight) for name, term in self.extra_terms.items()}
+        start = self.skip(source)
+        added = {name: term(estimate.mean, target, weight, start) for name, term in self.extra_terms.items()}
         return added | {
-            "flux": weighted_flux_mse(estimate.mean, target, self.skip(source), weight),
+            "flux": weighted_flux_mse(estimate.mean, target, start, weight),
             # The mean is detached, since the likelihood alone would make it brighter than the mean flux. The factor
             # does not move the minimum over log_std, and lets the flux error dominate in layers that both share.
             "nll": 0.1 * gaussian_nll(estimate.mean.detach(), estimate.log_std, target, weight),
         }
+
+    def evaluations(self, n_samples=1):
+        """Return how often `predict` evaluates the network on each tile."""
+        return 1
 
     @torch.inference_mode()
     def predict(self, source, plan, *, n_samples=1, seed=None, batch_size=1, progress=None):
@@ -207,8 +212,8 @@ class TranslationModel(nn.Module, ABC):
             How to cut the image.
         n_samples : int, optional
             Number of samples; a deterministic network has one.
-        seed : int, optional
-            Seed of the samples.
+        seed : int or list of int, optional
+            Seed of the samples; a list has one for each of as many images below each other in ``source``.
         batch_size : int, optional
             Tiles evaluated at once.
         progress : callable, optional

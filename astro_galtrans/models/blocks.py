@@ -5,8 +5,8 @@ import torch.nn.functional as F
 from torch import nn
 
 __all__ = [
-    "LOG_STD_RANGE", "SKIP_RADIUS", "MatchedSkip", "SkipConnection", "conv", "crop_to", "pad_to_multiple", "split_estimate",
-    "start_from_skip",
+    "LOG_STD_RANGE", "SKIP_RADIUS", "MatchedSkip", "SkipConnection", "conv", "crop_to", "pad_to_multiple",
+    "split_estimate", "start_from_skip",
 ]  # fmt: skip
 
 #: Bounds of log(std) in network units, reached smoothly: exp(-6) is far below any sky noise, exp(3) beyond any doubt.

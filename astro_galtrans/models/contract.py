@@ -15,7 +15,7 @@ import torch
 from astro_galtrans.models import checkpoint
 from astro_galtrans.models.base import ModelSpec, TranslationModel
 from astro_galtrans.models.registry import get_model_class, list_models
-from astro_galtrans.tiling import plan_tiles
+from astro_galtrans.tiling import Tile, TilePlan, plan_tiles
 
 NAMES = tuple(list_models())
 UGRIZ = tuple("ugriz")
@@ -276,6 +276,31 @@ def test_samples_differ_if_it_samples(model):
         assert not np.array_equal(samples[0].values, other.values)
     else:
         assert len(samples) == 1
+
+
+def test_progress_counts_what_was_announced(model):
+    source, calls = sky((20, 3 * smallest_tile(model.spec))), []
+    spec = model.spec
+    plan = plan_tiles(
+        source.shape[1:], scale=spec.scale, multiple_of=spec.multiple_of, margin=spec.margin,
+        tile=smallest_tile(spec),
+    )  # fmt: skip
+    n_samples = 2 if model.stochastic else 1
+    list(model.predict(source, plan, n_samples=n_samples, seed=1, progress=calls.append))
+    assert sum(calls) == len(plan.tiles) * model.evaluations(n_samples)
+
+
+def test_images_below_each_other_are_as_alone(model):
+    """Each has a seed of its own, and the same answer as by itself."""
+    images, spec = [sky((10, 9), seed=seed) for seed in (0, 1)], model.spec
+    tiles = tuple(Tile(10 * k, 10 * (k + 1), 0, 9) for k in range(2))
+    seeds = [3, 4] if model.stochastic else None
+    both = next(model.predict(np.concatenate(images, axis=1), TilePlan((20, 9), tiles, spec.scale, 0), seed=seeds))
+    plan = TilePlan((10, 9), (Tile(0, 10, 0, 9),), spec.scale, 0)
+    for k, image in enumerate(images):
+        alone = next(model.predict(image, plan, seed=seeds and seeds[k]))
+        rows = slice(10 * k * spec.scale, 10 * (k + 1) * spec.scale)
+        np.testing.assert_allclose(both.values[:, rows], alone.values, rtol=1e-3, atol=1e-4)
 
 
 def test_input_is_not_edited(model):

@@ -28,7 +28,7 @@ from astro_galtrans.tiling import tiled_map
 from .base import Estimate, Prediction, TranslationModel
 from .blocks import conv, crop_to, pad_to_multiple, split_estimate
 from .losses import weighted_mean
-from .schedule import loss_weight, noise_levels, preconditioning, random_levels, sample, white_noise
+from .schedule import loss_weight, noise_levels, preconditioning, random_levels, sample, stacked_noise, white_noise
 
 __all__ = ["DiffusionTranslator"]
 
@@ -128,6 +128,11 @@ class DiffusionTranslator(TranslationModel):
         weighted = weighted_mean(loss_weight(level, SIGMA_DATA) * error.square(), weight)
         yield self.content_losses(estimate, source, target, weight) | {"denoise": 0.1 * weighted}
 
+    def evaluations(self, n_samples=1):
+        """Return how often `predict` evaluates a network on a tile: once for the mean, at all levels for a sample."""
+        steps = len(self.levels) - 1
+        return 1 + n_samples * (2 * steps - 1 if self.heun else steps)
+
     @torch.inference_mode()
     def predict(self, source, plan, *, n_samples=1, seed=None, batch_size=1, progress=None):
         """
@@ -152,13 +157,13 @@ class DiffusionTranslator(TranslationModel):
 
             return tiled_map(evaluate, [source, estimate, state], plan, channels=n_out, **options)
 
-        root = np.random.SeedSequence(seed).entropy
+        roots = seed if isinstance(seed, list) else [np.random.SeedSequence(seed).entropy]
         for index in range(n_samples):
-            generator = sample_generator(root, index)
+            generator = [sample_generator(root, index) for root in roots]
             state = np.empty_like(estimate[:n_out])
             for plane in state:
-                plane[...] = white_noise(plane.shape, generator).numpy()
-            residual = sample(denoise, state, self.levels, heun=self.heun, churn=self.churn, generator=generator)
+                plane[...] = stacked_noise(plane.shape, generator).numpy()
+            residual = sample(denoise, state, self.levels, heun=self.heun, churn=self.churn, generators=generator)
             yield unstandardise(residual, *np.split(estimate, 2))
 
     def _tensor(self, array):

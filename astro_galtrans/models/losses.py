@@ -10,11 +10,21 @@ the source, without bias, and faint and bright sources weigh alike.
 import torch
 import torch.nn.functional as F
 
-__all__ = ["RELATIVE", "gaussian_nll", "weighted_flux_mse", "weighted_mean"]
+__all__ = ["RELATIVE", "bounded_square", "gaussian_nll", "weighted_flux_mse", "weighted_mean"]
 
 #: From 1 / RELATIVE = 4 softening fluxes on (8 sigma of the source's sky) errors count relative to the flux. The noise
 #: of the target is some 0.2 softening fluxes: an error of 5 % then weighs as much as that noise in a pixel of sky.
 RELATIVE = 0.25
+
+
+#: Error, in units of the expected one, beyond which it counts linearly. Errors of a trained network are below; at the
+#: start one saturated star, whose flux is an exponential of what the network gives, would decide many steps.
+LARGE = 20.0
+
+
+def bounded_square(error):
+    """Square of an error below `LARGE`; beyond, twice its size times `LARGE`, less a constant (Huber 1964)."""
+    return 2 * F.huber_loss(error, torch.zeros_like(error), reduction="none", delta=LARGE)
 
 
 def weighted_mean(values, weight=None):
@@ -34,7 +44,7 @@ def weighted_flux_mse(mean, target, reference, weight=None):
 
     with :math:`\varphi` = `RELATIVE`. With 1, the noise of the many sky pixels would outweigh the few bright ones,
     whose relative errors are small but hold nearly all of the squared flux error; with 0, the brightest star of a
-    batch would outweigh everything else.
+    batch would outweigh everything else. Errors beyond `LARGE` count linearly.
 
     Parameters
     ----------
@@ -46,7 +56,7 @@ def weighted_flux_mse(mean, target, reference, weight=None):
     """
     flux = F.avg_pool2d(torch.sinh(reference), 3, stride=1, padding=1, count_include_pad=False)
     error = (torch.sinh(mean) - torch.sinh(target)) * torch.rsqrt(1 + (RELATIVE * flux).square())
-    return weighted_mean(error.square(), weight)
+    return weighted_mean(bounded_square(error), weight)
 
 
 def gaussian_nll(mean, log_std, target, weight=None):

@@ -18,7 +18,7 @@ import torch
 
 __all__ = [
     "churned_level", "euler_step", "heun_correction", "loss_weight", "noise_levels", "preconditioning", "random_levels",
-    "sample", "slope", "white_noise",
+    "sample", "slope", "stacked_noise", "white_noise",
 ]  # fmt: skip
 
 
@@ -92,6 +92,12 @@ def white_noise(shape, generator=None, device=None):
     return torch.randn(shape, generator=generator, device=source).to(device)
 
 
+def stacked_noise(shape, generators):
+    """White noise ``[H, W]`` of as many images below each other, each from a generator of its own."""
+    rows = shape[0] // len(generators)
+    return torch.cat([white_noise((rows, shape[1]), generator) for generator in generators])
+
+
 def churned_level(sigma, steps, churn):
     r"""Noise level after the churn of a stochastic sampler, :math:`\sigma + \gamma\sigma` (Alg. 2, lines 4 and 5)."""
     return sigma * (1 + min(churn / steps, math.sqrt(2) - 1))
@@ -117,7 +123,7 @@ def heun_correction(x_next, slope, slope_next, t, t_next):
     return x_next + (t_next - t) / 2 * (slope_next - slope)
 
 
-def sample(denoise, x, levels, *, heun=False, churn=0.0, generator=None):
+def sample(denoise, x, levels, *, heun=False, churn=0.0, generators=(None,)):
     r"""
     Draw a sample: Alg. 1, or with ``churn`` Alg. 2. White noise ``x`` becomes the sample and is returned.
 
@@ -138,13 +144,13 @@ def sample(denoise, x, levels, *, heun=False, churn=0.0, generator=None):
         groups; for nearly Gaussian images more steps serve better than better steps.
     churn : float, optional
         :math:`S_{churn}`: fresh noise added before each step, 0 for none.
-    generator : `torch.Generator`, optional
-        Source of that noise.
+    generators : list of `torch.Generator`, optional
+        Sources of that noise, one for each of as many images below each other.
     """
     for sigma, sigma_next in itertools.pairwise(levels):
         raised = churned_level(sigma, len(levels) - 1, churn)
         if churn:
-            _add_noise(x, sigma, raised, generator)
+            _add_noise(x, sigma, raised, generators)
         _step(denoise, x, raised, sigma_next, heun)
     return x
 
@@ -160,8 +166,8 @@ def _step(denoise, x, sigma, sigma_next, heun):
             plane[...] = heun_correction(plane, d, slope(plane, denoised, t_next), t, t_next)
 
 
-def _add_noise(x, sigma, raised, generator):
+def _add_noise(x, sigma, raised, generators):
     for plane in x:
-        noise = math.sqrt(raised**2 - sigma**2) * white_noise(tuple(plane.shape), generator)
+        noise = math.sqrt(raised**2 - sigma**2) * stacked_noise(plane.shape, generators)
         noise = noise if isinstance(plane, torch.Tensor) else noise.numpy()
         plane[...] = (math.hypot(1, sigma) * plane + noise) / math.hypot(1, raised)

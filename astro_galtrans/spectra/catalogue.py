@@ -1,5 +1,6 @@
 """A catalogue of spectroscopic redshifts from files of spectra."""
 
+import hashlib
 import os
 import time
 import warnings
@@ -16,6 +17,7 @@ from astro_galtrans._files import whole_file
 from astro_galtrans._locks import locked
 from astro_galtrans._positions import sky_positions
 from astro_galtrans._progress import tqdm
+from astro_galtrans.bandstack import find_files
 from astro_galtrans.exceptions import GaltransWarning
 
 from .measure import redshift
@@ -24,8 +26,6 @@ from .result import Flag
 
 __all__ = ["catalogue", "find_spectra", "match"]
 
-#: File names that are taken from a folder end like this.
-SUFFIXES = tuple(f".{kind}{packed}" for kind in ("fits", "fit") for packed in ("", ".gz", ".fz", ".bz2"))
 #: Seconds between two writings of an unfinished catalogue: an interruption loses no more than that.
 PATIENCE = 30.0
 COLUMNS = {
@@ -46,6 +46,7 @@ COLUMNS = {
     "reduced_chi2": (float, None, "of the best fit"),
     "medium": ("U1", None, "what wavelengths refer to"),
     "note": ("U1", None, "why there is no redshift"),
+    "sha256": ("U1", None, "of the file: a file that changed is measured again"),
 }
 #: Columns that are attributes of a `RedshiftResult` of the same name.
 SAME_NAME = "z", "template", "kind", "delta_chi2", "margin", "r", "reduced_chi2", "medium"
@@ -61,7 +62,7 @@ def catalogue(files, output=None, *, z_range=(-0.01, 1.2), medium="auto", file_f
         Files, and folders for the FITS files in them.
     output : path-like, optional
         ECSV file for the catalogue. It is written as the work goes on, whole each time, and files that it holds already
-        are not measured again, so that an interrupted run can be repeated.
+        with the same content are not measured again, so that an interrupted run can be repeated.
     z_range, medium : optional
         As for `redshift`.
     file_format : str, optional
@@ -84,14 +85,16 @@ def catalogue(files, output=None, *, z_range=(-0.01, 1.2), medium="auto", file_f
     OSError
         If another process writes to ``output``.
     """
-    settings = {"z_range": [float(z) for z in z_range], "medium": medium}
+    settings = {"z_range": [float(z) for z in z_range], "medium": medium, "format": file_format}
     paths = find_spectra(files)
     with nullcontext() if output is None else locked(Path(output).parent, Path(output).name):
         rows = _earlier(output, settings)
-        done = {row["file"] for row in rows}
-        todo = [path for path in paths if str(path) not in done]
+        done = {(row["file"], row["sha256"]) for row in rows}
+        todo = {path: found for path in paths if (str(path), found := _sha256(path)) not in done}
+        names = set(map(str, todo))
+        rows = [row for row in rows if row["file"] not in names]
         try:
-            _measure_all(rows, todo, output, settings, file_format, progress)
+            _measure_all(rows, todo, output, settings, progress)
         finally:
             if output is not None and rows:
                 _write(_table(rows, settings), output)
@@ -102,7 +105,7 @@ def catalogue(files, output=None, *, z_range=(-0.01, 1.2), medium="auto", file_f
 
 def find_spectra(files):
     """
-    List files, and the FITS files in folders: `pathlib.Path` in the order given, those of a folder sorted; none twice.
+    List files, those that globs match, and the FITS files in folders: `pathlib.Path` in the order given, none twice.
 
     Parameters
     ----------
@@ -114,29 +117,32 @@ def find_spectra(files):
         If a file or folder does not exist, or a folder has no FITS file.
     """
     items = [files] if isinstance(files, str | os.PathLike) else list(files)
-    found = {}
-    for item in map(Path, items):
-        inside = sorted(p for p in item.iterdir() if p.name.lower().endswith(SUFFIXES)) if item.is_dir() else [item]
-        if not inside or not inside[0].exists():
-            msg = f"{item} holds no FITS file" if item.is_dir() else f"there is no file {item}"
-            raise FileNotFoundError(msg)
-        found |= dict.fromkeys(inside)
+    found = dict.fromkeys(Path(path) for item in items for path in find_files(item))
+    missing = next((path for path in found if not path.exists()), None)
+    if missing:
+        msg = f"there is no file {missing}"
+        raise FileNotFoundError(msg)
     return list(found)
 
 
-def _measure_all(rows, paths, output, settings, file_format, progress):
+def _sha256(path):
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _measure_all(rows, todo, output, settings, progress):
     written = time.monotonic()
-    for path in tqdm(paths, unit="file", disable=None if progress else True):
-        rows.extend(_measure_file(path, settings, file_format))
+    for path, content in tqdm(todo.items(), unit="file", disable=None if progress else True):
+        rows.extend(row | {"sha256": content} for row in _measure_file(path, settings))
         if output is not None and time.monotonic() - written > PATIENCE:
             _write(_table(rows, settings), output)
             written = time.monotonic()
 
 
-def _measure_file(path, settings, file_format):
+def _measure_file(path, settings):
     """Rows of one file, which are added to the catalogue together: an interrupted run has whole files only."""
     try:
-        targets = read(path, file_format)
+        targets = read(path, settings["format"])
     except ValueError as err:
         return [_failed(path, "", np.nan, np.nan, err)]
     return [_measure(target, settings) for target in targets]

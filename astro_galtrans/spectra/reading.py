@@ -13,7 +13,7 @@ import numpy as np
 from astropy.io.registry import IORegistryError
 from astropy.nddata import InverseVariance, StdDevUncertainty
 
-from astro_galtrans.bandstack import open_fits
+from astro_galtrans.bandstack import is_fits, open_fits
 
 from .samples import FLUX
 
@@ -79,10 +79,9 @@ def read(path, file_format=None):
 
 
 def _fits(path):
-    """Contents of a FITS file, once its layout is known to be sound; None of any other file."""
-    with path.open("rb") as file:
-        if file.read(6) != b"SIMPLE":
-            return None  # or it is compressed, for the readers of specutils
+    """Contents of a FITS file, packed or not, once its layout is known to be sound; None of any other file."""
+    if not is_fits(path):
+        return None
     try:
         return open_fits(path)
     except OSError as err:

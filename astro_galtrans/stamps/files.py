@@ -14,7 +14,7 @@ from astro_galtrans.units import flux_factor
 from .lazy import CHUNK, as_array, joined, middle, rows_of
 from .translated import SETTINGS_FILE, open_translated
 
-__all__ = ["from_cutouts", "from_files", "from_pairs"]
+__all__ = ["from_cutouts", "from_files", "from_pairs", "image_column"]
 
 FILL = {"mask": (False, bool), "variance": (np.nan, np.float32)}  # of stamps that have no such plane, and its dtype
 
@@ -109,19 +109,35 @@ class _Planes(NamedTuple):
 
 def _column(cutouts, column):
     """The column of a table that holds images, or the cutouts themselves."""
-    if not hasattr(cutouts, "colnames"):
-        return list(cutouts)
-    found = [
-        name for name in cutouts.colnames if getattr(cutouts[name], "ndim", 1) > 2 or cutouts[name].dtype == object
-    ]
+    return list(cutouts[image_column(cutouts, column)] if hasattr(cutouts, "colnames") else cutouts)
+
+
+def image_column(table, column=None):
+    """
+    Return the name of the column of a table that holds images: the only one of objects or arrays by default.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`
+    column : str, optional
+        The name, to check it.
+
+    Raises
+    ------
+    ValueError
+        If there is no such column, or none or several hold images.
+    """
+    columns = {name: table[name] for name in table.colnames}
+    kinds = {name: getattr(getattr(c, "dtype", None), "kind", "") for name, c in columns.items()}  # a SkyCoord has none
+    found = [name for name, c in columns.items() if kinds[name] == "O" or getattr(c, "ndim", 1) > 2]
     if column is None and len(found) != 1:
-        msg = f"say which column holds the cutouts: {', '.join(found) or 'none holds images'}"
+        msg = f"say which column holds the images, column=: {', '.join(found) or 'none of arrays or objects is there'}"
         raise ValueError(msg)
     column = column or found[0]
-    if column not in cutouts.colnames:
-        msg = f"the table has no column {column!r}; there are {', '.join(cutouts.colnames)}"
+    if column not in table.colnames:
+        msg = f"the table has no column {column!r}; its columns are {', '.join(table.colnames)}"
         raise ValueError(msg)
-    return list(cutouts[column])
+    return column
 
 
 def from_files(paths, survey):
@@ -145,7 +161,10 @@ def _rows(part, name):
 def _opened(path, survey):
     """`_Planes` of all stamps in a file or folder."""
     if path.is_dir():
-        return _Planes(open_translated(path)) if (path / SETTINGS_FILE).exists() else _open_folder(path, survey)
+        if not (path / SETTINGS_FILE).exists():
+            return _open_folder(path, survey)
+        images, variance = open_translated(path)
+        return _Planes(images, variance=variance)
     if not path.exists():
         msg = f"there are no stamps {path}"
         raise FileNotFoundError(msg)

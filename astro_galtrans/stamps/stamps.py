@@ -44,8 +44,8 @@ class Stamps:
     mask : array-like, optional
         ``[N, C, H, W]`` or ``[N, H, W]``: True for bad pixels. Those that are not finite are bad too.
     variance : array-like, optional
-        ``[N, C, H, W]``: noise variance of each pixel; of translations, the variance that they state, noise of the
-        true pixel included.
+        ``[N, C, H, W]``: noise variance of each pixel; of translations, the variance that they state (of samples, of
+        their mean), noise of the true pixel included.
     name : str, optional
         What errors call them.
 
@@ -170,7 +170,7 @@ class Stamps:
     @classmethod
     def from_translator(cls, translator, stamps, like=None, *, n_samples=None, seed=0, directory=None, progress=True):
         """
-        Translate stamps, samples apart.
+        Translate stamps, samples apart; ``variance`` is that of the error of their mean, which the translator states.
 
         Parameters
         ----------

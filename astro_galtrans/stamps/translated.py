@@ -13,9 +13,10 @@ from astro_galtrans.units import flux_factor
 
 from .lazy import joined
 
-__all__ = ["SETTINGS_FILE", "open_translated", "translated"]
+__all__ = ["SETTINGS_FILE", "open_translated", "target_survey", "translated"]
 
 SETTINGS_FILE = "translation.json"
+VARIANCE = "-variance"  # end of the names of files with the variance of the error that a translator states
 CHUNK = 64  # stamps translated, and written, at once
 
 
@@ -27,7 +28,11 @@ def translated(translator, stamps, like=None, *, n_samples=None, seed=0, directo
     if like is not None and len(like) != len(stamps):
         msg = f"{like.name} has {len(like)} galaxies, {stamps.name} {len(stamps)}; give both of the same, in order"
         raise ValueError(msg)
-    like = _imaging(translator, stamps) if like is None else (like.survey, like.pixel_scale, like.sky_rms)
+    like = (
+        (target_survey(translator), stamps.pixel_scale / translator.spec.scale, None)
+        if like is None
+        else (like.survey, like.pixel_scale, like.sky_rms)
+    )
     convert = _Conversion(translator, stamps, *like[:2])
     settings = {
         "translator": translator.name, "weights": translator.checkpoint.sha256, "seed": seed, "chunk": CHUNK,
@@ -38,7 +43,8 @@ def translated(translator, stamps, like=None, *, n_samples=None, seed=0, directo
 
     def translate(k):
         images = convert.source(stamps.read(slice(chunks[k], chunks[k] + CHUNK)))
-        return convert.target(translator.stamps(images, n_samples=settings["n_samples"], seed=seed + k))
+        found = translator.stamps(images, n_samples=settings["n_samples"], seed=seed + k, variance=True)
+        return convert.target(*found)
 
     folder = None if directory is None else _folder(Path(directory), translator.name, settings)
     parts = []
@@ -47,33 +53,49 @@ def translated(translator, stamps, like=None, *, n_samples=None, seed=0, directo
             if folder is None:
                 parts.append(translate(k))
             elif not _chunk(folder, k).exists():
-                with whole_file(_chunk(folder, k)) as place, CheckedFile(place) as file:
-                    np.save(file, translate(k))
+                flux, variance = translate(k)
+                for array, kind in ((variance, VARIANCE), (flux, "")):  # the flux last: it tells that a chunk is done
+                    with whole_file(_chunk(folder, k, kind)) as place, CheckedFile(place) as file:
+                        np.save(file, array)
             bar.update(min(CHUNK, len(stamps) - start))
-    return type(stamps)(open_translated(folder) if folder else np.concatenate(parts), *like, name=translator.name)
+    images, variance = open_translated(folder) if folder else map(np.concatenate, zip(*parts, strict=True))
+    return type(stamps)(images, *like, variance=variance, name=translator.name)
 
 
 def open_translated(folder):
-    """Folder of translated stamps as a lazy array ``[N, S, C, H, W]``; FileNotFoundError unless all are there."""
+    """
+    Folder of translated stamps as lazy arrays: flux ``[N, S, C, H, W]``, and variance ``[N, C, H, W]`` of its mean.
+
+    FileNotFoundError unless all are there.
+    """
     folder = Path(folder)
     if not (folder / SETTINGS_FILE).exists():
         msg = f"{folder} holds no translated stamps (no {SETTINGS_FILE})"
         raise FileNotFoundError(msg)
     settings = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf8"))
-    files = [_chunk(folder, k) for k in range(-(-settings["number"] // settings["chunk"]))]
-    missing = [file.name for file in files if not file.exists()]
+    numbers = range(-(-settings["number"] // settings["chunk"]))
+    files = [[_chunk(folder, k, kind) for k in numbers] for kind in ("", VARIANCE)]
+    missing = [name for of_kind in files for name in of_kind if not name.exists()]
     if missing:
-        msg = f"{folder} is not complete: {len(missing)} of {len(files)} files are missing; translate again"
+        msg = f"{folder} is not complete: {len(missing)} of {2 * len(numbers)} files are missing; translate again"
         raise FileNotFoundError(msg)
-    return joined([np.load(file, mmap_mode="r") for file in files])
+    return tuple(joined([np.load(file, mmap_mode="r") for file in of_kind]) for of_kind in files)
 
 
-def _imaging(translator, stamps):
-    """Survey and pixel scale of translations as the card has them, noise unknown."""
-    target, native = translator.target, translator.target["native_pixel_scale"]
-    bands = [Band(name, fwhm, np.nan) for name, fwhm in zip(translator.bands_out, target["fwhm"], strict=True)]
-    survey = Survey(target["survey"], "", native, target["unit"], target["zeropoint"], bands)
-    return survey, stamps.pixel_scale / translator.spec.scale, None
+def target_survey(translator):
+    """
+    Return the survey that a translator makes images of, as its card has it: noise unknown.
+
+    Parameters
+    ----------
+    translator : `~astro_galtrans.Translator`
+    """
+    target = translator.target
+    widths = target.get("fwhm") or [np.nan] * len(translator.bands_out)
+    bands = [Band(name, fwhm, np.nan) for name, fwhm in zip(translator.bands_out, widths, strict=True)]
+    # cards of earlier versions leave the survey's own pixels out
+    native = target.get("native_pixel_scale", target["pixel_scale"])
+    return Survey(target["survey"], "", native, target["unit"], target["zeropoint"], bands)
 
 
 class _Conversion:
@@ -96,8 +118,8 @@ class _Conversion:
     def source(self, images):
         return self._factor_in * images[:, self._bands_in]
 
-    def target(self, images):
-        return self._factor_out * images[:, :, self._bands_out]
+    def target(self, images, variance):
+        return self._factor_out * images[:, :, self._bands_out], self._factor_out**2 * variance[:, self._bands_out]
 
 
 def _chosen(wanted, available, who, whose):
@@ -127,5 +149,5 @@ def _folder(directory, name, settings):
     return folder
 
 
-def _chunk(folder, k):
-    return folder / f"{k:05d}.npy"
+def _chunk(folder, k, kind=""):
+    return folder / f"{k:05d}{kind}.npy"

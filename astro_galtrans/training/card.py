@@ -53,7 +53,7 @@ def export(path, trained, recipe, pairs, held_out, *, test=None, n_samples=1, in
     card = {
         "name": recipe.name, "description": recipe.description, "licence": LICENCE,
         "network": {"preset": recipe.network.preset},
-        "source": source_entry(header, scalings[0]),
+        "source": source_entry(header, scalings[0]) | _bands_needed(model.spec, recipe),
         "target": target_entry(header, scalings[1]),
         "calibration": factors | data_card(held_out),
         "validity": validity_range(pairs),
@@ -110,6 +110,12 @@ def data_card(pairs):
     simulation = pairs.header.simulation
     card = {"simulated": simulation is not None, "pairs": len(pairs)}
     return card | {"seed": simulation["seed"]} if simulation else card
+
+
+def _bands_needed(spec, recipe):
+    """How few bands of an image will do: two, if the network was trained with bands left out."""
+    without = spec.observed and recipe.augment.missing > 0
+    return {"fewest_bands": min(2, len(spec.in_bands))} if without else {}
 
 
 def _history_card(history, score):

@@ -62,7 +62,8 @@ def compare(model, scalings, pairs, indices, *, factors=None, n_samples=1, seed=
     ``n_samples``; pair ``i`` is sampled with ``seed + i``.
     """
     flux, spread = (np.asarray((factors or {}).get(name, 1.0)).reshape(-1, 1, 1) for name in ("flux", "std"))
-    places, inputs, observations = main_sources(pairs), inputs_of(model.spec, pairs.header, scalings), Observations(pairs)
+    places, observations = main_sources(pairs), Observations(pairs)
+    inputs = inputs_of(model.spec, pairs.header, scalings)
     for index in map(int, indices):
         source, target, good = read_pair(pairs, index)
         planes = inputs.planes(source, observations[index])

@@ -123,8 +123,9 @@ class CropSampler:
             raise ValueError(msg)
         self.pairs, self.header, self.scalings, self.seed, self.rank = pairs, pairs.header, scalings, seed, rank
         self.sky = np.nan_to_num(self.header.source.sky_rms()).astype(np.float32)[:, None, None]
-        told = spec is not None and spec.observed
-        self.inputs, self.observations = (inputs_of(spec, self.header, scalings), Observations(pairs)) if told else (None, None)
+        self.inputs = self.observations = None
+        if spec is not None and spec.observed:
+            self.inputs, self.observations = inputs_of(spec, self.header, scalings), Observations(pairs)
         self.target_sky = self.header.target.sky_rms(self.header.target_pixel_scale)
 
     def batch(self, step):

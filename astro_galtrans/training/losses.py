@@ -1,27 +1,52 @@
-"""Terms that a recipe may add to the loss of any network: differences in the morphology of galaxies."""
+"""Terms that a recipe may add to the loss of any network: differences in aperture fluxes and in morphology."""
 
 import torch
 import torch.nn.functional as F
 
 from astro_galtrans import structure
+from astro_galtrans.models.losses import bounded_square
 
-__all__ = ["extra_terms", "structure_loss"]
+__all__ = ["aperture_loss", "extra_terms", "structure_loss"]
 
 # Flux of the smoothed target, in softening fluxes, above which a pixel belongs to a galaxy. The step there is a sigmoid
 # of that width, so that the loss does not jump as a pixel crosses the threshold.
 THRESHOLD, WIDTH = 1.0, 0.2
 SMALLEST = 20.0  # pixels of the smallest galaxy that is measured: in fewer, Gini and M20 follow the noise
+SQUARES = 4, 16  # target pixels: 0.8 and 3.2 arcsec for CFHTLS, the core of a galaxy and an aperture
+RELATIVE = 0.05  # a flux error by this share weighs as much as that of the source's noise
 #: Typical scatter of each measure between galaxies: a difference by so much weighs 1.
 SCATTER = {"gini": 0.05, "m20": 0.25, "concentration": 0.4, "asymmetry": 0.1}
 
 
 def extra_terms(settings):
-    """Return the terms that a recipe's section ``loss`` asks for, as functions of mean, target and weight."""
+    """Return the terms that a recipe's section ``loss`` asks for, functions of mean, target, weight and reference."""
 
-    def weighted(mean, target, weight=None):
+    def structure_term(mean, target, weight=None, reference=None):  # noqa: ARG001 - all terms are called alike
         return settings.structure * structure_loss(mean, target, weight)
 
-    return {"structure": weighted} if settings.structure > 0 else {}
+    def aperture_term(mean, target, weight=None, reference=None):
+        return settings.aperture * aperture_loss(mean, target, reference, weight)
+
+    terms = {"structure": structure_term, "aperture": aperture_term}
+    return {name: term for name, term in terms.items() if getattr(settings, name) > 0}
+
+
+def aperture_loss(mean, target, reference, weight=None):
+    """
+    Return the mean squared error of fluxes summed in squares, relative to an error that grows with the flux.
+
+    An error that all pixels of a galaxy share is small in each beside their noise, and large in their sum. Images are
+    ``[B, C, H, W]`` in network units; ``reference`` is the linear answer or another image that the source alone
+    decides, so that the minimum is the mean flux. Squares have a side of `SQUARES` pixels of the target.
+    """
+    error = torch.sinh(mean.float()) - torch.sinh(target.float())
+    error, total = error if weight is None else error * weight, 0.0
+    for side in SQUARES:
+        flux = F.avg_pool2d(torch.sinh(reference.float()), side)
+        # sky noise of the source, half a softening flux in a pixel, averaged over the square
+        scale = (0.5 / side) ** 2 + (RELATIVE * flux).square()
+        total = total + bounded_square(F.avg_pool2d(error, side) * torch.rsqrt(scale)).mean()
+    return total
 
 
 def structure_loss(mean, target, weight=None):

@@ -5,6 +5,7 @@ import numpy as np
 from astro_galtrans.domain import sky_rms
 from astro_galtrans.inputs import Inputs, Observation
 from astro_galtrans.moments import gaussian_fwhm
+from astro_galtrans.psf import measured_fwhm, profile_fwhm
 
 __all__ = ["Observations", "inputs_of", "source_entry", "target_entry"]
 
@@ -39,13 +40,15 @@ class Observations:
     """
     The `~astro_galtrans.inputs.Observation` of the source image of every pair, by index.
 
-    PSF and noise are those of the table (``fwhm_<band>``, ``noise_<band>``). Where it has none, the FWHM is measured on
-    the pair's PSF, or is the survey's, and the noise is measured in the image.
+    PSF and noise are those of the table (``fwhm_<band>``, ``beta``, ``noise_<band>``). Where it has none, the FWHM is
+    measured on the pair's PSF, or is the survey's, and the noise is measured in the image. The FWHM is always that of
+    the profile of the package's exponent of which the same width is measured, as it will be of an image's stars.
     """
 
     def __init__(self, pairs):
         self.pairs, survey = pairs, pairs.header.source
         self.fwhm, self.noise = (self._columns(name, survey.band_names) for name in ("fwhm", "noise"))
+        self.beta = pairs.column("beta")
         self.typical = np.array([band.fwhm for band in survey.bands]), survey.sky_rms()
 
     def _columns(self, name, bands):
@@ -54,7 +57,9 @@ class Observations:
         return np.stack([nothing if column is None else np.asarray(column, float) for column in columns], axis=1)
 
     def __getitem__(self, index):
-        fwhm, noise = self.fwhm[index], self.noise[index]
+        fwhm, noise, pixel = self.fwhm[index], self.noise[index], self.pairs.header.source.pixel_scale
+        if self.beta is not None:
+            fwhm = profile_fwhm(measured_fwhm(fwhm, self.beta[index], pixel), pixel_scale=pixel)
         if np.isnan(fwhm).any():
             fwhm = np.where(np.isnan(fwhm), _psf_fwhm(self.pairs, index), fwhm)
         if np.isnan(noise).any():
@@ -65,18 +70,12 @@ class Observations:
 
 
 def _psf_fwhm(pairs, index):
-    """FWHM (arcsec) without the pixel of a pair's PSF images, NaN where there are none."""
+    """FWHM (arcsec) of the profiles that match a pair's PSF images, NaN where there are none."""
     psfs, pixel = pairs.psf(index), pairs.header.source.pixel_scale
     if psfs is None:
         return np.full(len(pairs.header.source_bands), np.nan)
     odd = (psf[: psf.shape[0] - 1 + psf.shape[0] % 2, : psf.shape[1] - 1 + psf.shape[1] % 2] for psf in psfs[0])
-    seen = [pixel * (gaussian_fwhm(psf) or np.nan) for psf in odd]
-    return np.array([without_pixel(fwhm, pixel) for fwhm in seen])
-
-
-def without_pixel(fwhm, pixel_scale):
-    """Return the FWHM (arcsec) of a Gaussian before it was summed in square pixels, which add a variance of 1/12."""
-    return np.sqrt(np.maximum(fwhm**2 - 8 * np.log(2) / 12 * pixel_scale**2, (0.1 * fwhm) ** 2))
+    return profile_fwhm([pixel * (gaussian_fwhm(psf) or np.nan) for psf in odd], pixel_scale=pixel)
 
 
 def _measured_noise(pairs, index):

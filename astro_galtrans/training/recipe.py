@@ -74,6 +74,7 @@ class Optimizer:
 class Loss:
     """Terms that are added to the network's own loss."""
 
+    aperture: float = _field("weight of errors of fluxes summed over 4 and 16 pixels of the target; 0: none", 0.0, 0)
     structure: float = _field("weight of differences in Gini, M20, concentration and asymmetry; 0: none", 0.0, 0)
 
 

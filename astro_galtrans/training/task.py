@@ -39,7 +39,8 @@ def settings_of(recipe, *, validate):
     optimizer, run = recipe.optimizer, recipe.run
     return Settings(
         steps=run.steps, hours=run.hours, seed=run.seed, learning_rate=optimizer.learning_rate,
-        weight_decay=optimizer.weight_decay, muon_rate=optimizer.muon_rate, warmup=optimizer.warmup, clip=optimizer.clip, average=optimizer.ema,
+        muon_rate=optimizer.muon_rate, weight_decay=optimizer.weight_decay, warmup=optimizer.warmup,
+        clip=optimizer.clip, average=optimizer.ema,
         validation_steps=run.validation_steps if validate else 0, score=run.score, patience=run.patience,
         log_steps=run.log_steps, picture_steps=run.picture_steps, checkpoint_minutes=run.checkpoint_minutes,
     )  # fmt: skip

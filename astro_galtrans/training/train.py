@@ -55,6 +55,9 @@ def train(recipe, pairs, held_out, directory, *, n_samples=1, progress=True, **o
     if recipe.name in list_weights():
         msg = f"{recipe.name} is the name of a translator that comes with the package; give the recipe another, or none"
         raise ValueError(msg)
+    for store in (pairs, held_out):
+        if store is not None:
+            store.check_images()
     pairs, calibration, test = _parts(pairs, held_out)
     recipe = recipe.for_surveys(pairs.header.source, pairs.header.target)
     trained = fit(recipe, pairs, directory, validation=calibration, progress=progress, **options)
@@ -97,6 +100,7 @@ def recalibrate(translator, pairs, output, *, n_samples=None, progress=True):
     card = there.card
     check_card(card, translator)
     _check_kind(card, pairs.header, translator)
+    pairs.check_images()
     calibration, test = _two_parts(pairs)
     scalings = tuple(AsinhScaling.from_dict(card[end]["scaling"]) for end in ("source", "target"))
     recommended = card.get("sampling", {}).get("n_samples", 1)

@@ -66,8 +66,10 @@ class Validation:
         """Source, target, pixels with signal and weight of the target's pixels, in network units."""
         stamps = [(*read_pair(self.pairs, k), signal_pixels(self.pairs, k)) for k in map(int, indices)]
         source, target, good, signal = (np.stack(part) for part in zip(*stamps, strict=True))
-        planes = np.stack([self.inputs.planes(image, self.observations[k]) for image, k in zip(source, indices, strict=True)])
-        return torch.from_numpy(planes), torch.from_numpy(self.scalings[1].forward(target)), torch.from_numpy(signal), torch.from_numpy(good.astype(np.float32))
+        seen = zip(source, map(int, indices), strict=True)
+        planes = np.stack([self.inputs.planes(image, self.observations[k]) for image, k in seen])
+        parts = planes, self.scalings[1].forward(target), signal, good.astype(np.float32)
+        return tuple(map(torch.from_numpy, parts))
 
 
 def _scores(sums):

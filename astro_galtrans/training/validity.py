@@ -4,6 +4,8 @@ import numpy as np
 
 from astro_galtrans.domain import sky_rms
 from astro_galtrans.moments import gaussian_fwhm
+from astro_galtrans.psf import measured_fwhm
+from astro_galtrans.surveys import MOFFAT_BETA
 
 from .data import bad_pixels
 
@@ -28,7 +30,7 @@ def validity_range(pairs):
     header, survey = pairs.header, pairs.header.source
     simulated = header.simulation is not None
     widths = _simulated_fwhm(pairs) if simulated else _measured_fwhm(pairs)
-    sky = np.tile(survey.sky_rms(), (2, 1)) if simulated else _measured_sky(pairs)
+    sky = _simulated_sky(pairs) if simulated else _measured_sky(pairs)
     return {
         "pixel_scale": _around([survey.pixel_scale] * 2, MARGIN_PIXEL),
         "fwhm": {band: _around(limits, MARGIN_FWHM) for band, limits in widths.items()},
@@ -53,22 +55,23 @@ def _peaks(pairs):
 
 
 def _simulated_fwhm(pairs):
-    """Limits of the seeing, as measured of Moffat PSFs of the simulated FWHM, pixel and wings included."""
+    """Limits of the seeing by band, as measured of stars: pixel and wings included."""
     survey, table = pairs.header.source, pairs.table
-    columns = [np.percentile(table[f"fwhm_{band}"], RARE) for band in survey.band_names]
-    lowest, highest = (_as_measured(survey, fwhm) for fwhm in zip(*columns, strict=True))
-    return dict(zip(survey.band_names, zip(lowest, highest, strict=True), strict=True))
+    limits = {}
+    for band in survey.band_names:
+        fwhm = np.asarray(table[f"fwhm_{band}"], float)
+        beta = np.asarray(table["beta"], float) if "beta" in table.colnames else np.full(len(fwhm), MOFFAT_BETA)
+        seen = [measured_fwhm(*psf, survey.pixel_scale) for psf in zip(fwhm, beta, strict=True)]
+        limits[band] = np.percentile(seen, RARE)
+    return limits
 
 
-def _as_measured(survey, fwhm):
-    from astro_galtrans.pairs.simulated.population import Scene
-    from astro_galtrans.pairs.simulated.render import Seeing, render_pair
-
-    size, half_pixel = 42, survey.pixel_scale / 2  # centred on a pixel, once the first row and column are cut off
-    star = Scene("star", points=[(half_pixel, half_pixel, np.full(2 * len(survey.bands), 15.0))])
-    seeing = Seeing(3.5, tuple(fwhm))  # Moffat's exponent in the middle of those that are simulated
-    image, _, _ = render_pair(star, None, (survey, survey), (seeing, seeing), size, 1, noise=False)
-    return [survey.pixel_scale * gaussian_fwhm(plane[1:, 1:]) for plane in image]
+def _simulated_sky(pairs):
+    """Limits of the sky rms ``[2, C]``."""
+    survey, table = pairs.header.source, pairs.table
+    if f"noise_{survey.band_names[0]}" not in table.colnames:
+        return np.tile(survey.sky_rms(), (2, 1))
+    return np.stack([np.percentile(table[f"noise_{band}"], RARE) for band in survey.band_names], axis=1)
 
 
 def _measured_fwhm(pairs):

@@ -171,7 +171,7 @@ def test_churned_samples_have_the_same_distribution():
     levels = noise_levels(40, 0.01, 100.0)
     x = white_noise((1, 300, 300), generator).numpy()
     still = sample(ideal, x.copy(), levels)
-    churned = sample(ideal, x.copy(), levels, heun=True, churn=10.0, generator=generator)
+    churned = sample(ideal, x.copy(), levels, heun=True, churn=10.0, generators=[generator])
     assert np.corrcoef(still.ravel(), churned.ravel())[0, 1] < 0.5  # fresh noise went in
     assert churned.mean() == pytest.approx(MEAN, abs=0.01)
     assert churned.std() == pytest.approx(STD, rel=0.03)

@@ -10,6 +10,7 @@ from photutils.aperture import CircularAperture, aperture_photometry
 from scipy import optimize, stats
 
 from astro_galtrans import photoz
+from astro_galtrans._locks import locked
 from astro_galtrans.exceptions import CheckpointError, GaltransWarning
 from astro_galtrans.measure import adaptive
 from astro_galtrans.photoz import density, task
@@ -323,6 +324,12 @@ def test_interrupted_training_goes_on_to_the_same_result(tmp_path):
     np.testing.assert_array_equal(found.predict(images).density, whole.predict(images).density)
     with pytest.raises(ValueError, match="other galaxies or with other settings"):
         photoz.train_image(images, z, directory=tmp_path, **settings | {"seed": 4})
+
+
+def test_two_trainings_in_a_folder(tmp_path):
+    images, z = galaxies(80)
+    with locked(tmp_path), pytest.raises(OSError, match=rf"{tmp_path} is being written to by process"):
+        photoz.train_image(images, z, directory=tmp_path, **IMAGING, **SMALL)
 
 
 def test_stamps_are_shown_in_all_eight_orientations_of_a_square():

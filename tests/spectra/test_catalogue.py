@@ -1,5 +1,9 @@
 """Files of spectra, and catalogues of their redshifts."""
 
+import bz2
+import gzip
+import lzma
+
 import astropy.units as u
 import numpy as np
 import pytest
@@ -14,6 +18,7 @@ specutils = pytest.importorskip("specutils", minversion="2.0")
 from specutils import Spectrum  # noqa: E402
 
 from astro_galtrans import spectra  # noqa: E402
+from astro_galtrans._locks import locked  # noqa: E402
 from astro_galtrans.cli import main  # noqa: E402
 from astro_galtrans.exceptions import GaltransWarning  # noqa: E402
 
@@ -61,13 +66,55 @@ def test_catalogue_goes_on_where_it_stopped(folder):
     files = sorted(folder.glob("*.fits"))
     output = folder / "z.ecsv"
     first = spectra.catalogue(files[:2], output, progress=False)
-    files[0].write_bytes(b"no longer needed")
+    first["sn"] = [11.0, 12.0]  # a mark of what was there before
+    first.write(output, overwrite=True)
     whole = spectra.catalogue(folder, output, progress=False)
     np.testing.assert_array_equal(whole["z"][:2], first["z"])
+    np.testing.assert_array_equal(whole["sn"][:2], [11, 12])
     assert abs(whole["z"][2] - 0.4) < 2e-4
     assert list(whole["file"]) == list(map(str, files))
-    with pytest.raises(ValueError, match="measured with"):
-        spectra.catalogue(folder, output, z_range=(0, 0.5), progress=False)
+    for other in ({"z_range": (0, 0.5)}, {"file_format": "tabular-fits"}):
+        with pytest.raises(ValueError, match="measured with"):
+            spectra.catalogue(folder, output, **other, progress=False)
+
+
+def test_a_spectrum_that_changed_is_measured_again(folder):
+    first = spectra.catalogue(folder, folder / "z.ecsv", progress=False)
+    (folder / "galaxy-1.fits").unlink()
+    write(folder / "galaxy-1.fits", 0.15, seed=7)
+    again = spectra.catalogue(folder, folder / "z.ecsv", progress=False)
+    again.sort("file")
+    np.testing.assert_allclose(again["z"], [0.1, 0.15, 0.4], atol=2e-4)
+    np.testing.assert_array_equal(again["z"] == first["z"], [True, False, True])
+
+
+def test_packed_spectra_are_checked_as_images_are(folder):
+    path, whole = folder / "galaxy-0.fits", (folder / "galaxy-0.fits").read_bytes()
+    for suffix, pack in (("gz", gzip.compress), ("bz2", bz2.compress)):
+        packed = path.with_suffix(f".fits.{suffix}")
+        packed.write_bytes(pack(whole))
+        flux = spectra.read(packed)[0].arms[0].flux
+        np.testing.assert_array_equal(flux, spectra.read(path)[0].arms[0].flux)
+        lies = whole.replace(b"NAXIS2  =                 3100", b"NAXIS2  =           2147483647")
+        assert lies != whole
+        packed.write_bytes(pack(lies))
+        with pytest.raises(ValueError, match=r"galaxy-0.*truncated"):
+            spectra.read(packed)
+        packed.write_bytes(pack(whole)[:-100])
+        with pytest.raises(ValueError, match=r"galaxy-0.*truncated"):
+            spectra.read(packed)
+        packed.write_bytes(pack(whole) + 600 * pack(bytes(2**20)))
+        with pytest.raises(ValueError, match="unpacks to more than 537 MB"):
+            spectra.read(packed)
+    (folder / "a.fits.xz").write_bytes(lzma.compress(whole))
+    with pytest.raises(ValueError, match="packed by xz"):
+        spectra.read(folder / "a.fits.xz")
+
+
+def test_one_writer_to_a_catalogue(folder):
+    with locked(folder, "z.ecsv"), pytest.raises(OSError, match="is being written to by process"):
+        spectra.catalogue(folder, folder / "z.ecsv", progress=False)
+    assert not (folder / "z.ecsv").exists()
 
 
 def test_damaged_files_are_reported_and_passed_over(folder):
@@ -100,6 +147,8 @@ def test_flagged_redshifts_are_not_z_spec(tmp_path):
 def test_nothing_to_read(tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no FITS file"):
         spectra.catalogue(tmp_path, progress=False)
+    with pytest.raises(FileNotFoundError, match="matches no file"):
+        spectra.catalogue(tmp_path / "*.fits", progress=False)
     with pytest.raises(FileNotFoundError, match=r"there is no file .*gone\.fits"):
         spectra.catalogue(tmp_path / "gone.fits", progress=False)
     with pytest.raises(FileNotFoundError, match=r"gone\.fits"):

@@ -125,7 +125,7 @@ def test_cutouts_in_a_table(rng):
     np.testing.assert_allclose(Stamps.from_cutouts(table, survey).images[:, 0], data, rtol=1e-6)
     parts = [Cutout2D(plane, (4, 4), 5) for plane in data]
     np.testing.assert_allclose(Stamps.from_cutouts(parts, survey).images[:, 0], data[:, 2:7, 2:7], rtol=1e-6)
-    with pytest.raises(ValueError, match="no column 'image'; there are id, cutout"):
+    with pytest.raises(ValueError, match="no column 'image'; its columns are id, cutout"):
         Stamps.from_cutouts(table, survey, column="image")
     with pytest.raises(ValueError, match="different shapes"):
         Stamps.from_cutouts([data[0], data[1, 1:]], survey)
@@ -267,12 +267,16 @@ def test_translations_are_converted_kept_and_found_again(tmp_path, rng):
     source = Stamps(rng.normal(size=(3, 5, 16, 16)), sdss, name="source")
     real = Stamps(np.zeros((3, 2, 32, 32)), cfhtls.select("gi"), 0.198)
     found = Stamps.from_translator(translator, source, real)
-    direct = translator.stamps(source.read(), seed=0)
+    direct, variance = translator.stamps(source.read(), seed=0, variance=True)
     np.testing.assert_allclose(found.read(), direct[:, :, [1, 3]], rtol=1e-5)
+    np.testing.assert_allclose(found.variance, variance[:, [1, 3]], rtol=1e-5)
     assert found.bands == ("g", "i") and found.shape == (32, 32)
 
     kept = Stamps.from_translator(translator, source, directory=tmp_path)
     np.testing.assert_allclose(kept.read(), direct, rtol=1e-5)
+    np.testing.assert_allclose(kept.variance, variance, rtol=1e-5)
+    (folder,) = tmp_path.iterdir()
+    np.testing.assert_array_equal(Stamps.from_files(folder, cfhtls, pixel_scale=0.198).noise(), kept.noise())
     files = sorted(tmp_path.rglob("*.npy"))
     Stamps.from_translator(translator, source, directory=tmp_path)
     assert sorted(tmp_path.rglob("*.npy")) == files
@@ -280,7 +284,7 @@ def test_translations_are_converted_kept_and_found_again(tmp_path, rng):
     other = source.read()
     other[1, 2, 3, 4] += 1
     Stamps.from_translator(translator, Stamps(other, sdss), directory=tmp_path)
-    assert len(sorted(tmp_path.rglob("*.npy"))) == len(files) + 1
+    assert len(sorted(tmp_path.rglob("*.npy"))) == 2 * len(files)
     with pytest.raises(ValueError, match="needs u, g, r, i, z, but few has g, r, i: u, z missing"):
         Stamps.from_translator(translator, Stamps(np.zeros((1, 3, 8, 8)), sdss.select("gri"), name="few"))
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from astro_galtrans.scaling import AsinhScaling
-from astro_galtrans.training.losses import extra_terms, structure_loss
+from astro_galtrans.training.losses import aperture_loss, extra_terms, structure_loss
 from astro_galtrans.training.recipe import Loss, load_recipe
 
 
@@ -62,3 +62,29 @@ def test_a_recipe_asks_for_it():
     truth = crop(np.random.default_rng(1))
     term = extra_terms(recipe.loss)["structure"](truth + 0.1, truth)
     assert term.item() == pytest.approx(0.1 * structure_loss(truth + 0.1, truth).item())
+
+
+def test_errors_that_pixels_share_weigh_more_in_apertures():
+    rng = torch.Generator().manual_seed(3)
+    sky, noise = torch.zeros(4, 1, 256, 256), 0.1 * torch.randn(4, 1, 256, 256, generator=rng)
+    shared = torch.full_like(sky, 0.1)
+    same = aperture_loss(shared, sky, sky) / aperture_loss(noise, sky, sky)
+    # the mean of n pixels of noise has 1/n of the variance, that of a shared error all of it
+    truth = (4**2 + 16**2) / (1 + 1)
+    torch.testing.assert_close(same, torch.tensor(truth), rtol=0.25, atol=0)
+
+
+def test_aperture_errors_of_bright_sources_are_relative():
+    source = torch.full((1, 1, 16, 16), 9.0)  # sinh(9) = 4000 softening fluxes
+    ours = torch.arcsinh(1.05 * torch.sinh(source))
+    torch.testing.assert_close(aperture_loss(ours, source, source), torch.tensor(2.0), rtol=1e-3, atol=0)
+    hidden = aperture_loss(ours, source, source, torch.zeros_like(source))
+    assert hidden == 0
+
+
+def test_the_mean_flux_has_the_least_aperture_error():
+    bright = torch.arcsinh(torch.tensor([100.0, 300.0])).view(2, 1, 1, 1).expand(2, 1, 16, 16)
+    source = torch.full((2, 1, 16, 16), float(np.arcsinh(150.0)))
+    losses = {flux: float(aperture_loss(torch.full_like(source, float(np.arcsinh(flux))), bright, source))
+              for flux in (180.0, 200.0, 220.0)}  # fmt: skip
+    assert min(losses, key=losses.get) == 200.0

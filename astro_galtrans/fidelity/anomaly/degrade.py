@@ -70,16 +70,23 @@ class Degrader:
         )
 
     def _check_sharper(self):
-        sides = [("source", self.fwhm), ("target", self.target_fwhm)]
-        hint = "degrade_source=True compares at the target's PSF"
-        if self.degrade_source:
-            sides, hint = sides[::-1], "leave degrade_source out"
-        (sharper, first), (broader, second) = sides
-        widths = zip(self.bands, first, second, strict=True)
-        bad = [f"{band} ({b:.2f} arcsec against {a:.2f})" for band, a, b in widths if b > BROADER * a]
-        if bad:
-            msg = f"the PSF of the {broader} is broader than that of the {sharper} in {', '.join(bad)}; {hint}"
-            raise ValueError(msg)
+        """Raise where a PSF is broader than the one it is brought to."""
+        widths = dict(zip(self.bands, zip(self.fwhm, self.target_fwhm, strict=True), strict=True))
+        broader = {
+            "source": [band for band, (own, target) in widths.items() if own > BROADER * target],
+            "target": [band for band, (own, target) in widths.items() if target > BROADER * own],
+        }
+        side, other = ("source", "target") if self.degrade_source else ("target", "source")
+        if not broader[side]:
+            return
+        hint = "leave degrade_source out" if self.degrade_source else "degrade_source=True compares at the target's PSF"
+        if broader[other]:
+            apart = "compare these bands apart, with and without degrade_source=True"
+            hint = f"in {', '.join(broader[other])} that of the {other} is: {apart}"
+        figures = {band: (max(widths[band]), min(widths[band])) for band in broader[side]}
+        told = ", ".join(f"{band} ({a:.2f} arcsec against {b:.2f})" for band, (a, b) in figures.items())
+        msg = f"the PSF of the {side} is broader than that of the {other} in {told}; {hint}"
+        raise ValueError(msg)
 
     def matched(self, rows):
         """Return the `Matched` PSFs of some galaxies."""

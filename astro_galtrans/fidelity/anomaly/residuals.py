@@ -21,8 +21,8 @@ import numpy as np
 from scipy import fft
 from scipy.ndimage import gaussian_filter, minimum_filter
 
-from astro_galtrans.psf import both_halves, moffat_transform
 from astro_galtrans.moments import SIGMA_TO_FWHM
+from astro_galtrans.psf import both_halves, moffat_transform
 from astro_galtrans.statistics.weighted import MAD_TO_SIGMA
 
 from .blanksky import roughness

@@ -1,12 +1,15 @@
 """Fidelity of images on all levels, from whatever files they are in."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from astro_galtrans._locks import held
 from astro_galtrans._optional import require
+from astro_galtrans.bandstack import find_files
+from astro_galtrans.fidelity.anomaly.degrade import Degrader
 from astro_galtrans.fidelity.anomaly.residuals import Tolerance
 from astro_galtrans.fidelity.compare import BOOTSTRAP, sides
 from astro_galtrans.pairs.store import HEADER_FILE
@@ -39,7 +42,7 @@ def fidelity_from_files(
         called by their translator or file. With a store, stamps are those of all pairs, or of all galaxies among them;
         with ``number``, of the first galaxies.
     output : path-like, optional
-        Folder of the reports, one folder per level and ``index.html``.
+        Folder of the reports, one folder per level and ``index.html``. Those of an earlier run are removed.
     frames : dict, optional
         Options of `~astro_galtrans.pairs.observed.build_pairs`, which cuts stamps out of frames, such as ``catalogue``
         (objects are found in the source without it), ``size`` and ``source_survey``. If given, even empty, the files
@@ -88,6 +91,7 @@ def fidelity_from_files(
     _check(source, target, translated, levels, options)
     making = {"directory": output / "translated", "seed": bootstrap.seed, "progress": progress}
     making |= options.get("translate", {})
+    making["check"] = partial(_check_sides, psf or {}, levels, options)
     with held(output):
         if is_store(source):
             found = from_store(source, translated, making, number)
@@ -107,12 +111,6 @@ def _compared(stamps, judging, known, about, output, psf, options, *, levels, by
         stamps[side] = replace(stamps[side], psf=better)
     judging |= {"tolerance": Tolerance()} if "source" in psf else {}
     stamps = sides(stamps.pop("source"), stamps.pop("target"), stamps)
-    if {"morphology", "anomaly"} & set(levels):
-        _check_seeing(stamps)
-    if "anomaly" in levels and stamps["target"].shape[0] % stamps["source"].shape[0]:
-        (fine, _), (coarse, _) = stamps["target"].shape, stamps["source"].shape
-        msg = f"anomalies need target pixels that divide those of the source; stamps have {fine} and {coarse} pixels"
-        raise ValueError(msg)
     options = options | {"anomaly": {"seed": bootstrap.seed} | judging | options.get("anomaly", {})}
     return compare_levels(
         stamps, output, levels=levels, options=options, by=known | (by or {}), bootstrap=bootstrap, about=about, **more
@@ -126,7 +124,7 @@ def _check(source, target, translated, levels, options):
         if unknown or not (len(given) or what == "options"):
             msg = f"{what} must be some of {', '.join(known)}, got {', '.join(map(str, unknown)) or 'none'}"
             raise ValueError(msg)
-    if isinstance(source, str | Path) and not Path(source).exists():
+    if isinstance(source, str | Path) and not Path(source).exists() and not Path(find_files(source)[0]).exists():
         msg = f"there is no {source}"
         raise FileNotFoundError(msg)
     if "morphology" in levels:
@@ -140,6 +138,15 @@ def _check(source, target, translated, levels, options):
     if not is_store(source) and target is None:
         msg = f"{source} is no store of pairs (no {HEADER_FILE}), so the target's images are needed too"
         raise ValueError(msg)
+
+
+def _check_sides(psf, levels, options, **stamps):
+    """Raise an error where the PSFs or pixels of source and target are none that a level can use; before long work."""
+    stamps = {side: replace(each, psf=psf[side]) if side in psf else each for side, each in stamps.items()}
+    if {"morphology", "anomaly"} & set(levels):
+        _check_seeing(stamps)
+    if "anomaly" in levels:
+        Degrader(*stamps.values(), degrade_source=options.get("anomaly", {}).get("degrade_source", False))
 
 
 def _check_seeing(stamps):

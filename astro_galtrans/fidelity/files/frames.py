@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from astro_galtrans._files import fingerprint, whole_file
+from astro_galtrans._files import CheckedFile, fingerprint, whole_file
 from astro_galtrans._progress import tqdm
-from astro_galtrans.bandstack import open_fits
+from astro_galtrans.bandstack import find_files, open_fits
 from astro_galtrans.pairs.observed import build_pairs
 from astro_galtrans.pairs.observed.cutting import LocalMap, cut
 from astro_galtrans.pairs.observed.frames import open_frames
@@ -23,9 +23,12 @@ __all__ = ["are_frames", "cut_translated", "from_frames"]
 def are_frames(source):
     """Return whether files are images of the sky, of two or three axes with world coordinates: stamps have neither."""
     paths = [source] if isinstance(source, str | Path) else source if isinstance(source, list | tuple) else []
-    if not paths or Path(paths[0]).suffix in {".npy", ""} or not Path(paths[0]).is_file():
+    if not paths or Path(paths[0]).is_dir():
         return False
-    headers = [hdu.header for hdu in open_fits(Path(paths[0])) if hdu.is_image and hdu.header.get("NAXIS", 0) >= 2]
+    first = Path(find_files(paths[0])[0])
+    if first.suffix in {".npy", ""} or not first.is_file():
+        return False
+    headers = [hdu.header for hdu in open_fits(first) if hdu.is_image and hdu.header.get("NAXIS", 0) >= 2]
     return any(header["NAXIS"] < 4 and "CTYPE1" in header for header in headers)
 
 
@@ -95,14 +98,18 @@ def cut_translated(pairs, tiles, frames, file, *, progress=True):
     header, name = pairs.header, file.stem.rpartition("-")[0]
     file.parent.mkdir(parents=True, exist_ok=True)
     shape = (len(pairs), len(header.target_bands), header.target_size, header.target_size)
-    with whole_file(file) as temporary:
-        stamps = np.lib.format.open_memmap(temporary, "w+", np.float32, shape)
-        rows = tqdm(pairs.table, desc=name, unit="stamp", disable=None if progress else True)
-        for stamp, row in zip(stamps, rows, strict=True):
+    covered = False
+    rows = tqdm(pairs.table, desc=name, unit="stamp", disable=None if progress else True)
+    with whole_file(file) as temporary, CheckedFile(temporary) as out:
+        # written through Python: a memory map ends the process where the disk is full
+        description = {"descr": np.lib.format.dtype_to_descr(np.dtype("<f4")), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(out, description)
+        for row in rows:
             place = place_of(tiles[str(row["source_file"])], float(row["ra"]), float(row["dec"]), header.size)
-            stamp[:] = _stamp(frames, place, header)
-        stamps.flush()
-        if not np.isfinite(stamps).all(axis=(1, 2, 3)).any():
+            stamp = _stamp(frames, place, header)
+            covered |= bool(np.isfinite(stamp).all())
+            out.write(stamp.astype("<f4").tobytes())
+        if not covered:
             msg = f"{name} covers none of the {len(pairs)} galaxies that source and target show"
             raise ValueError(msg)
     return np.load(file, mmap_mode="r")

@@ -53,10 +53,12 @@ def from_store(pairs, translated, making, number=None):
 
     Stamps are those of ``"source"``, ``"target"`` and the translations by name; the other three are options of
     `~astro_galtrans.fidelity.anomaly.measure.anomalies`, magnitude, size and redshift as far as the table has them, and
-    what reports say. ``making`` has options of `~astro_galtrans.stamps.Stamps.from_translator`, ``number`` limits the
-    galaxies to the first ones.
+    what reports say. ``making`` has options of `~astro_galtrans.stamps.Stamps.from_translator`, and may have ``check``,
+    which is called with source and target before they are translated; ``number`` limits the galaxies to the first ones.
     """
+    making, check = _apart(making)
     whole = pairs if isinstance(pairs, PairStore) else PairStore(pairs)
+    whole.check_images()
     rows, header = galaxies(whole)[:number], whole.header
     like, given = Stamps.from_pairs(whole, "target"), {}
     for name, item in translated.items():
@@ -64,6 +66,7 @@ def from_store(pairs, translated, making, number=None):
             given[name] = _of_rows(name, as_stamps(item, like, name), rows, len(whole), first=number is not None)
     crop, store = _crop(given, header), whole.subset(rows)
     source, target = (Stamps.from_pairs(store, side, crop=crop) for side in ("source", "target"))
+    check(source=source, target=target)
     found = {"source": source, "target": target}
     for name, item in translated.items():
         if name in given:
@@ -75,6 +78,11 @@ def from_store(pairs, translated, making, number=None):
     return found, judging, _known(store), {"pairs": str(store.directory), "crop": crop}
 
 
+def _apart(making):
+    """Options of a translation, and the check before it."""
+    return {name: value for name, value in making.items() if name != "check"}, making.get("check", lambda **_: None)
+
+
 def from_stamps(source, target, translated, making, number=None):
     """Return the same as `from_store`, of `~astro_galtrans.stamps.Stamps` of source and target."""
     for side, stamps in (("source", source), ("target", target)):
@@ -83,6 +91,8 @@ def from_stamps(source, target, translated, making, number=None):
             msg = f"{got}; files and arrays do not say whose they are: give Stamps.from_files(paths, survey)"
             raise TypeError(msg)
     source, target, found = source[:number], target[:number], {}
+    making, check = _apart(making)
+    check(source=source, target=target)
     for name, item in translated.items():
         if isinstance(item, Translator):
             found[name] = Stamps.from_translator(item, source, target, **making)

@@ -1,5 +1,6 @@
 """The levels of fidelity: pixels, photometry, morphology, anomalies; a report of each, and an index of the reports."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from astro_galtrans.fidelity.anomaly.measure import anomalies
 from astro_galtrans.fidelity.morphology import morphology_fidelity
 from astro_galtrans.fidelity.photometry import photometry_fidelity
 from astro_galtrans.fidelity.pixel.measure import pixel_fidelity
+from astro_galtrans.fidelity.result import clear_report
 
 __all__ = ["LEVELS", "compare_levels"]
 
@@ -39,11 +41,24 @@ def compare_levels(stamps, output, *, levels, options, by, bins, bootstrap, abou
     for level in (level for level in LEVELS if level in levels):
         results[level] = run[level](**options.get(level, {}))
         results[level].meta |= about
+        if len(results) == 1:
+            _clear(output)
         results[level].report(output / level, format=format, overwrite=True)
         pictures[level] = _galleries(output / level, results[level], GALLERY.get(level), source, target, translated)
         # After each level, so that what is done can be looked at while the next is measured.
         _index(output, results, pictures, about | {"galaxies": len(source), "translations": ", ".join(translated)})
     return results
+
+
+def _clear(output):
+    """Remove the reports of an earlier run, which may be of other galaxies or translations than this one's."""
+    (output / "index.html").unlink(missing_ok=True)
+    for folder in (output / level for level in LEVELS):
+        clear_report(folder)
+        for gallery in folder.glob("gallery_*.png"):
+            gallery.unlink()
+        with suppress(OSError):  # there is none, or something else is in it
+            folder.rmdir()
 
 
 def _galleries(folder, result, metric, source, target, translated):
@@ -52,7 +67,8 @@ def _galleries(folder, result, metric, source, target, translated):
     for model, stamps in translated.items() if metric else ():
         if np.isfinite(result.scores(metric, model)).any():
             files.append(f"gallery_{model}.png")
-            result.gallery(metric, target, stamps, model=model, **known).savefig(folder / files[-1])
+            with whole_file(folder / files[-1]) as place:
+                result.gallery(metric, target, stamps, model=model, **known).savefig(place)
     return files
 
 

@@ -9,6 +9,8 @@ from astro_galtrans._locks import held
 from astro_galtrans.fidelity.compare import BOOTSTRAP
 from astro_galtrans.fidelity.redshift.measure import redshift_fidelity
 from astro_galtrans.fidelity.redshift.peaks import peak_fidelity, signal_to_noise
+from astro_galtrans.fidelity.redshift.selection import redshift_grid, split, usable_redshifts
+from astro_galtrans.fidelity.result import clear_report
 from astro_galtrans.pairs.store import PairStore
 from astro_galtrans.stamps import Stamps
 from astro_galtrans.stamps.lazy import joined
@@ -40,6 +42,7 @@ def redshift_from_files(
         ``training_pairs`` first. Several paths are taken one after the other.
     output : path-like
         Folder of the report; translated stamps (``translated/``) and estimators (``estimators/``) are kept there too.
+        The report of an earlier run is removed.
     training_pairs : path-like or `~astro_galtrans.pairs.store.PairStore`, optional
         Other pairs, to train the estimators on; then all of ``pairs`` test.
     columns : dict of str to str, optional
@@ -81,6 +84,10 @@ def redshift_from_files(
     if not translated:
         msg = "there is nothing to judge: give translators, or stamps that are already translated"
         raise ValueError(msg)
+    known = {name: _column(stores, column, name in (columns or {})) for name, column in named.items() if column}
+    known = {name: values for name, values in known.items() if values is not None}
+    z_spec, ebv = known.pop("z_spec"), known.pop("ebv", None)
+    _check_numbers(z_spec, train, test, bootstrap.seed, **options)
     sources, targets = ([Stamps.from_pairs(s, side, crop=crop) for s in stores] for side in ("source", "target"))
     source, target = _joined(sources, "source"), _joined(targets, "target")
     making = {"directory": output / "translated", "seed": bootstrap.seed, "progress": progress} | (translate or {})
@@ -97,15 +104,13 @@ def redshift_from_files(
             else:
                 stamps = as_stamps(item, target, name)
                 found[name] = stamps.middle(target.shape[0])
-        known = {name: _column(stores, column, name in (columns or {})) for name, column in named.items() if column}
-        known = {name: values for name, values in known.items() if values is not None}
-        z_spec, shared = known.pop("z_spec"), {"bootstrap": bootstrap, "progress": progress}
-        ebv, by = known.pop("ebv", None), known | {"snr": signal_to_noise(source)}
+        by, shared = known | {"snr": signal_to_noise(source)}, {"bootstrap": bootstrap, "progress": progress}
         fidelity = redshift_fidelity(
             source, target, found, z_spec, train=train, test=test, ebv=ebv, by=by, directory=output / "estimators",
             **shared, **options,
         )  # fmt: skip
         fidelity.meta |= {"pairs": [str(store.directory) for store in stores], "crop": crop}
+        clear_report(output / "peaks")
         fidelity.report(output, format=format, overwrite=True)
         if not peaks:
             return fidelity, None
@@ -113,6 +118,12 @@ def redshift_from_files(
         measured = peak_fidelity(source, target, found, z_spec, **rows, **shared)
         measured.report(output / "peaks", format=format, overwrite=True)
         return fidelity, measured
+
+
+def _check_numbers(z_spec, train, test, seed, estimator="image", grid=None, **_options):
+    """Raise ValueError if too few galaxies are left to train and test; before images are translated."""
+    usable, _ = usable_redshifts(z_spec, redshift_grid(grid, z_spec, estimator), warn=False)
+    split(train, test, usable, seed, trains=not isinstance(estimator, dict))
 
 
 def _joined(parts, name):
@@ -137,7 +148,12 @@ def _parts(pairs, training_pairs, z, number):
 def _with_redshift(pairs, z, limit=None):
     store = pairs if isinstance(pairs, PairStore) else PairStore(pairs)
     rows = galaxies(store)
-    return store.subset(rows[np.isfinite(_column([store], z))[rows]][:limit])
+    rows = rows[np.isfinite(_column([store], z))[rows]]
+    if not len(rows):
+        msg = f"none of the {len(store)} pairs in {store.directory} has a redshift in its column {z!r}"
+        raise ValueError(msg)
+    store.check_images()
+    return store.subset(rows[:limit])
 
 
 def _same_surveys(first, second):

@@ -127,8 +127,8 @@ def pixel_fidelity(
         Real images. The noise of their pixels is that of their ``variance``, or else of the sky.
     translated : `~astro_galtrans.stamps.Stamps`, array-like or dict of str to these
         Translations of the same galaxies to the target's bands and pixels, ``[N, C, H, W]`` or, with S samples each,
-        ``[N, S, C, H, W]``: one, or several by name. Their ``variance`` is the uncertainty that they state of y' as a
-        forecast of y, noise of y included.
+        ``[N, S, C, H, W]``: one, or several by name. Their ``variance`` is the uncertainty that they state of y', or
+        of the mean of the samples, as a forecast of y, noise of y included.
     data_range : array-like, optional
         ``[C, 2]``: lowest and highest flux, for PSNR and SSIM. By default `data_ranges` of the target.
     by : dict of str to array-like, optional
@@ -257,15 +257,18 @@ def _read(stamps, rows, labels):
     """
     Yield the name, stamps ``[n, C, H, W]``, samples and stated uncertainty of each reading, of some galaxies.
 
-    Samples ``[n, S, C, H, W]`` come with the first reading only. An uncertainty goes with the mean where there is one:
-    that of a single draw is larger.
+    Samples ``[n, S, C, H, W]`` come with the first reading only. The uncertainty is that of the mean of the samples:
+    truth and samples being draws from one distribution, the error of a mean of S has (1 + 1/S) / 2 of the variance
+    that the error of one has.
     """
     stack = stamps.read(rows)
     several = stack.ndim == 5 and stack.shape[1] > 1
     for k, (label, which) in enumerate(labels.items()):
         images = stack if stack.ndim == 4 else stack.mean(axis=1) if which == "mean" else stack[:, 0].copy()
-        stated = stamps.variance is not None and (which == "mean" or len(labels) == 1)
-        yield label, images, stack if several and k == 0 else None, stamps.noise(rows) if stated else None
+        stated = None if stamps.variance is None else stamps.noise(rows)
+        if stated is not None and several and which != "mean":
+            stated = stated * np.float32(np.sqrt(2 / (1 + 1 / stack.shape[1])))
+        yield label, images, stack if several and k == 0 else None, stated
 
 
 def quantities(sums, data_range):

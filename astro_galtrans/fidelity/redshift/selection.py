@@ -26,13 +26,13 @@ def redshift_grid(grid, z_spec, estimator):
     return default_grid(given)
 
 
-def usable_redshifts(z_spec, grid):
+def usable_redshifts(z_spec, grid, *, warn=True):
     """Which galaxies have a redshift that an estimator can give, and how many have not, and why."""
     with np.errstate(invalid="ignore"):
         reasons = {"without redshift": ~np.isfinite(z_spec), "negative redshift": z_spec < 0}
         reasons["redshift outside the grid"] = (z_spec >= 0) & ((z_spec < grid[0]) | (z_spec > grid[-1]))
     bad = np.logical_or.reduce(list(reasons.values()))
-    if bad.any():
+    if bad.any() and warn:
         told = "; ".join(f"{reason}: {name_rows(where)}" for reason, where in reasons.items() if where.any())
         warnings.warn(f"{np.count_nonzero(bad)} galaxies are left out. {told}", GaltransWarning, stacklevel=3)
     counts = {"given": len(z_spec)} | {reason: int(np.count_nonzero(where)) for reason, where in reasons.items()}

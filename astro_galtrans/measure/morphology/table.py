@@ -4,8 +4,8 @@ import numpy as np
 from astropy import units as u
 
 from astro_galtrans._progress import tqdm
-from astro_galtrans.psf import as_psf, psf_images
 from astro_galtrans.measure.tables import galaxy_table
+from astro_galtrans.psf import as_psf, psf_images
 
 from .measure import measure_morphology
 

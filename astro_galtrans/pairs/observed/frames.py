@@ -6,23 +6,20 @@ are read again where pairs are cut, and a bounded number of them is kept.
 """
 
 import os
-import re
 import warnings
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from glob import glob
-from pathlib import Path
 
 import numpy as np
 from astropy.io.fits import HDUList
 
-from astro_galtrans._files import files_in, fingerprint
+from astro_galtrans._files import fingerprint
 from astro_galtrans._progress import tqdm
 from astro_galtrans.background import subtracted
 from astro_galtrans.bands import OPTICAL_BANDS, parse_bands
-from astro_galtrans.bandstack import read, split_extension
+from astro_galtrans.bandstack import find_files, read
 from astro_galtrans.domain import SKY_LEVEL, seeing_from_stars, sky_level, sky_rms
 from astro_galtrans.exceptions import GaltransWarning
 from astro_galtrans.geometry import pixel_scale
@@ -105,7 +102,7 @@ def expand(images):
     if isinstance(images, Mapping):
         return [(f"{band} of {label}", item, band) for band, part in images.items() for label, item, _ in expand(part)]
     if isinstance(images, str | os.PathLike):
-        return [(path, path, None) for path in _paths(images)]
+        return [(path, path, None) for path in find_files(images)]
     if isinstance(images, list | tuple) and not isinstance(images, HDUList):
         # a path in a list may be a folder or glob; a list or mapping in it is the bands of one image
         entries = []
@@ -113,20 +110,6 @@ def expand(images):
             entries += expand(item) if isinstance(item, str | os.PathLike) else [(f"image {k}", item, None)]
         return entries
     return [("the image", images, None)]
-
-
-def _paths(pattern):
-    text = os.path.expanduser(os.fspath(pattern))  # noqa: PTH111 - a Path would normalise the pattern
-    if Path(text).is_dir():
-        found = list(map(str, files_in(text)))
-    elif Path(text).exists() or split_extension(text)[0].exists() or not re.search(r"[*?\[]", text):
-        return [text]  # if it is not there, its reader says so
-    else:
-        found = sorted(glob(text, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute patterns
-    if not found:
-        msg = f"{text} matches no file; expected FITS files"
-        raise FileNotFoundError(msg)
-    return found
 
 
 class Frames:

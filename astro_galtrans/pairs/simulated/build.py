@@ -6,14 +6,17 @@ only, whatever the number of workers.
 """
 
 import os
+import warnings
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, fields
+from typing import NamedTuple
 
 import numpy as np
 
 from astro_galtrans._locks import die_with_parent
 from astro_galtrans._optional import require
 from astro_galtrans._progress import tqdm
+from astro_galtrans.exceptions import GaltransWarning
 from astro_galtrans.pairs.store import (
     MAX_SCALE,
     PairHeader,
@@ -26,6 +29,7 @@ from astro_galtrans.pairs.store import (
 from astro_galtrans.surveys import Survey, get_survey
 
 from .colours import galaxy_colours, star_colours
+from .noise import saturate
 from .population import Sample, draw_scene
 from .render import draw_seeing, render_pair
 
@@ -52,6 +56,7 @@ class PairSettings:
     size: int | None = None  #: side of the source stamp (source pixels); None: `default_size`
     seed: int = 1
     seeing_spread: float | None = None  #: log-normal scatter of the source's seeing; None: 0.13, or 0.02 from space
+    long_end: float | None = None  #: share of exposures with a seeing anywhere in its range; None: 0.4, or 0 from space
     kind: str | None = None  #: one kind of stamp for all ("galaxy", "field", "star" or "blank")
     sample: Sample = field(default_factory=Sample)  #: which central galaxies
     source_bands: tuple[str, ...] | None = None  #: None: all of the survey's
@@ -65,7 +70,7 @@ class PairSettings:
             object.__setattr__(self, f"{end}_bands", None if bands is None else survey.select(bands).band_names)
             _check_complete(self.surveys[end == "target"])
         chosen = {"scale": default_scale, "size": default_size, "seeing_spread": default_spread}
-        for name, choose in chosen.items():
+        for name, choose in (chosen | {"long_end": default_long_end}).items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, choose(*self.surveys))
         for name, allowed in (("scale", range(1, 1 + MAX_SCALE)), ("size", range(8, 2049, 2))):
@@ -111,7 +116,16 @@ def default_size(source, _target=None):
 
 def default_spread(source, _target=None):
     """Scatter of the seeing of a survey: 0.13, or 0.02 where all PSFs are sharper than the atmosphere allows."""
-    return 0.13 if max(band.fwhm for band in get_survey(source).bands) > SPACE_FWHM else 0.02
+    return 0.13 if _from_the_ground(source) else 0.02
+
+
+def default_long_end(source, _target=None):
+    """Share of exposures of a survey whose seeing is drawn from its whole range: 0.4, or 0 from space."""
+    return 0.4 if _from_the_ground(source) else 0.0
+
+
+def _from_the_ground(survey):
+    return max(band.fwhm for band in get_survey(survey).bands) > SPACE_FWHM
 
 
 def _check_complete(survey):
@@ -121,6 +135,16 @@ def _check_complete(survey):
         if lacking:
             msg = f"survey {survey.name!r} has no {name} for {', '.join(lacking)}; simulated images need one"
             raise ValueError(msg)
+
+
+class SimulatedPair(NamedTuple):
+    """A pair and its truth; images are float32, in the flux unit of their survey per pixel."""
+
+    source: np.ndarray  #: ``[C, size, size]``
+    target: np.ndarray  #: ``[C', scale*size, scale*size]``
+    clean: np.ndarray  #: the target without noise
+    source_mask: np.ndarray  #: bool ``[C, size, size]``, True where the source is saturated
+    truth: dict  #: one row of the truth table
 
 
 def simulate_pair(settings, index):
@@ -135,19 +159,17 @@ def simulate_pair(settings, index):
 
     Returns
     -------
-    source, target, clean : `~numpy.ndarray`
-        float32 ``[C, size, size]``, ``[C', scale*size, scale*size]``, and the target without noise, in the flux unit of
-        their survey per pixel.
-    truth : dict
-        One row of the truth table.
+    `SimulatedPair`
     """
     rng = np.random.default_rng([settings.seed, index])
     surveys = settings.surveys
     extent = settings.size * surveys[0].pixel_scale
     scene = draw_scene(rng, surveys, extent, settings.kind, settings.sample)
-    seeings = draw_seeing(rng, surveys[0], settings.seeing_spread), draw_seeing(rng, surveys[1], 0.0)
+    source = draw_seeing(rng, surveys[0], settings.seeing_spread, settings.long_end)
+    seeings = source, draw_seeing(rng, surveys[1], 0.0)
     images = render_pair(scene, rng, surveys, seeings, settings.size, settings.scale)
-    return *images, _truth_row(settings, index, scene, seeings[0])
+    bad = saturate(rng, images[0], surveys[0])
+    return SimulatedPair(*images, bad, _truth_row(settings, index, scene, seeings[0]))
 
 
 def _truth_row(settings, index, scene, seeing):
@@ -156,8 +178,11 @@ def _truth_row(settings, index, scene, seeing):
     names = [f"mag_{survey.name}_{band}" for survey in settings.surveys for band in survey.band_names]
     magnitudes = row.pop("magnitudes", np.full(len(names), np.nan))
     row |= dict(zip(names, map(float, magnitudes), strict=True))
-    bands = settings.surveys[0].band_names
-    return row | {f"fwhm_{b}": float(f) for b, f in zip(bands, seeing.fwhm, strict=True)}
+    source = settings.surveys[0]
+    row |= {"beta": seeing.beta, "resampling": seeing.resampling}
+    for name, values in (("fwhm", seeing.fwhm), ("noise", seeing.sky_rms(source))):
+        row |= {f"{name}_{b}": float(v) for b, v in zip(source.band_names, values, strict=True)}
+    return row
 
 
 def simulate_pairs(directory, count, settings=None, *, workers=None, progress=True):
@@ -183,6 +208,11 @@ def simulate_pairs(directory, count, settings=None, *, workers=None, progress=Tr
         If ``count`` is not positive, or if the folder holds pairs made with other settings.
     OSError
         If another process writes to the folder.
+
+    Warns
+    -----
+    GaltransWarning
+        If the folder holds more pairs than asked for, all of which its readers will use.
     """
     settings = settings or PairSettings()
     if count < 1:
@@ -200,7 +230,11 @@ def simulate_pairs(directory, count, settings=None, *, workers=None, progress=Tr
         with bar, pool:
             for _ in pool.map(_write_shard, [directory] * len(missing), [settings] * len(missing), missing):
                 bar.update(SHARD)
-    return PairStore(directory)
+    store = PairStore(directory)
+    if len(store) > SHARD * -(-count // SHARD):
+        msg = f"{directory} holds {len(store)} pairs, more than the {count} asked for: of an earlier, larger request"
+        warnings.warn(msg, GaltransWarning, stacklevel=2)
+    return store
 
 
 def _context():
@@ -214,6 +248,6 @@ def _context():
 def _write_shard(directory, settings, number):
     sigma = settings.surveys[1].sky_rms(settings.target_pixel_scale)[:, None, None]
     pairs = [simulate_pair(settings, number * SHARD + k) for k in range(SHARD)]
-    source, target, clean, rows = zip(*pairs, strict=True)
-    planes = {"source": source, "target": target, "signal": np.array(clean) > SIGNAL * sigma}
+    source, target, clean, bad, rows = zip(*pairs, strict=True)
+    planes = {"source": source, "target": target, "source_mask": bad, "signal": np.array(clean) > SIGNAL * sigma}
     write_shard(shard_path(directory, number), planes, rows)

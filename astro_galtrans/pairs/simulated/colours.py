@@ -2,12 +2,13 @@
 Magnitudes of model spectra through survey filters.
 
 Galaxy spectra are the Coleman, Wu & Weedman (1980, ApJS 43, 393) templates that GalSim ships, from the far ultraviolet
-to 2.2 micron, reddened by the law of Calzetti et al. (2000, ApJ 533, 682) in the galaxy's rest frame; stars are black
-bodies. Colours ``m(band) - m(SDSS r)`` are tabulated once. A filter that reaches beyond the spectra at some redshift is
-an error, since its magnitudes would be wrong.
+to 2.2 micron, reddened by the law of Calzetti et al. (2000, ApJ 533, 682) in the galaxy's rest frame; stars are the
+spectra of Pickles (1998, PASP 110, 863) in ``data/stars.ecsv``. Colours ``m(band) - m(SDSS r)`` are tabulated once. A
+filter that reaches beyond the spectra at some redshift is an error, since its magnitudes would be wrong.
 """
 
 from functools import cache
+from importlib.resources import files
 
 import numpy as np
 
@@ -15,14 +16,26 @@ from astro_galtrans._optional import require
 from astro_galtrans.filters import load_curve
 from astro_galtrans.surveys import get_survey
 
-__all__ = ["SED_TYPES", "galaxy_colours", "star_colours"]
+__all__ = ["SED_TYPES", "galaxy_colours", "pivot_wavelengths", "star_colours"]
 
 #: Spectral types of the table's first axis, from quiescent to star-forming.
 SED_TYPES = ("E", "Sbc", "Scd", "Im")
+# What the templates of an early and a late type are too bright by (mag) at rest wavelengths (Angstrom), fitted to the
+# colours of galaxies of known redshift in SDSS and VVDS: both have a weaker far ultraviolet than the templates, and
+# star-forming ones a weaker near infrared and, for H alpha, more light at 6300 than on either side
+CORRECTED = (1700, 2150, 2600, 3100, 3550, 3900, 4400, 5200, 6300, 7800, 9800)
+CORRECTION = {
+    "early": (0.15, 0.12, 0.08, 0.035, 0.14, 0.095, -0.06, -0.02, 0.0, 0.0, 0.01),
+    "late": (0.26, 0.22, 0.135, -0.155, 0.043, 0.033, 0.07, 0.10, 0.016, 0.096, 0.24),
+}
 REDSHIFTS = np.linspace(0.0, 1.2, 49)
 REDDENINGS = np.linspace(0.0, 0.6, 5)  # E(B-V) of the stars, mag
-TEMPERATURES = np.geomspace(2800.0, 12000.0, 30)  # K
-STAR_WAVELENGTHS = np.arange(2500.0, 24000.0, 9500 / 1999)  # Angstrom
+FOREGROUND = np.linspace(0.0, 0.3, 4)  # E(B-V) of the Milky Way's dust in front of a star, mag
+# Wavelength (Angstrom) and extinction per E(B-V) by the Milky Way's dust: Schlafly & Finkbeiner (2011, ApJ 737, 103),
+# table 6, SDSS ugriz and 2MASS; the law of Fitzpatrick (1999) at 2500 and 3000 Angstrom
+EXTINCTION = (2500, 3000, 3551, 4686, 6166, 7480, 8932, 12350, 16620, 21590), (
+    6.3, 5.1, 4.239, 3.303, 2.285, 1.698, 1.263, 0.709, 0.449, 0.302,
+)  # fmt: skip
 ANCHOR = "sdss2010-r"
 
 
@@ -38,11 +51,28 @@ def galaxy_colours(survey, sed_type, redshift, reddening):
     return _galaxy_table(_curves(survey))(points).reshape(*points.shape[:-1], -1)
 
 
-def star_colours(survey, temperature):
-    """AB colours ``m(band) - m(SDSS r)`` of black bodies of 2800 to 12000 K, shape ``(..., bands)``."""
+def star_colours(survey, temperature, metal_weak=0.0, reddening=0.0):
+    """
+    AB colours ``m(band) - m(SDSS r)`` of dwarf stars in the bands of a survey, shape ``(..., bands)``.
+
+    ``temperature`` is 2951 (M5) to 9550 K (A0), and limited to that; ``metal_weak`` mixes solar metallicity (0) with
+    that of the halo (1), which differs for F and G stars; ``reddening`` is E(B-V) of the foreground, 0 to 0.3 mag.
+    """
     table = _star_table(_curves(survey))
-    log_t = np.log(np.asarray(temperature))
-    return np.stack([np.interp(log_t, np.log(TEMPERATURES), column) for column in table.T], axis=-1)
+    log_t = np.clip(np.log(temperature), *table.grid[1][[0, -1]])
+    points = np.stack(np.broadcast_arrays(metal_weak, log_t, reddening), axis=-1)
+    return table(points).reshape(*points.shape[:-1], -1)
+
+
+def pivot_wavelengths(survey):
+    """Pivot wavelengths (Angstrom) of the bands of a survey, shape ``(bands,)``."""
+    return _pivots(_curves(survey))
+
+
+@cache
+def _pivots(curves):
+    at, response = zip(*map(load_curve, curves), strict=True)
+    return np.array([np.sqrt((r * w).sum() / (r / w).sum()) for w, r in zip(at, response, strict=True)])
 
 
 def _curves(survey):
@@ -91,14 +121,27 @@ def _galaxy_table(curves):
 
 @cache
 def _star_table(curves):
-    # F_lambda of a black body up to a constant; 1.4388e8 = h c / k in Angstrom K
-    planck = STAR_WAVELENGTHS**-5.0 / np.expm1(1.4388e8 / (STAR_WAVELENGTHS * TEMPERATURES[:, None]))
-    return _colours(curves, STAR_WAVELENGTHS, planck)
+    from astropy.table import Table
+    from scipy.interpolate import RegularGridInterpolator
+
+    text = files("astro_galtrans").joinpath("data/stars.ecsv").read_text(encoding="utf8")
+    table = Table.read(text, format="ascii.ecsv")
+    wave, temperature = np.asarray(table["wavelength"]), table.meta["temperature"]
+    dust = 10 ** (-0.4 * FOREGROUND[:, None] * np.interp(wave, *EXTINCTION))
+    solar = sorted((name for name in temperature if name[0] != "w"), key=temperature.get)
+    weak = {temperature[name]: name for name in temperature if name[0] == "w"}
+    both = [solar, [weak.get(temperature[name], name) for name in solar]]
+    colours = [[_colours(curves, wave, np.asarray(table[name]) * dust) for name in names] for names in both]
+    log_t = np.log([temperature[name] for name in solar])
+    return RegularGridInterpolator((np.array([0.0, 1.0]), log_t, FOREGROUND), np.array(colours))
 
 
 def _template(name):
     galsim = require("galsim", extra="simulate")
     wave, flux = np.loadtxt(f"{galsim.meta_data.share_dir}/SEDs/CWW_{name}_ext.sed", unpack=True)
+    late = min(SED_TYPES.index(name) / 2, 1.0)
+    excess = (1 - late) * np.array(CORRECTION["early"]) + late * np.array(CORRECTION["late"])
+    flux *= 10 ** (-0.4 * np.interp(np.log(wave), np.log(CORRECTED), excess))
     return wave[wave > 900], flux[wave > 900]  # to 22050 Angstrom
 
 

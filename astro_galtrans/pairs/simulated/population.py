@@ -9,14 +9,16 @@ here; they are made to cover what survey frames hold, not to be a model of galax
   sampled;
 - redshift: ``p(z | r)`` proportional to ``z^2 exp(-(z/z0)^1.5)`` (Baugh & Efstathiou 1993), median 0.1 at r = 17.8;
 - sizes: log-normal around ``1.9 arcsec * 10^(-0.1 (r - 17.8))``, 0.2 dex;
-- two populations: early types (bulge-dominated, old, little dust) and late types (discs with dust and knots).
+- two populations: early types (bulge-dominated, old, little dust) and late types (discs with dust and knots), in shares
+  that depend on luminosity and redshift as in SDSS and VVDS, so that colours follow the magnitude as there.
 """
 
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 
-from .colours import galaxy_colours, star_colours
+from .colours import galaxy_colours, pivot_wavelengths, star_colours
 
 __all__ = ["KINDS", "Profile", "Sample", "Scene", "draw_scene"]
 
@@ -25,7 +27,11 @@ KINDS = {"galaxy": 0.66, "field": 0.14, "star": 0.12, "blank": 0.08}
 
 Z_MAX = 1.2  # where the table of colours ends; hardly a galaxy of r < 22 is beyond
 FIELD_R = (18.0, 24.0)  # r magnitudes of neighbours: from rare ones to what only the deeper survey shows
-STAR_R = (13.0, 22.5)  # from stars that saturate in SDSS to its limit
+STAR_R = (12.5, 22.5)  # from stars that saturate in SDSS to its limit
+# Redshifts, and log(p / (1 - p)) for the share p of early types among galaxies of M_r = -21.1
+EARLY_SHARE = (0.0, 0.08, 0.15, 0.3, 0.6, 1.2), (0.6, -0.14, -0.58, -0.52, -2.2, -3.8)
+# Scatter (mag) of real spectra around the templates, and of zero points, at observed wavelengths (Angstrom)
+WIGGLE = (3000, 4000, 5000, 6166, 7600, 9200, 13000, 22000), (0.12, 0.06, 0.03, 0.0, 0.03, 0.05, 0.08, 0.1)
 
 
 @dataclass(frozen=True)
@@ -102,7 +108,7 @@ def _add_field(scene, rng, surveys, extent):
         add = _add_galaxy if r < 21.5 else _add_faint_galaxy  # SDSS shows no structure in fainter ones
         add(scene, rng, surveys, r, *rng.uniform(-half, half, 2))
     for _ in range(rng.poisson(4 * area)):  # stars to r = 22.5 per arcmin^2 at intermediate galactic latitude
-        _add_star(scene, rng, surveys, _counts(rng, 15.0, STAR_R[1], slope=0.12), *rng.uniform(-half, half, 2))
+        _add_star(scene, rng, surveys, _counts(rng, *STAR_R, slope=0.15), *rng.uniform(-half, half, 2))
 
 
 def _redshift(rng, r, z_max=Z_MAX):
@@ -116,33 +122,81 @@ def _redshift(rng, r, z_max=Z_MAX):
 
 def _add_galaxy(scene, rng, surveys, r, x, y, z_max=Z_MAX):
     z = _redshift(rng, r, z_max)
-    early = rng.random() < 0.35  # about a third of the galaxies of a magnitude-limited sample are early types
+    early, sed_type = _spectral_type(rng, r, z)
     bulge_fraction = rng.uniform(0.5, 1.0) if early else rng.beta(1.2, 4.0)
+    bulge_fraction = float(0.0 if bulge_fraction < 0.02 else bulge_fraction if bulge_fraction < 0.98 else 1.0)
     radius = _radius(rng, r)
-    dust = float(min(rng.exponential(0.03 if early else 0.15), 0.6))
-    bulge_type, disc_type = rng.uniform(0.0, 0.4), rng.uniform(0.0, 1.5) if early else rng.uniform(1.0, 3.0)
+    dust = float(min(rng.exponential(0.03 if early else 0.08), 0.6))
     angle = rng.uniform(0, np.pi)
     q_disc, q_bulge = rng.uniform(0.25 if not early else 0.5, 1.0), rng.uniform(0.55, 1.0)
+    has_knots = not early and bulge_fraction < 0.9
+    knot_share = rng.uniform(0.03, 0.35) if has_knots else 0.0  # of the disc's light
 
-    disc = _magnitudes(surveys, r, 1 - bulge_fraction, disc_type, z, dust)
-    knots = 0.0 if early or bulge_fraction > 0.9 else rng.uniform(0.03, 0.35)  # share of the disc's light
-    bulge = _magnitudes(surveys, r, bulge_fraction, bulge_type, z, dust / 3)  # less dust than in the disc
-    if bulge_fraction > 0.02:
+    wiggle = _wiggle(rng, surveys)
+    total = _magnitudes(surveys, r, 1.0, sed_type, z, dust) + wiggle
+    redder = max(sed_type - rng.uniform(0.0, 1.2) * (1 - bulge_fraction), 0.0)  # the bulge than the whole galaxy
+    bulge = _magnitudes(surveys, r, bulge_fraction, redder, z, dust) + wiggle
+    disc = _rest(total, bulge)
+    knots = _magnitudes(surveys, r, (1 - bulge_fraction) * knot_share, 3.0, z, dust) + wiggle
+    parts = []
+    if bulge_fraction:
+        parts.append(total if bulge_fraction == 1 else bulge)
         n = float(rng.choice([2.0, 3.0, 4.0]))  # few values, since GalSim tabulates each Sersic index anew
         size = radius * (1.0 if bulge_fraction > 0.7 else rng.uniform(0.25, 0.7))
-        scene.profiles.append(Profile(n, max(size, 0.1), *_shear(q_bulge, angle), x, y, bulge))
-    if bulge_fraction < 0.98:
-        scene.profiles.append(Profile(1.0, radius, *_shear(q_disc, angle), x, y, disc - 2.5 * np.log10(1 - knots)))
-    if knots:
-        bright = _magnitudes(surveys, r, (1 - bulge_fraction) * knots, 3.0, z, dust)
-        _add_knots(scene, rng, bright, radius, q_disc, angle, x, y)
-    light = (bulge_fraction < 0.98) * 10 ** (-0.4 * disc) + (bulge_fraction > 0.02) * 10 ** (-0.4 * bulge)
+        scene.profiles.append(Profile(n, max(size, 0.1), *_shear(q_bulge, angle), x, y, parts[-1]))
+    if bulge_fraction < 1:
+        parts.append(_rest(disc, knots) if has_knots else disc)
+        scene.profiles.append(Profile(1.0, radius, *_shear(q_disc, angle), x, y, parts[-1]))
+    if has_knots:
+        parts.append(knots)
+        _add_knots(scene, rng, knots, radius, q_disc, angle, x, y)
     truth = {"z": z, "r": r, "half_light_radius": radius, "bulge_fraction": bulge_fraction, "x": x, "y": y, "ebv": dust}
-    return truth | {"magnitudes": -2.5 * np.log10(light)}
+    return truth | {"magnitudes": -2.5 * np.log10(np.sum([10 ** (-0.4 * part) for part in parts], axis=0))}
+
+
+def _rest(total, part):
+    """Magnitudes of what is left of a total without a part: never less than some per cent, whatever their colours."""
+    flux = 10 ** (-0.4 * total)
+    return -2.5 * np.log10(np.maximum(flux - 10 ** (-0.4 * part), 0.03 * flux))
+
+
+def _spectral_type(rng, r, z):
+    """
+    Whether a galaxy is an early type, and its place along `SED_TYPES`.
+
+    Luminous galaxies are early types more often, and less often in the past; star-forming ones are bluer the fainter
+    they are, and in the past. The numbers follow the types that fit galaxies of SDSS (r < 17.8) and VVDS (i < 22.5).
+    """
+    luminosity = r - _distance_modulus(z) - z  # absolute magnitude, with a K correction of about z
+    x = 1.15 * (-21.1 - luminosity) + np.interp(z, *EARLY_SHARE)
+    if rng.random() < 1 / (1 + np.exp(-x)):
+        return True, float(min(rng.exponential(0.18), 1.5))
+    mean = 1.58 + 0.126 * np.clip(luminosity + 22, 0, 4) + min(1.33 * z, 0.845)
+    return False, float(np.clip(rng.normal(mean, 0.55), 0.4, 3.0))
+
+
+def _distance_modulus(z):
+    return np.interp(np.log(z), *_distances())
+
+
+@cache
+def _distances():
+    from astropy.cosmology import Planck18
+
+    z = np.geomspace(0.003, Z_MAX, 60)
+    return np.log(z), Planck18.distmod(z).value
+
+
+def _wiggle(rng, surveys):
+    """Magnitudes to add in each band: what the spectrum differs from the templates, smooth in wavelength, 0 in r."""
+    error = rng.normal(0, WIGGLE[1])
+    pivots = np.concatenate([pivot_wavelengths(survey) for survey in surveys])
+    return np.interp(np.log(pivots), np.log(WIGGLE[0]), error)
 
 
 def _add_faint_galaxy(scene, rng, surveys, r, x, y):
-    magnitudes = _magnitudes(surveys, r, 1.0, rng.uniform(0.5, 3.0), _redshift(rng, r), 0.1)
+    z = _redshift(rng, r)
+    magnitudes = _magnitudes(surveys, r, 1.0, _spectral_type(rng, r, z)[1], z, 0.1) + _wiggle(rng, surveys)
     shape = _shear(rng.uniform(0.3, 1.0), rng.uniform(0, np.pi))
     scene.profiles.append(Profile(1.0, _radius(rng, r), *shape, x, y, magnitudes))
 
@@ -173,10 +227,21 @@ def _add_knots(scene, rng, magnitudes, radius, axis_ratio, angle, x, y):
         scene.points.append((x + dx[k], y + dy[k], magnitudes - 2.5 * np.log10(share)))
 
 
+def _temperature(rng):
+    """Temperature (K) of a star: in shares as the g-r of stars of r < 19 in Stripe 82 shows them."""
+    share = rng.random()
+    if share < 0.4:  # the turn-off of the thick disc and halo
+        return 5700 * np.exp(rng.normal(0, 0.07))
+    if share < 0.75:  # M dwarfs
+        return 3450 * np.exp(rng.normal(0, 0.07))
+    low, high = (4000, 5400) if share < 0.97 else (6500, 9500)  # K dwarfs; the horizontal branch and blue stragglers
+    return low * (high / low) ** rng.random()
+
+
 def _add_star(scene, rng, surveys, r, x, y):
-    # around 4600 K, that of a K dwarf, within the table of colours
-    temperature = float(np.clip(np.exp(rng.normal(np.log(4600), 0.3)), 2800, 12000))
-    colours = np.concatenate([star_colours(survey, temperature) for survey in surveys])
+    dust = min(rng.exponential(0.03), 0.3)  # E(B-V) of the foreground, away from the Milky Way's disc
+    kind = _temperature(rng), rng.uniform(), dust
+    colours = np.concatenate([star_colours(survey, *kind) for survey in surveys])
     scene.points.append((x, y, r + colours))
     truth = {"z": 0.0, "r": r, "half_light_radius": 0.0, "bulge_fraction": 0.0, "x": x, "y": y, "ebv": 0.0}
     return truth | {"magnitudes": r + colours}

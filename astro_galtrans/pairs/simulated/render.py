@@ -16,36 +16,63 @@ import numpy as np
 from astro_galtrans._optional import require
 from astro_galtrans.surveys import get_survey
 
+from .noise import RESAMPLINGS, add_noise, draw_residual
+
 __all__ = ["Seeing", "draw_seeing", "render_pair"]
 
 PADDING = 6.3  # arcsec of scene beyond each edge of the stamp, 16 pixels of SDSS: for neighbours, and wings of the PSF
+LONG_END = 0.75, 1.85  # seeing over the typical one from the best nights to the worst: r of SDSS 0.8" to 1.9"
+NOISE_SPREAD = 0.2, 0.1  # log-normal scatter of the sky's rms, common to all bands and per band
+NOISE_LIMITS = 0.5, 2.5  # ... within these times the survey's
+# Reduced shear per component, of all bands and per band: |g| is then 0.035 in the median, 0.01 to 0.08, as in the
+# psField models of the Stripe 82 frames (u 0.02, g 0.04, r 0.02, i 0.02, z 0.055); Moffat exponents of 3.0 to 3.6
+SHEAR = 0.02
 FINENESS = 0.3  # largest pixel of the grid in FWHM of the sharpest PSF: beyond its Nyquist frequency no light is left
 
 
 @dataclass(frozen=True)
 class Seeing:
-    """PSF of each band: Moffat profiles, FWHM in arcsec and one reduced shear."""
+    """PSF of each band: Moffat profiles of one exponent, with FWHM (arcsec) and reduced shear; and the noise."""
 
     beta: float
     fwhm: tuple[float, ...]
-    g1: float = 0.0
-    g2: float = 0.0
+    g1: float | tuple[float, ...] = 0.0  #: of all bands, or of each
+    g2: float | tuple[float, ...] = 0.0
+    noise: tuple[float, ...] | None = None  #: sky rms of each band over the survey's; None: that of the survey
+    resampling: str = "none"  #: one of `~astro_galtrans.pairs.simulated.noise.RESAMPLINGS`
+    residual: np.ndarray | None = None  #: sky that is left, see `~astro_galtrans.pairs.simulated.noise.draw_residual`
+
+    def sky_rms(self, survey, pixel_scale=None):
+        """Sky rms of each band of an image of a survey, in pixels of a given size (its flux unit)."""
+        return survey.sky_rms(pixel_scale) * (1.0 if self.noise is None else np.array(self.noise))
 
 
-def draw_seeing(rng, survey, spread=0.13):
+def draw_seeing(rng, survey, spread=0.13, long_end=0.0):
     """
-    `Seeing` of one exposure of a survey, whose typical FWHM is the median.
+    `Seeing` of one exposure of a survey, whose FWHM and sky noise scatter around the survey's typical ones.
 
-    ``spread`` is the log-normal scatter of the FWHM common to all bands; a fifth of it is added per band. With 0 the
-    PSF is the survey's typical one, round: what a translation should give, whatever the seeing of the source.
+    ``spread`` is the log-normal scatter of the FWHM common to all bands; a quarter of it is added per band. A share
+    ``long_end`` of exposures has a FWHM uniform within `LONG_END` instead. With ``spread`` 0 the PSF is the survey's
+    typical one, round, and so is the noise: what a translation should give, whatever the source.
     """
     typical = np.array([band.fwhm for band in get_survey(survey).bands])
     if spread == 0:
         return Seeing(3.5, tuple(typical))
-    common, each = rng.normal(0, spread), rng.normal(0, spread / 5, len(typical))
-    beta = float(rng.choice([2.8, 3.2, 3.6, 4.2, 4.765]))  # 4.765 is pure atmospheric turbulence
-    g1, g2 = rng.normal(0, 0.015, 2)
-    return Seeing(beta, tuple(typical * np.exp(common + each)), float(g1), float(g2))
+    common, each = rng.normal(0, spread), rng.normal(0, spread / 4, len(typical))
+    if rng.random() < long_end:
+        common = np.log(rng.uniform(*LONG_END))
+    g1, g2 = rng.normal(0, SHEAR, 2)[:, None] + rng.normal(0, SHEAR, (2, len(typical)))
+    noise = np.exp(rng.normal(0, NOISE_SPREAD[0]) + rng.normal(0, NOISE_SPREAD[1], len(typical)))
+    fwhm = typical * np.exp(common + each)
+    resampling = str(rng.choice(list(RESAMPLINGS), p=list(RESAMPLINGS.values())))
+    residual = draw_residual(rng, get_survey(survey))
+    noise = np.clip(noise, *NOISE_LIMITS)
+    return Seeing(_draw_beta(rng), tuple(fwhm), tuple(g1), tuple(g2), tuple(noise), resampling, residual)
+
+
+def _draw_beta(rng):
+    """Moffat exponent: mostly as the PSFs of SDSS have it, 3.0 to 3.6, else up to that of pure turbulence, 4.765."""
+    return float(np.clip(rng.normal(3.2, 0.15), 2.8, 3.8) if rng.random() < 0.6 else rng.uniform(2.6, 4.765))
 
 
 def render_pair(scene, rng, surveys, seeings, size, scale, noise=True):
@@ -68,8 +95,13 @@ def render_pair(scene, rng, surveys, seeings, size, scale, noise=True):
     )
     if not noise:
         return x.astype("f4"), y.astype("f4"), y.astype("f4")
-    noisy = _with_noise(x, source, source.pixel_scale, rng), _with_noise(y, target, source.pixel_scale / scale, rng)
-    return *(image.astype("f4") for image in noisy), y.astype("f4")
+    noisy = (
+        add_noise(
+            rng, image, survey, seeing.sky_rms(survey, source.pixel_scale / part), seeing.resampling, seeing.residual
+        ).astype("f4")
+        for image, survey, seeing, part in zip((x, y), (source, target), seeings, parts, strict=True)
+    )
+    return *noisy, y.astype("f4")
 
 
 @dataclass(frozen=True)
@@ -153,18 +185,10 @@ def _observe(spectrum, survey, seeing, grid, size, part):
     response = pixel_y[:, None] * pixel_x
     edge = (grid.n // step - size) // 2
     images = np.empty((len(survey.bands), size, size))
+    g1, g2 = (np.broadcast_to(g, len(seeing.fwhm)).tolist() for g in (seeing.g1, seeing.g2))
     for k, fwhm in enumerate(seeing.fwhm):
-        stamp = grid.n // grid.fine
-        psf = _psf(seeing.beta, fwhm, seeing.g1, seeing.g2, stamp, grid.pixel_scale, grid.fine)
+        psf = _psf(seeing.beta, fwhm, g1[k], g2[k], grid.n // grid.fine, grid.pixel_scale, grid.fine)
         image = np.fft.irfft2(spectrum[k] * psf * response, s=(grid.n, grid.n))[::step, ::step]
         images[k] = image[edge : edge + size, edge : edge + size]
     # maggies per grid pixel (a sum over samples is the flux at unit sampling) to survey flux per pixel
     return images * step**2 * 10 ** (0.4 * survey.zeropoint)
-
-
-def _with_noise(image, survey, pixel, rng):
-    sky = survey.sky_rms(pixel)[:, None, None]
-    electrons = np.array([band.electrons for band in survey.bands])[:, None, None]
-    # Gaussian photon noise, none where its size is not known: at less than a few electrons the sky dominates anyway
-    sigma = np.sqrt(sky**2 + np.clip(image, 0, None) / np.where(np.isnan(electrons), np.inf, electrons))
-    return image + sigma * rng.standard_normal(image.shape)

@@ -14,6 +14,8 @@ from ._shards import Shards
 
 __all__ = ["Crop", "PairStore"]
 
+LOOKED_AT = 32  # pairs, spread over a set, whose pixels tell whether it holds images
+HUGE = 1e20  # no flux in any unit: what is larger marks pixels without data
 ARCSEC = "x", "y", "dx", "dy", "half_light_radius"  # columns of the table in arcsec
 
 
@@ -224,6 +226,31 @@ class PairStore:
             msg = f"no part {name!r} of {self.directory}: {why}"
             raise ValueError(msg)
         return self.subset(parts == name)
+
+    def check_images(self):
+        """
+        Look at some pairs, spread over the set, before the long work that their images are for.
+
+        Raises
+        ------
+        ValueError
+            If a band of either side has no finite pixel, one value everywhere, or values that no flux has.
+        """
+        rows = np.unique(np.linspace(0, len(self) - 1, LOOKED_AT).astype(int)) if len(self) else ()
+        for side, bands in (("source", self.header.source_bands), ("target", self.header.target_bands)):
+            planes = np.array([getattr(self, side)(row) for row in rows])
+            for k, band in enumerate(bands if len(planes) else ()):
+                values = planes[:, k][np.isfinite(planes[:, k])]
+                if not values.size:
+                    wrong = "no pixel is finite"
+                elif values.min() == values.max():
+                    wrong = f"all pixels are {values[0]:.4g}"
+                elif np.abs(values).max() >= HUGE:
+                    wrong = f"pixels reach {np.abs(values).max():.1g}, which is no flux: mask what has no data"
+                else:
+                    continue
+                msg = f"there are no images in {self.directory}: in {len(rows)} pairs, {side} band {band}, {wrong}"
+                raise ValueError(msg)
 
     def images(self, plane="source"):
         """

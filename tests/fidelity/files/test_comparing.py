@@ -1,5 +1,7 @@
 """Fidelity on all levels from pairs, stamps and frames."""
 
+import re
+
 import numpy as np
 import pytest
 import scenes
@@ -9,10 +11,12 @@ from astropy.table import Table
 from numpy.testing import assert_allclose
 from toy_network import ToyTranslator, toy_card
 
+from astro_galtrans._locks import locked
 from astro_galtrans.cli import main
 from astro_galtrans.fidelity.anomaly.residuals import Tolerance
 from astro_galtrans.fidelity.anomaly.result import AnomalyResult
 from astro_galtrans.fidelity.files import fidelity_from_files
+from astro_galtrans.fidelity.files.frames import are_frames
 from astro_galtrans.fidelity.files.inputs import from_store
 from astro_galtrans.models.checkpoint import Checkpoint
 from astro_galtrans.pairs.store import PairHeader, PairStore, PairWriter
@@ -119,6 +123,32 @@ def test_the_index_shows_this_run_alone(images, tmp_path):
         assert (tmp_path / "pixel" / f"gallery_{name}.png").exists()
 
 
+def test_a_folder_holds_one_run(images, tmp_path):
+    """Nothing of the levels, translations and format of an earlier run is left; what is not the package's stays."""
+    source, target = of_both(*images)
+    settings = dict(number=6, bootstrap=Bootstrap(5), progress=False)
+    fidelity_from_files(
+        source, target, {"first": 1.1 * images[1], "other": images[1]}, tmp_path, levels=["pixel", "photometry"],
+        bins=1, by={"magnitude": np.arange(6.0)}, **settings,
+    )  # fmt: skip
+    (tmp_path / "pixel" / "notes.txt").touch()
+    before = {path.name for path in (tmp_path / "pixel").iterdir()}
+    assert {"gallery_first.png", "bins.ecsv"} <= before
+    second = {"second": images[1]}
+    fidelity_from_files(source, target, second, tmp_path, levels=["pixel"], bins=1, format="fits", **settings)
+    assert not (tmp_path / "photometry").exists()
+    left = {path.name for path in (tmp_path / "pixel").iterdir()}
+    assert "notes.txt" in left and not [name for name in left if "first" in name or name.endswith("ecsv")]
+    shown = re.findall(r'src="([^"]+)"', (tmp_path / "pixel" / "report.html").read_text())
+    assert {name for name in left if name.endswith("png")} == {*shown, "gallery_second.png"}
+
+
+def test_two_writers_of_a_folder(images, tmp_path):
+    source, target = of_both(*images)
+    with locked(tmp_path), pytest.raises(OSError, match=rf"{tmp_path} is being written to by process"):
+        fidelity_from_files(source, target, images[1], tmp_path, **QUICK)
+
+
 def test_stamps_and_a_translator(images, tmp_path):
     """Stamps are translated as pairs are; what was translated is found again, and other stamps are not taken for it."""
     source, target = of_both(*images)
@@ -126,6 +156,8 @@ def test_stamps_and_a_translator(images, tmp_path):
     settings = dict(output=tmp_path, number=5, **QUICK)
     found = fidelity_from_files(source, target, translator, **settings)["anomaly"]
     assert found.models == ["target", "toy"] and found.meta["galaxies"] == 5
+    pixels = fidelity_from_files(source, target, translator, **settings | {"levels": ["pixel"]})["pixel"]
+    assert 0 < pixels.value("coverage_1", model="toy")[0] <= 1  # of the uncertainty that the translator states
     direct = {"toy": translator.stamps(source.read(slice(5)))}
     again = fidelity_from_files(source, target, direct, **settings)["anomaly"]
     assert_allclose(again.scores("toy"), found.scores("toy"), rtol=1e-4)
@@ -178,6 +210,13 @@ def field(tmp_path_factory):
     sky = wcs.pixel_to_world(*(places.T / pixel + (side - 1) / 2))
     Table({"ra": sky.ra.deg, "dec": sky.dec.deg}).write(folder / "objects.ecsv")
     return folder
+
+
+def test_frames_are_known_by_a_quoted_glob(field, tmp_path):
+    assert are_frames(f"{field}/x/?.fits") and are_frames([field / "x" / "g.fits"])
+    assert not are_frames(saved(tmp_path / "stamps.npy", np.zeros(3)))
+    with pytest.raises(FileNotFoundError, match=r"none/\*.fits matches no file"):
+        fidelity_from_files(f"{field}/none/*.fits", field / "y", field / "good", tmp_path, **QUICK)
 
 
 @pytest.mark.filterwarnings("ignore:the target images have pixels of 0.198 arcsec")

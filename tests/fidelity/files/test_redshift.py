@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from toy_network import BANDS, SKY_RMS, ToySampler, ToyTranslator, toy_card
 
+from astro_galtrans._locks import locked
 from astro_galtrans.cli import main
 from astro_galtrans.fidelity.files import redshift_from_files
 from astro_galtrans.fidelity.redshift.result import RedshiftFidelity
@@ -98,7 +99,7 @@ def test_what_was_translated_is_found_again(stores, tmp_path, monkeypatch):
     first, last = folder / "00000.npy", folder / "00002.npy"
     kept = first.stat().st_mtime_ns
     last.unlink()
-    with pytest.raises(FileNotFoundError, match="1 of 3 files are missing"):
+    with pytest.raises(FileNotFoundError, match="1 of 6 files are missing"):
         open_translated(folder)
     np.testing.assert_array_equal(translate("cut"), whole)
     assert first.stat().st_mtime_ns == kept
@@ -111,7 +112,7 @@ def test_translators_for_other_pairs_are_refused(stores, tmp_path):
         model = ToyTranslator.from_preset("tiny", bands, bands, scale).eval()
         translator = Translator(Checkpoint(model, toy_card(scale=scale), "0" * 64))
         with pytest.raises(ValueError, match=message):
-            redshift_from_files(stores[1], translator, tmp_path, progress=False)
+            redshift_from_files(stores[1], translator, tmp_path, training_pairs=stores[0], progress=False)
 
 
 @pytest.mark.slow
@@ -180,3 +181,15 @@ def test_missing_columns_and_nothing_to_judge(stores, tmp_path):
     np.save(tmp_path / "few.npy", np.zeros((3, 5, 48, 48), np.float32))
     with pytest.raises(ValueError, match="few has 3 rows, target 128"):
         redshift_from_files(stores[0], tmp_path / "few.npy", tmp_path / "out", progress=False)
+
+
+def test_too_few_galaxies_are_said_before_any_work(stores, tmp_path):
+    few = write_store(tmp_path / "few", 30, 3)
+    with pytest.raises(ValueError, match="at least 20 usable galaxies each must train and test, got 22 and 8"):
+        redshift_from_files(few, make_translator(), tmp_path / "out", progress=False)
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_writers_of_a_folder(stores, tmp_path):
+    with locked(tmp_path), pytest.raises(OSError, match=rf"{tmp_path} is being written to by process"):
+        redshift_from_files(stores[0], make_translator(), tmp_path, progress=False)

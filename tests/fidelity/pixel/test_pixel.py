@@ -93,6 +93,19 @@ def test_samples(compared):
     assert "chi2" not in result.rows("statistics", model="samples")["quantity"]  # no uncertainty was stated
 
 
+def test_uncertainty_of_one_sample_and_of_their_mean(stamps, compared):
+    """Truth and five samples are draws from one distribution: the mean's error has 6/5 of its variance, one's has 2."""
+    samples = compared[0]["samples"]
+    variance = np.broadcast_to(1.2 * np.array([1, 2.0], np.float32)[:, None, None] ** 2, stamps.shape)
+    stated = Stamps(samples, SURVEY, variance=variance, name="s")
+    result = pixel_fidelity(real_stamps(stamps), stated, **QUICK)
+    for model in ("s", "s, mean"):
+        assert abs(result.value("chi2", model=model, band="g")[0] - 1) < 0.02
+        assert abs(result.value("coverage_1", model=model, band="g")[0] - 0.6827) < 0.01
+    first = pixel_fidelity(real_stamps(stamps), stated, take="first", **QUICK)
+    assert first.value("chi2", model="s") == result.value("chi2", model="s")
+
+
 def test_data_range_is_that_of_the_percentiles(stamps, compared):
     found = compared[1].meta["data_range"]
     for k, band in enumerate(BANDS):

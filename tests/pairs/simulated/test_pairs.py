@@ -11,6 +11,7 @@ pytest.importorskip("galsim")
 pytest.importorskip("h5py")
 pytest.importorskip("speclite")
 
+from astro_galtrans.exceptions import GaltransWarning
 from astro_galtrans.pairs.simulated import PairSettings, simulate_pair, simulate_pairs
 from astro_galtrans.pairs.simulated.build import SHARD, SIGNAL
 from astro_galtrans.pairs.store import PairStore, default_scale
@@ -35,7 +36,7 @@ def test_whole_shards_with_truth(pairs):
 
 @pytest.mark.parametrize("index", [0, 77])
 def test_a_pair_depends_on_seed_and_index_only(pairs, index):
-    source, target, clean, truth = simulate_pair(SETTINGS, index)
+    source, target, clean, _, truth = simulate_pair(SETTINGS, index)
     np.testing.assert_array_equal(pairs.source(index), source)
     np.testing.assert_array_equal(pairs.target(index), target)
     sky = get_survey("cfhtls-wide").sky_rms(0.198)[:, None, None]
@@ -45,12 +46,29 @@ def test_a_pair_depends_on_seed_and_index_only(pairs, index):
     assert not np.array_equal(other, source)
 
 
+def test_a_saturated_star_is_masked_in_the_store(tmp_path):
+    settings = PairSettings(kind="star", seed=3, size=32)
+    pairs = simulate_pairs(tmp_path, 2 * SHARD, settings, workers=1, progress=False)
+    level = np.array([band.saturation for band in get_survey("sdss").bands])
+    masked = np.array([pairs.source_mask(k).any(axis=(1, 2)) for k in range(len(pairs))])
+    brightest = np.array([pairs.source(k).max(axis=(1, 2)) for k in range(len(pairs))])
+    assert (brightest < level).all()
+    r = pairs.table["r"]
+    assert masked[r < 13.2, 2].all() and not masked[r > 16, 2].any()  # limit 14.1, in poor seeing 13.5
+    assert not any(pairs.source_mask(k).all(axis=(1, 2)).any() for k in range(len(pairs)))
+
+
 def test_interrupted_set_is_completed(pairs, tmp_path):
     resumed = simulate_pairs(tmp_path, SHARD, SETTINGS, workers=1, progress=False)
     before = (tmp_path / "shard-00000.h5").stat().st_mtime_ns
     resumed = simulate_pairs(tmp_path, 2 * SHARD, SETTINGS, workers=1, progress=False)
     assert (tmp_path / "shard-00000.h5").stat().st_mtime_ns == before
     np.testing.assert_array_equal(resumed.source(100), pairs.source(100))
+
+
+def test_more_pairs_than_asked_for_are_said(pairs):
+    with pytest.warns(GaltransWarning, match=r"holds 128 pairs, more than the 64 asked for"):
+        assert len(simulate_pairs(pairs.directory, SHARD, SETTINGS, workers=1, progress=False)) == 2 * SHARD
 
 
 def test_other_settings_are_refused(pairs):
@@ -98,16 +116,34 @@ def test_default_stamps_and_seeing(name):
     settings = PairSettings(name, name)
     assert 64 <= settings.size <= 128
     assert settings.size % 16 == 0
-    assert settings.seeing_spread == (0.02 if name.startswith(("hst", "euclid")) else 0.13)
+    space = name.startswith(("hst", "euclid"))
+    assert (settings.seeing_spread, settings.long_end) == ((0.02, 0.0) if space else (0.13, 0.4))
+
+
+def test_the_table_states_psf_and_noise_of_every_source(tmp_path):
+    """Noise and FWHM of each image are those of its own pixels."""
+    settings = PairSettings("sdss", "sdss", size=96, kind="blank", source_bands="gi", target_bands="r", seed=3)
+    pairs = simulate_pairs(tmp_path, 1, settings, workers=1, progress=False)
+    for k, band in enumerate("gi"):
+        stated, typical = pairs.table[f"noise_{band}"], get_survey("sdss")[band].sky_rms
+        measured = [pairs.source(n)[k].std() for n in range(len(pairs))]
+        np.testing.assert_allclose(stated, measured, rtol=0.04)
+        assert 0.4 * typical < stated.min() < 0.8 * typical < 1.25 * typical < stated.max() < 2.6 * typical
+        assert np.log(stated / typical).std() == pytest.approx(np.hypot(0.2, 0.1), rel=0.3)
+        assert pairs.table[f"fwhm_{band}"].max() > 1.5 * get_survey("sdss")[band].fwhm
+    assert (pairs.table["beta"] >= 2.6).all() and (pairs.table["beta"] <= 4.765).all()
+    assert set(pairs.table["resampling"]) <= {"none", "bilinear", "lanczos3"}
+    np.testing.assert_allclose(pairs.target(0).std(), get_survey("sdss")["r"].sky_rms, rtol=0.04)
 
 
 def test_some_bands_in_and_out():
     settings = PairSettings("decals", "hsc-wide", size=16, source_bands="z,g", target_bands=["i"])
     assert [survey.band_names for survey in settings.surveys] == [("g", "z"), ("i",)]
-    source, target, clean, truth = simulate_pair(settings, 0)
+    source, target, clean, _, truth = simulate_pair(settings, 0)
     assert (source.shape, target.shape, clean.shape) == ((2, 16, 16), (1, 32, 32), (1, 32, 32))
-    assert {name for name in truth if name.startswith(("mag", "fwhm"))} == {
+    assert {name for name in truth if name.startswith(("mag", "fwhm", "noise"))} == {
         "mag_decals_g", "mag_decals_z", "mag_hsc-wide_i", "fwhm_g", "fwhm_z",
+        "noise_g", "noise_z",
     }  # fmt: skip
     assert PairSettings.from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
 

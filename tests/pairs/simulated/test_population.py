@@ -8,8 +8,9 @@ speclite_filters = pytest.importorskip("speclite.filters")
 
 import galsim  # noqa: E402
 
-from astro_galtrans.pairs.simulated.colours import SED_TYPES, galaxy_colours, star_colours  # noqa: E402
-from astro_galtrans.pairs.simulated.population import KINDS, Sample, draw_scene  # noqa: E402
+from astro_galtrans.pairs.simulated.colours import SED_TYPES, _template, galaxy_colours, star_colours  # noqa: E402
+from astro_galtrans.pairs.simulated.population import KINDS, Sample, Scene, _add_galaxy, draw_scene  # noqa: E402
+from astro_galtrans.surveys import get_survey  # noqa: E402
 
 SURVEYS = "sdss", "cfhtls-wide"
 
@@ -18,7 +19,8 @@ SURVEYS = "sdss", "cfhtls-wide"
 def test_colours_against_galsim(redshift):
     """GalSim integrates the same template through the same curve by its own code."""
     for k, name in enumerate(SED_TYPES):
-        sed = galsim.SED(f"CWW_{name}_ext.sed", wave_type="Ang", flux_type="flambda").atRedshift(redshift)
+        table = galsim.LookupTable(*_template(name), interpolant="linear")
+        sed = galsim.SED(table, wave_type="Ang", flux_type="flambda").atRedshift(redshift)
         magnitudes = []
         for band in ("g", "r"):
             curve = speclite_filters.load_filter(f"sdss2010-{band}")
@@ -38,6 +40,16 @@ def test_dust_reddens_and_hot_stars_are_blue():
     assert hot[1] - hot[2] < 0.2
 
 
+def test_colours_of_known_stars():
+    # the Sun in u-g, g-r, r-i, i-z: Willmer (2018, ApJS 236, 47)
+    sun = -np.diff(star_colours("sdss", 5770.0))
+    np.testing.assert_allclose(sun, [1.28, 0.47, 0.12, 0.02], atol=0.08)
+    weak = -np.diff(star_colours("sdss", 6040.0, [0.0, 1.0]))
+    assert weak[1, 0] < weak[0, 0] - 0.03  # the halo's turn-off stars have an ultraviolet excess
+    dusty = -np.diff(star_colours("sdss", 5770.0, 0.0, 0.1)) - sun
+    np.testing.assert_allclose(dusty, [0.094, 0.102, 0.059, 0.044], atol=0.012)  # Schlafly & Finkbeiner (2011), table 6
+
+
 def test_kinds_and_truth(rng):
     assert sum(KINDS.values()) == pytest.approx(1)
     for kind in KINDS:
@@ -46,15 +58,15 @@ def test_kinds_and_truth(rng):
     assert not scene.profiles and not scene.points  # the last kind is blank
 
 
-def test_total_magnitudes_are_those_of_the_parts(rng):
-    for _ in range(20):
-        scene = draw_scene(rng, SURVEYS, 25.0, "galaxy")
-        x, y = scene.truth["x"], scene.truth["y"]
-        parts = [p.magnitudes for p in scene.profiles if (p.x, p.y) == (x, y)]
+def test_truth_is_the_sum_of_all_parts(rng):
+    surveys = [get_survey(name) for name in SURVEYS]
+    for r in np.linspace(15, 21, 60):
+        scene = Scene("galaxy")
+        truth = _add_galaxy(scene, rng, surveys, r, 0.0, 0.0)
+        parts = [p.magnitudes for p in scene.profiles] + [magnitudes for *_, magnitudes in scene.points]
         total = -2.5 * np.log10(np.sum([10 ** (-0.4 * m) for m in parts], axis=0))
-        # the knots hold what the profiles lack: up to 35 % of the disc's flux
-        assert (scene.truth["magnitudes"] <= total + 1e-6).all()
-        assert (scene.truth["magnitudes"] > total - 0.5).all()
+        np.testing.assert_allclose(truth["magnitudes"], total, atol=1e-9)
+        assert truth["magnitudes"][2] == pytest.approx(r, abs=0.01)  # SDSS r
 
 
 def test_redshift_grows_with_magnitude(rng):

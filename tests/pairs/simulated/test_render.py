@@ -120,8 +120,17 @@ def test_blank_sky_has_the_noise_of_the_survey(rng):
     seeings = draw_seeing(rng, "sdss"), draw_seeing(rng, "cfhtls-wide", 0)
     source, target, clean = render_pair(Scene("blank"), rng, SURVEYS, seeings, 128, 2)
     assert not clean.any()
-    np.testing.assert_allclose(source.std(axis=(1, 2)), get_survey("sdss").sky_rms(), rtol=0.03)
+    np.testing.assert_allclose(source.std(axis=(1, 2)), seeings[0].sky_rms(get_survey("sdss")), rtol=0.03)
     np.testing.assert_allclose(target.std(axis=(1, 2)), get_survey("cfhtls-wide").sky_rms(0.198), rtol=0.03)
+
+
+def test_seeing_from_the_best_nights_to_the_worst(rng):
+    draws = np.array([draw_seeing(rng, "sdss", 0.13, 0.4).fwhm for _ in range(2000)])
+    typical = np.array([band.fwhm for band in get_survey("sdss").bands])
+    assert np.median(draws[:, 2]) == pytest.approx(typical[2], rel=0.1)
+    for low, high in ((0.8, 0.9), (1.3, 1.4), (1.5, 1.6), (1.7, 1.8)):  # arcsec; enough of each to learn from
+        assert ((draws[:, 2] > low) & (draws[:, 2] < high)).mean() > 0.02
+    assert np.std(np.log(draws[:, 2] / draws[:, 1])) == pytest.approx(0.13 / 4 * np.sqrt(2), rel=0.1)
 
 
 @pytest.mark.parametrize("band", "ugriz")
@@ -135,7 +144,7 @@ def test_sky_noise_of_real_frames(band, rng):
         # differences of neighbours see noise, not slopes of the sky; a low percentile of patches has no source
         rms = mad_std(np.diff(patches, axis=1), axis=1) / np.sqrt(2)
         measured.append(sigma_clipped_stats(rms)[1])
-    seeings = draw_seeing(rng, "sdss"), draw_seeing(rng, "cfhtls-wide", 0)
+    seeings = draw_seeing(rng, "sdss", 0), draw_seeing(rng, "cfhtls-wide", 0)
     source, _, _ = render_pair(Scene("blank"), rng, SURVEYS, seeings, 128, 2)
     assert source["ugriz".index(band)].std() == pytest.approx(np.mean(measured), rel=0.10)
 

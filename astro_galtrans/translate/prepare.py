@@ -1,0 +1,185 @@
+"""One image, read and checked, up to the planes that the network sees."""
+
+import warnings
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from astro_galtrans import background, domain
+from astro_galtrans.bandstack import BandStack, read, select, to_unit
+from astro_galtrans.exceptions import GaltransWarning
+from astro_galtrans.geometry import align_planes, fill_masked, pixel_scale, rescale_wcs
+from astro_galtrans.observe import Seen, carried_psf, observe
+from astro_galtrans.tiling import TilePlan, plan_tiles
+
+from .results import mask_of_result
+
+__all__ = ["Prepared", "prepare"]
+
+MIN_SIDE = 4  # pixels, from which an image of one value is no image
+LOST_SHARE = 0.1  # of an image: more than the edge of a stamp that bands some pixels apart do not share
+HOURS = 6  # of a training that is suggested; the shipped translators were trained for less than half an hour
+WHOLE = "14 to 37"  # hours that 40000 steps of 12 crops take at the rates of docs/tables/train.rst
+
+
+@dataclass(eq=False)
+class Prepared:
+    """One image, ready for the network, and what is known of its result before the network has seen it."""
+
+    stack: BandStack  #: bands of the network on one grid, in the unit it was trained with
+    planes: np.ndarray  #: what the network sees: float32 ``[K, H, W]``, of `~astro_galtrans.inputs.Inputs`
+    bad: np.ndarray | None  #: pixels that cannot be used, bool ``[C, H, W]``
+    plan: TilePlan  #: the tiles it is cut into
+    wcs: object  #: of the result
+    mask: np.ndarray | None  #: of the result, bool ``[C', scale*H, scale*W]``
+    outside: list  #: `~astro_galtrans.domain.Violation` of the translator's range
+    alignment: str | None  #: which bands were moved, and by how much
+    seed: int | None  #: of its samples
+    seen: Seen | None  #: how it was taken, if the network is told
+
+
+def prepare(image, request, seed=None):
+    """
+    Read and check one image, and make the planes that the network sees.
+
+    Parameters
+    ----------
+    image : `~astro_galtrans.bandstack.BandStack` or object
+        As for `astro_galtrans.translate`.
+    request : `~astro_galtrans.translate.request.Request`
+    seed : int, optional
+        Seed of its samples.
+
+    Returns
+    -------
+    `Prepared`
+    """
+    translator = request.translator
+    spec, card = translator.spec, translator.card
+    # 1. Any accepted input to bands on one grid, in the unit that the network was trained with.
+    stack = image if isinstance(image, BandStack) else read(image, **request.reading)
+    _check_bands(stack, translator)
+    own = [band for band in spec.in_bands if band in stack.bands]
+    stack = to_unit(select(stack, own), card["source"]["unit"], card["source"]["zeropoint"])
+    _check_information(stack)
+    stack = background.subtracted(stack, request.subtract_background)
+    measured = _measured(stack)
+    outside = _compare_with_training(measured, translator, request.strict)
+    stack, alignment = _on_one_grid(stack)
+    bad = _bad_pixels(stack)
+    # 2. Flux to network units.
+    filled = fill_masked(stack.data, bad).astype(np.float32, copy=False)
+    seen = None
+    if spec.observed:
+        psf = carried_psf(image) if request.psf is None else request.psf
+        scale = measured["pixel_scale"]
+        seen = observe(stack, spec.in_bands, translator.inputs.typical, measured, scale, psf)
+    planes = _planes(filled, own, translator, seen)
+    del filled  # it may be as large as the image
+    # 3. Tiles that overlap by what the network needs to see; and, before it starts its work, what else can go wrong.
+    shape = planes.shape[1:]
+    plan = plan_tiles(shape, scale=spec.scale, multiple_of=spec.multiple_of, margin=spec.margin, tile=request.tile)
+    wcs, mask = rescale_wcs(stack.wcs, spec.scale, shape), mask_of_result(bad, translator)
+    return Prepared(stack, planes, bad, plan, wcs, mask, outside, alignment, seed, seen)
+
+
+def _planes(image, bands, translator, seen):
+    """What the network sees of an image that has some of its bands."""
+    if len(bands) < len(translator.bands_in):
+        whole = np.zeros((len(translator.bands_in), *image.shape[1:]), np.float32)
+        whole[[translator.bands_in.index(band) for band in bands]] = image
+        image = whole
+    return translator.inputs.planes(image, seen and seen.observation)
+
+
+def _check_bands(stack, translator):
+    """Raise if the image lacks bands that the network needs, and say how to get a network that does without."""
+    missing = [band for band in translator.bands_in if band not in stack.bands]
+    if len(translator.bands_in) - len(missing) >= translator.fewest_bands:
+        return
+    ends = f"--source {translator.source['survey']} --target {translator.target['survey']}"
+    own = ",".join(band for band in translator.bands_in if band in stack.bands)
+    msg = (
+        f"missing bands: {', '.join(missing)}; {translator.name} needs {_needed(translator)}, and the image "
+        f"has {', '.join(stack.bands)}"
+    )
+    if own:
+        msg += (
+            f". To train a translator for {own} on simulated pairs: galtrans train {translator.spec.name} {ends} "
+            f"--source-bands {own} --hours {HOURS} -o run (takes {HOURS} hours after the simulation; without --hours "
+            f"{WHOLE} hours on 2 CPU cores, depending on the network)"
+        )
+    raise ValueError(msg)
+
+
+def _needed(translator):
+    bands, fewest = ", ".join(translator.bands_in), translator.fewest_bands
+    return bands if fewest == len(translator.bands_in) else f"{fewest} of {bands}"
+
+
+def _check_information(stack):
+    """Raise if a band holds one number everywhere: an image that was lost on the way, and nothing to translate."""
+    for band, plane in zip(stack.bands, stack.planes, strict=True):
+        values = plane.data[plane.good]
+        # a strip of a few pixels may well hold one value
+        if values.size and min(plane.data.shape) >= MIN_SIDE and values.min() == values.max():
+            msg = f"all pixels of band {band} that can be used hold {values[0]:.4g}: there is no image in it"
+            raise ValueError(msg)
+
+
+def _measured(stack):
+    """Measure the image before bands are aligned, which would change its noise."""
+    planes = stack.planes
+    middle = planes[len(planes) // 2]
+    return domain.measure(
+        [plane.data for plane in planes],
+        [plane.mask for plane in planes],
+        stack.bands,
+        pixel_scale(middle.wcs, middle.data.shape),
+    )
+
+
+def _compare_with_training(measured, translator, strict):
+    """What is unusual of an image; with ``strict``, an error."""
+    if strict:
+        return domain.check(measured, translator.card["validity"], strict=True)
+    return list(domain.violations(measured, translator.card["validity"]))
+
+
+def _on_one_grid(stack):
+    if stack.on_one_grid:
+        return stack, None
+    reference = len(stack.bands) // 2
+    names = [f"band {band} ({stack.labels.get(band, 'the image')})" for band in stack.bands]
+    data, variance, mask, moved = align_planes(stack.planes, reference, names)
+    offsets = ", ".join(f"{stack.bands[k]} by ({dx:+.2f}, {dy:+.2f})" for k, (dx, dy) in moved.items())
+    _warn_of_lost_sky(stack, mask, reference)
+    report = f"to {stack.bands[reference]}, in pixels (x, y): {offsets}"
+    return replace(stack, data=data, variance=variance, mask=mask, wcs=stack.grids[reference]), report
+
+
+def _warn_of_lost_sky(stack, mask, reference):
+    """Say how much of the image is masked since not all bands cover it: most of a stamp, where cut by pixels."""
+    before = [np.zeros(plane.data.shape, bool) if plane.mask is None else plane.mask for plane in stack.planes]
+    lost = mask.any(axis=0).mean() - max(plane.mean() for plane in before)
+    if lost > LOST_SHARE:
+        where = f"the grid of band {stack.bands[reference]}"
+        msg = (
+            f"{100 * lost:.0f} % of the image is masked, since the bands lie on different grids and not all of them "
+            f"cover {where}; cut all bands by sky position: astro_galtrans.cutout(images, position, size)"
+        )
+        warnings.warn(msg, GaltransWarning, stacklevel=4)
+
+
+def _bad_pixels(stack):
+    """Pixels that cannot be used, ``[C, H, W]``, or None; an infinite variance is how weight maps spell "bad"."""
+    bad = ~np.isfinite(stack.data)
+    if stack.variance is not None:
+        bad |= ~np.isfinite(stack.variance)
+    if stack.mask is not None:
+        bad |= stack.mask
+    empty = [band for band, plane in zip(stack.bands, bad, strict=True) if plane.all()]
+    if empty:
+        msg = f"no usable pixel in {', '.join(empty)}: all are masked or not finite"
+        raise ValueError(msg)
+    return bad if stack.mask is not None or bad.any() else None
