@@ -12,12 +12,16 @@ __all__ = [
     "__bibtex__",
     "__citation__",
     "__version__",
+    "aperture_covariance",
+    "aperture_error",
     "cutout",
     "cutouts",
+    "fluxes",
     "get_survey",
     "list_surveys",
     "list_translators",
     "load_translator",
+    "significance",
     "translate",
 ]
 
@@ -27,12 +31,16 @@ _HOMES = {
     "__version__": "_release",
     "__bibtex__": "_release",
     "__citation__": "_release",
+    "aperture_covariance": "errors",
+    "aperture_error": "errors",
     "cutout": "bandstack",
     "cutouts": "bandstack",
+    "fluxes": "errors",
     "get_survey": "surveys",
     "list_surveys": "surveys",
     "list_translators": "translate",
     "load_translator": "translate",
+    "significance": "errors",
     "translate": "translate",
 }
 

@@ -1,24 +1,24 @@
 r"""
 How the errors of neighbouring pixels of a translation belong together.
 
-A translation :math:`\hat y` is a forecast of :math:`y`, what the target survey would have recorded, with a stated standard
-deviation :math:`\sigma_i` in each pixel. Its error has two parts,
+A translation :math:`\hat y` is a forecast of :math:`y`, what the target survey would have recorded, with a stated
+standard deviation :math:`\sigma_i` in each pixel. Its error has two parts,
 
 .. math::
 
     \mathrm{Cov}(y_i - \hat y_i, y_j - \hat y_j) = n_i^2 \, \delta_{ij} + \sum_k u_{ki} \, u_{kj} \, \rho_k(r_{ij}) ,
     \qquad u_{ki} = a_k(\hat y_i / \sigma_i) \, \sigma_i .
 
-The first is the noise :math:`n_i` that the target survey's own image would have, of sky and photons: white, and known from the
-survey. The second is the error of the translation as an estimate of the noise-free image. It is a sum over scales, each with a
-correlation :math:`\rho_k` of fixed length, from a pixel to beyond a galaxy. The amplitudes :math:`a_k` depend on the stated
-signal-to-noise ratio of the pixel: in blank sky nearly all of :math:`\sigma` is white noise, in a bright galaxy neighbours
-share nearly all of it.
+The first is the noise :math:`n_i` that the target survey's own image would have, of sky and photons: white, and known
+from the survey. The second is the error of the translation as an estimate of the noise-free image. It is a sum over
+scales, each with a correlation :math:`\rho_k` of fixed length, from a pixel to beyond a galaxy. The amplitudes
+:math:`a_k` depend on the stated signal-to-noise ratio of the pixel: in blank sky nearly all of :math:`\sigma` is white
+noise, in a bright galaxy neighbours share nearly all of it.
 
-The correlation of a scale is the difference of two Gaussians of equal volume, the second with the length of the next scale:
-errors that move light about without changing the flux of a galaxy have such correlations. That of the last scale is a Gaussian.
-The Fourier transform of neither is negative anywhere, so the sum is a valid covariance whatever the amplitudes, and no
-aperture has a negative variance.
+The correlation of a scale is the difference of two Gaussians of equal volume, the second with the length of the next
+scale: errors that move light about without changing the flux of a galaxy have such correlations. That of the last scale
+is a Gaussian. The Fourier transform of neither is negative anywhere, so the sum is a valid covariance whatever the
+amplitudes, and no aperture has a negative variance.
 
 The amplitudes are measured on pairs (`astro_galtrans.training`), are part of a translator's card
 (``calibration.correlation``) and travel in the ``meta`` of every translation (card ``GTCOVAR``).
@@ -36,8 +36,8 @@ from .units import flux_factor
 __all__ = ["LENGTHS", "NODES", "Covariance", "brightness_weights", "quadratic_forms"]
 
 LENGTHS = 1.0, 2.0, 4.0, 8.0, 32.0  #: of the scales in pixels of the target; the last is common to a whole galaxy
-#: Stated signal-to-noise ratios of a pixel, between which amplitudes are interpolated: sky, the rim of a galaxy, its body,
-#: its core, and that of a bright one.
+#: Stated signal-to-noise ratios of a pixel, between which amplitudes are interpolated: sky, the rim of a galaxy, its
+#: body, its core, and that of a bright one.
 NODES = 0.7, 1.5, 4.0, 12.0, 30.0
 POSITIVE = 1e-38, 1e38
 DIGITS = 3  # significant digits of the numbers in the card: a per mille of an amplitude is far below its error
@@ -102,7 +102,7 @@ class Covariance:
     noise: tuple[float, ...]  #: rms of the target survey's own sky in such a pixel, per band
     electrons: tuple[float, ...]  #: electrons per flux unit of the target survey, per band; 0 where not known
     amplitudes: tuple  #: at the `NODES`, per band and scale, ``[C][K][N]``
-    between: tuple  #: correlation of the errors of aperture fluxes between bands, without the survey's noise, ``[C][C]``
+    between: tuple  #: correlation of errors of aperture fluxes between bands, without the survey's noise, ``[C][C]``
     fwhm: tuple[float, ...] = ()  #: of the target's PSF (arcsec), per band; empty where not known
 
     def __post_init__(self):
@@ -118,7 +118,8 @@ class Covariance:
         for name, (shape, low, high) in ranges.items():
             value = np.asarray(getattr(self, name), float)
             if value.shape != shape or not ((low <= value) & (value <= high)).all():
-                msg = f"{name} of the correlation must be numbers {shape} from {low:g} to {high:g}, got {value.tolist()}"
+                wanted = f"numbers from {low:g} to {high:g} of the shape {shape}"
+                msg = f"{name} of the correlation of errors must be {wanted}, got {value.tolist()}"
                 raise ValueError(msg)
 
     @classmethod
@@ -141,7 +142,7 @@ class Covariance:
         return json.dumps(self.to_dict(), separators=(",", ":"))
 
     def correlated(self, band, flux, std):
-        """Return the maps :math:`u_k` of the correlated errors, ``[K, H, W]``, of fluxes and standard deviations ``[H, W]``."""
+        """Return the maps :math:`u_k` of correlated errors, ``[K, H, W]``, of fluxes and standard deviations."""
         return np.tensordot(self.amplitudes[self.bands.index(band)], brightness_weights(flux, std), 1) * std
 
     def white(self, band, flux, pixel_scale, zeropoint=None):
@@ -160,8 +161,7 @@ class Covariance:
         k, factor = self.bands.index(band), flux_factor(self.zeropoint, zeropoint or self.zeropoint)
         # a sum over an area has the same variance on any pixels: that of a pixel goes with its area
         sky = (self.noise[k] * factor * pixel_scale / self.pixel_scale) ** 2
-        photons = np.maximum(flux, 0) * factor / self.electrons[k] if self.electrons[k] else 0.0
-        return sky + photons
+        return sky + np.maximum(flux, 0) * (factor / self.electrons[k] if self.electrons[k] else 0.0)
 
 
 def _tuples(value):

@@ -1,8 +1,8 @@
 """
 Errors of what is measured on a translation: of aperture fluxes, of colours, and of a point source at every pixel.
 
-Neighbouring pixels of a translation share their errors, so that the standard deviations of its pixels must not be added in
-quadrature. What is here does it right, with the covariance that the translator's card states
+Neighbouring pixels of a translation share their errors, so that the standard deviations of its pixels must not be added
+in quadrature. What is here does it right, with the covariance that the translator's card states
 (`astro_galtrans.covariance`) and every translation carries in its ``meta``.
 """
 
@@ -18,7 +18,7 @@ from .psf import MoffatPSF, psf_images
 
 __all__ = ["aperture_covariance", "aperture_error", "fluxes", "significance"]
 
-PSF_REACH = 2.5  # half the side of the image of a PSF, in its FWHM: beyond lie a few per cent of a Moffat profile's light
+PSF_REACH = 2.5  # half the side of the image of a PSF, in its FWHM: beyond lie a few per cent of the light
 
 
 def aperture_error(result, apertures, *, noise=True):
@@ -32,14 +32,15 @@ def aperture_error(result, apertures, *, noise=True):
     apertures : `~photutils.aperture.Aperture` or sequence of them
         In pixels or on the sky, each with one position or many.
     noise : bool, optional
-        With the target survey's own noise: the error of the flux as a forecast of what that survey would have measured. If
-        False, the error of the flux as an estimate of the true one, as the survey would see it without noise.
+        With the target survey's own noise: the error of the flux as a forecast of what that survey would have measured.
+        If False, the error of the flux as an estimate of the true one, as the survey would see it without noise.
 
     Returns
     -------
     `~astropy.units.Quantity`
-        In the unit of the image, ``[C, n]`` of bands and positions; without the first axis for an image of one plane, and
-        without the last for one position. NaN for an aperture that no good pixel lies in; masked pixels are left out of all.
+        In the unit of the image, ``[C, n]`` of bands and positions; without the first axis for an image of one plane,
+        and without the last for one position. NaN for an aperture that no good pixel lies in; masked pixels are left
+        out of all.
 
     Raises
     ------
@@ -56,7 +57,8 @@ def aperture_covariance(result, apertures, *, noise=True):
     """
     Return the covariance of aperture fluxes between the bands of a translation, which the error of a colour needs.
 
-    The variance of the colour g - r in magnitudes is :math:`(1.086)^2 (C_{gg} / f_g^2 + C_{rr} / f_r^2 - 2 C_{gr} / f_g f_r)`.
+    The variance of the colour g - r in magnitudes is :math:`(1.086)^2 (C_{gg} / f_g^2 + C_{rr} / f_r^2 - 2 C_{gr} / f_g
+    f_r)`.
 
     Parameters
     ----------
@@ -90,8 +92,8 @@ def fluxes(samples, apertures):
     Returns
     -------
     `~astropy.units.Quantity`
-        ``[S, C, n]`` of samples, bands and positions, in the unit of the images; axes of one plane and of one position are
-        left out as by `aperture_error`. Masked pixels are left out.
+        ``[S, C, n]`` of samples, bands and positions, in the unit of the images; axes of one plane and of one position
+        are left out as by `aperture_error`. Masked pixels are left out.
 
     Raises
     ------
@@ -102,8 +104,10 @@ def fluxes(samples, apertures):
     for sample in samples:
         stack = read(sample)
         masks, single = _masks(stack, apertures)
-        sums = [[np.sum(np.where(weights > 0, weights * plane.data[box], 0)) for box, weights in _parts(masks, plane.good)]
-                for plane in stack.planes]  # fmt: skip
+        sums = [
+            [np.sum(weights * np.where(plane.good, plane.data, 0)[box]) for box, weights in _parts(masks, plane.good)]
+            for plane in stack.planes
+        ]
         found.append(u.Quantity(_plain(np.array(sums), stack, single), stack.unit))
     return u.Quantity(found)
 
@@ -112,13 +116,14 @@ def significance(result):
     r"""
     Return maps in which a value of 5 is a detection at five sigma *of the source image*.
 
-    It is the flux of a point source at each pixel, found by a matched filter :math:`P` of the target's PSF, over the standard
-    deviation of that flux as an estimate of the true one,
+    It is the flux of a point source at each pixel, found by a matched filter :math:`P` of the target's PSF, over the
+    standard deviation of that flux as an estimate of the true one,
 
     .. math:: \sum_i P_i \, y_i \Big/ \sqrt{\sum_{ij} P_i P_j \, \mathrm{Cov}_{ij}} .
 
-    The sky of a translation is smoother than that of any image: peaks of it that stand out by five times its own scatter are
-    mostly noise of the source image. Thresholds belong on these maps, as in ``detect_sources(significance(image), 5)``.
+    The sky of a translation is smoother than that of any image: peaks of it that stand out by five times its own
+    scatter are mostly noise of the source image. Thresholds belong on these maps, as in
+    ``detect_sources(significance(image), 5)``.
 
     Parameters
     ----------
@@ -140,7 +145,8 @@ def significance(result):
     if not covariance.fwhm:
         msg = "the PSF of the target survey is not known, so that there is no flux of a point source"
         raise ValueError(msg)
-    maps = [_significance(plane, band, covariance, stack) for band, plane in zip(stack.bands, stack.planes, strict=True)]
+    planes = zip(stack.bands, stack.planes, strict=True)
+    maps = [_significance(plane, band, covariance, stack) for band, plane in planes]
     return maps[0] if _is_flat(stack) else np.array(maps)
 
 
@@ -196,8 +202,8 @@ def _covariance(stack):
     text = stack.meta.get(PROVENANCE_CARDS["covariance"][0])
     if text is None:
         msg = (
-            "the image does not say how the errors of its pixels are correlated (card GTCOVAR): it is no translation, or "
-            "one of a translator that was calibrated by an earlier version; galtrans calibrate measures it"
+            "the image does not say how the errors of its pixels are correlated (card GTCOVAR): it is no translation, "
+            "or one of a translator that was calibrated by an earlier version; galtrans calibrate measures it"
         )
         raise ValueError(msg)
     if stack.variance is None:

@@ -6,9 +6,9 @@ Calibration of a trained network, on pairs that it never saw, and the range of i
 
 *Standard deviation.* The factor :math:`k` of a band is the one with which 68.27 % of the pixels with signal lie within
 one standard deviation, :math:`r^2 \le k^2 \sigma^2 + e`, where :math:`r` is the residual of the corrected flux and
-:math:`e` the variance by which this target's sky differs from the survey's typical one. The left side and :math:`e` known, :math:`k^2` is that
-quantile of :math:`(r^2 - e) / \sigma^2`. Without variances of the targets :math:`e = 0`, and the statement holds for
-targets as noisy as those of the pairs.
+:math:`e` the variance by which this target's sky differs from the survey's typical one. The left side and :math:`e`
+known, :math:`k^2` is that quantile of :math:`(r^2 - e) / \sigma^2`. Without variances of the targets :math:`e = 0`, and
+the statement holds for targets as noisy as those of the pairs.
 
 *Correlation.* Neighbouring pixels share errors; how, is fitted to errors of aperture fluxes
 (`astro_galtrans.training.correlation`).
@@ -40,8 +40,8 @@ def calibrate(model, scalings, pairs, *, n_samples=1, seed=0, progress=True):
 
     The dict has ``"flux"`` and ``"std"``, one factor per band; ``"flux_error"``, the standard error of the flux
     factors; ``"sources"``, the number of sources measured, and ``"selection"``, how these were chosen; ``"pairs"``, the
-    number of pairs; ``"correlation"``, the `~astro_galtrans.covariance.Covariance` of the errors as a dict, where the pairs
-    tell it. With fewer than `FEWEST` sources the flux factors are 1, and ``"selection"`` says so. It is a
+    number of pairs; ``"correlation"``, the `~astro_galtrans.covariance.Covariance` of the errors as a dict, where the
+    pairs tell it. With fewer than `FEWEST` sources the flux factors are 1, and ``"selection"`` says so. It is a
     `ValueError` if a band has no good pixel with signal in any pair.
     """
     bright, selection = select_sources(pairs)

@@ -2,9 +2,9 @@ r"""
 The correlation of a translator's errors, measured on the calibration pairs.
 
 Aperture fluxes are what users add up, so the amplitudes of `astro_galtrans.covariance` are fitted to errors of aperture
-fluxes: at the main sources, at other places with signal and anywhere, in circles from a pixel to six arcsec. The likelihood
-is that of Student's t with four degrees of freedom, whose tails are those of real errors, scaled so that the fitted
-standard deviation is what 68.27 % of the errors lie within, as for single pixels.
+fluxes: at the main sources, at other places with signal and anywhere, in circles from a pixel to six arcsec. The
+likelihood is that of Student's t with four degrees of freedom, whose tails are those of real errors, scaled so that the
+fitted standard deviation is what 68.27 % of the errors lie within, as for single pixels.
 """
 
 from dataclasses import replace
@@ -130,8 +130,8 @@ class _Errors:
     def fit(self):
         """Amplitudes ``[K, N]`` of the greatest likelihood."""
         start = np.full((len(LENGTHS), len(NODES)), 0.3)
-        bounds, options = [(0, None)] * start.size, {"maxiter": 1000}
-        found = optimize.minimize(self._cost, start.ravel(), jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+        bounds = [(0, None)] * start.size
+        found = optimize.minimize(self._cost, start.ravel(), jac=True, method="L-BFGS-B", bounds=bounds)
         return found.x.reshape(start.shape)
 
     def variances(self, amplitudes):

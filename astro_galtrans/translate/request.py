@@ -79,6 +79,7 @@ class Request:
     tile: object
     batch_size: int | None
     psf: object = None  #: of the images, see `astro_galtrans.translate`
+    saturation: object = None  #: level, see `astro_galtrans.translate`
 
     @property
     def strict(self):
