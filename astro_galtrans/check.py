@@ -8,6 +8,7 @@ from astro_galtrans.models.shipped import find_weights, list_weights
 from . import domain
 from .bandstack import read, select, to_unit
 from .geometry import pixel_scale
+from .saturation import mask_saturated
 
 __all__ = ["describe_image"]
 
@@ -39,7 +40,7 @@ def describe_image(image, bands=None, *, translators=None, **options):
     ValueError, TypeError, OSError
         If the image cannot be read, as for `~astro_galtrans.translate`.
     """
-    stack = read(image, bands, **options)
+    stack = mask_saturated(read(image, bands, **options), warn=False)
     zeropoint = stack.notes.get("zeropoint", "by the unit, or as given")
     lines = [
         f"bands: {', '.join(stack.bands)}",

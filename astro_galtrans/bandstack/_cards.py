@@ -27,6 +27,8 @@ PROVENANCE_CARDS = {
     "source_bands": ("GTBANDS", "bands of the input"),
     "scale": ("GTSCALE", "output pixels per input pixel, on an axis"),
     "calibration": ("GTCALIB", "factors on the standard deviation"),
+    "saturation": ("GTSATUR", "pixels masked as saturated"),
+    "covariance": ("GTCOVAR", "how errors of pixels are correlated"),
     "filled": ("GTFILLED", "bad input pixels filled in, over all bands"),
     "bad_planes": ("GTMASKED", "what was taken as bad in masks"),
     "noise": ("GTNOISE", "what the variance was read from"),

@@ -9,8 +9,8 @@ import re
 
 __all__ = [
     "CARD_ROLES", "CHIP_CARDS", "CODED_PLANES", "EXTENSION_ROLES", "IMAGE_WORDS", "IMPLIED_UNITS", "KEPT_CARDS",
-    "KNOWN_PLANES", "NUMBERED_PLANE_CARD", "PLANE_CARD", "PLANE_COMMENT", "SAYS_VALUE", "UNNAMED_PLANES", "harmless",
-    "has_codes", "states_good",
+    "KNOWN_PLANES", "NUMBERED_PLANE_CARD", "PLANE_CARD", "PLANE_COMMENT", "SATURATION_CARDS", "SAYS_VALUE",
+    "UNNAMED_PLANES", "harmless", "has_codes", "states_good",
 ]  # fmt: skip
 
 # What an extension beside an image can be: three kinds of noise, three of quality, and what is not needed
@@ -54,6 +54,10 @@ IMAGE_WORDS = frozenset({"sci", "image", "img", "data", "primary", "compressed",
 
 #: Cards that tell detectors of one camera apart.
 CHIP_CARDS = ("EXTVER", "CCDNUM", "CHIP", "CHIPID", "DETECTOR", "DETNAM", "DET-ID", "IMAGEID", "CCDCHIP", "CCDNAME")
+
+#: Cards with the value from which a pixel is saturated, in the unit of the pixels: SExtractor's, ESO's and DES's
+#: spelling, and that of CFHT.
+SATURATION_CARDS = ("SATURATE", "SATLEVEL", "SATURATA")
 
 #: Units that images have though no BUNIT says so: (card, pattern of its value) to unit.
 IMPLIED_UNITS = (

@@ -14,6 +14,7 @@ from astro_galtrans.bands import band_from_header, bands_from_header, parse_band
 from astro_galtrans.exceptions import EmptyImageError
 from astro_galtrans.units import find_zeropoint, flux_factor, flux_zeropoint, parse_unit
 
+from ._conventions import SATURATION_CARDS
 from ._numbers import mask_marks, worthless
 from ._opening import take_apart
 from ._pixels import blank, implied_unit, linear, pixel_area
@@ -287,12 +288,26 @@ def _checked_arrays(image, unit):
         # marks for "no data" are what the file holds, before it is linearised or scaled
         mask = mask_marks(data, _mask(image.mask, useless, data.shape), image.label)
         notes = dict(image.notes)
+        mask = _saturated(data, mask, image.meta, notes)
         data, variance = linear(data, variance, image.meta, notes)
         unit, area = pixel_area(unit, image.meta, image.wcs, data.shape[-2:], notes)
         if area != 1:
             data *= data.dtype.type(area)
             variance = None if variance is None else narrowed(variance.astype(np.float64) * area**2, data.dtype)
         return _Arrays(data, variance, mask, unit, notes)
+
+
+def _saturated(data, mask, meta, notes):
+    """Mask with the pixels that a card says are saturated; ``notes`` tell how many."""
+    for card in SATURATION_CARDS:
+        level = meta.get(card)
+        if isinstance(level, int | float) and not isinstance(level, bool) and level > 0:
+            full = data >= level
+            if full.any():
+                notes["saturation"] = f"{np.count_nonzero(full)} at or above {card} = {level:.6g}"
+                return full if mask is None else mask | full
+            break
+    return mask
 
 
 def _no_unit(unit):

@@ -4,6 +4,7 @@ from contextlib import contextmanager
 from math import isfinite
 
 from astro_galtrans._plain import plain_name
+from astro_galtrans.covariance import Covariance
 from astro_galtrans.exceptions import CheckpointError
 
 __all__ = ["check_card", "check_network", "frozen"]
@@ -46,6 +47,8 @@ def check_card(card, path):
             found = _find(card, entry)
             if found is not None or not entry.endswith("?"):
                 _check(found, entry.rstrip("?"), kind, limits, network)
+        if (correlation := card["calibration"].get("correlation")) is not None:
+            Covariance.from_dict(correlation)  # which checks itself
 
 
 def check_network(card, path):

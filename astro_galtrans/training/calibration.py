@@ -9,6 +9,9 @@ one standard deviation, :math:`r^2 \le k^2 \sigma^2 + e`, where :math:`r` is the
 :math:`e` the variance by which this target's sky differs from the survey's typical one. The left side and :math:`e`
 known, :math:`k^2` is that quantile of :math:`(r^2 - e) / \sigma^2`. Without variances of the targets :math:`e = 0`, and
 the statement holds for targets as noisy as those of the pairs.
+
+*Correlation.* Neighbouring pixels share errors; how, is fitted to errors of aperture fluxes
+(`astro_galtrans.training.correlation`).
 """
 
 import numpy as np
@@ -18,6 +21,7 @@ from astro_galtrans.statistics import sigma_mad
 from astro_galtrans.uncertainty import ONE_SIGMA
 
 from .compare import APERTURE, BRIGHT, compare, main_sources, signal_to_noise
+from .correlation import fit_covariance, patches
 
 __all__ = ["ENOUGH", "FEWEST", "calibrate"]
 
@@ -26,6 +30,7 @@ ENOUGH, FEWEST = 20, 5
 FAINT = 10.0  # signal-to-noise ratio that a source must have to stand in for a bright one
 FLUX_PAIRS = 2000  # pairs among which bright sources are looked for: a bound on the time that calibration takes
 SMALLEST = 1e-3  # factor of the standard deviation, so that no error of zero is stated
+CORRELATION_PAIRS = 512, 192  # for the correlation, of a deterministic network and of one that samples, which is slow
 SPREAD_PAIRS = 192  # pairs for the factor of the standard deviation; each has some thousand pixels with signal
 
 
@@ -35,14 +40,18 @@ def calibrate(model, scalings, pairs, *, n_samples=1, seed=0, progress=True):
 
     The dict has ``"flux"`` and ``"std"``, one factor per band; ``"flux_error"``, the standard error of the flux
     factors; ``"sources"``, the number of sources measured, and ``"selection"``, how these were chosen; ``"pairs"``, the
-    number of pairs. With fewer than `FEWEST` sources the flux factors are 1, and ``"selection"`` says so. It is a
+    number of pairs; ``"correlation"``, the `~astro_galtrans.covariance.Covariance` of the errors as a dict, where the
+    pairs tell it. With fewer than `FEWEST` sources the flux factors are 1, and ``"selection"`` says so. It is a
     `ValueError` if a band has no good pixel with signal in any pair.
     """
     bright, selection = select_sources(pairs)
     spread = range(min(SPREAD_PAIRS, len(pairs)))
-    bar = tqdm(sorted({*bright, *spread}), desc="calibrating", unit="pair", disable=None if progress else True)
-    ratios, pixels = [], []
+    together = range(min(CORRELATION_PAIRS[model.spec.stochastic], len(pairs)))
+    scale, places, indices = pairs.header.target_pixel_scale, main_sources(pairs), sorted({*bright, *spread, *together})
+    bar = tqdm(indices, desc="calibrating", unit="pair", disable=None if progress else True)
+    ratios, pixels, cut = [], [], []
     for pair in compare(model, scalings, pairs, bar, n_samples=n_samples, seed=seed):
+        cut += patches(pair, places[pair.index], scale, seed)
         if pair.index in bright and pair.aperture is not None:
             ratios.append(pair.flux(pair.target) / pair.flux(pair.mean))
         if pair.index in spread:
@@ -52,10 +61,12 @@ def calibrate(model, scalings, pairs, *, n_samples=1, seed=0, progress=True):
            zip(zip(*pixels, strict=True), flux, pairs.header.target_bands, strict=True)]  # fmt: skip
     if len(ratios) < FEWEST:
         selection = f"none: only {len(ratios)} of the sources have signal-to-noise above {FAINT:g}; flux as it comes"
-    return {
+    found = {
         "flux": flux.tolist(), "std": std, "flux_error": error, "sources": len(ratios), "selection": selection,
         "pairs": len(pairs), "aperture": APERTURE,
     }  # fmt: skip
+    covariance = fit_covariance(cut, pairs.header, flux, std)
+    return found if covariance is None else found | {"correlation": covariance.to_dict()}
 
 
 def select_sources(pairs):

@@ -42,6 +42,7 @@ class Comparison(NamedTuple):
     index: int
     source: np.ndarray  #: filled where it was bad, ``[C, h, w]`` in the source's flux unit
     target: np.ndarray
+    good: np.ndarray  #: target pixels that can be used
     signal: np.ndarray  #: good target pixels with signal
     excess: np.ndarray  #: variance per band that this target's sky has beyond the survey's typical one, ``[C', 1, 1]``
     aperture: np.ndarray | None  #: weights ``[H, W]`` of the pixels in it; None if there is no source to be measured
@@ -74,7 +75,7 @@ def compare(model, scalings, pairs, indices, *, factors=None, n_samples=1, seed=
                 aperture = None
         signal = signal_pixels(pairs, index) & good
         images = (flux * mean).astype(np.float32), (flux * spread * std).astype(np.float32)
-        yield Comparison(index, source, target, signal, _excess(pairs, index), aperture, *images)
+        yield Comparison(index, source, target, good, signal, _excess(pairs, index), aperture, *images)
 
 
 def predict_flux(model, scaling, planes, *, n_samples=1, seed=0):

@@ -34,6 +34,7 @@ def translate(
     images, translator, *, bands=None, zeropoint=None, unit=None, n_samples=None, combine="mean", seed=None,
     output_grid=None, align=True, bad_planes=None, subtract_background=None, strict=False, tile=None, batch_size=None,
     device=None, progress=None, on_error="raise", column=None, psf=None,
+    saturation=None,
 ):  # fmt: skip
     """
     Translate an image of one survey, or many, into what another would have seen.
@@ -94,6 +95,9 @@ def translate(
         PSF of the images, for translators that are told: the FWHM of stars as measured in them (arcsec), or images of
         the PSF on their pixels, ``[k, k]``. By default what CCDData carries as ``psf``, or what the stars in the image
         tell; without either what is typical of the survey, with a warning. ``meta`` records it.
+    saturation : float or mapping of str to float, optional
+        Flux in a pixel from which it is saturated, in the images' unit, for all bands or by band. Saturated pixels are
+        masked; so are those that a card (SATURATE, SATLEVEL) tells, and cut-off cores that show in the image.
 
     Returns
     -------
@@ -127,7 +131,8 @@ def translate(
         If an image is outside the range of those the translator was trained on, or its sky was not subtracted; of many
         images once per quantity and band, with their number.
     GaltransWarning
-        If much of the image is masked because its bands cover different sky, or a file holds what is not understood.
+        If much of the image is masked because its bands cover different sky, pixels are saturated, or a file holds what
+        is not understood.
     """
     from .many import several
     from .mosaic import is_lazy
@@ -142,7 +147,7 @@ def translate(
     }  # fmt: skip
     request = Request(
         translator, Sampling.of(translator, n_samples, combine, seed), output_grid_of(output_grid, translator.card),
-        reading, subtract_background, tile, checked_batch(batch_size), psf,
+        reading, subtract_background, tile, checked_batch(batch_size), psf, saturation=saturation,
     )  # fmt: skip
     if is_lazy(images):
         return _lazy(images, request)

@@ -9,6 +9,7 @@ from astro_galtrans.bandstack import BandStack, read, select, to_unit
 from astro_galtrans.exceptions import EmptyImageError
 from astro_galtrans.geometry import align_planes, fill_masked, pixel_scale, rescale_wcs
 from astro_galtrans.observe import Seen, carried_psf, observe
+from astro_galtrans.saturation import mask_saturated
 from astro_galtrans.tiling import TilePlan, plan_tiles
 
 from .results import mask_of_result
@@ -59,6 +60,7 @@ def prepare(image, request, seed=None):
     # 1. Any accepted input to bands on one grid, in the unit that the network was trained with.
     stack = image if isinstance(image, BandStack) else read(image, **request.reading)
     _check_bands(stack, translator)
+    stack = mask_saturated(stack, request.saturation)
     own = [band for band in spec.in_bands if band in stack.bands]
     stack = to_unit(select(stack, own), card["source"]["unit"], card["source"]["zeropoint"])
     _check_information(stack)

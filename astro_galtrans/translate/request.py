@@ -80,6 +80,7 @@ class Request:
     batch_size: int | None
     psf: object = None  #: of the images, see `astro_galtrans.translate`
     seen: object = None  #: `~astro_galtrans.observe.Seen` that holds for all parts of one image; None: of each image
+    saturation: object = None  #: level, see `astro_galtrans.translate`
 
     @property
     def window_reading(self):

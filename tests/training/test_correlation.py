@@ -1,0 +1,97 @@
+"""The correlation of errors: found again where it is known, written by a calibration, and right on pairs it has not seen."""
+
+import numpy as np
+import pytest
+from photutils.aperture import CircularAperture
+
+pytest.importorskip("h5py")
+
+from astro_galtrans import aperture_error, load_translator, significance, translate
+from astro_galtrans.pairs.store import PairHeader
+from astro_galtrans.training import recalibrate
+from astro_galtrans.training.correlation import Patch, fit_covariance
+from helpers import make_survey
+
+SIDE, PIXEL, SKY = 15, 0.45, 1.0
+
+
+def known_patches(number, rng):
+    """Patches whose errors have white noise of the survey, and a Gaussian correlation of 0.9 arcsec within sources."""
+    y, x = np.indices((SIDE, SIDE))
+    square = ((x.ravel() - x.ravel()[:, None]) ** 2 + (y.ravel() - y.ravel()[:, None]) ** 2) * PIXEL**2
+    rho = np.exp(-square / (2 * 0.9**2))
+    for k in range(number):
+        bright = 10 ** rng.uniform(0, 2.5) if k % 2 else 0.0
+        flux = bright * np.exp(-((x - 7) ** 2 + (y - 7) ** 2) / 8)
+        shared = 0.1 * flux + 0.2
+        root = np.linalg.cholesky(shared.ravel() * shared.ravel()[:, None] * rho + 1e-9 * np.eye(SIDE**2))
+        error = SKY * rng.normal(size=(SIDE, SIDE)) + (root @ rng.normal(size=SIDE**2)).reshape(SIDE, SIDE)
+        std = np.sqrt(SKY**2 + shared**2)
+        yield Patch((flux + error)[None], flux[None], std[None], np.zeros(1), (7.0, 7.0), source=bool(k % 2))
+
+
+def test_a_known_correlation_is_found_again(rng):
+    header = PairHeader(make_survey("r", PIXEL), make_survey("r", PIXEL, SKY), 1, 32)
+    covariance = fit_covariance(list(known_patches(500, rng)), header, [1.0], [1.0])
+    y, x = np.indices((SIDE, SIDE))
+    # what the survey's noise adds is known exactly; the rest is compared with draws of other errors
+    from astro_galtrans.covariance import quadratic_forms
+
+    lengths, errors = np.array(covariance.lengths) / PIXEL, {True: [], False: []}
+    for patch in known_patches(500, rng):
+        shared = covariance.correlated("r", patch.mean[0], patch.std[0])
+        white = covariance.white("r", patch.mean[0], PIXEL)
+        for diameter in (2, 3, 6):
+            w = CircularAperture((7, 7), diameter / 2 / PIXEL).to_mask(method="exact").to_image((SIDE, SIDE))
+            variance = np.sum(w**2 * white) + quadratic_forms((w * shared)[:, None], lengths).sum()
+            errors[patch.source].append(np.sum(w * (patch.target - patch.mean)[0]) / np.sqrt(variance))
+    for pulls in errors.values():
+        for k in range(3):  # 250 of each: 4.5 %
+            assert np.std(pulls[k::3]) == pytest.approx(1, abs=0.15)
+
+
+def test_too_few_sources_or_no_noise_give_none(rng):
+    few = list(known_patches(30, rng))
+    header = PairHeader(make_survey("r", PIXEL), make_survey("r", PIXEL, SKY), 1, 32)
+    assert fit_covariance(few, header, [1.0], [1.0]) is None
+    unknown = PairHeader(make_survey("r", PIXEL), make_survey("r", PIXEL, np.nan), 1, 32)
+    assert fit_covariance(2 * few, unknown, [1.0], [1.0]) is None
+
+
+@pytest.mark.slow
+def test_errors_of_fluxes_hold_on_pairs_that_were_not_seen(tmp_path):
+    """Aperture fluxes of freshly simulated galaxies, translated by shipped weights: 68 % within the stated error."""
+    pytest.importorskip("galsim")
+    from astropy.nddata import CCDData
+
+    from astro_galtrans.pairs.simulated import PairSettings, simulate_pairs
+    from helpers import make_wcs
+
+    calibration, test = (
+        simulate_pairs(tmp_path / str(seed), number, PairSettings(seed=seed, kind="galaxy"), progress=False)
+        for seed, number in ((8101, 256), (8102, 128))
+    )
+    path = tmp_path / "mine.safetensors"
+    recalibrate("srgan-sdss-cfhtls", calibration, path, progress=False)
+    translator, scale = load_translator(path), test.header.target_pixel_scale
+    pulls, naive = [], []
+    for k in range(len(test)):
+        x, y = (float(test.table[name][k]) for name in "xy")
+        if max(abs(x), abs(y)) > 9:
+            continue
+        image = CCDData(test.source(k), unit="nmgy", wcs=make_wcs((64, 64)), mask=test.source_mask(k),
+                        meta={"BANDS": "u,g,r,i,z"})  # fmt: skip
+        result = translate(image, translator)
+        apertures = [CircularAperture((63.5 + x / scale, 63.5 + y / scale), d / 2 / scale) for d in (3, 6)]
+        weights = np.array([a.to_mask(method="exact").to_image(result.shape[1:]) for a in apertures])
+        if result.mask is not None and (weights.sum(axis=0) * result.mask.any(axis=0)).any():
+            continue
+        error = np.einsum("ayx,cyx->ca", weights, test.target(k) - result.data)
+        pulls.append(np.abs(error) / aperture_error(result, apertures).value)
+        naive.append(np.abs(error) / np.sqrt(np.einsum("ayx,cyx->ca", weights**2, result.uncertainty.array**2)))
+        assert np.isfinite(significance(result)).all()
+    assert len(pulls) > 80
+    # 9 % of statistical error each, of which there are ten; and what one model for all galaxies leaves
+    assert (np.abs(np.quantile(pulls, 0.6827, axis=0) - 1) < 0.4).all()
+    assert np.median(np.quantile(pulls, 0.6827, axis=0)) == pytest.approx(1, abs=0.15)
+    assert (np.quantile(naive, 0.6827, axis=0) > 2).all()
