@@ -21,7 +21,8 @@ from astro_galtrans.surveys import MOFFAT_BETA
 
 __all__ = [
     "Frequencies", "MoffatPSF", "SampledPSF", "as_psf", "both_halves", "equivalent_fwhm", "measured_fwhm",
-    "moffat_transform", "profile_fwhm", "psf_images", "widths",
+    "moffat_transform", "profile_fwhm", "psf_images", "star_fwhm",
+    "widths",
 ]  # fmt: skip
 
 TABLE = 60.0, 6000  # largest k r0, and steps: linear interpolation is good to 1e-5
@@ -310,16 +311,32 @@ def _widths_at(beta):
 @lru_cache(maxsize=1)
 def _width_table():
     """Measured widths (pixels), ``[width, exponent]``."""
-    return np.array([[_measured(width, beta) for beta in EXPONENTS] for width in WIDTHS])
+    return np.array([[_measured((width, beta, 1.0)) for beta in EXPONENTS] for width in WIDTHS])
 
 
-def _measured(width, beta):
+def star_fwhm(profiles, pixel_scale=1.0):
+    """
+    Return the FWHM that is measured of a star whose PSF is a sum of Moffat profiles, in the unit of ``pixel_scale``.
+
+    Parameters
+    ----------
+    profiles : list of (float, float, float)
+        FWHM without the pixel, exponent, and share of the light of each; the first is the core.
+    pixel_scale : float, optional
+        Side of a pixel.
+    """
+    return pixel_scale * float(_measured(*((fwhm / pixel_scale, beta, share) for fwhm, beta, share in profiles)))
+
+
+def _measured(*profiles):
+    """Measured width (pixels) of a sum of Moffat profiles: width (pixels), exponent and share of the light of each."""
+    width = profiles[0][0]
     # a box of six FWHM, in pixels fine enough that it has at most some hundred
     coarse = max(1.0, width / 8)
     side = 2 * int(np.ceil(3 * width / coarse)) + 11
     frequencies = Frequencies((2 * side, 2 * side), 1, coarse)
     y, x = frequencies.along()
-    transfer = moffat_transform(np.hypot(y, x), width, beta)
+    transfer = sum(share * moffat_transform(np.hypot(y, x), wide, beta) for wide, beta, share in profiles)
     transfer = transfer * np.sinc(y / (2 * np.pi)) * np.sinc(x / (2 * np.pi))  # the pixel has a side of 1
     image = np.roll(fft.irfft2(transfer, s=frequencies.shape), (side // 2, side // 2), axis=(0, 1))[:side, :side]
     return coarse * gaussian_fwhm(image)

@@ -9,7 +9,7 @@ import numpy as np
 from astro_galtrans._files import FITS_SUFFIXES, files_in
 from astro_galtrans.bandstack import read_pixels
 from astro_galtrans.geometry import fill_masked
-from astro_galtrans.psf import MoffatPSF
+from astro_galtrans.psf import MoffatPSF, profile_fwhm
 from astro_galtrans.units import flux_factor
 
 from .lazy import CHUNK, as_array, joined, middle, rows_of
@@ -64,7 +64,11 @@ def _psf(store, side):
     stored = store.psf(0) if len(store) else None
     if stored is not None:
         return rows_of(lambda row: store.psf(row)[k], len(store), stored[k].shape, stored[k].dtype)
-    fwhm = _columns(store, prefix, [band.fwhm for band in getattr(store.header, side).bands])
+    typical = [band.fwhm for band in getattr(store.header, side).bands]
+    stars = _columns(store, "star_fwhm_", np.nan) if side == "source" else None
+    if stars is not None and np.isfinite(stars).all():  # PSFs with wings, as profiles that look as wide
+        return profile_fwhm(stars, pixel_scale=store.header.source.pixel_scale)
+    fwhm = _columns(store, prefix, typical)
     if side == "source" and fwhm is not None and "beta" in store.table.colnames:
         return MoffatPSF(fwhm, np.asarray(store.table["beta"], float)[:, None])
     return fwhm

@@ -179,8 +179,9 @@ def _truth_row(settings, index, scene, seeing):
     magnitudes = row.pop("magnitudes", np.full(len(names), np.nan))
     row |= dict(zip(names, map(float, magnitudes), strict=True))
     source = settings.surveys[0]
-    row |= {"beta": seeing.beta, "resampling": seeing.resampling}
-    for name, values in (("fwhm", seeing.fwhm), ("noise", seeing.sky_rms(source))):
+    row |= {name: getattr(seeing, name) for name in ("beta", "wings", "wing_width", "resampling")}
+    stars = seeing.measured_fwhm(source.pixel_scale)
+    for name, values in (("fwhm", seeing.fwhm), ("star_fwhm", stars), ("noise", seeing.sky_rms(source))):
         row |= {f"{name}_{b}": float(v) for b, v in zip(source.band_names, values, strict=True)}
     return row
 
