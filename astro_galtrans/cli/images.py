@@ -136,7 +136,7 @@ def _add_translate(commands):
         " that of the stars found, for translators that are told",
     )  # fmt: skip
     parser.add_argument(
-        "--saturation", type=saturation, metavar="FLUX", help="flux from which a pixel is saturated, in the image's unit,"
+        "--saturation", type=saturation, metavar="FLUX", help="flux from which a pixel is saturated (image unit),"
         " or by band: g=50,r=60",
     )  # fmt: skip
     parser.add_argument("--n-samples", type=int, metavar="N", help="samples averaged, for a translator that samples")
