@@ -22,7 +22,7 @@ spread of two draws has one degree of freedom and is below half of :math:`\sigma
 know (`propagate_variance`).
 
 Everything here is per pixel. Neighbouring output pixels share input noise and errors of the network, so the variance of
-an aperture flux is larger than the sum of its pixels' variances.
+an aperture flux is larger than the sum of its pixels' variances: see `astro_galtrans.covariance`.
 """
 
 from math import erf, sqrt

@@ -74,7 +74,8 @@ def test_error_is_that_of_the_covariance_matrix(noise):
     assert found.unit == u.adu and found.shape == (2, 2)
     for k in range(2):
         matrix = dense(covariance, image, k, noise=noise)
-        assert_allclose(found[k].value, [np.sqrt(w @ matrix @ w) for w in (weights(c, 5.2) for c in CENTRES)], rtol=1e-9)
+        expected = [np.sqrt(w @ matrix @ w) for w in (weights(c, 5.2) for c in CENTRES)]
+        assert_allclose(found[k].value, expected, rtol=1e-9)
 
 
 def test_errors_are_the_scatter_of_fluxes_drawn_with_that_covariance(rng):
@@ -146,7 +147,8 @@ def test_unit_and_pixels_do_not_matter():
     fainter = image_of(covariance, size[1:], data=np.zeros(size), std=np.full(size, 0.1))
     fainter.meta["MAGZERO"] = 27.5
     assert aperture_error(fainter, aperture)[0].value == pytest.approx(0.1 * error)
-    finer = image_of(covariance, (120, 120), pixel=PIXEL / 2, data=np.zeros((1, 120, 120)), std=np.full((1, 120, 120), 0.25))
+    size = (1, 120, 120)
+    finer = image_of(covariance, size[1:], pixel=PIXEL / 2, data=np.zeros(size), std=np.full(size, 0.25))
     # of the shortest correlation, a pixel of the coarse grid sees an average
     assert aperture_error(finer, CircularAperture((59.5, 59.5), 12))[0].value == pytest.approx(error, rel=0.02)
 
@@ -203,7 +205,10 @@ def test_covariance_survives_its_text():
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("amplitudes", [[[-1.0] * 5] * 3] * 2), ("between", [[1.0, 2.0], [2.0, 1.0]]), ("noise", [1.0]), ("lengths", [0.2])],
+    [
+        ("amplitudes", [[[-1.0] * 5] * 3] * 2), ("between", [[1.0, 2.0], [2.0, 1.0]]), ("noise", [1.0]),
+        ("lengths", [0.2]),
+    ],
 )
 def test_nonsense_is_refused(name, value):
     with pytest.raises(ValueError, match="of the correlation of errors must be numbers"):

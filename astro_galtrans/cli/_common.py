@@ -8,8 +8,8 @@ from contextlib import suppress
 from astro_galtrans._plain import printable
 
 __all__ = [
-    "add_bad_planes", "add_background", "add_units", "bands", "command", "given", "in_options", "planes", "psf", "tell",
-    "zeropoint",
+    "add_bad_planes", "add_background", "add_units", "bands", "command", "given", "in_options", "planes", "psf",
+    "saturation", "tell", "zeropoint",
 ]  # fmt: skip
 
 #: An argument of a Python function as messages write it: unit=, unit='adu', bands=['g', 'r'], overwrite=True, n_samples
@@ -79,6 +79,11 @@ def zeropoint(text):
 def psf(text):
     """Return the FWHM (arcsec) in ``1.2``, or those by band in ``g=1.3,r=1.2``."""
     return _by_band(text, "PSF; expected the FWHM of stars in arcsec, 1.2, or one per band, g=1.3,r=1.2")
+
+
+def saturation(text):
+    """Return the flux in ``50``, or those by band in ``g=50,r=60``."""
+    return _by_band(text, "saturation; expected a flux per pixel, 50, or one per band, g=50,r=60")
 
 
 def _by_band(text, what):

@@ -7,7 +7,7 @@ from pathlib import Path
 from astro_galtrans._plain import printable
 from astro_galtrans.exceptions import GaltransError
 
-from ._common import add_background, add_bad_planes, add_units, command, in_options, psf, tell
+from ._common import add_background, add_bad_planes, add_units, command, in_options, psf, saturation, tell
 
 __all__ = ["COMMANDS"]
 
@@ -135,6 +135,10 @@ def _add_translate(commands):
         "--psf", type=psf, metavar="FWHM", help="FWHM of stars (arcsec), or by band: g=1.3,r=1.2; by default"
         " that of the stars found, for translators that are told",
     )  # fmt: skip
+    parser.add_argument(
+        "--saturation", type=saturation, metavar="FLUX", help="flux from which a pixel is saturated (image unit),"
+        " or by band: g=50,r=60",
+    )  # fmt: skip
     parser.add_argument("--n-samples", type=int, metavar="N", help="samples averaged, for a translator that samples")
     parser.add_argument("--seed", type=int, help="seed of the samples")
     parser.add_argument("--output-grid", choices=["target"], help="resample to the target survey's own pixels")
@@ -159,6 +163,7 @@ def _translate(options):
         "seed": options.seed, "output_grid": options.output_grid, "align": not options.no_align,
         "strict": options.strict, "tile": tile, "device": options.device, "bad_planes": options.bad_planes,
         "subtract_background": options.subtract_background, "psf": options.psf,
+        "saturation": options.saturation,
     }  # fmt: skip
     if not is_folder(options.output):
         return _translate_one(options, settings)

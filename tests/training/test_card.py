@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from astropy import units as u
 from astropy.nddata import CCDData
+from photutils.aperture import CircularAperture
 from reproject import reproject_interp
 from toy_network import BANDS, ToyTranslator, toy_card
 
@@ -13,7 +14,8 @@ from helpers import make_wcs
 
 pytest.importorskip("h5py")
 
-from astro_galtrans import get_survey, load_translator
+from astro_galtrans import aperture_error, get_survey, load_translator
+from astro_galtrans.bandstack import write_fits
 from astro_galtrans.models import checkpoint, registry
 from astro_galtrans.pairs.store import PairHeader, PairStore, PairWriter
 from astro_galtrans.scaling import AsinhScaling
@@ -234,13 +236,21 @@ def toy_file(tmp_path, monkeypatch, scalings, toy):
     registry._table.cache_clear()
 
 
-def test_recalibrated_on_ones_own_pairs(toy_file, tmp_path):
+def test_recalibrated_on_ones_own_pairs(toy_file, tmp_path, rng):
     card = recalibrate(toy_file, write_pairs(tmp_path / "own"), tmp_path / "new.safetensors", progress=False)
     np.testing.assert_allclose(card["calibration"]["flux"], GAIN, rtol=4e-3)
     assert card["scores"]["n_pairs"] == 20 and card["calibration"]["simulated"] is False
     new = load_translator(tmp_path / "new.safetensors")
     assert new.card == card
     np.testing.assert_allclose(np.abs(card["scores"]["flux_bias"]), 0, atol=3e-3)
+    # the survey's noise is all the error there is: nothing else is found, in any form that the translation may have
+    wcs = make_wcs((SIZE, SIZE), PIXEL)
+    image = {band: CCDData(star(60.0) + rng.normal(0, 1e-4, (SIZE, SIZE)), unit="nmgy", wcs=wcs) for band in "gr"}
+    result = new(image)
+    write_fits(result, tmp_path / "result.fits")
+    aperture = CircularAperture(((SIZE - 1) / 2,) * 2, 1.5 / PIXEL)
+    for form in (result, tmp_path / "result.fits"):
+        np.testing.assert_allclose(aperture_error(form, aperture).value, SKY * np.sqrt(aperture.area), rtol=0.25)
 
 
 def test_recalibration_refuses_other_kinds_of_pairs(toy_file, tmp_path):
