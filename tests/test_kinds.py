@@ -24,6 +24,7 @@ from astro_galtrans.check import describe_image
 from astro_galtrans.cli import main
 from astro_galtrans.exceptions import GaltransWarning
 from astro_galtrans.models.checkpoint import Checkpoint
+from astro_galtrans.models.shipped import find_weights
 from astro_galtrans.pairs.observed.frames import open_frames
 from astro_galtrans.pairs.store import HEADER_FILE, PairHeader, PairWriter
 from astro_galtrans.stamps import Stamps
@@ -309,3 +310,42 @@ def test_stores(command, kind, whole_store, tmp_path, capsys):
     assert main(READERS[command](store, tmp_path / "out")) == 1
     assert re.search(error, capsys.readouterr().err)
     assert [path.name for path in tmp_path.iterdir()] == ["store"]
+
+
+# -- files of translators
+
+WEIGHTS = {
+    "cut": (lambda whole: whole[:-1000], "truncated or damaged"),
+    "text": (lambda _: b"not weights at all " * 50, "not a safetensors file"),
+    "damaged": (lambda whole: whole[:-5000] + bytes(1000) + whole[-4000:], "the weights do not match their checksum"),
+    "edited": (lambda whole: whole.replace(b"0.396", b"0.496", 1), "the card does not match its checksum"),
+    "absent": (lambda _: None, "there is no translator file"),
+}
+USERS = {
+    "translate": lambda it, image, _store, out: ["translate", image, "-m", it, "-o", f"{out}.fits"],
+    "batch": lambda it, image, _store, out: ["translate", image, "-m", it, "-o", f"{out}/"],
+    "check": lambda it, image, _store, _out: ["check", image, "-m", it],
+    "info": lambda it, _image, _store, _out: ["info", it],
+    "train": lambda it, _image, store, out: ["train", "swin", store, "-o", out, "--init", it, "--device", "cpu"],
+    "calibrate": lambda it, _image, store, out: ["calibrate", it, store, "-o", f"{out}.safetensors"],
+    "fidelity": lambda it, _image, store, out: ["fidelity", store, "-o", out, "-m", it, "--skip", "morphology"],
+    "redshift": lambda it, _image, store, out: ["redshift", store, "-o", out, "-m", it],
+}
+
+
+@pytest.mark.parametrize("kind", WEIGHTS)
+@pytest.mark.parametrize("command", USERS)
+def test_weights(command, kind, whole_store, tmp_path, capsys):
+    if (command, kind) in {("check", "damaged"), ("info", "damaged")}:
+        pytest.skip("this command reads the card only")
+    change, error = WEIGHTS[kind]
+    content = change(find_weights(MODEL).read_bytes())
+    if content is not None:
+        (tmp_path / "it.safetensors").write_bytes(content)
+    image().writeto(tmp_path / "image.fits")
+    before = sorted(tmp_path.iterdir())
+    names = [tmp_path / "it.safetensors", tmp_path / "image.fits", whole_store, tmp_path / "out"]
+    assert main(USERS[command](*map(str, names))) == 1
+    said = capsys.readouterr()
+    assert error in said.err + said.out
+    assert sorted(tmp_path.iterdir()) == before
