@@ -349,3 +349,47 @@ def test_weights(command, kind, whole_store, tmp_path, capsys):
     said = capsys.readouterr()
     assert error in said.err + said.out
     assert sorted(tmp_path.iterdir()) == before
+
+
+# -- settings without sense
+
+SETTINGS = {
+    "translate": ["--tile 0", "--n-samples 0", "--seed -1", "--zeropoint nan", "--subtract-background 3"],
+    "batch": ["--device toaster"],
+    "simulate": ["-n 0", "--size 7", "--scale 0", "--workers -1", "--seed -1", "--source-bands q"],
+    "pairs": [
+        "--scale 0", "--scale 17", "--size 7", "--faint nan", "--blank -1", "--search 0", "--search nan",
+        "--max-offset -1", "--cell 0", "--cell nan", "--source-bands q", "--catalogue /nowhere.ecsv",
+    ],
+    "train": ["--hours -1", "--hours nan", "--steps 0", "--devices 0", "--precision 8-bit", "--number -1"],
+    "calibrate": ["--n-samples 0"],
+    "fidelity": ["--n-samples 0", "--bins 0", "--number 0", "--seed -1", "--source-fwhm -1"],
+    "redshift": [
+        "--n-samples 0", "--bins 0", "--number 0", "--number 24", "--epochs 0", "--epochs -1", "--members 0",
+        "--crop 7", "--floor 1", "--floor nan", "--z nowhere", "--seed -1",
+    ],
+    "zspec": ["--z-max -1", "--z-max nan"],
+}  # fmt: skip
+#: What messages call a setting that they do not call by its option.
+CALLED = {
+    "n": "number", "source-fwhm": "psf", "source-bands": "band", "subtract-background": "background",
+    "catalogue": "nowhere", "z-max": "z_range", "z": "nowhere", "size": "size|small",
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore::astro_galtrans.exceptions.DomainWarning")
+@pytest.mark.parametrize(("command", "setting"), [(name, text) for name, texts in SETTINGS.items() for text in texts])
+def test_settings(command, setting, whole_store, tmp_path, capsys):
+    pytest.importorskip("galsim")
+    image(np.stack([TRUTH] * 5), FILTER=None, BANDS="u,g,r,i,z").writeto(tmp_path / "image.fits")
+    frame, out = str(tmp_path / "image.fits"), tmp_path / "out"
+    commands = {
+        "simulate": ["simulate", str(out)], "zspec": ["zspec", frame, "-o", f"{out}.ecsv"],
+        "pairs": ["pairs", str(out), "--source", frame, "--target", frame],
+        **{name: make(whole_store, out) for name, make in READERS.items()},
+        **{name: make(MODEL, frame, whole_store, str(out)) for name, make in USERS.items() if name not in READERS},
+    }  # fmt: skip
+    assert main(commands[command] + setting.split()) == 1
+    name = setting.split()[0].strip("-")
+    assert re.search(CALLED.get(name, name.replace("-", "[-_ ]")), capsys.readouterr().err)
+    assert [path.name for path in tmp_path.iterdir()] == ["image.fits"]

@@ -72,10 +72,14 @@ def zeropoint(text):
     try:
         if "=" not in text:
             return float(text)
-        return {band.strip(): float(value) for band, value in (part.split("=") for part in text.split(","))}
+        parts = [part.split("=") for part in text.split(",")]
+        found = {band.strip(): float(value) for band, value in parts}
+        if len(found) == len(parts):
+            return found
+        msg = f"{text!r} has two zero points of a band"
     except ValueError:
         msg = f"{text!r} is no zero point; expected a magnitude, 25.1, or one per band, g=25.1,r=25.0"
-        raise argparse.ArgumentTypeError(msg) from None
+    raise argparse.ArgumentTypeError(msg)
 
 
 def add_units(parser, side=""):
