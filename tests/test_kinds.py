@@ -98,9 +98,11 @@ COMMANDS = {f.__name__[3:]: f for f in (by_translate, by_batch, by_pairs, by_fid
 #: Stamps need no WCS, have the unit of their survey, and may be without a galaxy; so may frames.
 NO_MATTER = {
     "fidelity": {
-        "WCS as text", "WCS of a word", "frame that nobody knows", "no unit", "nothing but NaN", "one value",
+        "WCS as text", "WCS of a word", "frame that nobody knows", "frame in small letters", "place off the sky",
+        "no unit", "nothing but NaN", "one value", "two filters",
     },
-    "pairs": {"one value"}, "cutout": {"one value"}, "check": {"one value"},
+    "pairs": {"one value", "two filters"},  # its bands are named, which a warning tells
+    "cutout": {"one value"}, "check": {"one value"},
 }  # fmt: skip
 
 
@@ -179,6 +181,12 @@ KINDS = {
     "WCS as text": (image(CRVAL1=" 351.6 "), NONE, None, None),
     "WCS of a word": (image(CRVAL1="23:26:24"), None, None, "CRVAL1 must hold a number"),
     "frame that nobody knows": (image(RADESYS="FK7"), None, None, "RADESYS"),
+    "frame in small letters": (image(RADESYS="fk5"), NONE, None, None),
+    "place off the sky": (image(CRVAL1=1e30), None, None, "none on the sky"),
+    "two filters": (image(FILTER=None, FILTER1="g", FILTER2="r"), None, None, "name different bands"),
+    "zero point of no image": (counts(25, MAGZERO=-1e9), None, None, "which no image has"),
+    "unit with its pixel": (image(BUNIT="nanomaggies/pixel"), NONE, None, None),
+    "noise of zero": (noise(np.zeros(SHAPE)), NONE, "zero everywhere, which says nothing", None),
     "undefined integers": (integers(), BAD, None, None),
     "several detectors": (several_chips(), None, None, r"holds 2 images.*file.fits\[SCI,1\]"),
     "empty extensions": (behind_an_empty_extension(), NONE, None, None),
