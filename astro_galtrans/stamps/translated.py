@@ -30,6 +30,9 @@ def translated(translator, stamps, like=None, *, n_samples=None, seed=0, directo
     if like is not None and len(like) != len(stamps):
         msg = f"{like.name} has {len(like)} galaxies, {stamps.name} {len(stamps)}; give both of the same, in order"
         raise ValueError(msg)
+    if n_samples is not None and n_samples < 1:
+        msg = f"n_samples must be 1 or more, got {n_samples}"
+        raise ValueError(msg)
     like = (
         (target_survey(translator), stamps.pixel_scale / translator.spec.scale, None)
         if like is None

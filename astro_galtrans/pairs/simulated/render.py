@@ -29,7 +29,7 @@ NOISE_LIMITS = 0.5, 2.5  # ... within these times the survey's
 # psField models of the Stripe 82 frames (u 0.02, g 0.04, r 0.02, i 0.02, z 0.055); Moffat exponents of 3.0 to 3.6
 SHEAR = 0.02
 # Light in wings: mean and scatter of its share, range of its width over the core's, and exponent. Of bright stars of
-# the Stripe 82 frames 0.87 (0.97) of the light within 7.4 arcsec is within 1.5 (3), where a Moffat profile has 0.95 (1).
+# the Stripe 82 frames 0.87 (0.97) of the light within 7.4 arcsec is within 1.5 (3), where a Moffat profile 0.95, 1.
 # Cores of exponent 3.5 with wings of 0.13 to 0.20 of the light, 2.3 to 3.1 times as wide, agree with all bands.
 WINGS, WING_WIDTH, WING_BETA = (0.16, 0.05), (2.1, 3.4), 2.5
 FINENESS = 0.3  # largest pixel of the grid in FWHM of the sharpest PSF: beyond its Nyquist frequency no light is left
