@@ -256,8 +256,8 @@ def _written(plan, todo, stream, client):
         return
     from distributed import as_completed
 
-    shared = client.scatter(plan, broadcast=True)
-    for future in as_completed(client.map(_write, todo, plan=shared, stream=stream, pure=False)):
+    # not scattered: a worker that ends takes what was scattered with it
+    for future in as_completed(client.map(_write, todo, plan=plan, stream=stream, pure=False)):
         yield future.result()
         future.release()
 

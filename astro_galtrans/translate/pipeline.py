@@ -197,17 +197,19 @@ class Result:
             yield as_stack(part, self.image, request.translator, request.sampling, number if apart else None)
 
 
-def results(images, request, *, record=False):
+def results(images, request, *, record=False, seeds=None):
     """
     Translate many images, as many at a time as the network sees at once.
 
     Parameters
     ----------
     images : iterable
-        As for `prepare`, or `Failure` of one that could not be had.
+        As for `prepare`, or an Exception in place of one that could not be had.
     request : `Request`
     record : bool, optional
         Yield a `Failure` in place of an image that cannot be translated, instead of raising its error.
+    seeds : sequence of int, optional
+        A number for each image, of which its seed is made; by default that of its place.
 
     Yields
     ------
@@ -215,7 +217,7 @@ def results(images, request, *, record=False):
         In the order of the images.
     """
     with ThreadPoolExecutor(1) as ahead:  # the next ones are read while the network, which leaves Python, works
-        windows = _windows(images, request, record)
+        windows = _windows(images, request, record, seeds)
         window = next(windows, None)
         while window:
             following = ahead.submit(next, windows, None)
@@ -223,11 +225,12 @@ def results(images, request, *, record=False):
             window = following.result()
 
 
-def _windows(images, request, record):
+def _windows(images, request, record, seeds):
     """Yield lists of prepared images, as many as the network sees at once, and the number of the first of each."""
     window, pixels, budget = [], 0, _budget(request.translator)
     for number, image in enumerate(images):
-        window.append(_attempt(number, partial(prepare, image, request, request.sampling.seed_of(number)), record))
+        seed = request.sampling.seed_of(number if seeds is None else int(seeds[number]))
+        window.append(_attempt(number, partial(_prepared, image, request, seed), record))
         size = 0 if isinstance(window[-1], Failure) else window[-1].planes[0].size
         pixels += size
         if len(window) >= request.batch_size if request.batch_size else pixels + size > budget:
@@ -235,6 +238,12 @@ def _windows(images, request, record):
             window, pixels = [], 0
     if window:
         yield window, number + 1 - len(window)
+
+
+def _prepared(image, request, seed):
+    if isinstance(image, Exception):
+        raise image
+    return prepare(image, request, seed)
 
 
 def _attempt(number, action, record):
