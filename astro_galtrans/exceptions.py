@@ -1,8 +1,12 @@
 """The package's own errors and warnings; all else it raises is built in, such as ``ValueError`` or ``OSError``."""
 
+from dataclasses import dataclass
+
 from astropy.utils.exceptions import AstropyUserWarning
 
-__all__ = ["CheckpointError", "DomainError", "DomainWarning", "EmptyImageError", "GaltransError", "GaltransWarning"]
+__all__ = [
+    "CheckpointError", "DomainError", "DomainWarning", "EmptyImageError", "Failure", "GaltransError", "GaltransWarning",
+]  # fmt: skip
 
 
 class GaltransError(Exception):
@@ -27,3 +31,17 @@ class GaltransWarning(AstropyUserWarning):
 
 class DomainWarning(GaltransWarning):
     """The input lies outside the range a translator was trained on."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What stands in place of the result of an image that could not be translated, among many; it is false."""
+
+    index: int  #: number of the image, from 0
+    error: Exception
+
+    def __str__(self):
+        return f"image {self.index}: {type(self.error).__name__}: {self.error}"
+
+    def __bool__(self):
+        return False

@@ -22,10 +22,10 @@ from ._progress import tqdm
 from ._release import __version__
 from .bandstack import Windows, cut_stack
 from .batch import find_images
-from .exceptions import GaltransWarning
+from .exceptions import Failure, GaltransWarning
 from .stamps import SHARDS_FILE, target_survey
 from .translate import load_translator
-from .translate.pipeline import Failure, results
+from .translate.pipeline import results
 from .translate.request import Request, Sampling
 
 __all__ = ["cluster", "translate_catalogue"]

@@ -16,11 +16,11 @@ from astropy.table import QTable, Table
 from toy_network import ToySampler, ToyTranslator, toy_card
 
 from astro_galtrans import load_translator, translate
-from astro_galtrans.exceptions import DomainError, DomainWarning, GaltransError, GaltransWarning
+from astro_galtrans.exceptions import DomainError, DomainWarning, Failure, GaltransError, GaltransWarning
 from astro_galtrans.models.checkpoint import Checkpoint
 from astro_galtrans.stamps import Stamps
 from astro_galtrans.surveys import get_survey
-from astro_galtrans.translate import Failure, Translator
+from astro_galtrans.translate import Translator
 from helpers import BANDS, SKY_RMS, make_bands, make_ccd, make_cube, make_wcs
 
 SIDE = 24

@@ -6,7 +6,7 @@ of its shape (`pipeline`), and turned into flux, uncertainty and provenance (`re
 """
 
 from .mosaic import translate_mosaic
-from .pipeline import Failure, translate
+from .pipeline import translate
 from .translator import Translator, list_translators, load_translator
 
-__all__ = ["Failure", "Translator", "list_translators", "load_translator", "translate", "translate_mosaic"]
+__all__ = ["Translator", "list_translators", "load_translator", "translate", "translate_mosaic"]

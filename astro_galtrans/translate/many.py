@@ -10,12 +10,12 @@ from astropy.nddata import CCDData, NDData, StdDevUncertainty
 from astropy.wcs import WCS
 
 from astro_galtrans.bandstack import BandStack, bands_of, read_pixels, write_like
-from astro_galtrans.exceptions import GaltransWarning
+from astro_galtrans.exceptions import Failure, GaltransWarning
 from astro_galtrans.geometry import check_celestial, pixel_scale
 from astro_galtrans.stamps import Stamps, image_column, target_survey
 from astro_galtrans.units import parse_unit
 
-from .pipeline import ASSUMED, Failure, bar, results, warn_of_outside
+from .pipeline import ASSUMED, bar, results, warn_of_outside
 
 __all__ = ["Many", "several"]
 

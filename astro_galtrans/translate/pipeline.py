@@ -11,7 +11,7 @@ import numpy as np
 
 from astro_galtrans._progress import tqdm
 from astro_galtrans.bandstack import write_like
-from astro_galtrans.exceptions import DomainWarning, GaltransWarning
+from astro_galtrans.exceptions import DomainWarning, Failure, GaltransWarning
 from astro_galtrans.geometry import resample
 from astro_galtrans.tiling import Tile, TilePlan
 
@@ -21,7 +21,7 @@ from .results import as_stack, error_variance, to_flux
 from .translator import ready
 
 __all__ = [
-    "Failure", "Result", "bar", "batch_of", "checked_batch", "evaluated", "results", "translate", "warn_of_outside",
+    "Result", "bar", "batch_of", "checked_batch", "evaluated", "results", "translate", "warn_of_outside",
 ]  # fmt: skip
 
 ASSUMED = "{}: what is typical of the survey is assumed, FWHM in arcsec {}; give the image's own as psf="
@@ -108,8 +108,9 @@ def translate(
         per sample. Of objects that hold dask arrays NDData of dask arrays, computed when they are asked for.
 
         Of many images the same kind of collection: a list, an iterator, a table with the column replaced, an NDData,
-        Stamps. With ``on_error="record"`` a list or iterator has a `Failure` in place of an image that failed, a table
-        the reasons in a column ``failure``; NDData and Stamps have NaN there, and a warning names them.
+        Stamps. With ``on_error="record"`` a list or iterator has a `~astro_galtrans.exceptions.Failure` in place of an
+        image that failed, a table the reasons in a column ``failure``; NDData and Stamps have NaN there, and a warning
+        names them.
 
     Raises
     ------
@@ -166,20 +167,6 @@ def translate(
         ((parts),) = evaluated([image], request, step)
     objects = [write_like(stack) for stack in Result(0, image, parts).stacks(request)]
     return objects if combine is None else objects[0]
-
-
-@dataclass(frozen=True)
-class Failure:
-    """One of many images that could not be translated."""
-
-    index: int  #: its number, from 0
-    error: Exception
-
-    def __str__(self):
-        return f"image {self.index}: {type(self.error).__name__}: {self.error}"
-
-    def __bool__(self):
-        return False
 
 
 @dataclass(eq=False)

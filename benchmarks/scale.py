@@ -1,0 +1,285 @@
+"""
+Many images and large ones: what `translate` costs beside the bare network, and how its memory grows.
+
+- ``stamp``: one stamp of 64 x 64 x 5 pixels, as a cube, as bands on one grid, and as slices of five frames on grids of
+  their own: CPU time over that of the bare network on the same pixels;
+- ``many``: stamps a second of the bare network in batches of eight, of a loop with a torch DataLoader as a user would
+  write it (scaling and network, no check, no uncertainty), and of ``translate`` on lists of images and on `Stamps`;
+- ``memory``: peak memory of an iterator of N images, and of mosaics of several sides, each in a process of its own. The
+  mosaics are memory-mapped files of noise, five bands, through a network that only interpolates, and one through Swin;
+- ``tasks``: time of an empty task of `dask.distributed`, with all that a block of a mosaic is sent with.
+
+Run as ``python benchmarks/scale.py [stamp many memory tasks] [-m NAME] [--side 2000 6000] [--folder DIR]
+[--rst FILE]``; a mosaic of 20,000 x 20,000 needs 30 GB in ``--folder``. Times are CPU times of one thread: other
+work on the machine matters little.
+"""
+
+import argparse
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from astropy.io import fits
+from astropy.nddata import CCDData, StdDevUncertainty
+from astropy.wcs import WCS
+
+from astro_galtrans import load_translator, translate, translate_mosaic
+from astro_galtrans.models.base import Estimate, TranslationModel
+from astro_galtrans.models.checkpoint import Checkpoint
+from astro_galtrans.scaling import AsinhScaling
+from astro_galtrans.stamps import Stamps
+from astro_galtrans.translate import Translator
+
+BANDS = "ugriz"
+SKY = np.array([0.055, 0.018, 0.027, 0.044, 0.217], "f4")  # nanomaggy in a pixel of SDSS
+BATCH = 8
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
+    parser.add_argument("parts", nargs="*", default=["stamp", "many", "memory", "tasks"])
+    parser.add_argument("-m", "--model", default="swin-sdss-cfhtls")
+    parser.add_argument("--number", type=int, default=64)
+    parser.add_argument("--side", type=int, nargs="+", default=[2000, 4000])
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
+    parser.add_argument("--rst", type=Path)
+    parser.add_argument("--peak", nargs="+", help=argparse.SUPPRESS)  # one measurement of memory, in this process
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    if options.peak:
+        peak(options)
+        return
+    rows = []
+    for part in options.parts:
+        for row in {"stamp": stamp, "many": many, "memory": memory, "tasks": tasks}[part](options):
+            rows.append(row)
+            print(*row, sep="   ", flush=True)
+    if options.rst:
+        options.rst.write_text(table(rows), encoding="utf8")
+
+
+def frames(shape, seed=0, shift=0.0):
+    """Noise and a galaxy in five bands; each is moved by multiples of ``shift`` pixels."""
+    rng = np.random.default_rng(seed)
+    y, x = np.indices(shape) - np.reshape(shape, (2, 1, 1)) / 2
+    images = {}
+    for k, (band, sky) in enumerate(zip(BANDS, SKY, strict=True)):
+        data = sky * rng.standard_normal(shape, "f4") + 20 * sky * np.exp(-np.hypot(y, x) / 4).astype("f4")
+        noise = StdDevUncertainty(np.full(shape, sky))
+        wcs = grid(shape)
+        wcs.wcs.crpix += shift * (k - 2), -shift * (k - 2)
+        images[band] = CCDData(data, unit="nmgy", wcs=wcs, uncertainty=noise, meta={"FILTER": band})
+    return images
+
+
+def grid(shape):
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype, wcs.wcs.crval = ("RA---TAN", "DEC--TAN"), (150.0, 2.0)
+    wcs.wcs.crpix, wcs.wcs.cdelt = (shape[1] / 2, shape[0] / 2), (-1.1e-4, 1.1e-4)
+    return wcs
+
+
+def cube_of(images):
+    planes = list(images.values())
+    noise = StdDevUncertainty(np.stack([plane.uncertainty.array for plane in planes]))
+    return CCDData(np.stack([plane.data for plane in planes]), unit="nmgy", wcs=planes[0].wcs, uncertainty=noise)
+
+
+def cpu(function, repeat=5):
+    """Shortest CPU time of some calls (s)."""
+    function()
+    times = []
+    for _ in range(repeat):
+        start = time.process_time()
+        function()
+        times.append(time.process_time() - start)
+    return min(times)
+
+
+def stamp(options):
+    translator = load_translator(options.model)
+    images = frames((64, 64))
+    cube, big = cube_of(images), frames((200, 200), shift=0.6)
+    slices = {band: image[60:124, 60:124] for band, image in big.items()}
+    planes = torch.from_numpy(np.arcsinh(cube.data / SKY[:, None, None] / 4))[None]
+
+    def network():
+        with torch.inference_mode():
+            translator.model(planes)
+
+    bare = cpu(network, 15)
+    yield "one stamp, bare network", f"{1e3 * bare:.0f} ms", ""
+    for name, image, bands in (
+        ("a cube", cube, BANDS),
+        ("bands on one grid", images, None),
+        ("five grids", slices, None),
+    ):
+        seconds = cpu(lambda image=image, bands=bands: translate(image, translator, bands=bands), 15)
+        yield f"one stamp, {name}", f"{1e3 * seconds:.0f} ms", f"{seconds / bare:.2f} x"
+
+
+class Cutouts(torch.utils.data.Dataset):
+    """What a user would write."""
+
+    def __init__(self, cubes, scaling):
+        self.cubes, self.scaling = cubes, scaling
+
+    def __len__(self):
+        return len(self.cubes)
+
+    def __getitem__(self, k):
+        return torch.from_numpy(self.scaling.forward(self.cubes[k].data))
+
+
+def many(options):
+    translator, number = load_translator(options.model), options.number
+    sets = [frames((64, 64), seed) for seed in range(number)]
+    cubes = [cube_of(images) for images in sets]
+    slices = {band: image[60:124, 60:124] for band, image in frames((200, 200), shift=0.6).items()}
+    arrays, noise = (np.stack([f(cube) for cube in cubes]) for f in (lambda c: c.data, lambda c: c.uncertainty.array))
+    scaling = AsinhScaling.from_dict(translator.source["scaling"])
+    planes = torch.from_numpy(scaling.forward(arrays))
+
+    def network():
+        with torch.inference_mode():
+            for batch in planes.split(BATCH):
+                translator.model(batch)
+
+    def loop():
+        with torch.inference_mode():
+            for batch in torch.utils.data.DataLoader(Cutouts(cubes, scaling), batch_size=BATCH):
+                np.sinh(translator.model(batch).mean.numpy())
+
+    bare = cpu(network, 2)
+    yield f"{number} stamps, bare network", f"{number / bare:.0f} /s", ""
+    for name, function in (
+        ("DataLoader loop", loop),
+        ("Stamps", lambda: translate(Stamps(arrays, "sdss", variance=noise**2), translator)),
+        ("list of cubes", lambda: translate(cubes, translator, bands=BANDS)),
+        ("list of dicts, one grid", lambda: translate(sets, translator)),
+        ("list of dicts, five grids", lambda: translate([slices] * number, translator)),
+        ("loop over cubes", lambda: [translate(cube, translator, bands=BANDS) for cube in cubes]),
+    ):
+        seconds = cpu(function, 2)
+        yield f"{number} stamps, {name}", f"{number / seconds:.0f} /s", f"{bare / seconds:.2f} of the bare network"
+
+
+def memory(options):
+    for number in (64, 256, 1024):
+        yield f"peak memory, iterator of {number} stamps", measured(options, "stamps", number), ""
+    for side in options.side:
+        yield f"peak memory, mosaic of {side} x {side} x 5", measured(options, "mosaic", side), ""
+    yield f"peak memory, mosaic of 1500 x 1500 x 5, {options.model}", measured(options, "network", 1500), ""
+
+
+def measured(options, *what):
+    """Run one measurement in a process of its own."""
+    command = [
+        sys.executable,
+        __file__,
+        "-m",
+        options.model,
+        "--folder",
+        str(options.folder),
+        "--peak",
+        *map(str, what),
+    ]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def peak(options):
+    what, number = options.peak[0], int(options.peak[1])
+    start = time.perf_counter()
+    if what == "stamps":
+        for _ in translate((frames((64, 64), seed) for seed in range(number)), interpolator(2)):
+            pass
+    else:
+        mosaic(options, number, load_translator(options.model) if what == "network" else interpolator(1))
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"{used:.2f} GB in {time.perf_counter() - start:.0f} s")
+
+
+def mosaic(options, side, translator):
+    """A mosaic of noise in a file for each band, written row by row, to FITS."""
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        paths = [Path(folder) / f"{band}.fits" for band in BANDS]
+        for path, sky in zip(paths, SKY, strict=True):
+            header = grid((side, side)).to_header()
+            header["BUNIT"], header["FILTER"] = "nmgy", path.stem
+            rng = np.random.default_rng(1)
+            rows = sky * rng.standard_normal((256, side), "f4")
+            stream = fits.StreamingHDU(
+                path, fits.PrimaryHDU(np.broadcast_to(np.float32(0), (side, side)), header).header
+            )
+            for start in range(0, side, 256):
+                stream.write(np.roll(rows, start, axis=1)[: side - start])
+            stream.close()
+        translate_mosaic(paths, translator, Path(folder) / "out.fits")
+
+
+class Interpolator(TranslationModel):
+    """The least that a network can do: its own skip connection, which interpolates."""
+
+    name = "interpolator"
+    PRESETS = {"tiny": {}}
+    margin = 3
+
+    def __init__(self, in_bands, out_bands, scale):
+        super().__init__(in_bands, out_bands, scale)
+        self.unused = torch.nn.Parameter(torch.zeros(1))  # a network is where its parameters are
+
+    def forward(self, source):
+        """Source ``[B, C_in, H, W]`` to an `Estimate`."""
+        mean = self.skip(source)
+        return Estimate(mean, torch.full_like(mean, -1.5))
+
+
+def interpolator(scale):
+    model = Interpolator(BANDS, BANDS, scale).eval()
+    model.skip.requires_grad_(requires_grad=False)
+    softening = AsinhScaling(4 * SKY).to_dict()
+    source = {"survey": "sdss", "unit": "nanomaggy", "zeropoint": 22.5, "pixel_scale": 0.396, "scaling": softening,
+              "sky_rms": SKY.tolist()}  # fmt: skip
+    target = source | {"pixel_scale": 0.396 / scale, "native_pixel_scale": 0.396}
+    ones = {"flux": [1.0] * 5, "std": [1.0] * 5}
+    card = {"name": "interpolator", "source": source, "target": target, "calibration": ones, "validity": {}}
+    return Translator(Checkpoint(model, card, ""))
+
+
+def tasks(options, number=200):
+    from astro_galtrans.bandstack import Windows
+    from astro_galtrans.survey import cluster
+    from astro_galtrans.translate.mosaic import Plan
+    from astro_galtrans.translate.request import Request, Sampling
+
+    translator = load_translator(options.model)
+    reading = {"bands": None, "zeropoint": None, "unit": None, "align": True, "bad_planes": None, "strict": False}
+    request = Request(translator, Sampling.of(translator, None, "mean", None), None, reading, None, None, None)
+    plan = Plan(Windows(frames((64, 64)), BANDS), request, 1024)
+    with cluster(workers=2) as client:
+        client.gather(client.map(empty, range(2), plan=plan, pure=False))
+        start = time.perf_counter()
+        client.gather(client.map(empty, range(number), plan=plan, pure=False))
+        yield "an empty task", f"{1e3 * (time.perf_counter() - start) / number:.1f} ms", "two processes"
+
+
+def empty(number, plan):
+    return number, plan.side
+
+
+def table(rows):
+    lines = [".. list-table::", "   :header-rows: 1", ""]
+    for row in [("", "", "beside it"), *rows]:
+        lines += [f"   {'*' if k == 0 else ' '} - {cell}" for k, cell in enumerate(row)]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
