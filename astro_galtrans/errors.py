@@ -49,6 +49,11 @@ def aperture_error(result, apertures, *, noise=True):
         correlated.
     TypeError
         If the apertures are none of photutils'.
+
+    Notes
+    -----
+    Measure on the grid that the translation has by itself, or on the target survey's own. A resampling to much coarser
+    pixels (``output_grid``) takes the variances of pixels for those of white noise, and the errors come out too small.
     """
     return np.sqrt(_variances(result, apertures, noise=noise, between=False))
 
