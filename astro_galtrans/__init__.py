@@ -23,6 +23,7 @@ __all__ = [
     "load_translator",
     "significance",
     "translate",
+    "translate_mosaic",
 ]
 
 # public name -> the module it lives in
@@ -42,6 +43,7 @@ _HOMES = {
     "load_translator": "translate",
     "significance": "errors",
     "translate": "translate",
+    "translate_mosaic": "translate",
 }
 
 

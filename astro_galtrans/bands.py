@@ -179,13 +179,31 @@ def band_from_header(header):
     -------
     str or None
         Short name, or None if no card names a band.
+
+    Raises
+    ------
+    ValueError
+        If cards name different bands, as two wheels with a filter each, or the only one names several.
     """
     cards = {str(key).upper(): value for key, value in header.items()}
-    for key in _CARDS:
-        value = cards.get(key)
-        if isinstance(value, str) and not _EMPTY_WHEEL.fullmatch(value.strip()):
-            return parse_band(value)
-    return None
+    texts = {key: cards[key] for key in _CARDS if isinstance(cards.get(key), str)}
+    texts = {key: text for key, text in texts.items() if not _EMPTY_WHEEL.fullmatch(text.strip())}
+    known = {key: name for key, text in texts.items() if (name := _single(text))}
+    if len(set(known.values())) > 1:
+        told = ", ".join(f"{key} = {texts[key]!r}" for key in known)
+        msg = f"header cards name different bands ({told}); say which it is, with bands= or a dict"
+        raise ValueError(msg)
+    if known:  # a second wheel may hold a polariser
+        return next(iter(known.values()))
+    return parse_band(next(iter(texts.values()))) if texts else None
+
+
+def _single(text):
+    """Name of a known filter that a text names, or None; also where it names several, as a list of an observation."""
+    try:
+        return known_band(text) or _other_band(text)
+    except ValueError:
+        return None
 
 
 def bands_from_header(header):

@@ -124,9 +124,9 @@ def translate_files(
     _refuse_inputs(
         [file for files in groups.values() for file in files], [folder / f"{name}.fits" for name in groups], beside=True
     )
-    folder.mkdir(parents=True, exist_ok=True)
     if isinstance(translator, str | Path):
         translator = load_translator(translator, device)
+    folder.mkdir(parents=True, exist_ok=True)
     failures, report = {}, report or (lambda *_: None)
     settings = options | {"overwrite": overwrite}
     with locked(folder):

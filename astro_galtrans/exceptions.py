@@ -2,7 +2,7 @@
 
 from astropy.utils.exceptions import AstropyUserWarning
 
-__all__ = ["CheckpointError", "DomainError", "DomainWarning", "GaltransError", "GaltransWarning"]
+__all__ = ["CheckpointError", "DomainError", "DomainWarning", "EmptyImageError", "GaltransError", "GaltransWarning"]
 
 
 class GaltransError(Exception):
@@ -15,6 +15,10 @@ class CheckpointError(GaltransError):
 
 class DomainError(GaltransError, ValueError):
     """The input lies outside the range a translator was trained on (raised with ``strict=True``)."""
+
+
+class EmptyImageError(GaltransError, ValueError):
+    """A band has no pixel that can be used, or holds one value everywhere."""
 
 
 class GaltransWarning(AstropyUserWarning):

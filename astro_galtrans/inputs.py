@@ -81,6 +81,13 @@ class Inputs:
         self.fwhm, self.target_fwhm, self.sky_rms = (np.array(values, float) for values in known.values())
 
     @property
+    def reach(self):
+        """Pixels around an image that its planes depend on, at the widest PSF that is asked for (two arcsec or so)."""
+        if not self.spec.observed:
+            return 0
+        return kernel_reach([2 * self.fwhm.max(), *self.target_fwhm], self.pixel_scale)
+
+    @property
     def channels(self):
         """Number of planes."""
         return input_channels(len(self.spec.in_bands), len(self.spec.out_bands), self.spec.scale, self.spec.observed)

@@ -2,8 +2,8 @@
 How an image was taken, for networks that are told so: its PSF and its noise, given, measured or typical of the survey.
 
 The PSF of a band is, in this order, what the caller gives, what the image carries (``CCDData.psf``), that of its stars,
-that of another band's stars or PSF, scaled by what is typical of the survey, or what is typical of the survey. The
-noise is what the sky's scatter shows, else the stated standard deviation, else what is typical.
+what its header states, that of another band, scaled by what is typical of the survey, or what is typical of the survey.
+The noise is what the sky's scatter shows, else the stated standard deviation, else what is typical.
 """
 
 from collections.abc import Mapping
@@ -68,7 +68,10 @@ def observe(stack, bands, typical, measured, pixel_scale, psf=None):
         If ``psf`` names a band that the image does not have, or a width is not one of a PSF.
     """
     given = _given(psf, stack.bands, pixel_scale)
-    seen = {b: (given[b], "given") if b in given else (measured["fwhm"].get(b), "stars") for b in stack.bands}
+    seen = {}
+    for band in stack.bands:
+        ways = (given, "given"), (measured["fwhm"], "stars"), (stack.seeing, "header")
+        seen[band] = next(((found[band], origin) for found, origin in ways if found.get(band)), (None, None))
     expected = dict(zip(bands, measured_fwhm(typical.fwhm, pixel_scale=pixel_scale), strict=True))
     known = [fwhm / expected[band] for band, (fwhm, _) in seen.items() if fwhm]
     ratio, source = (float(np.median(known)), "other bands") if known else (1.0, "typical of the survey")

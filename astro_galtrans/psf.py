@@ -21,7 +21,8 @@ from astro_galtrans.surveys import MOFFAT_BETA
 
 __all__ = [
     "Frequencies", "MoffatPSF", "SampledPSF", "as_psf", "both_halves", "equivalent_fwhm", "measured_fwhm",
-    "moffat_transform", "profile_fwhm", "psf_images",
+    "moffat_transform", "profile_fwhm", "psf_images", "star_fwhm",
+    "widths",
 ]  # fmt: skip
 
 TABLE = 60.0, 6000  # largest k r0, and steps: linear interpolation is good to 1e-5
@@ -310,16 +311,48 @@ def _widths_at(beta):
 @lru_cache(maxsize=1)
 def _width_table():
     """Measured widths (pixels), ``[width, exponent]``."""
-    return np.array([[_measured(width, beta) for beta in EXPONENTS] for width in WIDTHS])
+    return np.array([[_measured((width, beta, 1.0)) for beta in EXPONENTS] for width in WIDTHS])
 
 
-def _measured(width, beta):
+def star_fwhm(profiles, pixel_scale=1.0):
+    """
+    Return the FWHM that is measured of a star whose PSF is a sum of Moffat profiles, in the unit of ``pixel_scale``.
+
+    Parameters
+    ----------
+    profiles : list of (float, float, float)
+        FWHM without the pixel, exponent, and share of the light of each; the first is the core.
+    pixel_scale : float, optional
+        Side of a pixel.
+    """
+    return pixel_scale * float(_measured(*((fwhm / pixel_scale, beta, share) for fwhm, beta, share in profiles)))
+
+
+def _measured(*profiles):
+    """Measured width (pixels) of a sum of Moffat profiles: width (pixels), exponent and share of the light of each."""
+    width = profiles[0][0]
     # a box of six FWHM, in pixels fine enough that it has at most some hundred
     coarse = max(1.0, width / 8)
     side = 2 * int(np.ceil(3 * width / coarse)) + 11
     frequencies = Frequencies((2 * side, 2 * side), 1, coarse)
     y, x = frequencies.along()
-    transfer = moffat_transform(np.hypot(y, x), width, beta)
+    transfer = sum(share * moffat_transform(np.hypot(y, x), wide, beta) for wide, beta, share in profiles)
     transfer = transfer * np.sinc(y / (2 * np.pi)) * np.sinc(x / (2 * np.pi))  # the pixel has a side of 1
     image = np.roll(fft.irfft2(transfer, s=frequencies.shape), (side // 2, side // 2), axis=(0, 1))[:side, :side]
     return coarse * gaussian_fwhm(image)
+
+
+def widths(psf, rows, pixel_scale):
+    """
+    Return the FWHM ``[n, C]`` (arcsec) of Moffat profiles of the package's exponent that look as wide as some PSFs.
+
+    ``psf`` is a `MoffatPSF` or `SampledPSF`; ``rows`` are the indices ``[n]`` of the galaxies.
+    """
+    rows = np.zeros(len(rows), int) if len(psf) == 1 else np.asarray(rows)
+    if isinstance(psf, MoffatPSF):
+        both = zip(psf.fwhm[rows], psf.beta[rows], strict=True)
+        seen = [[measured_fwhm(*one, pixel_scale) for one in zip(*row, strict=True)] for row in both]
+    else:
+        images = np.asarray(psf[rows]._images, float)
+        seen = [[pixel_scale * (gaussian_fwhm(image) or np.nan) for image in row] for row in images]
+    return profile_fwhm(seen, pixel_scale=pixel_scale)

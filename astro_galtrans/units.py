@@ -49,6 +49,7 @@ _SYSTEM_CARDS = ("PHOTSYS", "MAGSYS", "PHOT_SYS", "ZPSYS", "MAGSYST")  # ESO: ph
 _SAYS_PER_SECOND = re.compile(r"per sec|\b(adu|dn|counts?|e-?|electrons?)/s|\b1 ?s(ec)? exp", re.IGNORECASE)  # comments
 _ANGSTROM_LIGHT = 2.99792458e18  # speed of light in Angstrom/s, for PHOTFLAM in erg/s/cm2/Angstrom
 _JANSKY_ZEROPOINT = 2.5 * 23 - 48.60
+LARGEST_ZEROPOINT = 100.0  # magnitudes: a photon per second from the brightest star is nearer to zero
 _TOLERANCE = 1e-3  # magnitudes; zero points closer than this are the same
 _COUNTS = (u.adu, u.DN, u.ct, u.electron, u.ph)
 
@@ -56,12 +57,13 @@ _COUNTS = (u.adu, u.DN, u.ct, u.electron, u.ph)
 _SPELLINGS = {
     name: unit
     for unit, names in (
-        (u.nmgy, "nanomaggies nmaggy nmgy"), (u.mgy, "maggies"), (u.uJy, "microjy microjansky"),
+        (u.nmgy, "nanomaggy nanomaggies nmaggy nmgy"), (u.mgy, "maggy maggies"), (u.uJy, "microjy microjansky"),
         (u.nJy, "nanojy nanojansky"), (u.adu, "adu adus"), (u.DN, "dn"), (u.ct, "count counts cts"),
         (u.electron, "e e- electron electrons"),
     )
     for name in names.split()
 }  # fmt: skip
+_PER_PIXEL = re.compile(r"\s*(/\s*|per )pix(el)?s?$", re.IGNORECASE)
 _PER_SECOND = re.compile(r"\s*(/\s*s(ec(ond)?)?|[\s.*]s(\*\*|\^)?\(?-1\)?)$", re.IGNORECASE)
 
 
@@ -86,6 +88,7 @@ def parse_unit(unit):
     if not isinstance(unit, str):
         return u.Unit(unit)
     text = unit.strip("'\"[] ")
+    text = _PER_PIXEL.sub("", text)  # what all images hold
     base = _PER_SECOND.sub("", text)
     if base.lower() in _SPELLINGS:
         count = _SPELLINGS[base.lower()]
@@ -344,12 +347,20 @@ def _finite(value, name):
     if not np.isfinite(number):
         msg = f"{name} must be a finite AB magnitude, got {value!r}; pass zeropoint="
         raise ValueError(msg)
-    return number
+    return _sensible(number, name)
+
+
+def _sensible(magnitude, name):
+    """Raise for a zero point that no image has: the conversion of its fluxes would leave the range of numbers."""
+    if abs(magnitude) > LARGEST_ZEROPOINT:
+        msg = f"{name} gives the zero point {magnitude:g}, which no image has; pass zeropoint="
+        raise ValueError(msg)
+    return magnitude
 
 
 def _zeropoint_of_flux(value):
-    flux = _finite(value, _FLUX_CARD)
-    if flux <= 0:
+    flux = _float(value)
+    if not (np.isfinite(flux) and flux > 0):
         msg = f"{_FLUX_CARD} must be positive, got {value!r}; pass zeropoint="
         raise ValueError(msg)
-    return 2.5 * np.log10(flux).item()
+    return _sensible(2.5 * np.log10(flux).item(), _FLUX_CARD)

@@ -163,3 +163,12 @@ def test_real_headers():
         assert band_from_header(fits.getheader(path, "SCI")) == name
     for name in ("g", "r", "i"):
         assert band_from_header(fits.getheader(shared_data("cfhtls_w3", f"CFHTLS-test_{name}.fits"))) == name
+
+
+def test_cards_that_name_different_bands():
+    for cards in ({"FILTER1": "g", "FILTER2": "r"}, {"FILTER": "SDSS g", "BAND": "r"}):
+        with pytest.raises(ValueError, match=r"cards name different bands \(FILTER1? = '.*g', (FILTER2|BAND) = 'r'"):
+            band_from_header(cards)
+    assert band_from_header({"FILTER1": "POL0V", "FILTER2": "F814W"}) == "F814W"
+    assert band_from_header({"FILTER": "r.MP9601", "FILTERS": "g,r,i"}) == "r"  # what the observation had
+    assert band_from_header({"BAND": "r", "FILTER": "r DECam SDSS c0002 6415.0 1480.0"}) == "r"

@@ -20,6 +20,7 @@ from astropy.wcs.wcsapi import SlicedLowLevelWCS
 from numpy.testing import assert_allclose, assert_array_equal
 
 from astro_galtrans.bandstack import PROVENANCE_CARDS, BandStack, Origin, read, select, to_unit, write_like
+from astro_galtrans.exceptions import GaltransWarning
 from helpers import BANDS, make_bands, make_ccd, make_cube, make_wcs
 
 SHAPE = (12, 15)
@@ -566,3 +567,13 @@ def test_provenance(meta):
     with pytest.raises(ValueError, match="no header card for colour"):
         stack.with_provenance(colour="red")
     assert all(len(card) <= 8 for card, _ in PROVENANCE_CARDS.values())
+
+
+def test_the_caller_knows_better_than_cards_that_contradict():
+    ccd = make_ccd(SHAPE, "g")
+    ccd.meta |= {"FILTER": "g", "BAND": "r"}
+    with pytest.raises(ValueError, match=r"the image: header cards name different bands \(FILTER = 'g', BAND = 'r'\)"):
+        read(ccd)
+    with pytest.warns(GaltransWarning, match="name different bands .*; taken as one of i"):
+        assert read(ccd, "i").bands == ("i",)
+    assert read({"i": ccd}).bands == ("i",)

@@ -8,7 +8,7 @@ import torch
 
 from astro_galtrans.inputs import Inputs, Observation
 from astro_galtrans.models.base import ModelSpec
-from astro_galtrans.models.blocks import MatchedSkip
+from astro_galtrans.models.blocks import MatchedSkip, split_estimate
 from astro_galtrans.models.registry import get_model_class
 
 BANDS = ("u", "g", "r")
@@ -97,3 +97,12 @@ def test_networks_start_from_the_linear_answer(name):
     network.prepare_training()
     terms = list(network.losses(planes, network.skip(planes) + 0.1, 1.0, torch.Generator().manual_seed(1)))
     assert all(torch.isfinite(value) for part in terms for value in part.values())
+
+
+def test_corrections_of_the_linear_answer_are_bounded():
+    raw, skip = torch.tensor([[-1e6, -1.0, 0.0, 2.0, 1e6]]), torch.full((1, 5), 3.0)
+    raw = torch.stack([raw, torch.zeros_like(raw)], dim=1)[..., None]  # [B, 2 C_out, H, W]
+    mean, _ = split_estimate(raw, skip[:, None, :, None], bounded=True)
+    np.testing.assert_allclose(mean.ravel() - 3, [-5, -1, 0, 2, 5], rtol=0.01)
+    free, _ = split_estimate(raw, skip[:, None, :, None])
+    np.testing.assert_allclose(free.ravel() - 3, raw[0, 0].ravel())

@@ -24,6 +24,7 @@ from astro_galtrans.check import describe_image
 from astro_galtrans.cli import main
 from astro_galtrans.exceptions import GaltransWarning
 from astro_galtrans.models.checkpoint import Checkpoint
+from astro_galtrans.models.shipped import find_weights
 from astro_galtrans.pairs.observed.frames import open_frames
 from astro_galtrans.pairs.store import HEADER_FILE, PairHeader, PairWriter
 from astro_galtrans.stamps import Stamps
@@ -97,9 +98,11 @@ COMMANDS = {f.__name__[3:]: f for f in (by_translate, by_batch, by_pairs, by_fid
 #: Stamps need no WCS, have the unit of their survey, and may be without a galaxy; so may frames.
 NO_MATTER = {
     "fidelity": {
-        "WCS as text", "WCS of a word", "frame that nobody knows", "no unit", "nothing but NaN", "one value",
+        "WCS as text", "WCS of a word", "frame that nobody knows", "frame in small letters", "place off the sky",
+        "no unit", "nothing but NaN", "one value", "two filters",
     },
-    "pairs": {"one value"}, "cutout": {"one value"}, "check": {"one value"},
+    "pairs": {"one value", "two filters"},  # its bands are named, which a warning tells
+    "cutout": {"one value"}, "check": {"one value"},
 }  # fmt: skip
 
 
@@ -178,6 +181,12 @@ KINDS = {
     "WCS as text": (image(CRVAL1=" 351.6 "), NONE, None, None),
     "WCS of a word": (image(CRVAL1="23:26:24"), None, None, "CRVAL1 must hold a number"),
     "frame that nobody knows": (image(RADESYS="FK7"), None, None, "RADESYS"),
+    "frame in small letters": (image(RADESYS="fk5"), NONE, None, None),
+    "place off the sky": (image(CRVAL1=1e30), None, None, "none on the sky"),
+    "two filters": (image(FILTER=None, FILTER1="g", FILTER2="r"), None, None, "name different bands"),
+    "zero point of no image": (counts(25, MAGZERO=-1e9), None, None, "which no image has"),
+    "unit with its pixel": (image(BUNIT="nanomaggies/pixel"), NONE, None, None),
+    "noise of zero": (noise(np.zeros(SHAPE)), NONE, "zero everywhere, which says nothing", None),
     "undefined integers": (integers(), BAD, None, None),
     "several detectors": (several_chips(), None, None, r"holds 2 images.*file.fits\[SCI,1\]"),
     "empty extensions": (behind_an_empty_extension(), NONE, None, None),
@@ -309,3 +318,86 @@ def test_stores(command, kind, whole_store, tmp_path, capsys):
     assert main(READERS[command](store, tmp_path / "out")) == 1
     assert re.search(error, capsys.readouterr().err)
     assert [path.name for path in tmp_path.iterdir()] == ["store"]
+
+
+# -- files of translators
+
+WEIGHTS = {
+    "cut": (lambda whole: whole[:-1000], "truncated or damaged"),
+    "text": (lambda _: b"not weights at all " * 50, "not a safetensors file"),
+    "damaged": (lambda whole: whole[:-5000] + bytes(1000) + whole[-4000:], "the weights do not match their checksum"),
+    "edited": (lambda whole: whole.replace(b"0.396", b"0.496", 1), "the card does not match its checksum"),
+    "absent": (lambda _: None, "there is no translator file"),
+}
+USERS = {
+    "translate": lambda it, image, _store, out: ["translate", image, "-m", it, "-o", f"{out}.fits"],
+    "batch": lambda it, image, _store, out: ["translate", image, "-m", it, "-o", f"{out}/"],
+    "check": lambda it, image, _store, _out: ["check", image, "-m", it],
+    "info": lambda it, _image, _store, _out: ["info", it],
+    "train": lambda it, _image, store, out: ["train", "swin", store, "-o", out, "--init", it, "--device", "cpu"],
+    "calibrate": lambda it, _image, store, out: ["calibrate", it, store, "-o", f"{out}.safetensors"],
+    "fidelity": lambda it, _image, store, out: ["fidelity", store, "-o", out, "-m", it, "--skip", "morphology"],
+    "redshift": lambda it, _image, store, out: ["redshift", store, "-o", out, "-m", it],
+}
+
+
+@pytest.mark.parametrize("kind", WEIGHTS)
+@pytest.mark.parametrize("command", USERS)
+def test_weights(command, kind, whole_store, tmp_path, capsys):
+    if (command, kind) in {("check", "damaged"), ("info", "damaged")}:
+        pytest.skip("this command reads the card only")
+    change, error = WEIGHTS[kind]
+    content = change(find_weights(MODEL).read_bytes())
+    if content is not None:
+        (tmp_path / "it.safetensors").write_bytes(content)
+    image().writeto(tmp_path / "image.fits")
+    before = sorted(tmp_path.iterdir())
+    names = [tmp_path / "it.safetensors", tmp_path / "image.fits", whole_store, tmp_path / "out"]
+    assert main(USERS[command](*map(str, names))) == 1
+    said = capsys.readouterr()
+    assert error in said.err + said.out
+    assert sorted(tmp_path.iterdir()) == before
+
+
+# -- settings without sense
+
+SETTINGS = {
+    "translate": ["--tile 0", "--n-samples 0", "--seed -1", "--zeropoint nan", "--subtract-background 3"],
+    "batch": ["--device toaster"],
+    "simulate": ["-n 0", "--size 7", "--scale 0", "--workers -1", "--seed -1", "--source-bands q"],
+    "pairs": [
+        "--scale 0", "--scale 17", "--size 7", "--faint nan", "--blank -1", "--search 0", "--search nan",
+        "--max-offset -1", "--cell 0", "--cell nan", "--source-bands q", "--catalogue /nowhere.ecsv",
+    ],
+    "train": ["--hours -1", "--hours nan", "--steps 0", "--devices 0", "--precision 8-bit", "--number -1"],
+    "calibrate": ["--n-samples 0"],
+    "fidelity": ["--n-samples 0", "--bins 0", "--number 0", "--seed -1", "--source-fwhm -1"],
+    "redshift": [
+        "--n-samples 0", "--bins 0", "--number 0", "--number 24", "--epochs 0", "--epochs -1", "--members 0",
+        "--crop 7", "--floor 1", "--floor nan", "--z nowhere", "--seed -1",
+    ],
+    "zspec": ["--z-max -1", "--z-max nan"],
+}  # fmt: skip
+#: What messages call a setting that they do not call by its option.
+CALLED = {
+    "n": "number", "source-fwhm": "psf", "source-bands": "band", "subtract-background": "background",
+    "catalogue": "nowhere", "z-max": "z_range", "z": "nowhere", "size": "size|small",
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore::astro_galtrans.exceptions.DomainWarning")
+@pytest.mark.parametrize(("command", "setting"), [(name, text) for name, texts in SETTINGS.items() for text in texts])
+def test_settings(command, setting, whole_store, tmp_path, capsys):
+    pytest.importorskip("galsim")
+    image(np.stack([TRUTH] * 5), FILTER=None, BANDS="u,g,r,i,z").writeto(tmp_path / "image.fits")
+    frame, out = str(tmp_path / "image.fits"), tmp_path / "out"
+    commands = {
+        "simulate": ["simulate", str(out)], "zspec": ["zspec", frame, "-o", f"{out}.ecsv"],
+        "pairs": ["pairs", str(out), "--source", frame, "--target", frame],
+        **{name: make(whole_store, out) for name, make in READERS.items()},
+        **{name: make(MODEL, frame, whole_store, str(out)) for name, make in USERS.items() if name not in READERS},
+    }  # fmt: skip
+    assert main(commands[command] + setting.split()) == 1
+    name = setting.split()[0].strip("-")
+    assert re.search(CALLED.get(name, name.replace("-", "[-_ ]")), capsys.readouterr().err)
+    assert [path.name for path in tmp_path.iterdir()] == ["image.fits"]

@@ -6,6 +6,7 @@ import astropy.units as u
 import numpy as np
 import pytest
 import torch
+from astropy.io.fits import Header
 from astropy.nddata import CCDData
 from astropy.wcs import WCS
 
@@ -54,7 +55,7 @@ def field(fwhm, bands=BANDS, stars=9, size=189, seed=0):
         for k in range(stars):
             y, x = (20 + 60 * (k // 3), 20 + 60 * (k % 3))
             plane[y : y + side, x : x + side] += 2e4 * star
-        images[band] = CCDData(plane, unit="nanomaggy", wcs=wcs(), meta={"FILTER": band})
+        images[band] = CCDData(plane, unit="nanomaggy", wcs=wcs(), meta=Header({"FILTER": band}))
     return {band: images[band] for band in bands}
 
 
@@ -156,3 +157,14 @@ def test_many_images_are_told_one_by_one(translator):
     told = [psf_card(result) for result in translate(images, translator)]
     widths = [float(text.split()[1]) for text in told]
     np.testing.assert_allclose(widths, measured_fwhm([1.0, 1.5], pixel_scale=PIXEL), rtol=0.02)
+
+
+def test_what_the_header_states(translator):
+    cutout = field(TYPICAL, stars=1)
+    for image in cutout.values():
+        image.header["SEEING"] = (1.42, "[arcsec] of stars")
+    assert psf_card(translate(cutout, translator)) == "g 1.42 (header), r 1.42 (header), i 1.42 (header)"
+    for image in cutout.values():
+        image.header["SEEING"] = (3.6, "in pixels")
+    with pytest.warns(GaltransWarning, match="no stars tell the PSF"):
+        translate(cutout, translator)

@@ -7,16 +7,18 @@ a file that `astropy.nddata.CCDData.read` reads.
 """
 
 from ._cards import PROVENANCE_CARDS
-from ._cutout import cutout, cutouts
+from ._cutout import cut_stack, cutout, cutouts
 from ._layers import Pixels, bands_of, read_pixels
 from ._opening import Origin, find_files, split_extension
 from ._stack import BandStack, Plane, read, select, to_unit
+from ._streams import FitsStream, ZarrStream
 from ._trust import check_layout, is_fits, open_fits
-from ._writers import check_writable, write_fits, write_hdulist, write_like
+from ._windows import Windows
+from ._writers import check_writable, described_meta, write_fits, write_hdulist, write_like
 
 __all__ = [
-    "PROVENANCE_CARDS", "BandStack", "Origin", "Pixels", "Plane", "bands_of", "check_layout", "check_writable",
-    "cutout", "cutouts", "find_files", "is_fits", "open_fits", "read", "read_pixels", "select", "split_extension",
-    "to_unit", "write_fits",
-    "write_hdulist", "write_like",
+    "PROVENANCE_CARDS", "BandStack", "FitsStream", "Origin", "Pixels", "Plane", "Windows", "ZarrStream", "bands_of",
+    "check_layout", "check_writable", "cut_stack", "cutout", "cutouts", "described_meta", "find_files", "is_fits",
+    "open_fits", "read", "read_pixels", "select", "split_extension", "to_unit", "write_fits", "write_hdulist",
+    "write_like",
 ]  # fmt: skip

@@ -9,7 +9,7 @@ from astropy.io import fits
 from ._conventions import KEPT_CARDS
 from ._wcs import is_wcs_card
 
-__all__ = ["PROVENANCE_CARDS", "add_provenance", "common_meta", "set_card", "to_header"]
+__all__ = ["PROVENANCE_CARDS", "add_provenance", "common_meta", "set_card", "stated_seeing", "to_header"]
 
 #: How an output was made: name of the statement, and the card that holds it with its comment. The cards are the same in
 #: FITS headers and in ``meta``, so that ``CCDData.write`` needs no keyword longer than FITS allows.
@@ -53,8 +53,21 @@ _LAYOUT_CARD = re.compile(
     r"|Z(IMAGE|TENSION|CMPTYPE|BITPIX|NAXIS\d*|TILE\d+|NAME\d+|VAL\d+|QUANTIZ|DITHER0|BLANK|SCALE|ZERO|SIMPLE|EXTEND)"
     r"|Z[PG]COUNT|FZ[AQ].*|"
 )
+#: Cards for the FWHM of an image's stars, where their comment says arcsec.
+SEEING_CARDS = "SEEING", "PSF_FWHM", "PSFFWHM", "FWHM"
 _OWN_CARDS = {card for card, _ in PROVENANCE_CARDS.values()}
 _HISTORY_TITLE = "cards of the input, which need not hold for this image:"
+
+
+def stated_seeing(meta):
+    """FWHM of stars (arcsec) that a header states in one of `SEEING_CARDS`, with arcsec in its comment; or None."""
+    for card in SEEING_CARDS:
+        # cards of these names are in pixels, or of another measure of the width, where no unit stands beside them
+        if card in meta and "arcsec" in getattr(meta, "comments", {card: ""})[card].lower():
+            value = meta[card]
+            if isinstance(value, int | float) and 0 < value < 20:
+                return float(value)
+    return None
 
 
 def common_meta(metas, bands):

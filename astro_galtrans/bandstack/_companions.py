@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
@@ -9,13 +10,13 @@ from astropy.io import fits
 from astropy.nddata import InverseVariance, StdDevUncertainty, VarianceUncertainty
 
 from astro_galtrans.bands import band_from_header, known_band
-from astro_galtrans.exceptions import GaltransWarning
+from astro_galtrans.exceptions import EmptyImageError, GaltransWarning
 from astro_galtrans.units import parse_unit
 
 from ._conventions import CARD_ROLES, CHIP_CARDS, EXTENSION_ROLES, IMAGE_WORDS
 from ._masks import bad_pixels
 
-__all__ = ["IMAGE_HDUS", "Beside", "beside", "image_hdus", "name_of"]
+__all__ = ["IMAGE_HDUS", "Beside", "beside", "card_band", "image_hdus", "name_of"]
 
 IMAGE_HDUS = (fits.PrimaryHDU, fits.ImageHDU)  # tile-compressed images are ImageHDUs too
 _NOISE = {"std": StdDevUncertainty, "variance": VarianceUncertainty, "ivar": InverseVariance}
@@ -82,7 +83,14 @@ def _rest(name):
 
 
 def _band(hdu):
-    return known_band(hdu.name.lower()) or band_from_header(hdu.header)
+    return known_band(hdu.name.lower()) or card_band(hdu.header)
+
+
+def card_band(header):
+    """Band that the cards of one HDU name, or None; also where they contradict, which is told where a band is asked."""
+    with suppress(ValueError):
+        return band_from_header(header)
+    return None
 
 
 def beside(hdu, hdulist, label, bad_planes=None):
@@ -171,7 +179,7 @@ def _same_place(other, image):
     chips = [card for card in CHIP_CARDS[1:] if card in other.header and card in image.header]
     if chips:
         return all(other.header[card] == image.header[card] for card in chips)
-    own = band_from_header(other.header)
+    own = card_band(other.header)
     return own is not None and own == _band(image)
 
 
@@ -207,7 +215,7 @@ def _bad(other, kind, hdu, hdulist, label, bad_planes):
         msg = f"the mask {label} calls all pixels bad ({note}); choose others with bad_planes=, e.g. 'none' or 'zero'"
         if kind != "flags":
             msg = f"{label} calls all pixels bad ({note}); remove this extension if it is wrong"
-        raise ValueError(msg)
+        raise EmptyImageError(msg)
     return bad, note
 
 

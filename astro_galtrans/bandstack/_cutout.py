@@ -13,14 +13,14 @@ from astropy.wcs.wcsapi import BaseHighLevelWCS, HighLevelWCSWrapper, SlicedLowL
 
 from astro_galtrans._columns import name_rows
 from astro_galtrans._positions import sky_positions
-from astro_galtrans.exceptions import GaltransWarning
-from astro_galtrans.geometry import check_celestial, pixel_scale
+from astro_galtrans.exceptions import EmptyImageError, GaltransWarning
+from astro_galtrans.geometry import check_celestial, move_origin, pixel_scale
 
 from ._opening import Origin
 from ._stack import Plane, read
 from ._writers import write_like
 
-__all__ = ["cutout", "cutouts"]
+__all__ = ["cut_stack", "cutout", "cutouts"]
 
 MARGIN = 4  # pixels around all bands but the middle one: alignment interpolates from three on each side
 
@@ -127,6 +127,39 @@ def cutouts(images, catalogue, size, bands=None, *, ra=None, dec=None, **options
     return table
 
 
+def cut_stack(stack, positions, size):
+    """
+    Cut stamps of many objects from a stack, as `cutouts` does, all of one size.
+
+    Parameters
+    ----------
+    stack : `BandStack`
+        With FITS world coordinates.
+    positions : `~astropy.coordinates.SkyCoord`
+        ``[N]``.
+    size : `~astropy.units.Quantity` or int
+        As for `cutout`.
+
+    Yields
+    ------
+    `BandStack` or Exception
+        Of each object; what of a stamp lies beyond the edge of the middle band is masked. In place of one that a band
+        does not show at all its error.
+    """
+    angle, centres, middle = _as_angle(size, stack), _centres(stack, positions), len(stack.bands) // 2
+    for row in range(len(positions)):
+        planes = [
+            _cut(plane, centres.pixels[k, :, row], angle, 0 if k == middle else MARGIN, whole=k == middle)
+            for k, plane in enumerate(stack.planes)
+        ]
+        empty = [band for band, plane in zip(stack.bands, planes, strict=True) if not plane.data.size]
+        if empty:
+            msg = f"band {empty[0]} does not cover {positions[row].to_string('hmsdms')}"
+            yield EmptyImageError(msg)
+        else:
+            yield stack.with_planes(planes)
+
+
 class _Centres(NamedTuple):
     """Pixel coordinates ``[bands, 2, N]`` (y, x) of positions, and whether they lie on the bands, ``[bands, N]``."""
 
@@ -161,8 +194,8 @@ def _as_angle(size, stack):
     return size
 
 
-def _cut(plane, centre, size, margin):
-    """Part of a plane around a pixel coordinate (y, x)."""
+def _cut(plane, centre, size, margin, *, whole=False):
+    """Part of a plane around a pixel coordinate (y, x); with ``whole`` it goes on beyond the edge, masked."""
     wcs, shape = plane.wcs, plane.data.shape
     sides = np.ceil(size / pixel_scale(wcs, shape) - 1e-6).astype(int)
     starts = [round(c - (n - 1) / 2) - margin for c, n in zip(centre, sides, strict=True)]
@@ -170,6 +203,16 @@ def _cut(plane, centre, size, margin):
         slice(max(0, start), min(full, start + side + 2 * margin))
         for start, side, full in zip(starts, sides, shape, strict=True)
     )
+    if whole and any(p.stop - p.start < n for p, n in zip(part, sides + 2 * margin, strict=True)):
+        inside = tuple(slice(p.start - start, p.stop - start) for p, start in zip(part, starts, strict=True))
+        blank = {0: (np.nan, plane.data.dtype), 1: (0, plane.data.dtype), 2: (True, bool)}
+        arrays = [np.full(sides + 2 * margin, *blank[k]) for k in range(3)]
+        arrays[2][inside] = False if plane.mask is None else plane.mask[part]
+        for array, own in zip(arrays, (plane.data, plane.variance), strict=False):
+            array[inside] = 0 if own is None else own[part]
+        return Plane(
+            arrays[0], None if plane.variance is None else arrays[1], arrays[2], move_origin(wcs, starts[::-1])
+        )
     low = wcs.low_level_wcs if isinstance(wcs, BaseHighLevelWCS) else wcs
     cut = check_celestial(HighLevelWCSWrapper(SlicedLowLevelWCS(low, part)))
     return Plane(*(None if array is None else array[part] for array in plane[:3]), cut)

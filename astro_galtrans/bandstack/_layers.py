@@ -1,5 +1,6 @@
 """Second step of the door in: settle which band each plane is, check every plane and make plain arrays of it."""
 
+import warnings
 from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,6 +12,7 @@ from astropy import units as u
 from astropy.nddata import InverseVariance, NDData, StdDevUncertainty, VarianceUncertainty
 
 from astro_galtrans.bands import band_from_header, bands_from_header, parse_band, parse_bands
+from astro_galtrans.exceptions import EmptyImageError, GaltransWarning
 from astro_galtrans.units import find_zeropoint, flux_factor, flux_zeropoint, parse_unit
 
 from ._conventions import SATURATION_CARDS
@@ -182,7 +184,7 @@ def _named(images, bands):
 
     Names of their own make ``bands`` a choice, and a list of files in any order comes out right.
     """
-    slots = [(image, plane, name) for image in images for plane, name in enumerate(_own_names(image))]
+    slots = [(image, plane, name) for image in images for plane, name in enumerate(_own_names(image, bands))]
     if bands is not None:
         names = {name for *_, name in slots}
         slots = _chosen(slots, bands) if names.issuperset(bands) or images[0].key else _counted(slots, bands)
@@ -196,8 +198,8 @@ def _named(images, bands):
     return slots
 
 
-def _own_names(image):
-    """Names that an image gives its planes, or None for each."""
+def _own_names(image, bands):
+    """Names that an image gives its planes, or None for each; where ``bands`` are given, cards may contradict."""
     if image.key is not None:
         return (image.key,)
     names = bands_from_header(image.meta) if image.data.ndim > 2 else None
@@ -205,7 +207,13 @@ def _own_names(image):
         msg = f"{image.label} has {image.planes} planes but its header names {len(names)} bands: {', '.join(names)}"
         raise ValueError(msg)
     if names is None and image.planes == 1:
-        return (band_from_header(image.meta),)
+        try:
+            with _blaming(image.label):
+                return (band_from_header(image.meta),)
+        except ValueError as err:
+            if bands is None:
+                raise
+            warnings.warn(f"{err}; taken as one of {', '.join(bands)}", GaltransWarning, stacklevel=6)
     return names or (None,) * image.planes
 
 
@@ -256,7 +264,7 @@ def _blaming(label):
         yield
     except ValueError as err:
         msg = f"{label}: {err}"
-        raise ValueError(msg) from err
+        raise (EmptyImageError if isinstance(err, EmptyImageError) else ValueError)(msg) from err
 
 
 def _wcs(image):
@@ -394,7 +402,7 @@ def _check_usable(data, mask):
     finite = np.isfinite(data)
     if not finite.any():
         msg = "no pixel is finite"
-        raise ValueError(msg)
+        raise EmptyImageError(msg)
     if mask is not None and not (finite & ~mask).any():
         msg = "no pixel is usable: all that are finite are masked"
-        raise ValueError(msg)
+        raise EmptyImageError(msg)

@@ -217,9 +217,10 @@ def _wanted(bad_planes):
         bad_planes = re.split(r"[\s,]+", bad_planes.strip())
     elif isinstance(bad_planes, int | np.integer):
         bad_planes = [bad_planes]
-    wanted = [
-        int(item) if isinstance(item, int | np.integer) or str(item).isdigit() else _upper(item) for item in bad_planes
-    ]
+    wanted = [int(item) if re.fullmatch(r"\s*-?\d+\s*", str(item)) else _upper(str(item)) for item in bad_planes]
+    if bad := [item for item in wanted if isinstance(item, int) and item not in range(64)]:
+        msg = f"bad_planes are names, or bit numbers from 0 to 63; got {bad[0]}"
+        raise ValueError(msg)
     return [item for item in wanted if item not in {"NONE", ""}]
 
 

@@ -89,6 +89,9 @@ def worthless(array, variance, label):
     step = max(1, variance.size // SAMPLE)
     sample = variance.flat[::step][~(bad | negative).flat[::step]]
     typical = np.percentile(sample[sample > 0], 10) if (sample > 0).any() else np.inf
+    if not np.isfinite(typical) and not bad.all():
+        msg = f"the {label} is zero everywhere, which says nothing of the noise: remove it, or give what it is"
+        warnings.warn(msg, GaltransWarning, stacklevel=2)
     with np.errstate(invalid="ignore"):
         above = np.isfinite(variance) & (variance > min(WORTHLESS_RATIO**2 * typical, WORTHLESS_STD**2))
     for where, what in ((negative, "are negative"), (above, "are so large that they can only mark bad pixels")):

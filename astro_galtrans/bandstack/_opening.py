@@ -14,10 +14,10 @@ from astropy.io import fits
 from astropy.nddata import CCDData, NDData
 
 from astro_galtrans._files import FITS_SUFFIXES, files_in
-from astro_galtrans.bands import band_from_header, known_band, parse_band
+from astro_galtrans.bands import known_band, parse_band
 from astro_galtrans.exceptions import GaltransWarning
 
-from ._companions import IMAGE_HDUS, beside, image_hdus, name_of
+from ._companions import IMAGE_HDUS, beside, card_band, image_hdus, name_of
 from ._masks import bad_pixels
 from ._trust import open_fits
 from ._wcs import celestial_wcs, wcs_from_header
@@ -230,7 +230,7 @@ def _extension_band(hdu, wanted):
     if len(hdu.shape) != 2:
         return None
     by_name = {band.lower(): band for band in wanted}.get(hdu.name.lower()) or known_band(hdu.name.lower())
-    return by_name or band_from_header(hdu.header)
+    return by_name or card_band(hdu.header)
 
 
 def _from_path(path, wanted, bad_planes, strict):

@@ -12,7 +12,7 @@ from astro_galtrans.exceptions import GaltransWarning
 from astro_galtrans.geometry import same_grid
 from astro_galtrans.units import flux_factor, flux_zeropoint, parse_unit
 
-from ._cards import PROVENANCE_CARDS, add_provenance, common_meta, set_card
+from ._cards import PROVENANCE_CARDS, add_provenance, common_meta, set_card, stated_seeing
 from ._layers import load, narrowed
 from ._opening import Origin
 
@@ -69,6 +69,8 @@ class BandStack:
         and a stack with other images is without.
     labels : dict of str to str
         What each band was read from, for messages.
+    seeing : dict of str to float
+        FWHM of stars (arcsec) by band, where a header states it in a card `SEEING_CARDS` that names its unit.
     """
 
     data: np.ndarray | tuple
@@ -83,6 +85,7 @@ class BandStack:
     notes: dict = field(default_factory=dict)
     psf: np.ndarray | None = None
     labels: dict = field(default_factory=dict)
+    seeing: dict = field(default_factory=dict)
 
     @property
     def planes(self):
@@ -208,6 +211,7 @@ def read(image, bands=None, *, zeropoint=None, unit=None, align=True, bad_planes
     stack = BandStack(
         **gathered, unit=first.unit, zeropoint=first.zeropoint, meta=meta, origin=origin, notes=notes,
         labels={layer.band: layer.label for layer in layers},
+        seeing={layer.band: fwhm for layer in layers if (fwhm := stated_seeing(layer.meta))},
     )  # fmt: skip
     if not (align or stack.on_one_grid):
         off = ", ".join(_off_grid(stack))

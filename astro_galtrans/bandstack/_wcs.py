@@ -34,9 +34,9 @@ _WCS_CARD = re.compile(
     )""",
     re.VERBOSE,
 )
-# cards whose values are numbers; EPOCH and EQUINOX may be texts such as J2000
+# cards whose values are numbers; EQUINOX may be a text such as J2000, too
 _NUMBER_CARD = re.compile(
-    r"(CRVAL|CRPIX|CDELT|CROTA)\d+[A-Z]?|(PC|CD|PV)\d+_\d+[A-Z]?|(PC|CD)\d{6}|(LON|LAT)POLE[A-Z]?"
+    r"(CRVAL|CRPIX|CDELT|CROTA)\d+[A-Z]?|EQUINOX[A-Z]?|(PC|CD|PV)\d+_\d+[A-Z]?|(PC|CD)\d{6}|(LON|LAT)POLE[A-Z]?"
     r"|(A|B|AP|BP)_(ORDER|\d+_\d+)"
 )
 # cards that speak of a third or later axis
@@ -138,6 +138,8 @@ def _spelt_today(header):
     """Copy of a header with WCS keywords as the standard has them; wcslib reads the older ones (PC001001) and warns."""
     header = header.copy()  # cards are shared between headers that are built of them
     old = {key: re.sub(r"^(PC|CD)00(\d)00(\d)$", r"\1\2_\3", key) for key in header if key.startswith(("PC00", "CD00"))}
+    if isinstance(header.get("RADESYS"), str):
+        header["RADESYS"] = header["RADESYS"].strip().upper()
     for key, new in (old | {"RADECSYS": "RADESYS", "EPOCH": "EQUINOX"}).items():
         if key in header and key != new:
             header.set(new, header.get(new, header[key]))
@@ -147,6 +149,9 @@ def _spelt_today(header):
 
 def _with_numbers(plane):
     """Turn text into numbers where a card of the WCS must hold one: wcslib would take it for zero, in silence."""
+    year = str(plane.get("EQUINOX", "")).strip()
+    if re.fullmatch(r"[JB] ?\d{4}(\.\d*)?", year):
+        plane["EQUINOX"] = float(year[1:])
     for key in [key for key in plane if _NUMBER_CARD.fullmatch(key)]:
         if isinstance(plane[key], str | bool):
             number = card_number(plane, key)
@@ -174,7 +179,10 @@ def _checked(wcs):
 
 
 def _check_frame(wcs):
-    """Raise if astropy has no frame for the axes, which it would find out only where positions are asked for."""
+    """Raise if the place is none on the sky, or in no frame that astropy knows, which it finds out only when asked."""
+    if not (np.abs(wcs.wcs.crval) <= 720).all():  # twice around: a longitude may be counted from anywhere
+        msg = f"the reference position of the WCS, CRVAL = {wcs.wcs.crval.tolist()}, is none on the sky (deg)"
+        raise ValueError(msg)
     try:
         wcs_to_celestial_frame(wcs)
     except ValueError as err:

@@ -63,7 +63,16 @@ def to_hdulist(stack, flat=None):
 
     ``flat`` leaves the band axis out; by default where there is one band and it came without.
     """
-    data, deviation, mask = _arrays(stack, _is_flat(stack, stack.origin) if flat is None else flat)
+    return _hdulist(stack, *_arrays(stack, _is_flat(stack, stack.origin) if flat is None else flat))
+
+
+def blank_hdulist(stack, shape):
+    """HDUs of a stack, as `to_hdulist` makes them, whose arrays of ``shape`` are zeros that take no memory."""
+    blank = (np.broadcast_to(np.zeros((), dtype), shape) for dtype in (np.float32, np.float32, np.uint8))
+    return _hdulist(stack, *blank)
+
+
+def _hdulist(stack, data, deviation, mask):
     header, tables = _header(stack, data.ndim)
     if tables:
         _warn_of_tables(stack.wcs, data.shape[-2:])
@@ -71,7 +80,8 @@ def to_hdulist(stack, flat=None):
     hdulist = fits.HDUList([fits.PrimaryHDU(data, header)])
     if mask is not None:
         # ESO's word for a mask in which 1 is bad: whoever reads it need not guess
-        hdulist.append(fits.ImageHDU(mask.astype(np.uint8), fits.Header([("HDUCLAS3", "MASKONE")]), name="MASK"))
+        kind = fits.Header([("HDUCLAS3", "MASKONE")])
+        hdulist.append(fits.ImageHDU(mask.astype(np.uint8, copy=False), kind, name="MASK"))
     if deviation is not None:
         kind = fits.Header([("UTYPE", StdDevUncertainty.__name__), ("BUNIT", stack.unit.to_string())])
         hdulist.append(fits.ImageHDU(deviation, kind, name="UNCERT"))
@@ -172,7 +182,7 @@ def _make(stack, kind, flat):
 def _nddata(stack, kind, flat):
     data, deviation, mask = _arrays(stack, flat)
     wcs = copy_wcs(stack.wcs) if isinstance(stack.wcs, WCS) else stack.wcs
-    parts = {"unit": stack.unit, "mask": mask, "wcs": wcs, "meta": _described(stack)}
+    parts = {"unit": stack.unit, "mask": mask, "wcs": wcs, "meta": described_meta(stack)}
     # from the class itself to the plainest, for subclasses whose constructors ask for something else
     candidates = [kind, *(base for base in (CCDData, NDData) if issubclass(kind, base) and base is not kind)]
     for candidate in candidates:
@@ -214,7 +224,7 @@ def _single(stack, index):
     return stack.with_planes([stack.planes[index]], bands=(stack.bands[index],), psf=psf)
 
 
-def _described(stack):
+def described_meta(stack):
     """Copy of the stack's meta, with what its own reader needs to read the object again."""
     meta = stack.meta.copy()
     if len(stack.bands) == 1:
@@ -236,9 +246,18 @@ def _warn_of_tables(wcs, shape):
     warnings.warn(msg, GaltransWarning, stacklevel=4)
 
 
+def header_of(stack):
+    """FITS header of a cube of a stack's bands; ValueError if its WCS needs tables in other extensions."""
+    header, tables = _header(stack, 3)
+    if tables:
+        msg = "a single header cannot hold lookup-table distortions; write FITS, or resample to a plain WCS"
+        raise ValueError(msg)
+    return header
+
+
 def _header(stack, ndim):
     """FITS header of an image, and the extensions that its WCS needs."""
-    described = _described(stack)
+    described = described_meta(stack)
     header = described if isinstance(described, fits.Header) else to_header(described)
     set_card(header, "BUNIT", stack.unit.to_string())
     wcs_header, tables = wcs_to_header(stack.wcs, ndim)

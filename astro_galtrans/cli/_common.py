@@ -90,10 +90,14 @@ def _by_band(text, what):
     try:
         if "=" not in text:
             return float(text)
-        return {band.strip(): float(value) for band, value in (part.split("=") for part in text.split(","))}
+        parts = [part.split("=") for part in text.split(",")]
+        found = {band.strip(): float(value) for band, value in parts}
+        if len(found) == len(parts):
+            return found
+        msg = f"{text!r} has two values of a band"
     except ValueError:
         msg = f"{text!r} is no {what}"
-        raise argparse.ArgumentTypeError(msg) from None
+    raise argparse.ArgumentTypeError(msg)
 
 
 def add_units(parser, side=""):

@@ -7,9 +7,11 @@ from pathlib import Path
 from astro_galtrans._plain import printable
 from astro_galtrans.exceptions import GaltransError
 
-from ._common import add_background, add_bad_planes, add_units, command, in_options, psf, saturation, tell
+from ._common import add_background, add_bad_planes, add_units, command, given, in_options, psf, saturation, tell
 
 __all__ = ["COMMANDS"]
+
+BLOCK = 1024  # as in `astro_galtrans.translate.mosaic`, which it takes long to import
 
 
 def _add_list(commands):
@@ -115,16 +117,18 @@ def _check(options):
 def _add_translate(commands):
     parser = command(commands, "translate", _translate, "Translate FITS images of one survey into another's.")
     parser.add_argument(
-        "images", nargs="+", metavar="IMAGE",
+        "images", nargs="*", metavar="IMAGE",
         help="FITS files: the bands of one image; or, if OUT is a folder, many images: multi-band files, per-band files"
         " that differ in the band's letter only, folders of such, or @LIST, a text file with one image a line",
     )  # fmt: skip
+    parser.add_argument("--images", nargs="+", default=[], metavar="IMAGE", dest="more", help="the same, by name")
     parser.add_argument(
         "-m", "--model", required=True, metavar="NAME", help="a shipped translator, or a .safetensors file"
     )
     parser.add_argument(
-        "-o", "--output", required=True, metavar="OUT", help="FITS file, or folder (made if it ends in /)"
-    )
+        "-o", "--output", required=True, metavar="OUT",
+        help="FITS file, or folder (made if it ends in /); with --block FITS or .zarr, with --catalogue a folder",
+    )  # fmt: skip
     parser.add_argument(
         "--bands", nargs="+", metavar="BAND", help="bands of the files, in order, if headers do not say"
     )
@@ -148,6 +152,18 @@ def _add_translate(commands):
     )
     parser.add_argument("--tile", type=int, nargs="+", metavar="N", help="rows and columns of a tile (source pixels)")
     parser.add_argument("--device", help="cpu, cuda, ...; by default CUDA where there is one")
+    parser.add_argument(
+        "--block", type=int, nargs="?", const=BLOCK, metavar="N",
+        help="translate a mosaic in blocks of this side (%(const)s source pixels), with memory that does not grow with"
+        " it; an interrupted run goes on",
+    )  # fmt: skip
+    parser.add_argument(
+        "--catalogue", metavar="TABLE", help="translate stamps of the objects of a table, cut from the images"
+    )
+    parser.add_argument("--size", type=int, default=64, metavar="N", help="side of the stamps, pixels (%(default)s)")
+    parser.add_argument("--shard", type=int, metavar="N", help="objects in each part of the output (512)")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes that share blocks or shards")
+    parser.add_argument("--scheduler", metavar="ADDRESS", help="a running dask scheduler whose workers share them")
     parser.add_argument("--overwrite", action="store_true", help="replace existing files; else a folder's are skipped")
     parser.add_argument(
         "--preview", metavar="PNG", help="draw source and result side by side, too (one image; needs matplotlib)"
@@ -165,6 +181,13 @@ def _translate(options):
         "subtract_background": options.subtract_background, "psf": options.psf,
         "saturation": options.saturation,
     }  # fmt: skip
+    options.images += options.more
+    if not options.images:
+        options.parser.error("give one or more images")
+    if options.catalogue:
+        return _translate_catalogue(options, settings)
+    if options.block:
+        return _translate_mosaic(options, settings)
     if not is_folder(options.output):
         return _translate_one(options, settings)
     if options.preview:
@@ -180,6 +203,50 @@ def _translate(options):
     skipped = f", {counts['skipped']} skipped: made before by the same request" if counts["skipped"] else ""
     print(f"{options.output}: {counts['translated']} images translated{skipped}, {counts['failed']} failed")
     return 1 if failures else 0
+
+
+def _unfit(options, settings, names, where):
+    """Raise if options are set that do not apply."""
+    for name in names:
+        if settings.get(name, getattr(options, name, None)) not in {None, False}:
+            msg = f"--{name.replace('_', '-')} does not go with --{where}"
+            raise ValueError(msg)
+
+
+def _translate_catalogue(options, settings):
+    from astro_galtrans.survey import cluster, translate_catalogue
+
+    _unfit(options, settings, ("block", "preview", "output_grid", "tile", "subtract_background"), "catalogue")
+    known = given(options, "bands", "unit", "zeropoint", "bad_planes", "shard", "n_samples", "seed")
+    with cluster(options.workers, options.scheduler) as client:
+        if client is not None:
+            tell(f"dashboard: {client.dashboard_link}")
+        counts = translate_catalogue(
+            options.catalogue, options.images, options.model, options.output, size=options.size, client=client,
+            strict=options.strict, report=lambda message: tell(message, options), **known,
+        )  # fmt: skip
+    made = counts["objects"] - counts["absent"] if counts["skipped"] == counts["shards"] else counts["translated"]
+    skipped = f", {counts['skipped']} of {counts['shards']} shards were there" if counts["skipped"] else ""
+    print(
+        f"{options.output}: {made} of {counts['objects']} objects translated, {counts['failed']} failed, "
+        f"{counts['absent']} off all images{skipped}"
+    )
+    return 1 if counts["failed"] else 0
+
+
+def _translate_mosaic(options, settings):
+    from astro_galtrans.survey import cluster
+    from astro_galtrans.translate import translate_mosaic
+
+    _unfit(options, settings, ("preview", "output_grid", "tile", "subtract_background"), "block")
+    known = given(options, "bands", "unit", "zeropoint", "bad_planes", "n_samples", "seed", "device")
+    images = options.images[0] if len(options.images) == 1 else options.images
+    with cluster(options.workers, options.scheduler) as client:
+        print(translate_mosaic(
+            images, options.model, options.output, block=options.block, strict=options.strict, progress=True,
+            overwrite=options.overwrite, client=client, **known,
+        ))  # fmt: skip
+    return 0
 
 
 def _translate_one(options, settings):

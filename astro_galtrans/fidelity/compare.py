@@ -15,8 +15,10 @@ from astro_galtrans.statistics import Bootstrap
 from astro_galtrans.statistics.bootstrap import bin_edges, in_bins
 from astro_galtrans.statistics.resampling import centre_and_scatter, paired_statistics
 
-__all__ = ["APART", "BOOTSTRAP", "bins_of", "by_values", "compare", "curve_table", "excluded", "side_by_side", "sides"]
-__all__ += ["to_qtable"]
+__all__ = [
+    "APART", "BOOTSTRAP", "bins_of", "by_values", "check_bins", "compare", "curve_table", "excluded", "side_by_side",
+    "sides", "to_qtable",
+]  # fmt: skip
 
 BOOTSTRAP = Bootstrap()  #: 1,000 resamples, intervals of 68 %
 EXCLUDED = "not_in_target", "not_in_translated", "not_in_both"  #: columns that count what could not be measured
@@ -147,6 +149,14 @@ def by_values(by, number, bands=0):
             raise ValueError(msg)
         found[str(name)] = column
     return found
+
+
+def check_bins(bins):
+    """Raise ValueError unless numbers of bins, one or by name, are positive."""
+    for number in bins.values() if isinstance(bins, dict) else [bins]:
+        if np.ndim(number) == 0 and number < 1:
+            msg = f"bins must be 1 or more, or edges, got {number!r}"
+            raise ValueError(msg)
 
 
 def bins_of(by, bins, bands=1):

@@ -8,10 +8,19 @@ of masked pixels, `alignment` what needs interpolation (bands on one grid, the r
 from ._interpolation import interpolate_plane
 from ._quiet import quiet
 from .alignment import align_planes, resample
-from .grids import ResampledLowLevelWCS, check_celestial, copy_wcs, pixel_area, pixel_scale, rescale_wcs, same_grid
+from .grids import (
+    ResampledLowLevelWCS,
+    check_celestial,
+    copy_wcs,
+    move_origin,
+    pixel_area,
+    pixel_scale,
+    rescale_wcs,
+    same_grid,
+)  # fmt: skip
 from .masks import fill_masked, output_mask
 
 __all__ = [
     "ResampledLowLevelWCS", "align_planes", "check_celestial", "copy_wcs", "fill_masked", "interpolate_plane",
-    "output_mask", "pixel_area", "pixel_scale", "quiet", "resample", "rescale_wcs", "same_grid",
+    "move_origin", "output_mask", "pixel_area", "pixel_scale", "quiet", "resample", "rescale_wcs", "same_grid",
 ]  # fmt: skip

@@ -11,6 +11,8 @@ from astropy.wcs import WCS
 from astropy.wcs.utils import celestial_frame_to_wcs
 from astropy.wcs.wcsapi import BaseHighLevelWCS, BaseLowLevelWCS
 
+from astro_galtrans.exceptions import EmptyImageError
+
 from ._interpolation import interpolate_plane
 from ._pixelmap import PixelMap
 from .grids import _low, _readable, _sky, check_celestial, same_grid
@@ -73,7 +75,7 @@ def align_planes(planes, reference=0, names=None):
             report[band] = offset
             if masked[band].all():
                 places = (f"{names[k]} at {_place(grids[k], np.shape(planes[k][0]))}" for k in (band, reference))
-                raise ValueError(APART.format(*places))
+                raise EmptyImageError(APART.format(*places))
     return aligned, noise, masked | ~np.isfinite(aligned), report
 
 
@@ -168,7 +170,7 @@ def resample(data, variance, mask, wcs_in, target):
         moved = interpolate_plane(_ready(plane, lost), _ready(scatter, lost), bad, pixel_map, shape)
         _store(moved, (new, noise, masked), band)
         if masked[band].all():
-            raise ValueError(APART.format(f"band {band}", "the grid asked for"))
+            raise EmptyImageError(APART.format(f"band {band}", "the grid asked for"))
     return new, noise, masked, wcs_out
 
 

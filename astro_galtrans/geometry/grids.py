@@ -17,7 +17,8 @@ from astropy.wcs.wcsapi import BaseHighLevelWCS, BaseLowLevelWCS, HighLevelWCSWr
 from astropy.wcs.wcsapi.wrappers import BaseWCSWrapper
 
 __all__ = [
-    "ResampledLowLevelWCS", "check_celestial", "copy_wcs", "pixel_area", "pixel_scale", "rescale_wcs", "same_grid",
+    "ResampledLowLevelWCS", "check_celestial", "copy_wcs", "move_origin", "pixel_area", "pixel_scale", "rescale_wcs",
+    "same_grid",
 ]  # fmt: skip
 
 _TABLES = ("cpdis1", "cpdis2", "det2im1", "det2im2")
@@ -94,21 +95,36 @@ def _celestial_fits(wcs):
 
 def _unsliced(low):
     """FITS WCS, which can be written to a file, of a slice of one, as slicing an NDData gives."""
-    wcs, slices = copy_wcs(low._wcs), low._slices_pixel
+    wcs, slices = low._wcs, low._slices_pixel
     if any(isinstance(slices[axis], Integral) for axis in (wcs.wcs.lng, wcs.wcs.lat) if axis >= 0):
         msg = f"the image needs two celestial axes, got {low.pixel_n_dim} of a WCS with CTYPE {list(wcs.wcs.ctype)}"
         raise ValueError(msg)
-    start = np.array([0 if isinstance(s, Integral) else s.start or 0 for s in slices], dtype=float)
-    wcs.wcs.crpix = wcs.wcs.crpix - start
-    if wcs.sip is not None:
-        wcs.sip = Sip(wcs.sip.a, wcs.sip.b, wcs.sip.ap, wcs.sip.bp, wcs.sip.crpix - start[:2])
-    for name in _TABLES:
-        _move_table(wcs, name, lambda crval: crval - start[:2])
+    wcs = move_origin(wcs, [0 if isinstance(s, Integral) else s.start or 0 for s in slices])
     shape = low.pixel_shape
     if shape is not None:
         kept = iter(shape)
         wcs.pixel_shape = [1 if isinstance(s, Integral) else next(kept) for s in slices]
     return _celestial_fits(wcs)
+
+
+def move_origin(wcs, start):
+    """
+    Return the world coordinates of a part of an image.
+
+    Parameters
+    ----------
+    wcs : `~astropy.wcs.WCS`
+        Of the image; not changed.
+    start : sequence of int
+        First pixel of the part along each axis, in the order of pixel axes; it may lie outside of the image.
+    """
+    wcs, start = copy_wcs(wcs), np.array(start, dtype=float)
+    wcs.wcs.crpix = wcs.wcs.crpix - start
+    if wcs.sip is not None:
+        wcs.sip = Sip(wcs.sip.a, wcs.sip.b, wcs.sip.ap, wcs.sip.bp, wcs.sip.crpix - start[:2])
+    for name in _TABLES:
+        _move_table(wcs, name, lambda crval: crval - start[:2])
+    return wcs
 
 
 def _celestial_other(wcs):

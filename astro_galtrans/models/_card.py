@@ -20,7 +20,7 @@ ANY = (-1e38, 1e38)
 ENTRIES = {
     "name": ("name",),
     "description?": ("text",), "licence?": ("text",), "created?": ("text",),
-    "source.survey": ("text",), "target.survey": ("text",),
+    "source.survey": ("name",), "target.survey": ("name",),
     "source.unit": ("text",), "target.unit": ("text",),
     "source.zeropoint": ("number", -100, 100), "target.zeropoint": ("number", -100, 100),
     "source.pixel_scale": ("number", 1e-4, 1e4), "target.pixel_scale": ("number", 1e-4, 1e4),

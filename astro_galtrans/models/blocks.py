@@ -11,6 +11,9 @@ __all__ = [
 
 #: Bounds of log(std) in network units, reached smoothly: exp(-6) is far below any sky noise, exp(3) beyond any doubt.
 LOG_STD_RANGE = (-6.0, 3.0)
+#: Largest correction of the linear answer, in network units: a factor 150 of a bright flux, more than any PSF or colour
+#: asks for. Fluxes are exponentials of it, so that without a bound one star can undo a training in a step.
+RESIDUAL = 5.0
 SKIP_RADIUS = 2  #: source pixels that the bicubic interpolation of a skip connection reaches
 
 
@@ -76,14 +79,17 @@ def crop_to(x, height, width):
     return x[..., :height, :width]
 
 
-def split_estimate(raw, skip):
+def split_estimate(raw, skip, *, bounded=False):
     """
     Network output ``[B, 2 C_out, H, W]`` and skip connection ``[B, C_out, H, W]`` to (mean, log_std).
 
     The mean is the skip plus a residual; the logarithm of the standard deviation is kept in `LOG_STD_RANGE` by a
-    smooth function, so that no pixel can claim infinite certainty and gradients never vanish at once.
+    smooth function, so that no pixel can claim infinite certainty and gradients never vanish at once. A residual that
+    is ``bounded`` stays below `RESIDUAL`, and is what the network gives to a per cent up to half of that.
     """
     residual, log_std = raw.chunk(2, dim=1)
+    if bounded:
+        residual = residual * (1 + (residual / RESIDUAL).pow(4)).pow(-0.25)
     low, high = LOG_STD_RANGE
     middle, half = (low + high) / 2, (high - low) / 2
     return skip + residual, middle + half * torch.tanh(log_std / half)

@@ -229,7 +229,7 @@ class CapsuleTranslator(TranslationModel):
         both = torch.cat([x, what], dim=1)  # [B, 2 w, H, W]
         raw = self.last(self.blocks(x + self.meet(both)))  # [B, 2 C_out, sH, sW]
         raw = crop_to(raw, self.scale * height, self.scale * width)
-        return Estimate(*split_estimate(raw, self.skip(source))), capsules
+        return Estimate(*split_estimate(raw, self.skip(source), bounded=self.observed)), capsules
 
     def losses(self, source, target, progress, generator=None, weight=None):
         """Yield the flux error, the likelihood of its standard deviation, and the margin loss."""

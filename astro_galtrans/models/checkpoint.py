@@ -7,7 +7,7 @@ from math import prod
 from astro_galtrans._cards import CardFile, canonical
 from astro_galtrans.exceptions import CheckpointError
 
-from ._card import check_network, frozen
+from ._card import check_card, check_network, frozen
 from .registry import get_model_class
 
 __all__ = ["Checkpoint", "load", "read_card", "save"]
@@ -112,7 +112,7 @@ def read_card(path):
     CheckpointError
         If the file is damaged, its card was edited, or it is of another format version.
     """
-    return FILE.read_card(path, check=check_network)
+    return FILE.read_card(path, check=check_card)
 
 
 def _network(given, model):

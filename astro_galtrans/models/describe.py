@@ -91,7 +91,17 @@ def _which_images(card):
         f"Which images it is for (to compare yours: galtrans check IMAGE... -m {card['name']})",
         f"  sky subtracted, pixels of {_range(validity.get('pixel_scale'))} arcsec; sky rms and pixels in {unit}",
         *_aligned(rows),
+        *_told(card),
     ]
+
+
+def _told(card):
+    """What the network is told of an image beside its pixels."""
+    if not card["network"].get("settings", {}).get("observed"):
+        return []
+    lines = ["  told PSF (--psf, or the image's stars) and noise of each image: the target's PSF in any seeing"]
+    fewest, bands = card["source"].get("fewest_bands"), card["network"]["in_bands"]
+    return lines + ([f"  any {fewest} or more of its bands will do"] if fewest and fewest < len(bands) else [])
 
 
 def _depth(source, k, sky):

@@ -94,7 +94,7 @@ class DiffusionTranslator(TranslationModel):
     def forward(self, source):
         """Source ``[B, C_in, H, W]`` to the mean of all samples and its `Estimate` of their spread."""
         raw = F.pixel_shuffle(self.regression(source), self.scale)
-        return Estimate(*split_estimate(raw, self.skip(source)))  # [B, C_out, sH, sW] each
+        return Estimate(*split_estimate(raw, self.skip(source), bounded=self.observed))  # [B, C_out, sH, sW] each
 
     def denoise(self, source, estimate, state, sigma):
         r"""

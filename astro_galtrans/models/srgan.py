@@ -159,7 +159,7 @@ class SRGANTranslator(TranslationModel):
         """Source ``[B, C_in, H, W]`` of any H and W to an `Estimate`."""
         # channels last is the layout the CPU's convolutions are fastest in
         raw = self.generator(source.contiguous(memory_format=torch.channels_last))  # [B, 2 C_out, sH, sW]
-        return Estimate(*split_estimate(raw, self.skip(source)))
+        return Estimate(*split_estimate(raw, self.skip(source), bounded=self.observed))
 
     def prepare_training(self):
         """Build the discriminator, once."""

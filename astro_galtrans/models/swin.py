@@ -89,7 +89,7 @@ class SwinTranslator(TranslationModel):
 
     def forward(self, source):
         """Source ``[B, C_in, H, W]`` to an `~astro_galtrans.models.base.Estimate` on the finer grid."""
-        return Estimate(*split_estimate(self.network(source), self.skip(source)))
+        return Estimate(*split_estimate(self.network(source), self.skip(source), bounded=self.observed))
 
 
 def _reach(depths, window, upsampler, resi):

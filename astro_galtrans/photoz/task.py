@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from functools import partial
+from math import inf
 
 import torch
 
@@ -28,6 +29,14 @@ class TrainingSettings:
     clip: float = 1.0  #: norm to which a larger gradient is shortened
     noise: float = 0.5  #: noise added anew in every step, as a share of the sky noise (or of the errors of magnitudes)
     checkpoint_minutes: float = 1.0
+
+    def __post_init__(self):
+        least = {"epochs": 1, "batch_size": 1, "learning_rate": 1e-12, "clip": 1e-12, "patience": 0}
+        for name in self.__dataclass_fields__:
+            value, lowest = getattr(self, name), least.get(name, 0)
+            if not lowest <= value < inf or (name == "average" and value >= 1):
+                msg = f"{name} must be {lowest:g} or more{', below 1' if name == 'average' else ''}, got {value!r}"
+                raise ValueError(msg)
 
 
 def fit(network, data, rows, held_out, settings, *, seed=0, directory=None, identity=None, device="cpu", progress=True):

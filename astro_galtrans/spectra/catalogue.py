@@ -20,7 +20,7 @@ from astro_galtrans._progress import tqdm
 from astro_galtrans.bandstack import find_files
 from astro_galtrans.exceptions import GaltransWarning
 
-from .measure import redshift
+from .measure import checked_range, redshift
 from .reading import READER_ERRORS, read
 from .result import Flag
 
@@ -85,7 +85,7 @@ def catalogue(files, output=None, *, z_range=(-0.01, 1.2), medium="auto", file_f
     OSError
         If another process writes to ``output``.
     """
-    settings = {"z_range": [float(z) for z in z_range], "medium": medium, "format": file_format}
+    settings = {"z_range": list(checked_range(z_range)), "medium": medium, "format": file_format}
     paths = find_spectra(files)
     with nullcontext() if output is None else locked(Path(output).parent, Path(output).name):
         rows = _earlier(output, settings)

@@ -11,7 +11,7 @@ from .result import Flag, RedshiftResult, shares
 from .samples import FEWEST_PIXELS, samples
 from .templates import Mixture, default_mixture
 
-__all__ = ["redshift"]
+__all__ = ["checked_range", "redshift"]
 
 #: Standard deviations of emission lines to try (km/s): narrow, usual and broad ones; the first is used for the scan.
 DISPERSIONS = (120.0, 70.0, 220.0)
@@ -48,7 +48,7 @@ def redshift(spectrum, *, z_range=(-0.01, 1.2), templates=None, medium="auto"):
     TypeError, ValueError
         If the spectrum cannot be used, or the range of redshifts or the templates cannot; the message says why.
     """
-    low, high = _checked_range(z_range)
+    low, high = checked_range(z_range)
     mixtures = _mixtures(templates)
     data = _usable(samples(spectrum, medium), mixtures[0], (low, high))
     scan, exact = Scan(data, mixtures[0], (low, high)), ExactFit(data)
@@ -56,7 +56,8 @@ def redshift(spectrum, *, z_range=(-0.01, 1.2), templates=None, medium="auto"):
     return _result(data, scan, exact, mixture, peaks, (low, high))
 
 
-def _checked_range(z_range):
+def checked_range(z_range):
+    """Lowest and highest redshift as floats; ValueError unless they are above -1 and in order."""
     low, high = map(float, z_range)
     if not -1 < low < high or not np.isfinite(high):
         msg = f"z_range has to be two redshifts above -1, the second the larger, not {tuple(z_range)}"

@@ -1,5 +1,6 @@
 """Stamps in files and objects of whatever kind, as lazy arrays."""
 
+import json
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -7,15 +8,18 @@ from typing import NamedTuple
 import numpy as np
 
 from astro_galtrans._files import FITS_SUFFIXES, files_in
+from astro_galtrans._optional import require
 from astro_galtrans.bandstack import read_pixels
 from astro_galtrans.geometry import fill_masked
+from astro_galtrans.psf import MoffatPSF, profile_fwhm
 from astro_galtrans.units import flux_factor
 
 from .lazy import CHUNK, as_array, joined, middle, rows_of
 from .translated import SETTINGS_FILE, open_translated
 
-__all__ = ["from_cutouts", "from_files", "from_pairs", "image_column"]
+__all__ = ["SHARDS_FILE", "from_cutouts", "from_files", "from_pairs", "image_column"]
 
+SHARDS_FILE = "survey.json"  #: what a folder of shards is known by, which `astro_galtrans.survey` writes
 FILL = {"mask": (False, bool), "variance": (np.nan, np.float32)}  # of stamps that have no such plane, and its dtype
 
 
@@ -42,7 +46,19 @@ def from_pairs(store, side, crop=None):
         found[what] = None if first is None else rows_of(plane, len(store), first.shape, first.dtype)
     cut = factor * (crop or size)
     found = {name: None if plane is None else middle(plane, cut) for name, plane in found.items()}
-    return found | {"survey": survey, "pixel_scale": scale, "psf": _psf(store, side), "name": side}
+    sky = _columns(store, "noise_", survey.sky_rms()) if side == "source" else None
+    return found | {"survey": survey, "pixel_scale": scale, "psf": _psf(store, side), "sky_rms": sky, "name": side}
+
+
+def _columns(store, prefix, typical):
+    """Columns of the table that begin so, a number per pair and band, typical ones where a row has none; or None."""
+    columns = [f"{prefix}{band}" for band in store.header.source.band_names]
+    if prefix.startswith("target"):
+        columns = [f"{prefix}{band}" for band in store.header.target.band_names]
+    if not set(columns) <= set(store.table.colnames):
+        return None
+    values = np.array([np.ma.filled(np.ma.asarray(store.table[column], float), np.nan) for column in columns]).T
+    return np.where(np.isfinite(values), values, typical)
 
 
 def _psf(store, side):
@@ -51,12 +67,14 @@ def _psf(store, side):
     stored = store.psf(0) if len(store) else None
     if stored is not None:
         return rows_of(lambda row: store.psf(row)[k], len(store), stored[k].shape, stored[k].dtype)
-    survey, table = getattr(store.header, side), store.table
-    columns = [f"{prefix}{band}" for band in survey.band_names]
-    if not set(columns) <= set(table.colnames):
-        return None
-    values = np.array([np.ma.filled(np.ma.asarray(table[column], float), np.nan) for column in columns]).T
-    return np.where(np.isfinite(values), values, [band.fwhm for band in survey.bands])
+    typical = [band.fwhm for band in getattr(store.header, side).bands]
+    stars = _columns(store, "star_fwhm_", np.nan) if side == "source" else None
+    if stars is not None and np.isfinite(stars).all():  # PSFs with wings, as profiles that look as wide
+        return profile_fwhm(stars, pixel_scale=store.header.source.pixel_scale)
+    fwhm = _columns(store, prefix, typical)
+    if side == "source" and fwhm is not None and "beta" in store.table.colnames:
+        return MoffatPSF(fwhm, np.asarray(store.table["beta"], float)[:, None])
+    return fwhm
 
 
 def from_cutouts(cutouts, survey, column=None):
@@ -146,9 +164,13 @@ def from_files(paths, survey):
 
     Files of ``.npy`` and folders of translated stamps are in the survey's unit; FITS files where they state none.
     """
-    parts = [_opened(Path(path), survey) for path in ([paths] if isinstance(paths, str | Path) else paths)]
-    images = joined([part.images for part in parts])
-    return {"images": images} | {name: joined([_rows(part, name) for part in parts]) for name in _known(parts)}
+    paths = [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
+    parts = [_opened(path, survey) for path in paths]
+    found = {"images": joined([part.images for part in parts])}
+    scales = {scale for path in paths if (scale := _shard_scale(path))}
+    if len(scales) == 1:  # as they are made: finer than the survey's own
+        found["pixel_scale"] = scales.pop()
+    return found | {name: joined([_rows(part, name) for part in parts]) for name in _known(parts)}
 
 
 def _rows(part, name):
@@ -160,6 +182,8 @@ def _rows(part, name):
 
 def _opened(path, survey):
     """`_Planes` of all stamps in a file or folder."""
+    if (path / SHARDS_FILE).exists():
+        return _open_shards(path, survey)
     if path.is_dir():
         if not (path / SETTINGS_FILE).exists():
             return _open_folder(path, survey)
@@ -171,6 +195,27 @@ def _opened(path, survey):
     planes = _read(path, survey)
     planes = planes.of_samples(1) if planes.images.ndim == 5 else planes
     return planes._replace(images=as_array(planes.images))
+
+
+def _shard_scale(path):
+    """Pixel scale of a folder of shards (arcsec); None of anything else."""
+    place = path / SHARDS_FILE
+    return json.loads(place.read_text(encoding="utf8"))["pixel_scale"] if place.exists() else None
+
+
+def _open_shards(folder, survey):
+    """Shards of a survey that was translated, one after the other, as lazy arrays."""
+    zarr = require("zarr", "scale")
+    settings = json.loads((folder / SHARDS_FILE).read_text(encoding="utf8"))
+    shards = [folder / f"shard-{number:06d}.zarr" for number in range(settings["shards"])]
+    missing = [shard.name for shard in shards if not shard.exists()]
+    if missing:
+        msg = f"{folder} is not complete: {len(missing)} of {len(shards)} shards are missing; translate again"
+        raise FileNotFoundError(msg)
+    groups = [zarr.open_group(shard, mode="r") for shard in shards]
+    flux, std, mask = (joined([group[name] for group in groups]) for name in ("flux", "std", "mask"))
+    factor = flux_factor(settings["survey"]["zeropoint"], survey.zeropoint)
+    return _Planes(flux * np.float32(factor), mask.astype(bool), (std * np.float32(factor)) ** 2)
 
 
 def _open_folder(folder, survey):

@@ -8,6 +8,8 @@ import numpy as np
 
 from astro_galtrans._files import CheckedFile, whole_file
 from astro_galtrans._progress import tqdm
+from astro_galtrans.inputs import Observation
+from astro_galtrans.psf import as_psf, widths
 from astro_galtrans.surveys import Band, Survey
 from astro_galtrans.units import flux_factor
 
@@ -28,6 +30,9 @@ def translated(translator, stamps, like=None, *, n_samples=None, seed=0, directo
     if like is not None and len(like) != len(stamps):
         msg = f"{like.name} has {len(like)} galaxies, {stamps.name} {len(stamps)}; give both of the same, in order"
         raise ValueError(msg)
+    if n_samples is not None and n_samples < 1:
+        msg = f"n_samples must be 1 or more, got {n_samples}"
+        raise ValueError(msg)
     like = (
         (target_survey(translator), stamps.pixel_scale / translator.spec.scale, None)
         if like is None
@@ -42,8 +47,10 @@ def translated(translator, stamps, like=None, *, n_samples=None, seed=0, directo
     chunks = range(0, len(stamps), CHUNK)
 
     def translate(k):
-        images = convert.source(stamps.read(slice(chunks[k], chunks[k] + CHUNK)))
-        found = translator.stamps(images, n_samples=settings["n_samples"], seed=seed + k, variance=True)
+        rows = slice(chunks[k], chunks[k] + CHUNK)
+        images, options = convert.source(stamps.read(rows)), {"n_samples": settings["n_samples"], "seed": seed + k}
+        observation = convert.observation(stamps, rows) if translator.spec.observed else None
+        found = translator.stamps(images, observation=observation, variance=True, **options)
         return convert.target(*found)
 
     folder = None if directory is None else _folder(Path(directory), translator.name, settings)
@@ -117,6 +124,16 @@ class _Conversion:
 
     def source(self, images):
         return self._factor_in * images[:, self._bands_in]
+
+    def observation(self, stamps, rows):
+        """How some of the stamps were taken."""
+        rows = np.arange(len(stamps))[rows]
+        noise = self._factor_in * np.broadcast_to(stamps.sky_rms, (len(stamps), len(stamps.bands)))[rows]
+        psf = as_psf(stamps.psf, len(stamps), stamps.bands, stamps.pixel_scale, f"the PSF of {stamps.name}")
+        fwhm = widths(psf, rows, stamps.pixel_scale)
+        return Observation(
+            fwhm[:, self._bands_in], noise[:, self._bands_in], np.ones((len(rows), len(self._bands_in)), bool)
+        )
 
     def target(self, images, variance):
         return self._factor_out * images[:, :, self._bands_out], self._factor_out**2 * variance[:, self._bands_out]

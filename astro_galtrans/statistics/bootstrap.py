@@ -29,6 +29,11 @@ class Bootstrap:
     seed: int = 0
     level: float = 0.68  #: probability of the interval
 
+    def __post_init__(self):
+        if self.seed < 0 or self.resamples < 0 or not 0 < self.level < 1:
+            msg = f"seed and resamples must be 0 or more and level between 0 and 1, got {self}"
+            raise ValueError(msg)
+
 
 class Interval(NamedTuple):
     """A statistic with its bootstrap interval."""

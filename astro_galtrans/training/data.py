@@ -28,6 +28,7 @@ __all__ = [
 MARGIN = 8  # source pixels read around a crop that is shifted or blurred, so that the mirrored edge is cut off
 SIGNAL = 3.0  # sigma of the smoothed sky above which a target pixel is signal, as in pairs made from images
 SMOOTHING = 1.5  # sigma (target pixels) of the Gaussian that the target is smoothed with, about that of its PSF
+GUESSED = 0.1  # weight of a band that the source lacks, whose error is ten times what is expected of one it has
 AHEAD = 4  # batches made ready: enough to bridge a slow read, and little memory
 
 
@@ -172,6 +173,8 @@ class CropSampler:
         if change.noise:
             source = source + np.float32(change.noise) * self.sky * rng.standard_normal(source.shape, np.float32)
         observation = self.inputs and self._observation(rng, index, change)
+        if observation and not observation.present.all():
+            weight = self._less_where_missing(weight, observation.present, target)
         fine = [target, weight] + ([self.inputs.matched(source, observation)] if self.inputs else [])
         y, x = y - corner[0], x - corner[1]
         source = dihedral(source[..., y : y + n, x : x + n], change.turns)
@@ -190,6 +193,13 @@ class CropSampler:
             keep = rng.integers(min(2, len(present)), len(present) + 1)
             present[rng.permutation(len(present))[keep:]] = False
         return replace(found, fwhm=fwhm, noise=noise, present=present)
+
+    def _less_where_missing(self, weight, present, target):
+        """Weights that count bands of the target less whose band is missing in the source: they can only be guessed."""
+        there = {band for band, found in zip(self.header.source_bands, present, strict=True) if found}
+        known = [band in there or band not in self.header.source_bands for band in self.header.target_bands]
+        weight = np.ones(target.shape, np.float32) if weight is None else weight
+        return weight * np.where(known, 1, GUESSED).astype(np.float32)[:, None, None]
 
     def _resampled(self, rng, source, target, change):
         """Shift source and target alike, blur the source, and bring its noise back to what it was."""

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from astro_galtrans import loop
-from astro_galtrans._locks import locked
+from astro_galtrans._locks import held
 
 from .task import TranslatorTask, settings_of
 
@@ -69,9 +69,8 @@ def fit(
     pairs, validation = _parts(pairs, validation)
     _check(recipe, pairs, validation)
     directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
     make_task = partial(TranslatorTask, recipe, pairs, validation, directory, init)
-    with locked(directory):
+    with held(directory):
         training = loop.train(
             make_task, settings_of(recipe, validate=validation is not None), directory, device=device, devices=devices,
             precision=precision, stop_after=stop_after, progress=progress,

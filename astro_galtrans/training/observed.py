@@ -40,14 +40,16 @@ class Observations:
     """
     The `~astro_galtrans.inputs.Observation` of the source image of every pair, by index.
 
-    PSF and noise are those of the table (``fwhm_<band>``, ``beta``, ``noise_<band>``). Where it has none, the FWHM is
-    measured on the pair's PSF, or is the survey's, and the noise is measured in the image. The FWHM is always that of
-    the profile of the package's exponent of which the same width is measured, as it will be of an image's stars.
+    PSF and noise are those of the table: ``star_fwhm_<band>``, as measured of stars, or ``fwhm_<band>`` and ``beta`` of
+    profiles, and ``noise_<band>``. Where it has none, the FWHM is measured on the pair's PSF, or is the survey's, and
+    the noise is measured in the image. The FWHM is always that of the profile of the package's exponent of which the
+    same width is measured, as it will be of an image's stars.
     """
 
     def __init__(self, pairs):
         self.pairs, survey = pairs, pairs.header.source
-        self.fwhm, self.noise = (self._columns(name, survey.band_names) for name in ("fwhm", "noise"))
+        names = "fwhm", "star_fwhm", "noise"
+        self.fwhm, self.stars, self.noise = (self._columns(name, survey.band_names) for name in names)
         self.beta = pairs.column("beta")
         self.typical = np.array([band.fwhm for band in survey.bands]), survey.sky_rms()
 
@@ -60,6 +62,7 @@ class Observations:
         fwhm, noise, pixel = self.fwhm[index], self.noise[index], self.pairs.header.source.pixel_scale
         if self.beta is not None:
             fwhm = profile_fwhm(measured_fwhm(fwhm, self.beta[index], pixel), pixel_scale=pixel)
+        fwhm = np.where(np.isnan(self.stars[index]), fwhm, profile_fwhm(self.stars[index], pixel_scale=pixel))
         if np.isnan(fwhm).any():
             fwhm = np.where(np.isnan(fwhm), _psf_fwhm(self.pairs, index), fwhm)
         if np.isnan(noise).any():

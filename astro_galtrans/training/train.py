@@ -93,6 +93,9 @@ def recalibrate(translator, pairs, output, *, n_samples=None, progress=True):
         If the pairs are not of the translator's kind, or too few, or the output's name does not end in
         ``.safetensors``.
     """
+    if n_samples is not None and n_samples < 1:
+        msg = f"n_samples must be 1 or more, got {n_samples}"
+        raise ValueError(msg)
     if Path(output).suffix != SUFFIX:
         msg = f"a translator is a file whose name ends in {SUFFIX}, by which it is found; got {output}"
         raise ValueError(msg)

@@ -59,6 +59,9 @@ def _simulated_fwhm(pairs):
     survey, table = pairs.header.source, pairs.table
     limits = {}
     for band in survey.band_names:
+        if f"star_fwhm_{band}" in table.colnames:
+            limits[band] = np.percentile(table[f"star_fwhm_{band}"], RARE)
+            continue
         fwhm = np.asarray(table[f"fwhm_{band}"], float)
         beta = np.asarray(table["beta"], float) if "beta" in table.colnames else np.full(len(fwhm), MOFFAT_BETA)
         seen = [measured_fwhm(*psf, survey.pixel_scale) for psf in zip(fwhm, beta, strict=True)]

@@ -5,7 +5,8 @@ The data flow: an image of one survey goes in, its translation to another comes 
 of its shape (`pipeline`), and turned into flux, uncertainty and provenance (`results`).
 """
 
+from .mosaic import translate_mosaic
 from .pipeline import Failure, translate
 from .translator import Translator, list_translators, load_translator
 
-__all__ = ["Failure", "Translator", "list_translators", "load_translator", "translate"]
+__all__ = ["Failure", "Translator", "list_translators", "load_translator", "translate", "translate_mosaic"]

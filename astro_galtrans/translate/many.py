@@ -10,12 +10,12 @@ from astropy.nddata import CCDData, NDData, StdDevUncertainty
 from astropy.wcs import WCS
 
 from astro_galtrans.bandstack import BandStack, bands_of, read_pixels, write_like
-from astro_galtrans.exceptions import DomainWarning, GaltransWarning
+from astro_galtrans.exceptions import GaltransWarning
 from astro_galtrans.geometry import check_celestial, pixel_scale
 from astro_galtrans.stamps import Stamps, image_column, target_survey
 from astro_galtrans.units import parse_unit
 
-from .pipeline import ASSUMED, Failure, bar, results
+from .pipeline import ASSUMED, Failure, bar, results, warn_of_outside
 
 __all__ = ["Many", "several"]
 
@@ -44,16 +44,15 @@ class Many:
                 else:
                     for violation in result.image.outside:
                         outside.setdefault((violation.quantity, violation.band), []).append((result.index, violation))
+                    if result.image.lost:
+                        outside.setdefault("lost", []).append((result.index, result.image.lost))
                     if result.image.seen and result.image.seen.assumed:
                         assumed.append(result)
                 yield result
                 count += 1
                 if step is not None:
                     step(1)
-        for found in outside.values():
-            number, violation = found[0]
-            msg = f"{len(found)} of {count} images, such as number {number}: {violation}"
-            warnings.warn(msg, DomainWarning, stacklevel=4)
+        warn_of_outside(outside, count, "images")
         if assumed:
             told = f"no stars tell the PSF of {len(assumed)} of {count} images"
             warnings.warn(ASSUMED.format(told, assumed[0].image.seen.psf), GaltransWarning, stacklevel=4)

@@ -20,7 +20,9 @@ from .request import Request, Sampling, output_grid_of
 from .results import as_stack, error_variance, to_flux
 from .translator import ready
 
-__all__ = ["Failure", "Result", "bar", "batch_of", "results", "translate"]
+__all__ = [
+    "Failure", "Result", "bar", "batch_of", "checked_batch", "evaluated", "results", "translate", "warn_of_outside",
+]  # fmt: skip
 
 ASSUMED = "{}: what is typical of the survey is assumed, FWHM in arcsec {}; give the image's own as psf="
 #: Source pixels that a network sees at once by default: eight stamps of 64 x 64. On a CPU larger batches are no faster,
@@ -103,9 +105,11 @@ def translate(
         Of one image the same kind of object as it, new: float32 flux per pixel in the target survey's unit, WCS on the
         finer grid, standard deviation, mask (of pixels that a bad one has touched), provenance in ``meta``, and for
         CCDData the target survey's PSF in ``psf`` (a Gaussian of its seeing). With ``combine=None`` a list of them, one
-        per sample. Of many images the same kind of collection: a list, an iterator, a table with the column replaced,
-        an NDData, Stamps. With ``on_error="record"`` a list or iterator has a `Failure` in place of an image that
-        failed, a table the reasons in a column ``failure``; NDData and Stamps have NaN there, and a warning names them.
+        per sample. Of objects that hold dask arrays NDData of dask arrays, computed when they are asked for.
+
+        Of many images the same kind of collection: a list, an iterator, a table with the column replaced, an NDData,
+        Stamps. With ``on_error="record"`` a list or iterator has a `Failure` in place of an image that failed, a table
+        the reasons in a column ``failure``; NDData and Stamps have NaN there, and a warning names them.
 
     Raises
     ------
@@ -131,6 +135,7 @@ def translate(
         is not understood.
     """
     from .many import several
+    from .mosaic import is_lazy
 
     translator = ready(translator, device)
     if on_error not in {"raise", "record"}:
@@ -142,19 +147,23 @@ def translate(
     }  # fmt: skip
     request = Request(
         translator, Sampling.of(translator, n_samples, combine, seed), output_grid_of(output_grid, translator.card),
-        reading, subtract_background, tile, _checked_batch(batch_size), psf, saturation,
+        reading, subtract_background, tile, checked_batch(batch_size), psf, saturation=saturation,
     )  # fmt: skip
+    if is_lazy(images):
+        return _lazy(images, request)
     many = several(images, request, column)
     if many is not None:
         return many.translated(request, record=on_error == "record", progress=progress)
     image = prepare(images, request, request.sampling.seed)
     for violation in image.outside:
         warnings.warn(str(violation), DomainWarning, stacklevel=2)
+    if image.lost:
+        warnings.warn(image.lost, GaltransWarning, stacklevel=2)
     if image.seen and image.seen.assumed:
         warnings.warn(ASSUMED.format("no stars tell the PSF", image.seen.psf), GaltransWarning, stacklevel=2)
     evaluations = len(image.plan.tiles) * translator.model.evaluations(request.sampling.n)
     with bar(progress, evaluations, "tile") as step:
-        ((parts),) = _evaluated([image], request, step)
+        ((parts),) = evaluated([image], request, step)
     objects = [write_like(stack) for stack in Result(0, image, parts).stacks(request)]
     return objects if combine is None else objects[0]
 
@@ -188,17 +197,19 @@ class Result:
             yield as_stack(part, self.image, request.translator, request.sampling, number if apart else None)
 
 
-def results(images, request, *, record=False):
+def results(images, request, *, record=False, seeds=None):
     """
     Translate many images, as many at a time as the network sees at once.
 
     Parameters
     ----------
     images : iterable
-        As for `prepare`, or `Failure` of one that could not be had.
+        As for `prepare`, or an Exception in place of one that could not be had.
     request : `Request`
     record : bool, optional
         Yield a `Failure` in place of an image that cannot be translated, instead of raising its error.
+    seeds : sequence of int, optional
+        A number for each image, of which its seed is made; by default that of its place.
 
     Yields
     ------
@@ -206,7 +217,7 @@ def results(images, request, *, record=False):
         In the order of the images.
     """
     with ThreadPoolExecutor(1) as ahead:  # the next ones are read while the network, which leaves Python, works
-        windows = _windows(images, request, record)
+        windows = _windows(images, request, record, seeds)
         window = next(windows, None)
         while window:
             following = ahead.submit(next, windows, None)
@@ -214,11 +225,12 @@ def results(images, request, *, record=False):
             window = following.result()
 
 
-def _windows(images, request, record):
+def _windows(images, request, record, seeds):
     """Yield lists of prepared images, as many as the network sees at once, and the number of the first of each."""
     window, pixels, budget = [], 0, _budget(request.translator)
     for number, image in enumerate(images):
-        window.append(_attempt(number, partial(prepare, image, request, request.sampling.seed_of(number)), record))
+        seed = request.sampling.seed_of(number if seeds is None else int(seeds[number]))
+        window.append(_attempt(number, partial(_prepared, image, request, seed), record))
         size = 0 if isinstance(window[-1], Failure) else window[-1].planes[0].size
         pixels += size
         if len(window) >= request.batch_size if request.batch_size else pixels + size > budget:
@@ -226,6 +238,12 @@ def _windows(images, request, record):
             window, pixels = [], 0
     if window:
         yield window, number + 1 - len(window)
+
+
+def _prepared(image, request, seed):
+    if isinstance(image, Exception):
+        raise image
+    return prepare(image, request, seed)
 
 
 def _attempt(number, action, record):
@@ -251,7 +269,7 @@ def _run(window, first, request, record):
     for numbers in groups.values():
         chosen = [window[number - first] for number in numbers]
         try:
-            found = _evaluated(chosen, request)
+            found = evaluated(chosen, request)
         except Exception:
             if len(numbers) == 1 and not record:
                 raise
@@ -268,10 +286,10 @@ def _run(window, first, request, record):
 
 
 def _alone(image, request):
-    return _evaluated([image], request)[0]
+    return evaluated([image], request)[0]
 
 
-def _evaluated(images, request, step=None):
+def evaluated(images, request, step=None):
     """Parts of each of some images of one shape: data, variance, mask and WCS of each sample, or of their mean."""
     translator, sampling = request.translator, request.sampling
     first = images[0]
@@ -316,11 +334,38 @@ def batch_of(translator, pixels):
     return max(1, _budget(translator) // int(pixels))
 
 
-def _checked_batch(batch_size):
+def checked_batch(batch_size):
+    """Return it, if it is None or a number of images."""
     if batch_size is not None and index(batch_size) < 1:
         msg = f"batch_size must be an integer of at least 1, got {batch_size}"
         raise ValueError(msg)
     return batch_size
+
+
+def warn_of_outside(found, count, what):
+    """Say once for each quantity and band how many of many images are unlike those of the training.
+
+    ``found`` has numbers of images, and violations or other texts, by quantity and band.
+    """
+    for numbered in found.values():
+        number, first = numbered[0]
+        kind = GaltransWarning if isinstance(first, str) else DomainWarning
+        warnings.warn(f"{len(numbered)} of {count} {what}, such as number {number}: {first}", kind, stacklevel=5)
+
+
+def _lazy(images, request):
+    """Dask arrays in, dask arrays out; what would need the whole image, or all of its samples, is refused."""
+    from .mosaic import lazy_mosaic
+
+    unfit = {
+        "output_grid": request.grid, "subtract_background": request.subtract_background,
+        "combine": None if not request.sampling.apart else "None",
+    }  # fmt: skip
+    for name, value in unfit.items():
+        if value not in {None, False}:
+            msg = f"{name} cannot be had of dask arrays, which are translated block by block; compute() them before"
+            raise ValueError(msg)
+    return lazy_mosaic(images, request)
 
 
 @contextmanager

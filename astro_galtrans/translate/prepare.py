@@ -1,13 +1,12 @@
 """One image, read and checked, up to the planes that the network sees."""
 
-import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from astro_galtrans import background, domain
 from astro_galtrans.bandstack import BandStack, read, select, to_unit
-from astro_galtrans.exceptions import GaltransWarning
+from astro_galtrans.exceptions import EmptyImageError
 from astro_galtrans.geometry import align_planes, fill_masked, pixel_scale, rescale_wcs
 from astro_galtrans.observe import Seen, carried_psf, observe
 from astro_galtrans.saturation import mask_saturated
@@ -35,6 +34,7 @@ class Prepared:
     mask: np.ndarray | None  #: of the result, bool ``[C', scale*H, scale*W]``
     outside: list  #: `~astro_galtrans.domain.Violation` of the translator's range
     alignment: str | None  #: which bands were moved, and by how much
+    lost: str | None  #: how much is masked since bands cover different sky, if it is much
     seed: int | None  #: of its samples
     seen: Seen | None  #: how it was taken, if the network is told
 
@@ -67,22 +67,24 @@ def prepare(image, request, seed=None):
     stack = background.subtracted(stack, request.subtract_background)
     measured = _measured(stack)
     outside = _compare_with_training(measured, translator, request.strict)
-    stack, alignment = _on_one_grid(stack)
+    stack, alignment, lost = _on_one_grid(stack)
     bad = _bad_pixels(stack)
     # 2. Flux to network units.
     filled = fill_masked(stack.data, bad).astype(np.float32, copy=False)
-    seen = None
-    if spec.observed:
-        psf = carried_psf(image) if request.psf is None else request.psf
-        scale = measured["pixel_scale"]
-        seen = observe(stack, spec.in_bands, translator.inputs.typical, measured, scale, psf)
+    seen = request.seen or (_seen(image, stack, measured, request) if spec.observed else None)
     planes = _planes(filled, own, translator, seen)
     del filled  # it may be as large as the image
     # 3. Tiles that overlap by what the network needs to see; and, before it starts its work, what else can go wrong.
     shape = planes.shape[1:]
     plan = plan_tiles(shape, scale=spec.scale, multiple_of=spec.multiple_of, margin=spec.margin, tile=request.tile)
     wcs, mask = rescale_wcs(stack.wcs, spec.scale, shape), mask_of_result(bad, translator)
-    return Prepared(stack, planes, bad, plan, wcs, mask, outside, alignment, seed, seen)
+    return Prepared(stack, planes, bad, plan, wcs, mask, outside, alignment, lost, seed, seen)
+
+
+def _seen(image, stack, measured, request):
+    """How an image was taken: its PSF given, carried or measured, and its noise."""
+    translator, psf = request.translator, carried_psf(image) if request.psf is None else request.psf
+    return observe(stack, translator.bands_in, translator.inputs.typical, measured, measured["pixel_scale"], psf)
 
 
 def _planes(image, bands, translator, seen):
@@ -126,7 +128,7 @@ def _check_information(stack):
         # a strip of a few pixels may well hold one value
         if values.size and min(plane.data.shape) >= MIN_SIDE and values.min() == values.max():
             msg = f"all pixels of band {band} that can be used hold {values[0]:.4g}: there is no image in it"
-            raise ValueError(msg)
+            raise EmptyImageError(msg)
 
 
 def _measured(stack):
@@ -150,27 +152,27 @@ def _compare_with_training(measured, translator, strict):
 
 def _on_one_grid(stack):
     if stack.on_one_grid:
-        return stack, None
+        return stack, None, None
     reference = len(stack.bands) // 2
     names = [f"band {band} ({stack.labels.get(band, 'the image')})" for band in stack.bands]
     data, variance, mask, moved = align_planes(stack.planes, reference, names)
     offsets = ", ".join(f"{stack.bands[k]} by ({dx:+.2f}, {dy:+.2f})" for k, (dx, dy) in moved.items())
-    _warn_of_lost_sky(stack, mask, reference)
+    lost = _lost_sky(stack, mask, reference)
     report = f"to {stack.bands[reference]}, in pixels (x, y): {offsets}"
-    return replace(stack, data=data, variance=variance, mask=mask, wcs=stack.grids[reference]), report
+    return replace(stack, data=data, variance=variance, mask=mask, wcs=stack.grids[reference]), report, lost
 
 
-def _warn_of_lost_sky(stack, mask, reference):
-    """Say how much of the image is masked since not all bands cover it: most of a stamp, where cut by pixels."""
+def _lost_sky(stack, mask, reference):
+    """Text that says, if it is much, how much is masked since not all bands cover it: most of a stamp cut by pixels."""
     before = [np.zeros(plane.data.shape, bool) if plane.mask is None else plane.mask for plane in stack.planes]
     lost = mask.any(axis=0).mean() - max(plane.mean() for plane in before)
-    if lost > LOST_SHARE:
-        where = f"the grid of band {stack.bands[reference]}"
-        msg = (
-            f"{100 * lost:.0f} % of the image is masked, since the bands lie on different grids and not all of them "
-            f"cover {where}; cut all bands by sky position: astro_galtrans.cutout(images, position, size)"
-        )
-        warnings.warn(msg, GaltransWarning, stacklevel=4)
+    if lost <= LOST_SHARE:
+        return None
+    where = f"the grid of band {stack.bands[reference]}"
+    return (
+        f"{100 * lost:.0f} % of the image is masked, since the bands lie on different grids and not all of them "
+        f"cover {where}; cut all bands by sky position: astro_galtrans.cutout(images, position, size)"
+    )
 
 
 def _bad_pixels(stack):
@@ -183,5 +185,5 @@ def _bad_pixels(stack):
     empty = [band for band, plane in zip(stack.bands, bad, strict=True) if plane.all()]
     if empty:
         msg = f"no usable pixel in {', '.join(empty)}: all are masked or not finite"
-        raise ValueError(msg)
+        raise EmptyImageError(msg)
     return bad if stack.mask is not None or bad.any() else None

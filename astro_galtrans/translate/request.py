@@ -79,7 +79,13 @@ class Request:
     tile: object
     batch_size: int | None
     psf: object = None  #: of the images, see `astro_galtrans.translate`
+    seen: object = None  #: `~astro_galtrans.observe.Seen` that holds for all parts of one image; None: of each image
     saturation: object = None  #: level, see `astro_galtrans.translate`
+
+    @property
+    def window_reading(self):
+        """Options of `astro_galtrans.bandstack.Windows.read`, which knows the bands."""
+        return {name: value for name, value in self.reading.items() if name != "bands"}
 
     @property
     def strict(self):

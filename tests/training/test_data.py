@@ -7,7 +7,13 @@ import pytest
 import torch
 from scipy.ndimage import binary_dilation
 
+from astro_galtrans.models.base import ModelSpec
+from astro_galtrans.models.blocks import MatchedSkip
+from astro_galtrans.pairs.store import PairHeader, PairStore, PairWriter
+from astro_galtrans.surveys import get_survey
+from astro_galtrans.training.augment import dihedral
 from astro_galtrans.training.data import CropSampler, filled, matched_scalings, signal_pixels, stream
+from astro_galtrans.training.observed import Observations, inputs_of
 from astro_galtrans.training.recipe import Augment, Data
 
 DATA = Data(crop=16, batch_size=4)
@@ -193,3 +199,50 @@ def test_an_error_in_the_thread_arrives(pairs):
     broken.header = None
     with pytest.raises(AttributeError):
         next(stream(broken, 0, 2))
+
+
+TOLD = ModelSpec("any", ("g", "r"), ("r",), 2, 1, 8, False, True)
+SEEN = {"fwhm_g": 1.6, "fwhm_r": 1.5, "beta": 3.5, "noise_g": 0.02, "noise_r": 0.05}
+
+
+def test_networks_are_told_how_each_pair_was_taken(write_pairs):
+    pairs = write_pairs(row=lambda k: SEEN | {"fwhm_r": 1.2 + 0.05 * k})
+    scalings = matched_scalings(pairs.header, 2.0)
+    whole = CropSampler(pairs, scalings, replace(DATA, crop=24, batch_size=3), STILL, spec=TOLD)
+    planes = whole.batch(0).source.numpy()
+    inputs = inputs_of(TOLD, pairs.header, scalings)
+    observations = Observations(pairs)
+    for crop in planes:
+        (k,) = [k for k in range(len(pairs)) if np.allclose(scalings[0].forward(pairs.source(k)), crop[:2], atol=1e-5)]
+        observed = observations[k]
+        assert observed.fwhm[1] == pytest.approx(1.2 + 0.05 * k, rel=1e-3)
+        np.testing.assert_allclose(observed.noise, [0.02, 0.05])
+        np.testing.assert_allclose(inputs.planes(pairs.source(k), observed), crop, atol=1e-4)
+
+
+def test_the_linear_answer_turns_with_the_crop(write_pairs):
+    pairs = write_pairs(number=1, row=lambda _: SEEN)
+    scalings = matched_scalings(pairs.header, 2.0)
+    data = replace(DATA, crop=24, batch_size=8)
+    still, turned = (CropSampler(pairs, scalings, data, a, spec=TOLD).batch(1) for a in (STILL, Augment(dihedral=1.0)))
+    skip = MatchedSkip(("g", "r"), ("r",), 2)
+    answer = skip(still.source)[0].numpy()
+    for planes in turned.source:
+        ours, image = skip(planes[None])[0].numpy(), planes[0].numpy()
+        (element,) = [e for e in range(8) if np.array_equal(dihedral(still.source[0, 0].numpy(), e), image)]
+        np.testing.assert_allclose(ours, dihedral(answer, element), atol=1e-5)
+
+
+def test_of_three_bands_one_may_be_left_out(tmp_path):
+    surveys = get_survey("sdss").select("gri"), get_survey("cfhtls-wide").select("gri")
+    rng, header = np.random.default_rng(0), PairHeader(*surveys, 2, 24)
+    with PairWriter(tmp_path, header) as writer:
+        writer.add(*(rng.normal(size=(3, n, n)) for n in (24, 48)), {"index": 0})
+    spec = ModelSpec("any", tuple("gri"), tuple("gri"), 2, 1, 8, False, True)
+    augment, data = replace(STILL, missing=1.0), replace(DATA, batch_size=60)
+    batch = CropSampler(PairStore(tmp_path), matched_scalings(header, 2.0), data, augment, spec=spec).batch(0)
+    present = batch.source[:, -3:, 0, 0].numpy()
+    assert set(present.sum(axis=1)) == {2, 3}
+    for crop, there, weight in zip(batch.source.numpy(), present, batch.weight.numpy(), strict=True):
+        assert not crop[:3][there == 0].any()
+        np.testing.assert_allclose(weight.mean(axis=(1, 2)), np.where(there == 1, 1, 0.1), rtol=1e-6)

@@ -86,7 +86,8 @@ def test_what_cannot_start_it(written):
 def test_fine_tuning_begins_at_the_translator_and_is_resumed(written, pairs, others, tmp_path):
     path, _ = written(pairs.header)
     recipe = load_recipe("srgan", steps=4, validation_steps=2, picture_steps=0, network={"settings": SETTINGS},
-                         data={"crop": 16, "batch_size": 2}, optimizer={"learning_rate": 0.0})  # fmt: skip
+                         data={"crop": 16, "batch_size": 2},
+                         optimizer={"learning_rate": 0.0, "muon_rate": 0.0})  # fmt: skip
     options = {"validation": others, "device": "cpu", "progress": False}
     trained = fit(recipe, pairs, tmp_path / "run", init=path, stop_after=3, **options)
     weights = checkpoint.load(path).model.state_dict()

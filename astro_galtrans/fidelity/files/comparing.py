@@ -11,7 +11,7 @@ from astro_galtrans._optional import require
 from astro_galtrans.bandstack import find_files
 from astro_galtrans.fidelity.anomaly.degrade import Degrader
 from astro_galtrans.fidelity.anomaly.residuals import Tolerance
-from astro_galtrans.fidelity.compare import BOOTSTRAP, sides
+from astro_galtrans.fidelity.compare import BOOTSTRAP, check_bins, sides
 from astro_galtrans.pairs.store import HEADER_FILE
 
 from .frames import are_frames, from_frames
@@ -88,6 +88,7 @@ def fidelity_from_files(
     if number is not None and number < 1:
         msg = f"number must be 1 or more galaxies, got {number}"
         raise ValueError(msg)
+    check_bins(bins)
     _check(source, target, translated, levels, options)
     making = {"directory": output / "translated", "seed": bootstrap.seed, "progress": progress}
     making |= options.get("translate", {})

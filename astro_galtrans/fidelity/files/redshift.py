@@ -6,7 +6,7 @@ import numpy as np
 
 from astro_galtrans._columns import plain
 from astro_galtrans._locks import held
-from astro_galtrans.fidelity.compare import BOOTSTRAP
+from astro_galtrans.fidelity.compare import BOOTSTRAP, check_bins
 from astro_galtrans.fidelity.redshift.measure import redshift_fidelity
 from astro_galtrans.fidelity.redshift.peaks import peak_fidelity, signal_to_noise
 from astro_galtrans.fidelity.redshift.selection import redshift_grid, split, usable_redshifts
@@ -80,6 +80,7 @@ def redshift_from_files(
         If another process writes to the folder.
     """
     named, output, translated = COLUMNS | (columns or {}), Path(output), by_name(translated)
+    _check_settings(number, training_pairs, translate or {}, **options)
     stores, train, test = _parts(pairs, training_pairs, named["z_spec"], number)
     if not translated:
         msg = "there is nothing to judge: give translators, or stamps that are already translated"
@@ -118,6 +119,23 @@ def redshift_from_files(
         measured = peak_fidelity(source, target, found, z_spec, **rows, **shared)
         measured.report(output / "peaks", format=format, overwrite=True)
         return fidelity, measured
+
+
+def _check_settings(number, training_pairs, translate, bins=5, floor=0.0, **options):
+    """Raise ValueError for settings without sense; before any image is read."""
+    check_bins(bins)
+    counts = {"number": number[0], "the number of training pairs": number[1], "n_samples": translate.get("n_samples")}
+    counts |= {name: options.get(name) for name in ("epochs", "members")}
+    for name, value in counts.items():
+        if value is not None and value < 1:
+            msg = f"{name} must be 1 or more, got {value}"
+            raise ValueError(msg)
+    if training_pairs is None and any(number):
+        msg = "number= limits two stores, one to test on and one to train on; give training_pairs=, or leave it out"
+        raise ValueError(msg)
+    if not 0 <= floor < 1:
+        msg = f"floor, the weight of the prior in a mixture, must be from 0 to less than 1, got {floor}"
+        raise ValueError(msg)
 
 
 def _check_numbers(z_spec, train, test, seed, estimator="image", grid=None, **_options):

@@ -27,6 +27,12 @@ from .tiles import Tile
 
 __all__ = ["PairOptions", "build_pairs", "nearest_band", "pair_header", "pair_options", "write_pairs"]
 
+LARGEST_SCALE = 16  # target pixels per source pixel: that of a card's network
+#: Lowest and highest value of options: a search over more than an arcminute, or cells of a hemisphere, are mistakes.
+RANGES = {
+    "search": (1e-3, 60.0), "max_offset": (0.0, 60.0), "bright": (-30.0, 60.0), "faint": (-30.0, 60.0),
+    "detection": (0.1, 1e6), "blank": (0.0, 1e3), "max_bad": (0.0, 1.0), "cell": (1e-3, 5400.0), "seed": (0, 2**63),
+}  # fmt: skip
 SMALLEST = 8  # pixels: a stamp in which registration and networks still have something to work on
 CRPIX = "Check the world coordinates: a cutout that kept the CRPIX of its frame claims to lie elsewhere"
 SHIFT_LIMIT = 60.0  # arcsec up to which a common offset is looked for when nothing matches
@@ -112,6 +118,9 @@ def build_pairs(
     """
     require("h5py", extra="train")  # asked for before the work starts, whose result it writes
     settings = pair_options(options, size)
+    if scale is not None and scale not in range(1, 1 + LARGEST_SCALE):
+        msg = f"scale={scale!r} must be a whole number from 1 to {LARGEST_SCALE}"
+        raise ValueError(msg)
     objects = None if catalogue is None else distinct(read_catalogue(catalogue, redshift, magnitude))
     sides = []
     for name, images, survey, bands, unit, zeropoint, psf in (
@@ -148,6 +157,11 @@ def pair_options(options, size):
         msg = f"unknown options {', '.join(unknown)}; known are {', '.join(known)}"
         raise ValueError(msg)
     settings = PairOptions(**options)
+    for name, (lowest, highest) in RANGES.items():
+        value = getattr(settings, name)
+        if value is not None and not lowest <= value <= highest:
+            msg = f"{name}={value!r} must be from {lowest:g} to {highest:g}"
+            raise ValueError(msg)
     if settings.register not in METHODS:
         msg = f"register={settings.register!r} must be one of {', '.join(METHODS)}"
         raise ValueError(msg)

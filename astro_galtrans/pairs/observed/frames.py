@@ -178,11 +178,12 @@ def open_frames(
     reader = partial(
         _read, wanted=wanted, subtract=subtract_background, unit=unit, zeropoint=zeropoint, bad_planes=bad_planes
     )
-    frames, failures, with_sky = [], {}, []
+    frames, failures, with_sky, seen = [], {}, [], set()
     for entry in tqdm(expand(images), desc=what, unit="image", disable=None if progress else True):
         try:
             stack = reader(entry)
             planes = dict(zip(stack.bands, stack.planes, strict=True))
+            seen |= planes.keys()
             planes = {band: plane for band, plane in planes.items() if wanted is None or band in wanted}
             new = [measured_frame(entry, band, stack, plane) for band, plane in planes.items()]
         except (OSError, ValueError, TypeError, KeyError) as err:
@@ -191,6 +192,9 @@ def open_frames(
         frames += new
         if not subtract_background:
             with_sky += filter(None, (_sky_left(frame, planes[frame.band]) for frame in new))
+    if not frames and not failures:
+        msg = f"none of the {what} is in bands {', '.join(wanted)}; they are in {', '.join(sorted(seen))}"
+        raise ValueError(msg)
     if not frames:
         some = "; ".join(f"{label}: {why}" for label, why in list(failures.items())[:3])
         msg = f"none of the {what} can be used ({len(failures)} tried): {some}"

@@ -8,6 +8,7 @@ only, whatever the number of workers.
 import os
 import warnings
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field, fields
 from typing import NamedTuple
 
@@ -69,6 +70,9 @@ class PairSettings:
                 object.__setattr__(self, end, survey)
             object.__setattr__(self, f"{end}_bands", None if bands is None else survey.select(bands).band_names)
             _check_complete(self.surveys[end == "target"])
+        if self.seed < 0:
+            msg = f"seed must be 0 or more, got {self.seed}"
+            raise ValueError(msg)
         chosen = {"scale": default_scale, "size": default_size, "seeing_spread": default_spread}
         for name, choose in (chosen | {"long_end": default_long_end}).items():
             if getattr(self, name) is None:
@@ -179,8 +183,9 @@ def _truth_row(settings, index, scene, seeing):
     magnitudes = row.pop("magnitudes", np.full(len(names), np.nan))
     row |= dict(zip(names, map(float, magnitudes), strict=True))
     source = settings.surveys[0]
-    row |= {"beta": seeing.beta, "resampling": seeing.resampling}
-    for name, values in (("fwhm", seeing.fwhm), ("noise", seeing.sky_rms(source))):
+    row |= {name: getattr(seeing, name) for name in ("beta", "wings", "wing_width", "resampling")}
+    stars = seeing.measured_fwhm(source.pixel_scale)
+    for name, values in (("fwhm", seeing.fwhm), ("star_fwhm", stars), ("noise", seeing.sky_rms(source))):
         row |= {f"{name}_{b}": float(v) for b, v in zip(source.band_names, values, strict=True)}
     return row
 
@@ -218,6 +223,9 @@ def simulate_pairs(directory, count, settings=None, *, workers=None, progress=Tr
     if count < 1:
         msg = f"the number of pairs must be positive, got {count}"
         raise ValueError(msg)
+    if workers is not None and workers < 1:
+        msg = f"workers must be 1 or more processes, got {workers}"
+        raise ValueError(msg)
     for package in ("galsim", "speclite", "h5py"):  # asked for before anything is written
         require(package, extra="simulate")
     for survey in settings.surveys:  # tables built once, inherited by the workers
@@ -228,8 +236,12 @@ def simulate_pairs(directory, count, settings=None, *, workers=None, progress=Tr
         bar = tqdm(total=len(missing) * SHARD, unit="pair", disable=None if progress else True)
         pool = ProcessPoolExecutor(workers or os.cpu_count(), mp_context=_context(), initializer=die_with_parent)
         with bar, pool:
-            for _ in pool.map(_write_shard, [directory] * len(missing), [settings] * len(missing), missing):
-                bar.update(SHARD)
+            try:
+                for _ in pool.map(_write_shard, [directory] * len(missing), [settings] * len(missing), missing):
+                    bar.update(SHARD)
+            except BrokenProcessPool as err:
+                msg = f"a process that simulates for {directory} was ended from outside, perhaps for lack of memory"
+                raise OSError(msg) from err
     store = PairStore(directory)
     if len(store) > SHARD * -(-count // SHARD):
         msg = f"{directory} holds {len(store)} pairs, more than the {count} asked for: of an earlier, larger request"

@@ -14,6 +14,7 @@ from functools import cache, lru_cache
 import numpy as np
 
 from astro_galtrans._optional import require
+from astro_galtrans.psf import star_fwhm
 from astro_galtrans.surveys import get_survey
 
 from .noise import RESAMPLINGS, add_noise, draw_residual
@@ -27,17 +28,27 @@ NOISE_LIMITS = 0.5, 2.5  # ... within these times the survey's
 # Reduced shear per component, of all bands and per band: |g| is then 0.035 in the median, 0.01 to 0.08, as in the
 # psField models of the Stripe 82 frames (u 0.02, g 0.04, r 0.02, i 0.02, z 0.055); Moffat exponents of 3.0 to 3.6
 SHEAR = 0.02
+# Light in wings: mean and scatter of its share, range of its width over the core's, and exponent. Of bright stars of
+# the Stripe 82 frames 0.87 (0.97) of the light within 7.4 arcsec is within 1.5 (3), where a Moffat profile 0.95, 1.
+# Cores of exponent 3.5 with wings of 0.13 to 0.20 of the light, 2.3 to 3.1 times as wide, agree with all bands.
+WINGS, WING_WIDTH, WING_BETA = (0.16, 0.05), (2.1, 3.4), 2.5
 FINENESS = 0.3  # largest pixel of the grid in FWHM of the sharpest PSF: beyond its Nyquist frequency no light is left
 
 
 @dataclass(frozen=True)
 class Seeing:
-    """PSF of each band: Moffat profiles of one exponent, with FWHM (arcsec) and reduced shear; and the noise."""
+    """
+    PSF of each band: Moffat profiles of one exponent, with FWHM (arcsec) and reduced shear; and the noise.
+
+    Wings are a second Moffat profile, of exponent `WING_BETA` and the same shear, that holds a share of the light.
+    """
 
     beta: float
     fwhm: tuple[float, ...]
     g1: float | tuple[float, ...] = 0.0  #: of all bands, or of each
     g2: float | tuple[float, ...] = 0.0
+    wings: float = 0.0  #: share of the light in the wings
+    wing_width: float = 1.0  #: FWHM of the wings over that of the core
     noise: tuple[float, ...] | None = None  #: sky rms of each band over the survey's; None: that of the survey
     resampling: str = "none"  #: one of `~astro_galtrans.pairs.simulated.noise.RESAMPLINGS`
     residual: np.ndarray | None = None  #: sky that is left, see `~astro_galtrans.pairs.simulated.noise.draw_residual`
@@ -45,6 +56,12 @@ class Seeing:
     def sky_rms(self, survey, pixel_scale=None):
         """Sky rms of each band of an image of a survey, in pixels of a given size (its flux unit)."""
         return survey.sky_rms(pixel_scale) * (1.0 if self.noise is None else np.array(self.noise))
+
+    def measured_fwhm(self, pixel_scale):
+        """FWHM (arcsec) that is measured of stars in each band, pixel and wings included; shear left out."""
+        profiles = (self.beta, 1 - self.wings, 1.0), (WING_BETA, self.wings, self.wing_width)
+        return [star_fwhm([(fwhm * width, beta, share) for beta, share, width in profiles if share], pixel_scale)
+                for fwhm in self.fwhm]  # fmt: skip
 
 
 def draw_seeing(rng, survey, spread=0.13, long_end=0.0):
@@ -67,7 +84,9 @@ def draw_seeing(rng, survey, spread=0.13, long_end=0.0):
     resampling = str(rng.choice(list(RESAMPLINGS), p=list(RESAMPLINGS.values())))
     residual = draw_residual(rng, get_survey(survey))
     noise = np.clip(noise, *NOISE_LIMITS)
-    return Seeing(_draw_beta(rng), tuple(fwhm), tuple(g1), tuple(g2), tuple(noise), resampling, residual)
+    wings, wing_width = float(np.clip(rng.normal(*WINGS), 0, 0.3)), float(rng.uniform(*WING_WIDTH))
+    shape = _draw_beta(rng), tuple(fwhm), tuple(g1), tuple(g2), wings, wing_width
+    return Seeing(*shape, tuple(noise), resampling, residual)
 
 
 def _draw_beta(rng):
@@ -170,9 +189,11 @@ def _profile_spectrum(p, grid):
 
 
 @lru_cache(maxsize=16)  # the typical seeing of a target survey recurs in every pair
-def _psf(beta, fwhm, g1, g2, stamp, pixel_scale, fine):
+def _psf(profiles, g1, g2, stamp, pixel_scale, fine):
+    """Transform of a PSF, a sum of Moffat profiles (exponent, FWHM, share of the light) with one shear."""
     galsim = require("galsim", extra="simulate")
-    return _transform(galsim.Moffat(beta, fwhm=fwhm).shear(g1=g1, g2=g2), _grid(stamp, pixel_scale, fine))
+    parts = (share * galsim.Moffat(beta, fwhm=fwhm) for beta, fwhm, share in profiles if share)
+    return _transform(galsim.Add(list(parts)).shear(g1=g1, g2=g2), _grid(stamp, pixel_scale, fine))
 
 
 def _observe(spectrum, survey, seeing, grid, size, part):
@@ -187,7 +208,8 @@ def _observe(spectrum, survey, seeing, grid, size, part):
     images = np.empty((len(survey.bands), size, size))
     g1, g2 = (np.broadcast_to(g, len(seeing.fwhm)).tolist() for g in (seeing.g1, seeing.g2))
     for k, fwhm in enumerate(seeing.fwhm):
-        psf = _psf(seeing.beta, fwhm, g1[k], g2[k], grid.n // grid.fine, grid.pixel_scale, grid.fine)
+        core, wings = (seeing.beta, fwhm, 1 - seeing.wings), (WING_BETA, seeing.wing_width * fwhm, seeing.wings)
+        psf = _psf((core, wings), g1[k], g2[k], grid.n // grid.fine, grid.pixel_scale, grid.fine)
         image = np.fft.irfft2(spectrum[k] * psf * response, s=(grid.n, grid.n))[::step, ::step]
         images[k] = image[edge : edge + size, edge : edge + size]
     # maggies per grid pixel (a sum over samples is the flux at unit sampling) to survey flux per pixel
