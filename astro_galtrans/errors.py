@@ -49,6 +49,11 @@ def aperture_error(result, apertures, *, noise=True):
         correlated.
     TypeError
         If the apertures are none of photutils'.
+
+    Notes
+    -----
+    Measure on the grid that the translation has by itself, or on the target survey's own. A resampling to much coarser
+    pixels (``output_grid``) takes the variances of pixels for those of white noise, and the errors come out too small.
     """
     return np.sqrt(_variances(result, apertures, noise=noise, between=False))
 
@@ -104,12 +109,15 @@ def fluxes(samples, apertures):
     for sample in samples:
         stack = read(sample)
         masks, single = _masks(stack, apertures)
-        sums = [
-            [np.sum(weights * np.where(plane.good, plane.data, 0)[box]) for box, weights in _parts(masks, plane.good)]
-            for plane in stack.planes
-        ]
-        found.append(u.Quantity(_plain(np.array(sums), stack, single), stack.unit))
+        sums = np.array([_sums(plane, masks) for plane in stack.planes])
+        found.append(u.Quantity(_plain(sums, stack, single), stack.unit))
     return u.Quantity(found)
+
+
+def _sums(plane, masks):
+    flux = np.where(plane.good, plane.data, 0)
+    parts = _parts(masks, plane.good)
+    return [np.sum(weights * flux[box]) if weights.any() else np.nan for box, weights in parts]
 
 
 def significance(result):
@@ -209,7 +217,11 @@ def _covariance(stack):
     if stack.variance is None:
         msg = "the image has no standard deviations; pass the CCDData or HDUList that translate returned, or the file"
         raise ValueError(msg)
-    covariance = Covariance.from_text(text)
+    try:
+        covariance = Covariance.from_text(text)
+    except (ValueError, TypeError, RecursionError) as err:
+        msg = f"the card GTCOVAR of the image is damaged: {err}"
+        raise ValueError(msg) from err
     unknown = [band for band in stack.bands if band not in covariance.bands]
     if unknown:
         msg = f"the covariance of the image is that of {', '.join(covariance.bands)}, and it has {', '.join(unknown)}"

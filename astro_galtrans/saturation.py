@@ -44,24 +44,30 @@ def saturated_cores(data, mask=None):
         True where a pixel is saturated, or beside such a pixel.
     """
     good = np.isfinite(data) if mask is None else np.isfinite(data) & ~mask
-    noise, found = sky_rms(data, good), np.zeros(data.shape, bool)
-    bright = good & (data > BRIGHT * (noise or np.inf))
-    if not bright.any():
-        return found
-    flux = np.where(bright, data, 0)
+    lowest, found = BRIGHT * (sky_rms(data, good) or np.inf), np.zeros(data.shape, bool)
+    bright = good & (data > lowest)
+    if bright.any():
+        regions, _ = ndimage.label(ndimage.binary_dilation(bright, BESIDE))  # with holes of two pixels
+        for place in ndimage.find_objects(regions):
+            box = tuple(slice(max(part.start - STEEP[1], 0), part.stop + STEEP[1]) for part in place)
+            found[box] |= _cut_off(data[box], good[box], lowest)
+    return found
+
+
+def _cut_off(data, good, lowest):
+    """Saturated pixels around a bright source."""
+    flux = np.where(good & (data > lowest), data, 0)
     padded = np.pad(flux, 1, mode="edge")
     left, right, below, above = padded[1:-1, :-2], padded[1:-1, 2:], padded[:-2, 1:-1], padded[2:, 1:-1]
-    hole = good & (flux < HOLE * np.maximum(np.minimum(left, right), np.minimum(below, above)))
+    hole = flux < HOLE * np.maximum(np.minimum(left, right), np.minimum(below, above))
     cross = flux, left, right, below, above
     steep = ndimage.minimum_filter(np.where(good, data, np.inf), STEEP[1]) < STEEP[0] * flux
-    seeds = hole | (bright & steep & (np.min(cross, axis=0) > FLAT * np.max(cross, axis=0)))
-    regions, number = ndimage.label(bright | hole, BESIDE)
-    for box in ndimage.find_objects(regions):
-        seeds[box] |= good[box] & _basin(flux[box], BRIGHT * noise)
+    flat = steep & (np.min(cross, axis=0) > FLAT * np.max(cross, axis=0))
+    seeds = good & (hole | flat | _basin(flux, lowest))
+    regions, number = ndimage.label((flux > 0) | seeds, BESIDE)
     faintest = ndimage.minimum(data, np.where(seeds, regions, 0), np.arange(1, number + 1))
     shown = np.isin(np.arange(1, number + 1), regions[seeds])
-    level = np.concatenate([[np.inf], np.where(shown, REST * faintest, np.inf)])
-    found = data >= level[regions]
+    found = data >= np.append(np.inf, np.where(shown, REST * faintest, np.inf))[regions]
     return ndimage.binary_dilation(found, BESIDE) if found.any() else found
 
 

@@ -56,8 +56,7 @@ def main():
         print(*row)
     print("simulated fields", *purity(translator))
     if options.frames:
-        for row in second_epoch(translator, Path(options.frames)):
-            print(*row)
+        print(*second_epoch(translator, Path(options.frames)), sep="\n")
 
 
 def plain_wcs(side, scale):

@@ -116,7 +116,8 @@ def test_masked_pixels_and_those_outside_are_left_out():
     half = CircularAperture((0, 10), 4)
     inside = half.to_mask(method="exact").to_image(SHAPE).ravel()
     assert_allclose(aperture_error(image_of(covariance), half)[0].value, np.sqrt(inside @ matrix @ inside))
-    assert np.isnan(aperture_error(image, CircularAperture((-50, 3), 4))[0])
+    for measure in (aperture_error, lambda image, aperture: fluxes([image], aperture)[0]):
+        assert np.isnan(measure(image, CircularAperture((-50, 3), 4))[0])
 
 
 def test_any_form_of_a_translation_gives_the_same(tmp_path):
@@ -183,7 +184,9 @@ def test_significance_is_flux_over_error_of_a_point_source():
     assert len(detect_sources(significance(image)[0], 5, 1).labels) == 1
     image.mask = np.zeros(image.shape, bool)
     image.mask[0, :3] = True
-    assert np.isnan(significance(image)[0, :3]).all() and np.isfinite(significance(image)[0, 3:]).all()
+    found = significance(image)[0]
+    assert np.isnan(found[:3]).all() and np.isfinite(found[3:]).all()
+    assert len(detect_sources(found, 5, 1).labels) == 1
 
 
 def test_weights_of_brightness_share_out():
@@ -229,6 +232,10 @@ def test_what_is_missing_is_named():
     image.meta["GTCOVAR"] = covariance_of("r", fwhm=()).to_text()
     with pytest.raises(ValueError, match="PSF of the target survey is not known"):
         significance(image)
+    for damaged in ("[1, 2", "[1]", "{}", 20_000 * "[", "3"):
+        image.meta["GTCOVAR"] = damaged
+        with pytest.raises(ValueError, match="GTCOVAR of the image is damaged"):
+            aperture_error(image, aperture)
     del image.meta["GTCOVAR"]
     with pytest.raises(ValueError, match=r"GTCOVAR.*galtrans calibrate measures it"):
         aperture_error(image, aperture)
