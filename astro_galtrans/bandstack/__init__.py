@@ -9,6 +9,7 @@ a file that `astropy.nddata.CCDData.read` reads.
 from ._cards import PROVENANCE_CARDS
 from ._cutout import cutout
 from ._layers import Pixels, read_pixels
+from ._numbers import mask_marks
 from ._opening import Origin, find_files, split_extension
 from ._stack import BandStack, Plane, read, select, to_unit
 from ._trust import check_layout, is_fits, open_fits
@@ -16,6 +17,6 @@ from ._writers import check_writable, write_fits, write_hdulist, write_like
 
 __all__ = [
     "PROVENANCE_CARDS", "BandStack", "Origin", "Pixels", "Plane", "check_layout", "check_writable", "cutout",
-    "find_files", "is_fits", "open_fits", "read", "read_pixels", "select", "split_extension", "to_unit", "write_fits",
-    "write_hdulist", "write_like",
+    "find_files", "is_fits", "mask_marks", "open_fits", "read", "read_pixels", "select", "split_extension", "to_unit",
+    "write_fits", "write_hdulist", "write_like",
 ]  # fmt: skip
