@@ -577,3 +577,12 @@ def test_the_caller_knows_better_than_cards_that_contradict():
     with pytest.warns(GaltransWarning, match="name different bands .*; taken as one of i"):
         assert read(ccd, "i").bands == ("i",)
     assert read({"i": ccd}).bands == ("i",)
+
+
+def test_masks_of_text_and_files_of_nothing():
+    ccd = make_ccd(SHAPE, "g")
+    text = NDData(ccd.data, unit=ccd.unit, wcs=ccd.wcs, meta=ccd.meta, mask=np.full(SHAPE, "F"))
+    with pytest.raises(ValueError, match="the mask is of type <U1; expected bool"):
+        read(text)
+    with pytest.raises(ValueError, match="the image is an HDUList without HDUs"):
+        read(fits.HDUList())

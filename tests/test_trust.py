@@ -99,6 +99,11 @@ def test_rubbish_behind_the_image(good):
     refused(good, "HDU 1 does not begin with SIMPLE or XTENSION")
 
 
+def test_names_of_cards_with_control_characters(good):
+    good.write_bytes(good.read_bytes().replace(b"RADESYS ", b"RADE\0YS ", 1))
+    refused(good, "a card 'RADE.x00YS ', whose name holds control characters")
+
+
 @pytest.mark.parametrize(("suffix", "pack"), [("gz", gzip.compress), ("bz2", bz2.compress)])
 def test_a_small_file_that_unpacks_to_gigabytes(tmp_path, good, suffix, pack):
     packed = pack(bytes(2**20))

@@ -385,7 +385,11 @@ def _mask(mask, useless, shape):
     """Own boolean mask, or None."""
     if mask is None or mask is np.ma.nomask:
         return useless
-    mask = _of_shape(mask, shape, "mask").astype(bool)
+    mask = _of_shape(mask, shape, "mask")
+    if mask.dtype.kind not in "biuf":  # a text "F" would be true
+        msg = f"the mask is of type {mask.dtype}; expected bool, True where a pixel is bad, or numbers"
+        raise ValueError(msg)
+    mask = mask.astype(bool)
     return mask if useless is None else mask | useless
 
 

@@ -193,6 +193,9 @@ def _raise_several(candidates, hdulist, label):
 
 def _check_open(hdus, label):
     """Read the pixels, or say that the file was closed before."""
+    if not len(hdus):
+        msg = f"{label} is an HDUList without HDUs"
+        raise ValueError(msg)
     file = hdus[0].fileinfo() or {}
     file = file.get("file")
     closed = file is not None and file.closed

@@ -221,6 +221,9 @@ def _header(file, start, number):
             raise ValueError(msg)
         for k in range(0, len(block), CARD):
             card = block[k : k + CARD]
+            if not card[:8].isprintable():
+                msg = f"HDU {number} has a card {card[:8]!r}, whose name holds control characters"
+                raise ValueError(msg)
             if card[:8].rstrip() == "END":
                 return cards, file.tell()
             if card[8:9] == "=":

@@ -7,9 +7,11 @@ pixel too far to the red, refuses those of four rows, and masks half of some goo
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import astropy.units as u
 import numpy as np
+from astropy.io import fits
 from astropy.io.registry import IORegistryError
 from astropy.nddata import InverseVariance, StdDevUncertainty
 
@@ -70,8 +72,11 @@ def read(path, file_format=None):
             return found
         # specutils gets the path, which not all its readers can do without, unless units in the file would make it
         # warn: filters of warnings, which would hide that, belong to all threads of a process.
-        source = hdus if hdus and _plain_units(hdus) else str(path)
-        return _targets(path, hdus, _open(source, file_format))
+        if not (hdus and _plain_units(hdus)):
+            return _targets(path, hdus, _open(str(path), file_format))
+        with TemporaryDirectory() as folder:
+            fits.HDUList(hdus).writeto(place := Path(folder) / path.name.removesuffix(".gz").removesuffix(".bz2"))
+            return _targets(path, hdus, _open(str(place), file_format))
     except READER_ERRORS as err:
         reason = (str(err).strip() or "no reason given").splitlines()[0]
         msg = f"{path} cannot be read as a spectrum ({type(err).__name__}: {reason})"

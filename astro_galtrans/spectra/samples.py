@@ -1,9 +1,13 @@
 """A spectrum as arrays of its usable pixels: wavelengths in vacuum, flux per wavelength, inverse variances."""
 
+import warnings
 from dataclasses import dataclass
 
 import astropy.units as u
 import numpy as np
+
+from astro_galtrans.bandstack import mask_marks
+from astro_galtrans.exceptions import GaltransWarning
 
 __all__ = ["Samples", "air_to_vacuum", "samples"]
 
@@ -14,6 +18,8 @@ FEWEST_PIXELS = 50
 SHORTEST_RANGE = 0.02
 #: The power of the flux that each of astropy's kinds of uncertainty stands for.
 POWERS = {"std": 1, "var": 2, "ivar": -2}
+#: What the card VACUUM may hold, as a logical value, a number or a text.
+MEANINGS = dict.fromkeys(("T", "TRUE", "1", "YES"), "vacuum") | dict.fromkeys(("F", "FALSE", "0", "NO"), "air")
 AIR_LIMIT = 2000.0  # Angstrom: shorter wavelengths are in vacuum by convention
 
 
@@ -71,6 +77,9 @@ def _arm(spectrum, medium):
         good &= ~np.asarray(spectrum.mask, dtype=bool)
     ivar, noise = _inverse_variance(spectrum, flux, wavelength, unit, good)
     good &= np.isfinite(ivar) & (ivar > 0)
+    # of what is left, which has noise: pixels without data often are zero, and have no weight
+    native = np.asarray(spectrum.flux.value, dtype=float)[None, None]
+    good = ~mask_marks(native, ~good[None, None], "the spectrum")[0, 0]
     medium = _medium(spectrum, medium)
     if medium == "air":
         wavelength = air_to_vacuum(wavelength)
@@ -116,10 +125,15 @@ def _inverse_variance(spectrum, flux, wavelength, unit, good):
     if kind not in POWERS:
         msg = f"uncertainties of type {kind!r} are not understood; those known are {', '.join(POWERS)}"
         raise ValueError(msg)
+    array = np.array(spectrum.uncertainty.array, dtype=float)
+    if (negative := array < 0).any():
+        msg = f"{np.count_nonzero(negative)} uncertainties of the spectrum are negative; these pixels are left out"
+        warnings.warn(msg, GaltransWarning, stacklevel=2)
+        array[negative] = np.nan
     native, given = spectrum.flux.unit, spectrum.uncertainty.unit
     ratio = 1.0 if given is None else given.to(native ** POWERS[kind])
     with np.errstate(divide="ignore", invalid="ignore"):  # 0 and NaN become infinite and NaN, which are left out
-        ivar = (np.asarray(spectrum.uncertainty.array, dtype=float) * ratio) ** (-2 / POWERS[kind])
+        ivar = (array * ratio) ** (-2 / POWERS[kind])
     if unit != native:
         ivar = ivar / (1 * native).to_value(unit, u.spectral_density(wavelength * u.AA)) ** 2
     return ivar, "given"
@@ -143,7 +157,11 @@ def _medium(spectrum, medium):
         raise ValueError(msg)
     header = spectrum.meta.get("header") or {}
     if "VACUUM" in header:
-        return "vacuum" if header["VACUUM"] else "air"
+        said = str(header["VACUUM"]).strip().upper()
+        if said not in MEANINGS:
+            msg = f"the header card VACUUM is {header['VACUUM']!r}; expected T or F: give medium='vacuum' or 'air'"
+            raise ValueError(msg)
+        return MEANINGS[said]
     said = str(header.get("AIRORVAC", "")).lower() + str(header.get("CTYPE1", "")).upper()
     if "air" in said or "AWAV" in said:
         return "air"

@@ -21,6 +21,7 @@ from astro_galtrans import spectra  # noqa: E402
 from astro_galtrans._locks import locked  # noqa: E402
 from astro_galtrans.cli import main  # noqa: E402
 from astro_galtrans.exceptions import GaltransWarning  # noqa: E402
+from astro_galtrans.spectra.samples import samples  # noqa: E402
 
 FLUX = u.Unit("1e-17 erg / (s cm2 Angstrom)")
 WAVELENGTH = np.arange(3600.0, 9800.0, 2.0)
@@ -295,3 +296,35 @@ def test_rows_without_a_position_match_no_spectrum():
     with pytest.warns(GaltransWarning, match="without a spectrum: row 1 of 3"):
         found = spectra.match(galaxies, known)
     np.testing.assert_array_equal(found["z_spec"], [0.3, np.nan, 0.9])
+
+
+def test_a_linear_spectrum_whose_unit_fits_discourages(tmp_path, recwarn):
+    axis = {"CRVAL1": 3600.0, "CDELT1": 2.0, "CRPIX1": 1.0, "CTYPE1": "WAVE", "CUNIT1": "Angstrom"}
+    header = fits.Header(axis | {"BUNIT": "erg/s/cm2/Angstrom"})
+    fits.writeto(tmp_path / "linear.fits", 1e-17 * flux_at(0.2), header)
+    (target,) = spectra.read(tmp_path / "linear.fits")
+    np.testing.assert_allclose(target.arms[0].flux.to_value(FLUX), flux_at(0.2))
+    assert abs(spectra.redshift(target.arms[0]).z - 0.2) < 2e-4
+    assert not [w for w in recwarn if "slashes" in str(w.message)]
+
+
+@pytest.mark.parametrize(("value", "medium"), [("F", "air"), ("T", "vacuum"), (False, "air"), (1, "vacuum")])
+def test_vacuum_as_text(value, medium):
+    header = fits.Header([("VACUUM", value)])
+    found = samples(Spectrum(flux=flux_at(0.2) * FLUX, spectral_axis=WAVELENGTH * u.AA, meta={"header": header}))
+    assert found.medium == medium
+    header["VACUUM"] = "perhaps"
+    with pytest.raises(ValueError, match="the header card VACUUM is 'perhaps'; expected T or F"):
+        samples(Spectrum(flux=flux_at(0.2) * FLUX, spectral_axis=WAVELENGTH * u.AA, meta={"header": header}))
+
+
+def test_numbers_without_meaning_in_a_spectrum():
+    flux, error = flux_at(0.2), np.ones(len(WAVELENGTH))
+    flux[::50], flux[1::50], error[2::50] = -9999, 3e38, -1
+    spectrum = Spectrum(flux=flux * FLUX, spectral_axis=WAVELENGTH * u.AA, uncertainty=StdDevUncertainty(error))
+    with (
+        pytest.warns(GaltransWarning, match="62 pixels beyond 1e.20; 62 pixels of -9999"),
+        pytest.warns(GaltransWarning, match="62 uncertainties of the spectrum are negative"),
+    ):
+        found = spectra.redshift(spectrum)
+    assert abs(found.z - 0.2) < 2e-4 and found.flag == 0
