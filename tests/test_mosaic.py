@@ -20,6 +20,7 @@ from toy_network import ToySampler
 from astro_galtrans import translate, translate_mosaic
 from astro_galtrans.bandstack import Windows, read
 from astro_galtrans.exceptions import DomainWarning, EmptyImageError
+from astro_galtrans.survey import cluster
 from helpers import BANDS, make_bands, make_cube
 
 SHAPE = (150, 130)
@@ -247,6 +248,16 @@ def content(output):
         return [group[name][:].tobytes() for name in ("flux", "std", "mask")]
     with fits.open(output) as hdus:
         return [hdu.data.tobytes() for hdu in hdus]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::astro_galtrans.exceptions.GaltransWarning")
+def test_workers_make_the_same_bytes(tmp_path):
+    paths, name = files(on_grids_of_their_own(), tmp_path), "srgan-sdss-cfhtls"
+    one = translate_mosaic(paths, name, tmp_path / "one.fits", block=BLOCK)
+    with cluster(workers=2) as client:
+        two = translate_mosaic(paths, name, tmp_path / "two.fits", block=BLOCK, client=client)
+    assert content(one) == content(two)
 
 
 def test_other_weights_and_images_are_other_settings(toy, tmp_path):

@@ -15,7 +15,7 @@ from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.table import Table
 
-from astro_galtrans import cutout, translate
+from astro_galtrans import cutout, measure, translate
 from astro_galtrans.cli import main
 from astro_galtrans.exceptions import GaltransWarning
 from astro_galtrans.stamps import Stamps
@@ -95,6 +95,10 @@ def test_stamps_read_shards(survey, tmp_path):
     np.testing.assert_array_equal(stamps.read(slice(0, 5)), first["flux"][:])
     np.testing.assert_allclose(stamps.variance[:5].compute(), first["std"][:] ** 2, rtol=1e-6)
     assert stamps.bad(slice(0, 12)).any()  # of the object at the edge
+    known = {"pixel_scale": stamps.pixel_scale, "mask": stamps.mask.compute(), "variance": stamps.variance.compute()}
+    loaded = Stamps(stamps.read(), "cfhtls-wide", **known)
+    lazy, whole = (measure.photometry(each, progress=False) for each in (stamps, loaded))
+    np.testing.assert_array_equal(lazy["flux_3"], whole["flux_3"])
     next((tmp_path / "out.zarr").glob("shard-*1.zarr")).rename(tmp_path / "elsewhere")
     with pytest.raises(FileNotFoundError, match="1 of 3 shards are missing"):
         Stamps.from_files(tmp_path / "out.zarr", "cfhtls-wide")

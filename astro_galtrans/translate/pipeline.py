@@ -28,6 +28,7 @@ ASSUMED = "{}: what is typical of the survey is assumed, FWHM in arcsec {}; give
 #: Source pixels that a network sees at once by default: eight stamps of 64 x 64. On a CPU larger batches are no faster,
 #: and slower once their activations (1 kB a pixel) leave its cache; a GPU is kept busy by as much as fills a tile.
 BATCH_PIXELS = {"cpu": 1 << 15, "other": 600_000}
+MOST_AT_ONCE = 256  # images, however small
 
 
 def translate(
@@ -220,7 +221,8 @@ def _windows(images, request, record, seeds):
         window.append(_attempt(number, partial(_prepared, image, request, seed), record))
         size = 0 if isinstance(window[-1], Failure) else window[-1].planes[0].size
         pixels += size
-        if len(window) >= request.batch_size if request.batch_size else pixels + size > budget:
+        # failures have no size; many of them shall not wait for an image that has
+        if len(window) >= (request.batch_size or MOST_AT_ONCE) or not (request.batch_size or pixels + size <= budget):
             yield window, number + 1 - len(window)
             window, pixels = [], 0
     if window:
