@@ -69,7 +69,7 @@ def toy_card(bands=BANDS, *, name="toy-sdss-cfhtls", scale=2, pixel_scale=0.396,
         },
         "calibration": {"flux": [1.0] * len(bands), "std": [1.0] * len(bands)},
         "validity": {
-            "pixel_scale": [0.9 * pixel_scale, 1.1 * pixel_scale],
+            "pixel_scale": [0.35 / 0.396 * pixel_scale, 0.45 / 0.396 * pixel_scale],
             "fwhm": {band: [0.9, 2.0] for band in bands},
             "sky_rms": {band: [0.0, 3 * rms] for band, rms in zip(bands, sky, strict=True)},
             "peak": dict.fromkeys(bands, 1000.0),
