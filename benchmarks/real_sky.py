@@ -40,7 +40,7 @@ from astro_galtrans.moments import gaussian_fwhm
 from astro_galtrans.pairs.simulated import PairSettings, Sample, simulate_pair
 from astro_galtrans.pairs.simulated.colours import _colours, _curves, star_colours
 from astro_galtrans.pairs.simulated.population import Profile, Scene
-from astro_galtrans.pairs.simulated.render import Seeing, render_pair
+from astro_galtrans.pairs.simulated.render import WING_BETA, WING_WIDTH, WINGS, Seeing, render_pair
 from astro_galtrans.statistics import sigma_mad
 
 FACTORS = 0.84, 1.0, 1.3, 1.5, 1.73  # of the typical seeing
@@ -130,15 +130,21 @@ def seeing(translator):
     found = {"fwhm": [], "disc": []}
     for factor in FACTORS:
         widths = [tuple(factor * band.fwhm for band in source.bands), tuple(band.fwhm for band in target.bands)]
-        seeings = [Seeing(beta, fwhm) for beta, fwhm in zip((3.2, 3.5), widths, strict=True)]
+        seeings = [Seeing(3.5, widths[0], wings=WINGS[0], wing_width=np.mean(WING_WIDTH)), Seeing(3.5, widths[1])]
         image, _, clean = render_pair(scene, rng, surveys, seeings, side, scale)
-        drawn = [galsim_psf(galsim.Moffat(3.2, fwhm=width), source) for width in widths[0]]
+        drawn = [galsim_psf(with_wings(width), source) for width in widths[0]]
         psf = dict(zip(source.band_names, drawn, strict=True))
         out = translated(translator, image, source.sky_rms(), psf).data
         found["fwhm"].append(stars_fwhm(out, x[is_star], y[is_star]) / stars_fwhm(clean, x[is_star], y[is_star]))
         got, true = (apertures(image, x[~is_star], y[~is_star], 3 / pixel) for image in (out, clean))
         found["disc"].append(np.median(got / true, axis=1) - 1)
     return {name: np.array(values) for name, values in found.items()}
+
+
+def with_wings(fwhm):
+    """PSF as stars of SDSS frames have it: a core of that FWHM (arcsec), and wings."""
+    core, wings = galsim.Moffat(3.5, fwhm=fwhm), galsim.Moffat(WING_BETA, fwhm=np.mean(WING_WIDTH) * fwhm)
+    return (1 - WINGS[0]) * core + WINGS[0] * wings
 
 
 def galsim_psf(profile, survey):
