@@ -21,13 +21,13 @@ from ._conventions import (
     states_good,
 )
 
-__all__ = ["bad_pixels"]
+__all__ = ["bad_pixels", "plane_names"]
 
 _MOSTLY = 0.9  # share of pixels that no usable image has masked while they hold structure
 _LISTED = 8  # values of a mask that a message lists
 
 
-def bad_pixels(flags, header, bad_planes=None, *, label, hdulist=(), guess=True, image=None):
+def bad_pixels(flags, header, bad_planes=None, *, label="of the image", hdulist=(), guess=True, image=None):
     """
     Pixels that a mask of bits, of codes, or of zero and one, calls bad; and what was taken as bad.
 
@@ -56,7 +56,7 @@ def _bad_pixels(flags, header, bad_planes, hdulist, guess, image):
         # a code becomes the bit of that number, so that planes are chosen as those of other masks
         flags = np.where((flags > 0) & (flags < 63), np.int64(1) << np.clip(flags, 0, 62).astype(np.int64), 0)
     else:
-        planes = _planes_of_table(hdulist) or _plane_names(header, primary)
+        planes = _planes_of_table(hdulist) or plane_names(header, primary)
     if bad_planes is not None:
         return *_chosen(flags, planes, bad_planes), []
     if flags.dtype.kind in "iu" and planes:
@@ -80,12 +80,16 @@ def _several(flags):
     return [f"the values {listed}"] if len(values) > 1 and not np.isin(values, [-1, 1]).all() else []
 
 
-def _plane_names(header, primary):
+def plane_names(header, primary=None):
     """
     Planes of a mask by name (upper case) with their bits, as its header names them; empty if it does not.
 
-    The primary header tells the survey: some define the bits in documents only.
+    The primary header tells the survey: some define the bits in documents only. A number that is no bit names none.
     """
+    return {name: bit for name, bit in _named(header, primary or {}).items() if bit < 64}
+
+
+def _named(header, primary):
     cards = [(str(key).upper(), header[key], _comment(header, key)) for key in header if key]
     named, sure = {}, False
     for key, value, comment in cards:
@@ -174,7 +178,7 @@ def _as_bits(named):
     doubling = powers and min(values) == 1 and (len(values) == 2 or max(values) > 2 ** (len(values) - 2))
     if doubling or (powers and max(values) > 62):
         return {name: value.bit_length() - 1 for name, value in named.items()}
-    return {name: bit for name, bit in named.items() if bit < 64}  # a number that is no bit names none
+    return named
 
 
 def _by_name(flags, planes):
