@@ -9,8 +9,8 @@ For each translator (all that ship, or names and files given with ``-m``):
   Kolmogorov PSFs, power-law spectra with a break, smaller and rounder galaxies of any Sersic index, and 1.5 times the
   noise. A pull is the error over the stated one: that of the package where it states one for apertures, else the
   pixels' standard deviations added in quadrature;
-- *frame*, of translators that take SDSS images: stars of r < 19 of a Stripe 82 field against what SDSS measured, total
-  fluxes brought to the target's filters by the colours of Pickles' stars and to the aperture by the target's PSF; the
+- *frame*, of translators that take SDSS images: stars of r < 19 of a Stripe 82 field against what SDSS measured, fluxes
+  brought to the target's filters by the colours of Pickles' stars and to the aperture by the target's PSF; the
   sky that comes out over that of the target survey; and detections at 5 sigma of the sky that comes out, and how many
   of them a second epoch confirms, beside those in the SDSS image itself.
 
@@ -51,7 +51,6 @@ BRIGHT = 14.8, 19.0  # r of stars: not saturated, and measured well
 TILE, GRID = 80, 6  # pixels around each star, tiles in a row of the mosaic of them
 SECTION = slice(500, 1012), slice(200, 712)  # of the frame, for its sky and its faint sources
 CONFIRMED = 2.0  # sigma in the second epoch: a source of 5 sigma has it, 98 % of noise has not
-ENCLOSED = 14.8  # diameter (arcsec) that holds all light of a star
 
 
 def main():
@@ -265,7 +264,12 @@ def enclosed(psf, diameter, pixel):
 
 
 def stars(planes):
-    """Isolated stars: positions (pixels) and total fluxes ``[C, N]`` in nanomaggies."""
+    """
+    Isolated stars: positions (pixels) and fluxes ``[C, N]`` in nanomaggies.
+
+    Fluxes in 6 arcsec are those of a Moffat profile in it. The faint light farther out, 2 to 4 % of a star's, is of
+    no Moffat profile; it stays where it is, whatever the translation, and is left out on both sides.
+    """
     from photutils.segmentation import SourceCatalog, detect_sources
 
     r = planes[2]
@@ -276,14 +280,13 @@ def stars(planes):
     inside = (x > edge) & (y > edge) & (x < r.shape[1] - edge) & (y < r.shape[0] - edge)
     x, y = x[inside & (apart.min(axis=1) > 22)], y[inside & (apart.min(axis=1) > 22)]
     sky = background(planes, x, y)
-    fluxes = {d: apertures(planes, x, y, d / 0.396) - sky * np.pi * (d / 0.792) ** 2 for d in (3, 6, ENCLOSED)}
+    fluxes = {d: apertures(planes, x, y, d / 0.396) - sky * np.pi * (d / 0.792) ** 2 for d in APERTURES}
     magnitude = 22.5 - 2.5 * np.log10(np.clip(fluxes[6][2], 1e-3, None))
     compact = fluxes[3][2] / fluxes[6][2]
     bright = (magnitude > BRIGHT[0]) & (magnitude < BRIGHT[1])
     use = bright & (np.abs(compact - np.median(compact[bright & (magnitude < 17.5)])) < 0.04)
-    loud = use & (magnitude < 17)  # the growth from 6 arcsec to all is that of these
-    growth = np.median(fluxes[ENCLOSED][:, loud] / fluxes[6][:, loud], axis=1)
-    return x[use], y[use], fluxes[6][:, use] * growth[:, None]
+    held = [enclosed(galsim.Moffat(3.2, fwhm=band.fwhm), 6, 0.396) for band in get_survey("sdss").bands]
+    return x[use], y[use], fluxes[6][:, use] / np.array(held)[:, None]
 
 
 def background(planes, x, y):
