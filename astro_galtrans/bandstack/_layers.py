@@ -85,7 +85,7 @@ def bands_of(image, bands=None):
     """
     bands = () if bands is None else parse_bands(bands)
     images, _ = take_apart(image, bands)
-    names = [name for image in images for name in _own_names(image)]
+    names = [name for image in images for name in _own_names(image, bands or None)]
     return bands if names == [None] * len(bands) else tuple(names)
 
 
