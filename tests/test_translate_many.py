@@ -6,6 +6,7 @@ import re
 import sys
 import termios
 from contextlib import ExitStack
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,14 +17,21 @@ from astropy.table import QTable, Table
 from toy_network import ToySampler, ToyTranslator, toy_card
 
 from astro_galtrans import load_translator, translate
+from astro_galtrans.domain import sky_rms
 from astro_galtrans.exceptions import DomainError, DomainWarning, Failure, GaltransError, GaltransWarning
 from astro_galtrans.models.checkpoint import Checkpoint
+from astro_galtrans.psf import measured_fwhm
 from astro_galtrans.stamps import Stamps
 from astro_galtrans.surveys import get_survey
 from astro_galtrans.translate import Translator
 from helpers import BANDS, SKY_RMS, make_bands, make_ccd, make_cube, make_wcs
 
 SIDE = 24
+
+
+def measured_noise(image):
+    """Sky rms of each band, as a translation measures it."""
+    return [sky_rms(plane, np.isfinite(plane)) for plane in image]
 
 
 def make_translator(cls=ToyTranslator, bands=BANDS, **changes):
@@ -167,8 +175,11 @@ def test_stamps_come_out_as_stamps_of_the_other_survey():
     found = translate(Stamps(images, "sdss"), name)
     assert isinstance(found, Stamps) and found.bands == translator.bands_out and len(found) == 3
     assert found.pixel_scale == pytest.approx(0.198)
-    np.testing.assert_allclose(found.read(), translator.stamps(images)[:, 0], rtol=1e-4, atol=1e-3)
-    alone = translate(make_cube((SIDE, SIDE), uncertainty=False), name, bands=BANDS)
+    observed = replace(translator.inputs.typical, noise=[measured_noise(image) for image in images])
+    direct = translator.stamps(images, observation=observed)
+    np.testing.assert_allclose(found.read(), direct[:, 0], rtol=1e-3, atol=1e-3 * np.abs(direct).max())
+    typical = dict(zip(BANDS, measured_fwhm(translator.source["fwhm"], pixel_scale=0.396), strict=True))
+    alone = translate(make_cube((SIDE, SIDE), uncertainty=False), name, bands=BANDS, psf=typical)
     np.testing.assert_allclose(found.variance[0], alone.uncertainty.array**2, rtol=1e-3)
     apart = translate(Stamps(images, "sdss"), "diffusion-sdss-cfhtls", n_samples=2, combine=None, seed=1)
     assert apart.n_samples == 2 and not np.array_equal(apart.images[:, 0], apart.images[:, 1])

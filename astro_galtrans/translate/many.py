@@ -12,6 +12,7 @@ from astropy.wcs import WCS
 from astro_galtrans.bandstack import BandStack, bands_of, read_pixels, write_like
 from astro_galtrans.exceptions import Failure, GaltransWarning
 from astro_galtrans.geometry import check_celestial, pixel_scale
+from astro_galtrans.psf import as_psf, measured_fwhm, widths
 from astro_galtrans.stamps import Stamps, image_column, target_survey
 from astro_galtrans.units import parse_unit
 
@@ -199,7 +200,10 @@ def _of_stamps(stamps):
 def _stacks(stamps):
     """Yield each of some stamps as a `BandStack`; they are read in blocks."""
     wcs, unit = _grid(stamps.pixel_scale), parse_unit(stamps.survey.flux_unit)
+    psf = as_psf(stamps.psf, len(stamps), stamps.bands, stamps.pixel_scale, f"the PSF of {stamps.name}")
     for rows in stamps.blocks(CHUNK):
+        profiles = widths(psf, np.arange(len(stamps))[rows], stamps.pixel_scale)
+        seeing = measured_fwhm(profiles, pixel_scale=stamps.pixel_scale)
         images, mask = stamps.read(rows), None if stamps.mask is None else stamps.bad(rows)
         variance = None if stamps.variance is None else np.asarray(stamps.variance[rows])
         for k, image in enumerate(images):
@@ -207,6 +211,7 @@ def _stacks(stamps):
                 image, None if variance is None else variance[k],
                 None if mask is None else np.broadcast_to(mask[k], image.shape),
                 wcs, stamps.bands, unit, stamps.survey.zeropoint,
+                seeing=dict(zip(stamps.bands, seeing[k].tolist(), strict=True)),
             )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from astropy.table import Table
 
 from astro_galtrans import load_translator
 from astro_galtrans.exceptions import GaltransWarning
+from astro_galtrans.inputs import Observation
 from astro_galtrans.psf import Frequencies, MoffatPSF, SampledPSF
 from astro_galtrans.stamps import Stamps
 from astro_galtrans.stamps.lazy import joined, middle, rows_of
@@ -261,9 +262,21 @@ def test_masks_and_noise_of_a_file_per_galaxy(tmp_path, rng):
         Stamps.from_files(tmp_path / "each", make_survey("gri")).read()
 
 
+def test_translators_are_told_the_psf_and_noise_of_stamps(rng):
+    translator, sdss = load_translator("srgan-sdss-cfhtls"), get_survey("sdss")
+    fwhm, noise = 1.2 * np.array(translator.source["fwhm"]), 1.5 * sdss.sky_rms()
+    source = Stamps(rng.normal(size=(3, 5, 16, 16)), sdss, psf=fwhm, sky_rms=noise)
+    found = Stamps.from_translator(translator, source).read()
+    observed = Observation(fwhm, noise, np.ones(5, bool))
+    direct = translator.stamps(source.read(), seed=0, observation=observed)
+    np.testing.assert_allclose(found, direct, rtol=1e-3, atol=1e-3 * np.abs(direct).max())
+    typical = translator.stamps(source.read(), seed=0)
+    assert np.abs(found - typical).max() > 0.01 * np.abs(typical).max()
+
+
 def test_translations_are_converted_kept_and_found_again(tmp_path, rng):
     sdss, cfhtls = get_survey("sdss"), get_survey("cfhtls-wide")
-    translator = load_translator("srgan-sdss-cfhtls")
+    translator = load_translator("swin-sdss-cfhtls")  # srgan's is told PSF and noise, see below
     source = Stamps(rng.normal(size=(3, 5, 16, 16)), sdss, name="source")
     real = Stamps(np.zeros((3, 2, 32, 32)), cfhtls.select("gi"), 0.198)
     found = Stamps.from_translator(translator, source, real)
