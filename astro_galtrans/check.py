@@ -80,6 +80,9 @@ def _table(stack):
         cells = [f"{'unknown' if value is None else format(value, '.4g'):>{n}}"
                  for value, n in ((level, 11), (rms, 11), (fwhm, 17), (peak, 11))]  # fmt: skip
         yield f"{band:5}{bad.mean():11.1%} {' '.join(cells)}"
+    if stack.seeing:
+        told = ", ".join(f"{band} {fwhm:.4g}" for band, fwhm in stack.seeing.items())
+        yield f"seeing by the header (arcsec), which counts where there are no stars: {told}"
 
 
 def _measured(stack):
