@@ -38,7 +38,6 @@ class Observation:
     fwhm: np.ndarray  #: FWHM of the PSF, a Moffat profile, without the pixel (arcsec)
     noise: np.ndarray  #: sky rms in a pixel (flux unit of the image)
     present: np.ndarray  #: bool: does the image have the band?
-    psf: object = None  #: `~astro_galtrans.psf.SampledPSF` of the bands, if it is known better than by its FWHM
     beta: float = MOFFAT_BETA  #: exponent of the profile
 
     def rows(self, number):
@@ -127,17 +126,15 @@ class Inputs:
         An output band is made from the input band of its name, else from the nearest that the image has.
         """
         chosen = self._nearest(np.asarray(observation.present, bool))
-        used = replace(observation, fwhm=np.asarray(observation.fwhm, float)[chosen])
-        parts = match(np.asarray(image, np.float32)[chosen], self._kernels(used, chosen))  # [C', s^2, H, W]
+        kernels = self._kernels(np.asarray(observation.fwhm, float)[chosen], observation.beta)
+        parts = match(np.asarray(image, np.float32)[chosen], kernels)  # [C', s^2, H, W]
         parts *= self._gain(chosen)[:, None, None, None]
         return _fine(np.arcsinh(parts, out=parts), self.spec.scale)
 
-    def _kernels(self, observation, chosen):
-        psf = MoffatPSF(observation.fwhm, observation.beta)
-        if observation.psf is not None:
-            psf = observation.psf.select(chosen)
-        reach = kernel_reach([*observation.fwhm, *self.target_fwhm], self.pixel_scale)
-        return matching_kernels(psf, MoffatPSF(self.target_fwhm), self.pixel_scale, self.spec.scale, reach)
+    def _kernels(self, fwhm, beta):
+        psfs = MoffatPSF(fwhm, beta), MoffatPSF(self.target_fwhm)
+        reach = kernel_reach([*fwhm, *self.target_fwhm], self.pixel_scale)
+        return matching_kernels(*psfs, self.pixel_scale, self.spec.scale, reach)
 
     def _nearest(self, present):
         """Index of the input band that each output band is made from."""

@@ -179,10 +179,6 @@ class SampledPSF:
         """Return the PSFs of some galaxies."""
         return SampledPSF(self._images[rows], self.pixel_scale)
 
-    def select(self, bands):
-        """Return the PSFs of some bands (indices)."""
-        return SampledPSF(np.asarray(self._images)[:, bands], self.pixel_scale)
-
     def transform(self, frequencies, rows, bands):
         """As `MoffatPSF.transform`."""
         rows = np.zeros(1, int) if len(self) == 1 else np.asarray(rows)
