@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from astro_galtrans._locks import held
-from astro_galtrans._optional import require
+from astro_galtrans._optional import require, require_report
 from astro_galtrans.bandstack import find_files
 from astro_galtrans.fidelity.anomaly.degrade import Degrader
 from astro_galtrans.fidelity.anomaly.residuals import Tolerance
@@ -132,6 +132,7 @@ def _check(source, target, translated, levels, options):
     if isinstance(source, str | Path) and not Path(source).exists() and not Path(find_files(source)[0]).exists():
         msg = f"there is no {source}"
         raise FileNotFoundError(msg)
+    require_report()
     if "morphology" in levels:
         require("numba", extra="morphology")
     if not translated:
