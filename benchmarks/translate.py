@@ -5,16 +5,19 @@ On one simulated frame, interleaved and repeated, medians of ratios (absolute ti
 
 - ``pipeline``: `astro_galtrans.translate` on a CCDData cube with WCS, mask and uncertainty, over the network alone on
   the same pixels (strips side by side, no overlap, results dropped);
-- ``tiles``: the same network through `astro_galtrans.tiling`, and ``monai.inferers.sliding_window_inference`` with the
-  same overlap;
-- throughput in source Mpixel/s, and the share of the speed at which the machine multiplies two 2048 x 2048 float32
-  matrices.
+- ``tiles``: the same network through `astro_galtrans.tiling`, over it alone, and
+  ``monai.inferers.sliding_window_inference`` with the same overlap over our tiles (``pip install monai``; left out
+  without it);
+- throughput of the pipeline in source Mpixel/s, and the share of the speed at which the machine multiplies two
+  2048 x 2048 float32 matrices that the bare network reaches.
 
-Run as ``python benchmarks/translate.py [-m NAME ...] [--size 768] [--repeat 3] [--rst FILE]``; needs
-``pip install monai``. Each network against itself elsewhere: ``benchmarks/swin.py``.
+Of translators that sample there is the throughput of one sample alone. Run as
+``python benchmarks/translate.py [-m NAME ...] [--size 768] [--repeat 3] [--rst FILE]``. Each network against itself
+elsewhere: ``benchmarks/swin.py``.
 """
 
 import argparse
+import importlib.util
 import statistics
 import time
 import warnings
@@ -61,28 +64,32 @@ def frame(size):
 
 def measure(translator, image, repeat):
     n = 1 if translator.spec.stochastic else None
-    source = (image.data / image.uncertainty.array / 2).astype("f4")
-    shape = source.shape[1:]
-    gemm_rate, flops = gemm(), network_flops(translator)
-    whole, bare, ours, theirs = [], [], [], []
+    runs = {"whole": lambda: translate(image, translator, bands="ugriz", n_samples=n, seed=1, psf=1.3)}
+    pixels = image.data[0].size
+    if n is None:  # what a network that is told more than the image sees are planes as large
+        planes = np.random.default_rng(1).standard_normal((translator.model.in_channels, *image.data.shape[1:]), "f4")
+        runs |= {"bare": lambda: alone(translator, planes), "ours": lambda: forward_tiles(translator, planes)}
+        if importlib.util.find_spec("monai"):
+            runs["theirs"] = lambda: monai_tiles(translator, planes)
+    times = {name: [] for name in runs}
     for _ in range(repeat):
-        whole.append(timed(lambda: translate(image, translator, bands="ugriz", n_samples=n, seed=1)))
-        bare.append(timed(lambda: alone(translator, source)))
-        ours.append(timed(lambda: forward_tiles(translator, source)))
-        theirs.append(timed(lambda: monai_tiles(translator, source)))
-    pixels = shape[0] * shape[1]
+        for name, run in runs.items():
+            times[name].append(timed(run))
+    share = n is None and network_flops(translator) * pixels / statistics.median(times["bare"]) / gemm()
     return {
         "translator": translator.name,
-        "pipeline / bare": ratio(whole, bare),
-        "tiles / bare": ratio(ours, bare) if not translator.spec.stochastic else None,
-        "MONAI / our tiles": ratio(theirs, ours),
-        "Mpixel/s": pixels / 1e6 / statistics.median(whole),
-        "share of GEMM": flops * pixels / statistics.median(bare) / gemm_rate,
+        "pipeline / bare": ratio(times, "whole", "bare"),
+        "tiles / bare": ratio(times, "ours", "bare"),
+        "MONAI / our tiles": ratio(times, "theirs", "ours"),
+        "Mpixel/s": pixels / 1e6 / statistics.median(times["whole"]),
+        "share of GEMM": share or None,
     }
 
 
-def ratio(a, b):
-    return statistics.median(x / y for x, y in zip(a, b, strict=True))
+def ratio(times, a, b):
+    if not {a, b} <= set(times):
+        return None
+    return statistics.median(x / y for x, y in zip(times[a], times[b], strict=True))
 
 
 def timed(function):
@@ -99,26 +106,17 @@ def gemm():
 
 
 def network_flops(translator, side=64):
-    """Floating-point operations per source pixel of all evaluations."""
+    """Floating-point operations per source pixel."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        evaluations(translator, torch.zeros(1, len(translator.bands_in), side, side))
+        translator.model(torch.zeros(1, translator.model.in_channels, side, side))
     return counter.get_total_flops() / side**2
-
-
-def evaluations(translator, x):
-    """All that a translation asks of the network, for one strip."""
-    model = translator.model
-    estimate = model(x)
-    if translator.spec.stochastic:
-        for _ in range(2 * len(model.levels) - 3):  # Heun's two evaluations a step, one in the last
-            model.denoise(x, estimate, estimate.mean, torch.ones(1))
 
 
 @torch.inference_mode()
 def alone(translator, source):
     rows = 600_000 // source.shape[2] // 8 * 8
     for strip in torch.from_numpy(source)[None].split(rows, dim=2):
-        evaluations(translator, strip)
+        translator.model(strip)
 
 
 def plan_of(translator, shape, tile=None):

@@ -21,16 +21,16 @@ from astro_galtrans.statistics.bootstrap import Bootstrap
 
 folder = Path(tempfile.mkdtemp())
 settings = dict(kind="galaxy", size=32, sample=Sample(r_bright=16, r_faint=19, z_max=0.5, offset=0.2))
-train = simulate_pairs(folder / "train", 256, PairSettings(**settings, seed=1), progress=False)
-test = simulate_pairs(folder / "test", 128, PairSettings(**settings, seed=2), progress=False)
+pairs = simulate_pairs(folder / "pairs", 384, PairSettings(**settings), progress=False)
 
 # %%
-# One call translates the sources, trains the estimators on real source, real target and translated images, and judges them. The quick
+# One call translates the sources, trains the estimators on real source, real target and translated images of three quarters of the
+# galaxies, and judges them on the rest. The quick
 # estimator sees aperture and peak fluxes; ``estimator="image"``, the default, sees the images.
 
 result, peaks = redshift_from_files(
-    test, load_translator("srgan-sdss-cfhtls"), folder / "report", training_pairs=train, estimator="photometric",
-    epochs=40, bins=2, bootstrap=Bootstrap(resamples=200), progress=False,
+    pairs, load_translator("srgan-sdss-cfhtls"), folder / "report", estimator="photometric", epochs=40, bins=2,
+    bootstrap=Bootstrap(resamples=200), progress=False,
 )  # fmt: skip
 print("\n".join(result.verdict()))
 
