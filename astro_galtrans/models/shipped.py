@@ -4,6 +4,8 @@ from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 
+from astro_galtrans._config import conf
+
 __all__ = ["find_weights", "list_weights", "pick_device"]
 
 SUFFIX = ".safetensors"
@@ -52,7 +54,8 @@ def pick_device(device=None):
     Parameters
     ----------
     device : str or `torch.device`, optional
-        For instance ``"cpu"`` or ``"cuda:1"``; by default CUDA where it is available.
+        For instance ``"cpu"`` or ``"cuda:1"``; by default what the user's configuration says, or else CUDA where it is
+        available.
 
     Raises
     ------
@@ -61,6 +64,7 @@ def pick_device(device=None):
     """
     import torch
 
+    device = device or conf.device or None
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from astro_galtrans import background, domain
+from astro_galtrans._config import conf
 from astro_galtrans.bandstack import BandStack, read, select, to_unit
 from astro_galtrans.exceptions import EmptyImageError
 from astro_galtrans.geometry import align_planes, fill_masked, pixel_scale, rescale_wcs
@@ -76,7 +77,10 @@ def prepare(image, request, seed=None):
     del filled  # it may be as large as the image
     # 3. Tiles that overlap by what the network needs to see; and, before it starts its work, what else can go wrong.
     shape = planes.shape[1:]
-    plan = plan_tiles(shape, scale=spec.scale, multiple_of=spec.multiple_of, margin=spec.margin, tile=request.tile)
+    plan = plan_tiles(
+        shape, scale=spec.scale, multiple_of=spec.multiple_of, margin=spec.margin, tile=request.tile,
+        max_pixels=conf.tile_pixels,
+    )  # fmt: skip
     wcs, mask = rescale_wcs(stack.wcs, spec.scale, shape), mask_of_result(bad, translator)
     return Prepared(stack, planes, bad, plan, wcs, mask, outside, alignment, lost, seed, seen)
 

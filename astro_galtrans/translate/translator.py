@@ -174,7 +174,7 @@ def list_translators():
     return list_weights()
 
 
-def load_translator(name_or_path, device="cpu"):
+def load_translator(name_or_path, device=None):
     """
     Load a translator; the ones that come with the package are kept in memory.
 
@@ -183,7 +183,7 @@ def load_translator(name_or_path, device="cpu"):
     name_or_path : str or `~pathlib.Path`
         A name from `list_translators`, or the path of a translator file.
     device : str or `torch.device`, optional
-        Where it shall compute; None for CUDA where available.
+        Where it shall compute; by default as the configuration says (``conf.device``), or else CUDA where available.
 
     Returns
     -------

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from astro_galtrans._config import conf
 from astro_galtrans._optional import require
 from astro_galtrans._progress import tqdm
 
@@ -52,8 +53,8 @@ def folder_in(base):
 
 def _folder():
     """Where the user wants numba's files, else beside the modules, else among the user's caches; None if nowhere."""
-    if numba.config.CACHE_DIR:
-        return folder_in(numba.config.CACHE_DIR)
+    if chosen := numba.config.CACHE_DIR or conf.cache_dir:
+        return folder_in(chosen)
     beside = Path(__file__).parent / "__pycache__"
     if found := folder_in(beside):
         for former in set(beside.glob("morphology-*")) - {found}:  # of loops that are no more: some megabytes each
