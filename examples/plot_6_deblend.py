@@ -18,7 +18,7 @@ from astro_galtrans.pairs.simulated import PairSettings, simulate_pair
 from astro_galtrans.pairs.simulated.population import Sample
 from astro_galtrans.stamps import Stamps
 
-sample = Sample(r_bright=16, r_faint=18.5, offset=0.2)
+sample = Sample(r_bright=17, r_faint=18.5, offset=0.2)
 settings = PairSettings("sdss", "sdss", kind="galaxy", blends=1.0, seed=3, sample=sample)
 pairs = [simulate_pair(settings, k) for k in range(6)]
 fwhm = [[pair.truth[f"fwhm_{band}"] for band in "ugriz"] for pair in pairs]
