@@ -27,7 +27,8 @@ html_theme_options.update(  # noqa: F405
     show_toc_level=2,
     logo={"text": "astro_galtrans"},
 )
-html_static_path = []
+html_static_path = ["_static"]
+html_css_files = ["galtrans.css"]
 templates_path = []
 exclude_patterns += ["_build", "tables"]  # noqa: F405
 # The gallery is made from the scripts in examples/, which are run, in the order of their names.
@@ -40,6 +41,7 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
     "write_computation_times": False,
     "capture_repr": ("_repr_html_",),
+    "image_scrapers": ("matplotlib", "result_figures"),
     "reference_url": {"astro_galtrans": None},
 }
 

@@ -60,9 +60,13 @@ apertures = SkyCircularAperture(sky, r=1.5 * u.arcsec)
 # Neighbouring pixels of a translation share their errors. `~astro_galtrans.aperture_error` knows how, and adding the variances
 # of pixels does not.
 
-flux = [apertures.to_pixel(cfhtls[band].wcs).do_photometry(cfhtls[band].data)[0] for band in "gri"]
+flux = [
+    apertures.to_pixel(cfhtls[band].wcs).do_photometry(cfhtls[band].data)[0] for band in "gri"
+]
 error = aperture_error(cfhtls, apertures)
-true = [apertures.to_pixel(truth.wcs).do_photometry(plane.data)[0] for plane in truth.planes[1:4]]
+true = [
+    apertures.to_pixel(truth.wcs).do_photometry(plane.data)[0] for plane in truth.planes[1:4]
+]
 
 figure, axis = plt.subplots(figsize=(5, 3.5), layout="constrained")
 for k, band in enumerate("gri"):

@@ -21,8 +21,15 @@ settings = PairSettings(kind="field", size=256, seed=2)
 field = simulate_pair(settings, 0)
 wcs = WCS(naxis=2)
 wcs.wcs.ctype, wcs.wcs.cunit = ("RA---TAN", "DEC--TAN"), ("deg", "deg")
-wcs.wcs.crval, wcs.wcs.crpix, wcs.wcs.cdelt = (150.0, 2.2), (128.5, 128.5), (-0.396 / 3600, 0.396 / 3600)
-sdss = {band: CCDData(image, unit="nmgy", wcs=wcs) for band, image in zip("ugriz", field.source, strict=True)}
+wcs.wcs.crval, wcs.wcs.crpix, wcs.wcs.cdelt = (
+    (150.0, 2.2),
+    (128.5, 128.5),
+    (-0.396 / 3600, 0.396 / 3600),
+)
+sdss = {
+    band: CCDData(image, unit="nmgy", wcs=wcs)
+    for band, image in zip("ugriz", field.source, strict=True)
+}
 
 # %%
 # `~astro_galtrans.cutouts` cuts all bands around each position of a catalogue, which here is what photutils detects.
@@ -46,7 +53,9 @@ print(type(first).__name__, first["r"].shape, first["r"].unit)
 # Each in the r band, above as SDSS saw it.
 
 number = min(len(result), 6)
-figure, axes = plt.subplots(2, number, figsize=(1.8 * number, 3.8), layout="constrained", squeeze=False)
+figure, axes = plt.subplots(
+    2, number, figsize=(1.8 * number, 3.8), layout="constrained", squeeze=False
+)
 for column, before, after in zip(axes.T, table["cutout"], result["cutout"], strict=False):
     for axis, image in zip(column, (before, after), strict=True):
         plane = np.asarray(image["r"].data if isinstance(image, dict) else image.data[2])

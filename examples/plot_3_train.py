@@ -24,9 +24,18 @@ from astro_galtrans.pairs.simulated import PairSettings, simulate_pairs
 from astro_galtrans.training import load_recipe, train
 
 folder = Path(tempfile.mkdtemp())
-surveys = dict(source="decals", target="hsc-wide", source_bands="grz", target_bands="grz", kind="galaxy", size=48)
+surveys = dict(
+    source="decals",
+    target="hsc-wide",
+    source_bands="grz",
+    target_bands="grz",
+    kind="galaxy",
+    size=48,
+)
 pairs = simulate_pairs(folder / "pairs", 64, PairSettings(**surveys, seed=1), progress=False)
-held_out = simulate_pairs(folder / "held-out", 64, PairSettings(**surveys, seed=2), progress=False)
+held_out = simulate_pairs(
+    folder / "held-out", 64, PairSettings(**surveys, seed=2), progress=False
+)
 print(pairs)
 
 # %%
@@ -34,7 +43,12 @@ print(pairs)
 # replace the shipped recipe's.
 
 recipe = load_recipe(
-    "srgan", steps=60, data={"crop": 24, "batch_size": 8}, validation_steps=20, log_steps=5, picture_steps=0
+    "srgan",
+    steps=60,
+    data={"crop": 24, "batch_size": 8},
+    validation_steps=20,
+    log_steps=5,
+    picture_steps=0,
 )
 path = train(recipe, pairs, held_out, folder / "run", device="cpu", progress=False)
 print(path.name)
@@ -43,7 +57,9 @@ print(path.name)
 # Training can be interrupted at any time; the same call goes on from its last checkpoint. It writes losses and scores on pairs that it
 # is not trained on. The score shown is by which share errors are smaller than those of an interpolation.
 
-losses, scores = (Table.read(folder / "run" / name) for name in ("losses.csv", "validation.csv"))
+losses, scores = (
+    Table.read(folder / "run" / name) for name in ("losses.csv", "validation.csv")
+)
 figure, axes = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
 axes[0].plot(losses["step"], losses["flux"], color="0.3")
 axes[0].set(xlabel="step", ylabel="loss (flux)", yscale="log")
@@ -56,7 +72,9 @@ axes[1].set(xlabel="step", ylabel="gain over interpolation")
 
 translator = load_translator(path)
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore", DomainWarning)  # a galaxy that fills its stamp looks like sky that was left in
+    warnings.simplefilter(
+        "ignore", DomainWarning
+    )  # a galaxy that fills its stamp looks like sky that was left in
     translated = translator(held_out).images
 figure, axes = plt.subplots(3, 4, figsize=(7, 5.4), layout="constrained")
 for column, k in zip(axes.T, np.argsort(held_out.table["r"])[:4], strict=True):

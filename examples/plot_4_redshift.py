@@ -20,7 +20,9 @@ from astro_galtrans.pairs.simulated.population import Sample
 from astro_galtrans.statistics.bootstrap import Bootstrap
 
 folder = Path(tempfile.mkdtemp())
-settings = dict(kind="galaxy", size=32, sample=Sample(r_bright=16, r_faint=19, z_max=0.5, offset=0.2))
+settings = dict(
+    kind="galaxy", size=32, sample=Sample(r_bright=16, r_faint=19, z_max=0.5, offset=0.2)
+)
 pairs = simulate_pairs(folder / "pairs", 192, PairSettings(**settings), progress=False)
 
 # %%

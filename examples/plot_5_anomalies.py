@@ -9,7 +9,6 @@ translation has invented or lost something, or the sky has changed between the t
 # %%
 # Galaxies as SDSS and CFHTLS would see them. In the CFHTLS image of one of them a supernova has appeared.
 
-import matplotlib.pyplot as plt
 import numpy as np
 
 from astro_galtrans import load_translator
@@ -19,10 +18,14 @@ from astro_galtrans.pairs.simulated.population import Sample
 from astro_galtrans.psf import MoffatPSF, psf_images
 from astro_galtrans.stamps import Stamps
 
-settings = PairSettings(kind="galaxy", seeing_spread=0.0, size=48, seed=4, sample=Sample(16, 19, 0.4, 0.2))
+settings = PairSettings(
+    kind="galaxy", seeing_spread=0.0, size=48, seed=4, sample=Sample(16, 19, 0.4, 0.2)
+)
 sdss, cfhtls = settings.surveys
 pairs = [simulate_pair(settings, k) for k in range(48)]
-source, target = (np.stack([getattr(pair, side) for pair in pairs]) for side in ("source", "target"))
+source, target = (
+    np.stack([getattr(pair, side) for pair in pairs]) for side in ("source", "target")
+)
 
 magnitude, row = 21.0, 17
 fwhm = [band.fwhm for band in cfhtls.bands]
@@ -35,9 +38,13 @@ target[row, :, 50:71, 30:51] += star
 
 source = Stamps(source, sdss, psf=MoffatPSF([band.fwhm for band in sdss.bands]), name="sdss")
 target = Stamps(target, cfhtls, pixel_scale=0.198, psf=MoffatPSF(fwhm), name="cfhtls")
-translated = Stamps.from_translator(load_translator("srgan-sdss-cfhtls"), source, target, progress=False)
+translated = Stamps.from_translator(
+    load_translator("srgan-sdss-cfhtls"), source, target, progress=False
+)
 found = anomalies(source, {"srgan": translated}, target=target, progress=False)
-found["galaxies"]["model", "row", "score", "anomalous", "kind", "band", "x", "y"][:48:8].pprint(max_width=-1)
+found["galaxies"]["model", "row", "score", "anomalous", "kind", "band", "x", "y"][
+    :48:8
+].pprint(max_width=-1)
 
 # %%
 # A score is :math:`-\\log_{10}` of the probability that two images of the same sky differ as much. The supernova leads the list of the real images:
@@ -51,9 +58,9 @@ figure = found.plot_worst("target")
 # galaxy in a hundred.
 
 figure = found.plot_worst("srgan")
-print(f"score above 2: {found.value('score', 'share_above_2', model='srgan')[0]:.2f} of the galaxies")
+print(
+    f"score above 2: {found.value('score', 'share_above_2', model='srgan')[0]:.2f} of the galaxies"
+)
 
 # %%
 # From files, with a table of all galaxies in the order of their scores: ``galtrans anomalies``, see :ref:`anomalies`.
-
-plt.show()

@@ -33,7 +33,9 @@ def watershed(image):
     """Segments of the r image, and which is that of the galaxy in the middle."""
     segments = detect_sources(image, 2 * np.std(image[:8]), 5)
     segments = deblend_sources(image, segments, 5, progress_bar=False)
-    middle = np.hypot(*(np.atleast_2d(SourceCatalog(image, segments).centroid) - 31.5).T).argmin()
+    middle = np.hypot(
+        *(np.atleast_2d(SourceCatalog(image, segments).centroid) - 31.5).T
+    ).argmin()
     return segments, segments.labels[middle]
 
 
@@ -41,7 +43,9 @@ figure, axes = plt.subplots(4, 6, figsize=(9, 6.4), layout="constrained")
 for column, pair, after in zip(axes.T, pairs, isolated, strict=True):
     segments, label = watershed(pair.source[2])
     cut = np.where(segments.data == label, pair.source[2], np.nan)
-    for axis, image in zip(column, (pair.source[2], cut, after[2], pair.target[2]), strict=True):
+    for axis, image in zip(
+        column, (pair.source[2], cut, after[2], pair.target[2]), strict=True
+    ):
         axis.imshow(np.arcsinh(image / 0.05), origin="lower", cmap="gray", vmin=-1, vmax=5)
         axis.set(xticks=[], yticks=[])
 for axis, title in zip(axes[:, 0], ("blend", "watershed", "translated", "truth"), strict=True):

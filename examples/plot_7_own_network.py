@@ -51,9 +51,15 @@ class Shallow(TranslationModel):
 folder = Path(tempfile.mkdtemp())
 surveys = dict(source_bands="gri", target_bands="gri", kind="galaxy", size=32)
 pairs = simulate_pairs(folder / "pairs", 64, PairSettings(**surveys, seed=1), progress=False)
-held_out = simulate_pairs(folder / "held-out", 64, PairSettings(**surveys, seed=2), progress=False)
+held_out = simulate_pairs(
+    folder / "held-out", 64, PairSettings(**surveys, seed=2), progress=False
+)
 recipe = load_recipe(
-    "srgan", network={"name": "shallow", "settings": {}}, steps=100, data={"crop": 24}, picture_steps=0
+    "srgan",
+    network={"name": "shallow", "settings": {}},
+    steps=100,
+    data={"crop": 24},
+    picture_steps=0,
 )
 path = train(recipe, pairs, held_out, folder / "run", device="cpu", progress=False)
 translator = load_translator(path)
