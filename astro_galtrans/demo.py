@@ -4,6 +4,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 import numpy as np
+from astropy.nddata import CCDData
 from astropy.visualization import make_lupton_rgb, simple_norm
 
 from astro_galtrans._progress import tqdm
@@ -15,7 +16,7 @@ from .surveys import get_survey
 from .translate import list_translators, load_translator, translate
 from .units import flux_factor
 
-__all__ = ["check_preview", "demo", "preview", "rgb"]
+__all__ = ["check_preview", "demo", "preview", "rgb", "sample"]
 
 SEED = 1  # of the translators that sample, so that everybody sees the same picture
 #: Relative weights of red, green and blue: galaxies are fainter in bluer bands.
@@ -147,6 +148,23 @@ def preview(image, result, path, **reading):
 def _grey(image):
     norm = simple_norm(image, "asinh", min_percent=1.0, max_percent=99.7, clip=True, invalid=0.0)
     return np.repeat(np.asarray(norm(image))[..., None], 3, axis=2)
+
+
+def sample(survey="sdss"):
+    """
+    Return the bundled image, simulated, as a survey sees it.
+
+    Parameters
+    ----------
+    survey : {"sdss", "cfhtls-wide"}, optional
+
+    Returns
+    -------
+    dict of str to `~astropy.nddata.CCDData`
+        By band, with unit and WCS.
+    """
+    with as_file(_sample(survey)) as path:
+        return {band: CCDData.read(path, hdu=band.upper()) for band in get_survey(survey).band_names}
 
 
 def _sample(survey):

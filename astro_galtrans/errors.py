@@ -54,6 +54,16 @@ def aperture_error(result, apertures, *, noise=True):
     -----
     Measure on the grid that the translation has by itself, or on the target survey's own. A resampling to much coarser
     pixels (``output_grid``) takes the variances of pixels for those of white noise, and the errors come out too small.
+
+    Examples
+    --------
+    >>> from astro_galtrans.demo import sample
+    >>> from photutils.aperture import CircularAperture
+    >>> from astro_galtrans import aperture_error, translate
+    >>> result = translate(sample("sdss"), "srgan-sdss-cfhtls")
+    >>> error = aperture_error(result, CircularAperture((111.5, 111.5), 7.6))
+    >>> error.shape, error.unit  # of the five bands
+    ((5,), Unit("adu"))
     """
     return np.sqrt(_variances(result, apertures, noise=noise, between=False))
 
@@ -79,6 +89,15 @@ def aperture_covariance(result, apertures, *, noise=True):
     ------
     ValueError, TypeError
         As `aperture_error`.
+
+    Examples
+    --------
+    >>> from astro_galtrans.demo import sample
+    >>> from photutils.aperture import CircularAperture
+    >>> from astro_galtrans import aperture_covariance, translate
+    >>> result = translate(sample("sdss"), "srgan-sdss-cfhtls")
+    >>> aperture_covariance(result, CircularAperture((111.5, 111.5), 7.6)).shape
+    (5, 5)
     """
     return _variances(result, apertures, noise=noise, between=True)
 
@@ -104,6 +123,15 @@ def fluxes(samples, apertures):
     ------
     ValueError, TypeError
         As `aperture_error`.
+
+    Examples
+    --------
+    >>> from astro_galtrans.demo import sample
+    >>> from photutils.aperture import CircularAperture
+    >>> from astro_galtrans import fluxes, translate
+    >>> samples = translate(sample("sdss"), "diffusion-sdss-cfhtls", n_samples=2, combine=None, seed=1)
+    >>> fluxes(samples, CircularAperture((111.5, 111.5), 7.6)).shape  # samples, bands
+    (2, 5)
     """
     found = []
     for sample in samples:
@@ -147,6 +175,16 @@ def significance(result):
     ------
     ValueError
         As `aperture_error`, or if the PSF of the target survey is not known.
+
+    Examples
+    --------
+    >>> from astro_galtrans.demo import sample
+    >>> from photutils.segmentation import detect_sources
+    >>> from astro_galtrans import significance, translate
+    >>> result = translate(sample("sdss"), "srgan-sdss-cfhtls")
+    >>> segments = detect_sources(significance(result["r"]), 5.0, 5)
+    >>> bool(segments.data.max() > 1)
+    True
     """
     stack = read(result)
     covariance = _covariance(stack)

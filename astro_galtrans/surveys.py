@@ -233,7 +233,15 @@ def _folder():
 
 
 def list_surveys():
-    """Return the names of the known surveys, sorted."""
+    """
+    Return the names of the known surveys, sorted.
+
+    Examples
+    --------
+    >>> from astro_galtrans import list_surveys
+    >>> list_surveys()[:3]
+    ['cfhtls-deep', 'cfhtls-wide', 'decals']
+    """
     return sorted(path.name.removesuffix(".ecsv") for path in _folder().iterdir() if path.name.endswith(".ecsv"))
 
 
@@ -253,6 +261,13 @@ def get_survey(name):
         If the name is unknown (the message gives the nearest ones), or the file does not describe a survey.
     FileNotFoundError
         If there is no such file.
+
+    Examples
+    --------
+    >>> from astro_galtrans import get_survey
+    >>> sdss = get_survey("sdss")
+    >>> sdss.band_names, sdss.pixel_scale
+    (('u', 'g', 'r', 'i', 'z'), 0.396)
     """
     if isinstance(name, Survey):
         return name

@@ -19,12 +19,12 @@ pytest.importorskip("galsim")
 pytest.importorskip("speclite")
 
 ROOT = Path(__file__).parents[1]
-#: Pages, and the sets of pairs that their commands find; all other inputs are there for every page.
+#: Pages, and the sets of pairs that their commands find, made from frames or simulated; other inputs are there for all.
 PAGES = {
-    "README.rst": [], "docs/user_guide/calibrate.rst": ["my-pairs"], "docs/user_guide/command_line.rst": [],
-    "docs/user_guide/fidelity.rst": ["pairs", "z-test"], "docs/user_guide/redshift.rst": [],
-    "docs/user_guide/scale.rst": [], "docs/user_guide/simulate.rst": [],
-    "docs/user_guide/train.rst": ["my-pairs", "pairs", "other-pairs"],
+    "README.rst": {}, "docs/user_guide/calibrate.rst": {"my-pairs": "observed"}, "docs/user_guide/command_line.rst": {},
+    "docs/user_guide/fidelity.rst": {"pairs": "observed", "z-test": "set"}, "docs/user_guide/redshift.rst": {},
+    "docs/user_guide/scale.rst": {}, "docs/user_guide/simulate.rst": {},
+    "docs/user_guide/train.rst": {"my-pairs": "observed", "pairs": "set", "other-pairs": "others"},
 }  # fmt: skip
 #: Options that take the cost out of a command.
 LESS = {
@@ -56,7 +56,6 @@ def world(tmp_path_factory):
     from astropy.io import fits
     from astropy.table import QTable, vstack
 
-    from astro_galtrans.batch import translate_files
     from astro_galtrans.models.shipped import find_weights
     from astro_galtrans.pairs.simulated import PairSettings, simulate_pairs
 
@@ -68,12 +67,17 @@ def world(tmp_path_factory):
         vstack([QTable(table) for table in tables]).write(folder / f"objects.{kind}")
     for copy, of in {"frames": "mine", "survey": "mine", "sdss": "mine", "cfhtls": "theirs"}.items():
         shutil.copytree(folder / of, folder / copy)
-    translate_files([folder / "mine"], "srgan-sdss-cfhtls", folder / "translated")
+    files = ["--source", folder / "mine", "--target", folder / "theirs", "--catalogue", folder / "objects.ecsv"]
+    run(["pairs", folder / "observed", *files], folder)
+    run(["translate", folder / "mine", "-m", "srgan-sdss-cfhtls", "-o", f"{folder / 'translated'}/"], folder)
     with fits.open(folder / "mine" / "0.fits") as hdus:
         for band in "ugriz":
             hdus[band].writeto(folder / f"{band}.fits")
             hdus[band].writeto(folder / f"frame-{band}.fits")
-    store = simulate_pairs(folder / "set", 64, PairSettings(kind="galaxy", size=48), workers=1, progress=False)
+    _, store = (
+        simulate_pairs(folder / name, 64, PairSettings(kind="galaxy", size=48, seed=seed), workers=1, progress=False)
+        for seed, name in ((1, "others"), (2, "set"))
+    )
     np.save(folder / "x.npy", np.stack([store.source(k) for k in range(64)]))
     for name in ("y.npy", "mine.npy"):
         np.save(folder / name, np.stack([store.target(k) for k in range(64)]))
@@ -122,15 +126,16 @@ def write_frames(folder, number):
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page(page, world, tmp_path):
     shutil.copytree(world, tmp_path / "page")
-    for name in PAGES[page]:
-        shutil.copytree(world / "set", tmp_path / "page" / name)
+    for name, of in PAGES[page].items():
+        shutil.copytree(world / of, tmp_path / "page" / name)
     assert commands(page)
     for command in map(reduced, commands(page)):
-        words = shlex.split(command) if "*" not in command else None
-        start = [sys.executable, "-m", "astro_galtrans"]
-        line = shlex.join(start) + " " + command  # the shell expands patterns, as it does for a reader
-        done = subprocess.run(
-            line if words is None else [*start, *words], shell=words is None, cwd=tmp_path / "page", check=False,
-            capture_output=True, text=True,
-        )  # fmt: skip
-        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        run(command, tmp_path / "page")
+
+
+def run(command, folder):
+    """Run words, or a line, whose patterns the shell expands as it does for a reader."""
+    start, line = [sys.executable, "-m", "astro_galtrans"], isinstance(command, str)
+    whole = f"{shlex.join(start)} {command}" if line else [*start, *map(str, command)]
+    done = subprocess.run(whole, shell=line, cwd=folder, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"

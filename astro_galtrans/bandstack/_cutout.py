@@ -56,8 +56,12 @@ def cutout(images, position, size, bands=None, **options):
 
     Examples
     --------
-    >>> images = ["g.fits", "r.fits", "i.fits"]
-    >>> stamps = cutout(images, SkyCoord(150.1, 2.2, unit="deg"), 25 * u.arcsec)  # doctest: +SKIP
+    >>> from astro_galtrans.demo import sample
+    >>> from astro_galtrans import cutout
+    >>> image = sample("sdss")
+    >>> stamp = cutout(image, image["r"].wcs.pixel_to_world(55.5, 55.5), 32)
+    >>> stamp["r"].shape
+    (32, 32)
     """
     if not isinstance(position, SkyCoord) or not position.isscalar:
         msg = f"the position must be one SkyCoord, got {position!r}"
@@ -104,7 +108,12 @@ def cutouts(images, catalogue, size, bands=None, *, ra=None, dec=None, **options
 
     Examples
     --------
-    >>> table = cutouts(["g.fits", "r.fits", "i.fits"], "objects.ecsv", 64)  # doctest: +SKIP
+    >>> from astro_galtrans.demo import sample
+    >>> from astro_galtrans import cutouts
+    >>> image = sample("sdss")
+    >>> table = cutouts(image, image["r"].wcs.pixel_to_world([40, 70], [50, 60]), 32)
+    >>> table["cutout"][1]["r"].shape
+    (32, 32)
     """
     if isinstance(catalogue, str | PathLike):
         catalogue = Table.read(catalogue)

@@ -118,6 +118,21 @@ def photometry_fidelity(
     ------
     ValueError
         If numbers, bands or shapes do not fit, the target's noise is not known, or no aperture fits on the stamps.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astro_galtrans.stamps import Stamps
+    >>> from astro_galtrans.surveys import Band, Survey
+    >>> rng = np.random.default_rng(1)
+    >>> axis = 0.2 * (np.arange(48) - 23.5)  # arcsec
+    >>> clean = rng.uniform(50, 200, (40, 1, 1, 1)) * np.exp(-0.5 * (axis**2 + axis[:, None] ** 2) / 0.6**2)
+    >>> survey = Survey("mine", "", 0.2, "adu", 30.0, [Band("r", fwhm=0.7, sky_rms=1.0)])
+    >>> target = Stamps(clean + rng.normal(0, 1, clean.shape), survey)
+    >>> from astro_galtrans.fidelity import photometry_fidelity
+    >>> found = photometry_fidelity(target, {"brighter": 1.1 * clean}, progress=False)
+    >>> print(f"{found.value('flux_3')[0]:.2f}")
+    1.10
     """
     translated, by = checked(target, translated, take), by_values(by, len(target))
     rings = Rings(target.shape, target.pixel_scale, edges)

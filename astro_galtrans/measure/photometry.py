@@ -97,6 +97,22 @@ def photometry(stamps, *, diameters=DIAMETERS, rings=None, progress=True):
     ------
     ValueError
         If there is an axis of samples, no aperture fits on the stamps, or the sky noise is not known.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astro_galtrans.stamps import Stamps
+    >>> from astro_galtrans.surveys import Band, Survey
+    >>> rng = np.random.default_rng(1)
+    >>> axis = 0.2 * (np.arange(48) - 23.5)  # arcsec
+    >>> clean = rng.uniform(50, 200, (40, 1, 1, 1)) * np.exp(-0.5 * (axis**2 + axis[:, None] ** 2) / 0.6**2)
+    >>> survey = Survey("mine", "", 0.2, "adu", 30.0, [Band("r", fwhm=0.7, sky_rms=1.0)])
+    >>> target = Stamps(clean + rng.normal(0, 1, clean.shape), survey)
+    >>> from astro_galtrans import measure
+    >>> table = measure.photometry(target, progress=False)
+    >>> ratio = table["flux_6"].value / clean.sum(axis=(1, 2, 3))
+    >>> print(f"{np.median(ratio):.1f}")
+    1.0
     """
     check_noise(stamps)
     if stamps.n_samples is not None:

@@ -238,6 +238,21 @@ def load(path):
         If there is no such file.
     ~astro_galtrans.exceptions.CheckpointError
         If it is damaged, was edited, or is no file of an estimator.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astro_galtrans import photoz
+    >>> rng = np.random.default_rng(1)
+    >>> z_spec = rng.uniform(0, 0.4, 200)
+    >>> magnitudes = 19 + np.outer(z_spec, [5, 2, 0]) + rng.normal(0, 0.05, (200, 3))
+    >>> import tempfile
+    >>> estimator = photoz.train_magnitudes(magnitudes, z_spec, bands="gri", epochs=1, progress=False)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     estimator.save(f"{folder}/mine.safetensors")
+    ...     same = photoz.load(f"{folder}/mine.safetensors")
+    >>> bool((same.predict(magnitudes).mean() == estimator.predict(magnitudes).mean()).all())
+    True
     """
     tensors, card, _ = FILE.read(path)
     try:

@@ -38,6 +38,16 @@ def point_metrics(z_phot, z_spec, *, z_range=None, **bootstrap):
     ------
     ValueError
         If lengths differ, or fewer than two galaxies can be measured.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astro_galtrans.photoz import point_metrics
+    >>> z_spec = np.linspace(0.1, 0.5, 200)
+    >>> z_phot = z_spec + np.random.default_rng(1).normal(0, 0.02, 200)
+    >>> table = point_metrics(z_phot, z_spec, resamples=50)
+    >>> "sigma_mad" in table["metric"]
+    True
     """
     sample = Accumulator(z_range=z_range, exact=True)
     sample.add(None, z_spec, z_phot=z_phot)
@@ -113,6 +123,17 @@ def pdf_metrics(pdfs, z_spec, *, prior=None, floor=0.0, **bootstrap):
     ------
     ValueError
         If lengths differ, a setting is out of range, or fewer than two galaxies can be measured.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astro_galtrans.photoz import GridPDF, pdf_metrics
+    >>> rng, z = np.random.default_rng(1), np.linspace(0, 1, 201)
+    >>> z_spec = rng.normal(0.5, 0.1, 300)
+    >>> seen = z_spec + rng.normal(0, 0.02, 300)
+    >>> pdfs = GridPDF.normalised(z, np.exp(-0.5 * ((z - seen[:, None]) / 0.02) ** 2))
+    >>> "crps" in pdf_metrics(pdfs, z_spec, resamples=50)["metric"]
+    True
     """
     sample = Accumulator(floor=floor, points=False, exact=True)
     sample.add(pdfs, z_spec, prior=prior)

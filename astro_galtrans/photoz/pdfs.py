@@ -37,6 +37,15 @@ class GridPDF:
     ------
     ValueError
         If the grid does not increase, or rows of density are negative, not finite or do not integrate to 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astro_galtrans.photoz import GridPDF
+    >>> z = np.linspace(0, 1, 201)
+    >>> pdfs = GridPDF.normalised(z, np.exp(-0.5 * ((z - [[0.3], [0.5]]) / 0.05) ** 2))
+    >>> len(pdfs), pdfs.mean().round(2).tolist()
+    (2, [0.3, 0.5])
     """
 
     z: np.ndarray

@@ -91,6 +91,22 @@ def train_image(
     ------
     ValueError
         If the arguments do not fit each other, fewer than 20 galaxies can be used, or the folder is another training's.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astro_galtrans import photoz
+    >>> rng = np.random.default_rng(1)
+    >>> z_spec = rng.uniform(0, 0.4, 200)
+    >>> x = 0.4 * (np.arange(16) - 7.5)
+    >>> colours = 10 ** np.outer(z_spec, [-2, 0, 1])
+    >>> images = colours[:, :, None, None] * np.exp(-0.5 * (x**2 + x[:, None] ** 2))
+    >>> images += rng.normal(0, 0.1, images.shape)
+    >>> estimator = photoz.train_image(
+    ...     images, z_spec, bands="gri", pixel_scale=0.4, sky_rms=[0.1] * 3, epochs=1, members=1, progress=False
+    ... )
+    >>> len(estimator.predict(images[:3]))
+    3
     """
     settings = _settings(IMAGE | {"batch_size": max(16, min(64, len(z_spec) // 20))} | settings, len(z_spec))
     images, photometry, fold = _imaging(images, z_spec, bands, pixel_scale, sky_rms, field)
@@ -126,6 +142,22 @@ def train_photometric(
     ------
     ValueError
         If the arguments do not fit each other, or fewer than 20 galaxies can be used.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astro_galtrans import photoz
+    >>> rng = np.random.default_rng(1)
+    >>> z_spec = rng.uniform(0, 0.4, 200)
+    >>> x = 0.4 * (np.arange(16) - 7.5)
+    >>> colours = 10 ** np.outer(z_spec, [-2, 0, 1])
+    >>> images = colours[:, :, None, None] * np.exp(-0.5 * (x**2 + x[:, None] ** 2))
+    >>> images += rng.normal(0, 0.1, images.shape)
+    >>> estimator = photoz.train_photometric(
+    ...     images, z_spec, bands="gri", pixel_scale=0.4, sky_rms=[0.1] * 3, epochs=5, progress=False
+    ... )
+    >>> len(estimator.predict(images[:3]))
+    3
     """
     if features not in FEATURES:
         msg = f"features must be one of {', '.join(map(repr, FEATURES))}, got {features!r}"
@@ -162,6 +194,17 @@ def train_magnitudes(
     ------
     ValueError
         If the arguments do not fit each other, magnitudes are missing, or fewer than 20 galaxies can be used.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astro_galtrans import photoz
+    >>> rng = np.random.default_rng(1)
+    >>> z_spec = rng.uniform(0, 0.4, 200)
+    >>> magnitudes = 19 + np.outer(z_spec, [5, 2, 0]) + rng.normal(0, 0.05, (200, 3))
+    >>> estimator = photoz.train_magnitudes(magnitudes, z_spec, bands="gri", epochs=5, progress=False)
+    >>> len(estimator.predict(magnitudes[:3]))
+    3
     """
     measured = magnitude_features(magnitudes, errors, bands)
     sample = _Sample(z_spec, len(measured), grid)
@@ -198,6 +241,19 @@ def cross_validated(train, data, z_spec, *, folds=5, seed=0, grid=None, errors=N
     ------
     ValueError
         If there are fewer than two folds, or fewer than 20 galaxies outside one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astro_galtrans import photoz
+    >>> rng = np.random.default_rng(1)
+    >>> z_spec = rng.uniform(0, 0.4, 200)
+    >>> magnitudes = 19 + np.outer(z_spec, [5, 2, 0]) + rng.normal(0, 0.05, (200, 3))
+    >>> pdfs = photoz.cross_validated(
+    ...     photoz.train_magnitudes, magnitudes, z_spec, folds=2, bands="gri", epochs=5, progress=False
+    ... )
+    >>> len(pdfs)
+    200
     """
     if not 2 <= folds <= len(data):
         msg = f"folds must be from 2 to the number of galaxies ({len(data)}), got {folds}"

@@ -38,6 +38,14 @@ def wrap(function, grid=None, *, prior=None, width=None, name=None, takes_ebv=Fa
     ------
     ValueError
         If there is neither a grid nor a prior that has one, or the width is not positive.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astro_galtrans import photoz
+    >>> judge = photoz.wrap(lambda images: 0.1 * images.mean(axis=(1, 2, 3)), np.linspace(0, 1, 101), width=0.03)
+    >>> judge.predict(np.full((2, 5, 8, 8), 4.0)).median().round(2).tolist()
+    [0.4, 0.4]
     """
     if grid is None and isinstance(prior, GridPDF):
         grid = prior.z

@@ -84,6 +84,23 @@ def catalogue(files, output=None, *, z_range=(-0.01, 1.2), medium="auto", file_f
         If ``output`` holds redshifts measured with other settings.
     OSError
         If another process writes to ``output``.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from astropy import units as u
+    >>> from specutils import Spectrum
+    >>> from astro_galtrans import spectra
+    >>> wavelength = np.arange(3600, 9300, 2.0)
+    >>> flux = spectra.default_templates()[0](wavelength / 1.2)
+    >>> flux += np.random.default_rng(1).normal(0, 0.1, len(wavelength))
+    >>> spectrum = Spectrum(spectral_axis=wavelength * u.AA, flux=flux * u.Unit("1e-17 erg / (s cm2 AA)"))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     spectrum.write(f"{folder}/a.fits", format="tabular-fits")
+    ...     table = spectra.catalogue(folder, progress=False)
+    >>> print(f"{table['z'][0]:.3f}")
+    0.200
     """
     settings = {"z_range": list(checked_range(z_range)), "medium": medium, "format": file_format}
     paths = find_spectra(files)
@@ -115,6 +132,16 @@ def find_spectra(files):
     ------
     FileNotFoundError
         If a file or folder does not exist, or a folder has no FITS file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from astro_galtrans.spectra import find_spectra
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Path(folder, "a.fits").touch()
+    ...     print([path.name for path in find_spectra([folder])])
+    ['a.fits']
     """
     items = [files] if isinstance(files, str | os.PathLike) else list(files)
     found = dict.fromkeys(Path(path) for item in items for path in find_files(item))
@@ -232,6 +259,17 @@ def match(table, spectra, radius=1.0 * u.arcsec, *, ra="ra", dec="dec"):
     `~astropy.table.Table`
         Copy of ``table`` with columns ``z_spec``, ``z_err`` (NaN without a spectrum, or with a flagged one), ``z_flag``
         (-1 without a spectrum) and ``spectrum`` (the file).
+
+    Examples
+    --------
+    >>> from astropy import units as u
+    >>> from astropy.table import QTable
+    >>> from astro_galtrans.spectra import match
+    >>> galaxies = QTable({"ra": [10.0, 20.0] * u.deg, "dec": [0.0, 1.0] * u.deg})
+    >>> spectra = QTable({"ra": [20.0] * u.deg, "dec": [1.0001] * u.deg, "z": [0.1], "z_spec": [0.1]})
+    >>> spectra["z_err"], spectra["flag"], spectra["file"] = 0.0001, 0, "a.fits"
+    >>> match(galaxies, spectra)["z_spec"].tolist()
+    [nan, 0.1]
     """
     result = table.copy()
     best = np.full(len(table), -1)

@@ -47,6 +47,23 @@ def redshift(spectrum, *, z_range=(-0.01, 1.2), templates=None, medium="auto"):
     ------
     TypeError, ValueError
         If the spectrum cannot be used, or the range of redshifts or the templates cannot; the message says why.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy import units as u
+    >>> from astropy.nddata import StdDevUncertainty
+    >>> from specutils import Spectrum
+    >>> from astro_galtrans import spectra
+    >>> wavelength = np.arange(3600, 9300, 2.0)
+    >>> template = spectra.default_templates()[0]
+    >>> flux = template(wavelength / 1.2) + np.random.default_rng(1).normal(0, 0.1, len(wavelength))
+    >>> spectrum = Spectrum(
+    ...     spectral_axis=wavelength * u.AA, flux=flux * u.Unit("1e-17 erg / (s cm2 AA)"),
+    ...     uncertainty=StdDevUncertainty(np.full(len(flux), 0.1)))
+    >>> found = spectra.redshift(spectrum)
+    >>> bool(abs(found.z - 0.2) < 3 * found.uncertainty)
+    True
     """
     low, high = checked_range(z_range)
     mixtures = _mixtures(templates)

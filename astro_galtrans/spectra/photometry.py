@@ -63,6 +63,23 @@ def synthetic_photometry(spectrum, survey, *, bands=None, coverage=0.99, padding
     ------
     ValueError
         If the flux is not calibrated, a band has no filter curve, or an option is unknown.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy import units as u
+    >>> from astropy.nddata import StdDevUncertainty
+    >>> from specutils import Spectrum
+    >>> from astro_galtrans import spectra
+    >>> wavelength = np.arange(3600, 9300, 2.0)
+    >>> template = spectra.default_templates()[0]
+    >>> flux = template(wavelength / 1.2) + np.random.default_rng(1).normal(0, 0.1, len(wavelength))
+    >>> spectrum = Spectrum(
+    ...     spectral_axis=wavelength * u.AA, flux=flux * u.Unit("1e-17 erg / (s cm2 AA)"),
+    ...     uncertainty=StdDevUncertainty(np.full(len(flux), 0.1)))
+    >>> table = spectra.synthetic_photometry(spectrum, "sdss", bands="gri")
+    >>> table["band"].tolist()
+    ['g', 'r', 'i']
     """
     if padding not in PADDINGS:
         msg = f"padding is None, 'zero' or 'edge', not {padding!r}"
@@ -165,6 +182,25 @@ def colour_check(spectrum, survey, magnitudes, uncertainties=None, *, calibratio
     ------
     ValueError
         If there are fewer than two bands, or one is not the survey's.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy import units as u
+    >>> from astropy.nddata import StdDevUncertainty
+    >>> from specutils import Spectrum
+    >>> from astro_galtrans import spectra
+    >>> wavelength = np.arange(3600, 9300, 2.0)
+    >>> template = spectra.default_templates()[0]
+    >>> flux = template(wavelength / 1.2) + np.random.default_rng(1).normal(0, 0.1, len(wavelength))
+    >>> spectrum = Spectrum(
+    ...     spectral_axis=wavelength * u.AA, flux=flux * u.Unit("1e-17 erg / (s cm2 AA)"),
+    ...     uncertainty=StdDevUncertainty(np.full(len(flux), 0.1)))
+    >>> table = spectra.synthetic_photometry(spectrum, "sdss", bands="gri")
+    >>> magnitudes = dict(zip(table["band"], table["magnitude"].value))
+    >>> check = spectra.colour_check(spectrum, "sdss", magnitudes)
+    >>> check["colour"].tolist(), bool(abs(check["difference"].value).max() < 0.01)
+    (['g - r', 'r - i'], True)
     """
     if len(magnitudes) < 2:
         msg = f"a colour needs magnitudes in two bands or more, not {', '.join(magnitudes) or 'none'}"

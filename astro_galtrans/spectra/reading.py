@@ -61,6 +61,23 @@ def read(path, file_format=None):
         If there is no such file.
     ValueError
         If it is damaged, or no reader takes it; the message names the file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from astropy import units as u
+    >>> from specutils import Spectrum
+    >>> from astro_galtrans import spectra
+    >>> wavelength = np.arange(3600, 9300, 2.0)
+    >>> flux = spectra.default_templates()[0](wavelength / 1.2)
+    >>> flux += np.random.default_rng(1).normal(0, 0.1, len(wavelength))
+    >>> spectrum = Spectrum(spectral_axis=wavelength * u.AA, flux=flux * u.Unit("1e-17 erg / (s cm2 AA)"))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     spectrum.write(f"{folder}/a.fits", format="tabular-fits")
+    ...     targets = spectra.read(f"{folder}/a.fits")
+    >>> len(targets)
+    1
     """
     path = Path(path)
     if not path.is_file():

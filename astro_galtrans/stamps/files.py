@@ -144,6 +144,14 @@ def image_column(table, column=None):
     ------
     ValueError
         If there is no such column, or none or several hold images.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy.table import Table
+    >>> from astro_galtrans.stamps import image_column
+    >>> image_column(Table({"id": [1, 2], "image": np.zeros((2, 8, 8))}))
+    'image'
     """
     columns = {name: table[name] for name in table.colnames}
     kinds = {name: getattr(getattr(c, "dtype", None), "kind", "") for name, c in columns.items()}  # a SkyCoord has none

@@ -53,6 +53,13 @@ class Stamps:
     ------
     ValueError
         If numbers, axes, bands or shapes do not fit; the message names the argument.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astro_galtrans.stamps import Stamps
+    >>> Stamps(np.zeros((10, 5, 64, 64), "f4"), "sdss")
+    <Stamps stamps: 10, sdss ugriz, 64 x 64, 0.396 arcsec>
     """
 
     images: object

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
 
 from astro_galtrans._files import CheckedFile, whole_file
 from astro_galtrans._progress import tqdm
+from astro_galtrans.exceptions import GaltransWarning
 from astro_galtrans.inputs import Observation
 from astro_galtrans.psf import as_psf, widths
 from astro_galtrans.surveys import Band, Survey
@@ -39,6 +41,9 @@ def translated(translator, stamps, like=None, *, n_samples=None, seed=0, directo
         else (like.survey, like.pixel_scale, like.sky_rms)
     )
     convert = _Conversion(translator, stamps, *like[:2])
+    if translator.spec.observed and _unknown(stamps.psf):
+        msg = f"nothing tells the PSF of {stamps.name}: what is typical of the survey is assumed; give psf="
+        warnings.warn(msg, GaltransWarning, stacklevel=3)
     settings = {
         "translator": translator.name, "weights": translator.checkpoint.sha256, "seed": seed, "chunk": CHUNK,
         "n_samples": n_samples if translator.spec.stochastic else 1, "number": len(stamps),
@@ -96,6 +101,13 @@ def target_survey(translator):
     Parameters
     ----------
     translator : `~astro_galtrans.Translator`
+
+    Examples
+    --------
+    >>> from astro_galtrans import load_translator
+    >>> from astro_galtrans.stamps import target_survey
+    >>> target_survey(load_translator("srgan-sdss-cfhtls")).zeropoint
+    30.0
     """
     target = translator.target
     widths = target.get("fwhm") or [np.nan] * len(translator.bands_out)
@@ -103,6 +115,11 @@ def target_survey(translator):
     # cards of earlier versions leave the survey's own pixels out
     native = target.get("native_pixel_scale", target["pixel_scale"])
     return Survey(target["survey"], "", native, target["unit"], target["zeropoint"], bands)
+
+
+def _unknown(psf):
+    """Whether PSFs are FWHMs of which some are not known."""
+    return not hasattr(psf, "transform") and np.ndim(psf) < 3 and not np.isfinite(psf).all()
 
 
 class _Conversion:
@@ -119,6 +136,7 @@ class _Conversion:
                 f'{name} is for pixels of {scale:.4g}" and makes {translator.spec.scale} of each, the pairs have {got}'
             )
             raise ValueError(msg)
+        self._typical = translator.inputs.typical.fwhm if translator.spec.observed else None
         self._factor_in = np.float32(flux_factor(stamps.survey.zeropoint, translator.source["zeropoint"]))
         self._factor_out = np.float32(flux_factor(translator.target["zeropoint"], survey.zeropoint))
 
@@ -129,11 +147,15 @@ class _Conversion:
         """How some of the stamps were taken."""
         rows = np.arange(len(stamps))[rows]
         noise = self._factor_in * np.broadcast_to(stamps.sky_rms, (len(stamps), len(stamps.bands)))[rows]
-        psf = as_psf(stamps.psf, len(stamps), stamps.bands, stamps.pixel_scale, f"the PSF of {stamps.name}")
-        fwhm = widths(psf, rows, stamps.pixel_scale)
-        return Observation(
-            fwhm[:, self._bands_in], noise[:, self._bands_in], np.ones((len(rows), len(self._bands_in)), bool)
-        )
+        seen, psf = (len(rows), len(self._bands_in)), stamps.psf
+        if _unknown(psf):
+            # neither table, PSF images nor survey say how wide it is: what is typical of the translator's source
+            fwhm = np.broadcast_to(psf, (len(stamps), len(stamps.bands)))[rows][:, self._bands_in]
+            fwhm = np.where(np.isfinite(fwhm), fwhm, self._typical)
+        else:
+            psf = as_psf(psf, len(stamps), stamps.bands, stamps.pixel_scale, f"the PSF of {stamps.name}")
+            fwhm = widths(psf, rows, stamps.pixel_scale)[:, self._bands_in]
+        return Observation(fwhm, noise[:, self._bands_in], np.ones(seen, bool))
 
     def target(self, images, variance):
         return self._factor_out * images[:, :, self._bands_out], self._factor_out**2 * variance[:, self._bands_out]

@@ -41,6 +41,23 @@ def export(path, trained, recipe, pairs, held_out, *, test=None, n_samples=1, in
         The translator that the training began from.
     progress : bool, optional
         Show a progress bar on a terminal.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from astro_galtrans import load_translator
+    >>> from astro_galtrans.pairs.simulated import PairSettings, simulate_pairs
+    >>> from astro_galtrans.training import export, fit, load_recipe
+    >>> recipe = load_recipe("srgan", name="mine", steps=2, data={"crop": 8, "batch_size": 2})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     pairs, others = (
+    ...         simulate_pairs(f"{folder}/{seed}", 64, PairSettings(size=32, seed=seed), workers=1, progress=False)
+    ...         for seed in (1, 2)
+    ...     )
+    ...     trained = fit(recipe, pairs, f"{folder}/run", device="cpu", progress=False)
+    ...     card = export(f"{folder}/mine.safetensors", trained, recipe, pairs, others, progress=False)
+    ...     load_translator(f"{folder}/mine.safetensors").name
+    'mine'
     """
     model, scalings, header = trained.model.eval(), trained.scalings, pairs.header
     recipe = recipe.for_surveys(header.source, header.target)

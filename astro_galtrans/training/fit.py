@@ -13,7 +13,15 @@ __all__ = ["Trained", "fit"]
 
 
 class Trained(NamedTuple):
-    """The result of a training."""
+    """
+    The result of a training.
+
+    Examples
+    --------
+    >>> from astro_galtrans.training import Trained
+    >>> Trained._fields[:2]  # `fit` shows how one is made
+    ('model', 'steps')
+    """
 
     model: object  #: the `~astro_galtrans.models.base.TranslationModel` with its averaged weights, on the CPU
     steps: int
@@ -65,6 +73,18 @@ def fit(
         If another training writes to the folder, or the last checkpoint cannot be written; the one before stays.
     CheckpointError
         If there are checkpoints, and all are damaged.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from astro_galtrans.pairs.simulated import PairSettings, simulate_pairs
+    >>> from astro_galtrans.training import fit, load_recipe
+    >>> recipe = load_recipe("srgan", steps=2, data={"crop": 8, "batch_size": 2})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     pairs = simulate_pairs(f"{folder}/pairs", 64, PairSettings(kind="star", size=16), workers=1, progress=False)
+    ...     trained = fit(recipe, pairs, f"{folder}/run", device="cpu", progress=False)
+    >>> trained.model.spec.name
+    'srgan'
     """
     pairs, validation = _parts(pairs, validation)
     _check(recipe, pairs, validation)

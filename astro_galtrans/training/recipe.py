@@ -112,7 +112,15 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Recipe:
-    """All settings of a training; with the pairs they decide its result."""
+    """
+    All settings of a training; with the pairs they decide its result.
+
+    Examples
+    --------
+    >>> from astro_galtrans.training import load_recipe
+    >>> load_recipe("srgan").network.preset
+    'tiny'
+    """
 
     network: Network
     data: Data
@@ -165,7 +173,15 @@ def _row(f):
 
 
 def list_recipes():
-    """Return the names of the recipes that come with the package, sorted."""
+    """
+    Return the names of the recipes that come with the package, sorted.
+
+    Examples
+    --------
+    >>> from astro_galtrans.training import list_recipes
+    >>> "swin" in list_recipes()
+    True
+    """
     return sorted(p.name.removesuffix(".toml") for p in _shipped().iterdir() if p.name.endswith(".toml"))
 
 
@@ -188,6 +204,13 @@ def load_recipe(path, **changes):
     ValueError
         If the file is not TOML, or a field is unknown (the message gives the nearest), missing, of a wrong type or
         outside of its range, or a name could lead out of a folder.
+
+    Examples
+    --------
+    >>> from astro_galtrans.training import load_recipe
+    >>> recipe = load_recipe("swin", steps=1000, data={"batch_size": 4})
+    >>> recipe.run.steps, recipe.data.batch_size
+    (1000, 4)
     """
     text = _read(path)
     try:

@@ -51,6 +51,22 @@ def score(model, scalings, pairs, factors, *, number=None, n_samples=1, seed=0, 
 
         Of all bands: ``rmse_all``, ``rmse_gain_all_bands`` (bands that the source has too), ``median_pair_rmse``,
         ``median_pair_rmse_gain``, ``n_pairs``, ``n_galaxies`` and, for simulated pairs, ``pairs_seed``.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from astro_galtrans import load_translator
+    >>> from astro_galtrans.pairs.simulated import PairSettings, simulate_pairs
+    >>> from astro_galtrans.scaling import AsinhScaling
+    >>> from astro_galtrans.training import score
+    >>> translator = load_translator("srgan-sdss-cfhtls")
+    >>> card = translator.card
+    >>> scalings = [AsinhScaling.from_dict(card[end]["scaling"]) for end in ("source", "target")]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     pairs = simulate_pairs(folder, 64, PairSettings(kind="galaxy", size=32), workers=1, progress=False)
+    ...     scores = score(translator.model, scalings, pairs, card["calibration"], number=8, progress=False)
+    >>> len(scores["rmse_gain_on_classical"])  # of each band
+    5
     """
     sky = pairs.header.target.sky_rms(pairs.header.target_pixel_scale)[:, None, None]
     ours, theirs, total = Sums(sky), Sums(sky), len(pairs) if number is None else min(number, len(pairs))

@@ -51,6 +51,21 @@ def train(recipe, pairs, held_out, directory, *, n_samples=1, progress=True, **o
         If the recipe has the name of a translator that comes with the package, ``held_out`` holds the pairs of the
         training, the pairs of two different surveys are mixed, there are no parts and no ``held_out``, or a part has
         too few pairs.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from astro_galtrans.pairs.simulated import PairSettings, simulate_pairs
+    >>> from astro_galtrans.training import load_recipe, train
+    >>> recipe = load_recipe("srgan", name="mine", steps=2, data={"crop": 8, "batch_size": 2})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     pairs, others = (
+    ...         simulate_pairs(f"{folder}/{seed}", 64, PairSettings(size=32, seed=seed), workers=1, progress=False)
+    ...         for seed in (1, 2)
+    ...     )
+    ...     path = train(recipe, pairs, others, f"{folder}/run", device="cpu", progress=False)
+    >>> path.name
+    'mine.safetensors'
     """
     if recipe.name in list_weights():
         msg = f"{recipe.name} is the name of a translator that comes with the package; give the recipe another, or none"
@@ -92,6 +107,17 @@ def recalibrate(translator, pairs, output, *, n_samples=None, progress=True):
     ValueError
         If the pairs are not of the translator's kind, or too few, or the output's name does not end in
         ``.safetensors``.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from astro_galtrans.pairs.simulated import PairSettings, simulate_pairs
+    >>> from astro_galtrans.training import recalibrate
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     pairs = simulate_pairs(f"{folder}/pairs", 64, PairSettings(size=32, seed=9), workers=1, progress=False)
+    ...     card = recalibrate("srgan-sdss-cfhtls", pairs, f"{folder}/mine.safetensors", progress=False)
+    >>> len(card["calibration"]["std"])
+    5
     """
     if n_samples is not None and n_samples < 1:
         msg = f"n_samples must be 1 or more, got {n_samples}"

@@ -183,6 +183,17 @@ def translate_mosaic(
     -----
     DomainWarning
         If blocks are outside the range of the training: once per quantity and band, with their number.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from importlib.resources import files
+    >>> from astro_galtrans import translate_mosaic
+    >>> image = files("astro_galtrans") / "data" / "sample_sdss.fits.fz"
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = translate_mosaic(image, "srgan-sdss-cfhtls", f"{folder}/out.fits", block=64)
+    >>> path.name
+    'out.fits'
     """
     translator = ready(translator, device)
     reading = {

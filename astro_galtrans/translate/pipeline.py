@@ -135,6 +135,15 @@ def translate(
     GaltransWarning
         If much of the image is masked because its bands cover different sky, pixels are saturated, or a file holds what
         is not understood.
+
+    Examples
+    --------
+    >>> from astro_galtrans.demo import sample
+    >>> from astro_galtrans import translate
+    >>> image = sample("sdss")  # CCDData by band
+    >>> result = translate(image, "srgan-sdss-cfhtls")
+    >>> result["r"].shape, result["r"].unit, result["r"].uncertainty.uncertainty_type
+    ((224, 224), Unit("adu"), 'std')
     """
     from .many import several
     from .mosaic import is_lazy

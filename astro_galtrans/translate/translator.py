@@ -31,6 +31,16 @@ class Translator:
     ----------
     checkpoint : `~astro_galtrans.models.checkpoint.Checkpoint`
         Network and card.
+
+    Examples
+    --------
+    >>> from astro_galtrans.demo import sample
+    >>> from astro_galtrans import load_translator
+    >>> translator = load_translator("srgan-sdss-cfhtls")
+    >>> translator.bands_in, translator.spec.scale
+    (('u', 'g', 'r', 'i', 'z'), 2)
+    >>> translator(sample("sdss"))["r"].shape
+    (224, 224)
     """
 
     checkpoint: Checkpoint
@@ -170,7 +180,15 @@ class Translator:
 
 
 def list_translators():
-    """Return the names of the translators that come with the package, sorted."""
+    """
+    Return the names of the translators that come with the package, sorted.
+
+    Examples
+    --------
+    >>> from astro_galtrans import list_translators
+    >>> [name for name in list_translators() if name.endswith("cfhtls-sdss")]
+    ['capsule-cfhtls-sdss', 'diffusion-cfhtls-sdss', 'srgan-cfhtls-sdss', 'swin-cfhtls-sdss']
+    """
     return list_weights()
 
 
@@ -197,6 +215,13 @@ def load_translator(name_or_path, device=None):
         If the path leads nowhere.
     CheckpointError
         If the file is damaged or of another version.
+
+    Examples
+    --------
+    >>> from astro_galtrans import load_translator
+    >>> translator = load_translator("srgan-sdss-cfhtls", device="cpu")
+    >>> translator.name, translator.card["target"]["survey"]
+    ('srgan-sdss-cfhtls', 'cfhtls-wide')
     """
     path, device = find_weights(name_or_path), pick_device(device)
     if name_or_path in list_weights():

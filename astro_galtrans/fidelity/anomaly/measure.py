@@ -95,6 +95,22 @@ def anomalies(
     ValueError
         If numbers, shapes or bands do not fit, or the target's PSF is broader than the source's and ``degrade_source``
         is False; the message names the argument, and the band.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astro_galtrans.fidelity import anomalies
+    >>> from astro_galtrans.stamps import Stamps
+    >>> from astro_galtrans.surveys import get_survey
+    >>> axis = 0.396 * (np.arange(32) - 15.5)  # arcsec
+    >>> light = lambda x, y: np.exp(-0.5 * ((axis - x) ** 2 + (axis[:, None] - y) ** 2) / 0.6**2)
+    >>> clean = np.tile(3 * light(0, 0), (20, 2, 1, 1))
+    >>> source = clean + np.random.default_rng(1).normal(0, 0.02, clean.shape)
+    >>> clean[7] += 0.5 * light(2.4, -2)  # invented
+    >>> source, translated = (Stamps(images, get_survey("sdss").select("gr"), psf=1.3) for images in (source, clean))
+    >>> found = anomalies(source, {"mine": translated}, colour_terms=None, progress=False)
+    >>> found["galaxies"]["row", "kind"][0].as_void().item()
+    (7, 'invented')
     """
     if noise not in {"stated", "measured"}:
         msg = f"noise must be 'stated' or 'measured', got {noise!r}"

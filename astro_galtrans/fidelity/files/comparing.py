@@ -86,6 +86,25 @@ def fidelity_from_files(
         starts.
     OSError
         If another process writes to the folder.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astro_galtrans.stamps import Stamps
+    >>> from astro_galtrans.surveys import Band, Survey
+    >>> rng = np.random.default_rng(1)
+    >>> axis = 0.2 * (np.arange(48) - 23.5)  # arcsec
+    >>> clean = rng.uniform(50, 200, (40, 1, 1, 1)) * np.exp(-0.5 * (axis**2 + axis[:, None] ** 2) / 0.6**2)
+    >>> survey = Survey("mine", "", 0.2, "adu", 30.0, [Band("r", fwhm=0.7, sky_rms=1.0)])
+    >>> target = Stamps(clean + rng.normal(0, 1, clean.shape), survey)
+    >>> import tempfile
+    >>> from astro_galtrans.fidelity import fidelity_from_files
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     found = fidelity_from_files(
+    ...         target, target, {"brighter": 1.1 * clean}, folder, levels=["pixel"], progress=False
+    ...     )
+    >>> found["pixel"].models
+    ['brighter']
     """
     output, translated, options = Path(output), by_name(translated), options or {}
     if number is not None and number < 1:

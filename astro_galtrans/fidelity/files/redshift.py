@@ -79,6 +79,23 @@ def redshift_from_files(
         If there is nothing to judge, a column is missing, or translators or stamps do not fit the pairs.
     OSError
         If another process writes to the folder.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from astro_galtrans import load_translator
+    >>> from astro_galtrans.fidelity import redshift_from_files
+    >>> from astro_galtrans.pairs.simulated import PairSettings, simulate_pairs
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     pairs = simulate_pairs(
+    ...         f"{folder}/pairs", 128, PairSettings(kind="galaxy", size=32), workers=1, progress=False
+    ...     )
+    ...     found, peaks = redshift_from_files(
+    ...         pairs, load_translator("srgan-sdss-cfhtls"), f"{folder}/report", estimator="photometric", epochs=1,
+    ...         bins=1, peaks=False, progress=False
+    ...     )
+    >>> found.models
+    ['srgan-sdss-cfhtls']
     """
     named, output, translated = COLUMNS | (columns or {}), Path(output), by_name(translated)
     _check_settings(number, training_pairs, translate or {}, **options)

@@ -107,6 +107,27 @@ def redshift_fidelity(
     -----
     GaltransWarning
         If galaxies are left out; the message names the rows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astro_galtrans.fidelity import redshift_fidelity
+    >>> from astro_galtrans.stamps import Stamps
+    >>> from astro_galtrans.surveys import get_survey
+    >>> rng = np.random.default_rng(1)
+    >>> z_spec = rng.uniform(0.1, 0.5, 200)
+    >>> x = 0.396 * (np.arange(20) - 9.5)
+    >>> colours = 40 * 10 ** np.outer(z_spec, [-1.2, 0, 0.4])
+    >>> clean = colours[:, :, None, None] * np.exp(-0.5 * (x**2 + x[:, None] ** 2))
+    >>> source, target = (
+    ...     Stamps(clean + rng.normal(0, noise, clean.shape), get_survey("sdss").select("gri"), sky_rms=[noise] * 3)
+    ...     for noise in (0.5, 0.1)
+    ... )
+    >>> found = redshift_fidelity(
+    ...     source, target, {"copy": source.images}, z_spec, estimator="photometric", epochs=5, bins=2, progress=False
+    ... )
+    >>> found.models
+    ['copy']
     """
     z_spec = plain(z_spec)
     compared = sides(source, target, translated)

@@ -126,6 +126,22 @@ def peak_fidelity(
     ------
     ValueError
         If images do not match the redshifts, or there are too few galaxies to train on.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astro_galtrans.stamps import Stamps
+    >>> from astro_galtrans.surveys import Band, Survey
+    >>> rng = np.random.default_rng(1)
+    >>> axis = 0.2 * (np.arange(48) - 23.5)  # arcsec
+    >>> clean = rng.uniform(50, 200, (40, 1, 1, 1)) * np.exp(-0.5 * (axis**2 + axis[:, None] ** 2) / 0.6**2)
+    >>> survey = Survey("mine", "", 0.2, "adu", 30.0, [Band("r", fwhm=0.7, sky_rms=1.0)])
+    >>> target = Stamps(clean + rng.normal(0, 1, clean.shape), survey)
+    >>> from astro_galtrans.fidelity import peak_fidelity
+    >>> z_spec = rng.uniform(0, 0.4, 40)
+    >>> found = peak_fidelity(target, target, {"brighter": 1.1 * clean}, z_spec, progress=False)
+    >>> found.models
+    ['source', 'target', 'brighter']
     """
     from astro_galtrans._progress import tqdm
 

@@ -49,6 +49,21 @@ def morphology(stamps, *, sersic=True, progress=True, **options):
     ------
     ValueError
         If there is an axis of samples.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astro_galtrans.stamps import Stamps
+    >>> from astro_galtrans.surveys import Band, Survey
+    >>> rng = np.random.default_rng(1)
+    >>> axis = 0.2 * (np.arange(48) - 23.5)  # arcsec
+    >>> clean = rng.uniform(50, 200, (40, 1, 1, 1)) * np.exp(-0.5 * (axis**2 + axis[:, None] ** 2) / 0.6**2)
+    >>> survey = Survey("mine", "", 0.2, "adu", 30.0, [Band("r", fwhm=0.7, sky_rms=1.0)])
+    >>> target = Stamps(clean + rng.normal(0, 1, clean.shape), survey)
+    >>> from astro_galtrans import measure
+    >>> table = measure.morphology(target, progress=False)
+    >>> print(f"{np.median(table['asymmetry']):.1f}")
+    0.0
     """
     if stamps.n_samples is not None:
         msg = f"{stamps.name} has {stamps.n_samples} samples; choose one, or their mean, with sample()"

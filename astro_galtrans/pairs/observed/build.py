@@ -115,6 +115,20 @@ def build_pairs(
     ValueError
         If the images do not overlap, the catalogue has no coordinates, bands are missing, fewer than ``minimum`` pairs
         are usable, or the folder holds other pairs.
+
+    Examples
+    --------
+    >>> import tempfile, warnings
+    >>> from importlib.resources import files
+    >>> from astro_galtrans.pairs.observed import build_pairs, read_summary
+    >>> data = files("astro_galtrans") / "data"
+    >>> images = [data / "sample_sdss.fits.fz"], [data / "sample_cfhtls-wide.fits.fz"]
+    >>> surveys = dict(source_survey="sdss", target_survey="cfhtls-wide")
+    >>> with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+    ...     warnings.simplefilter("ignore")  # five objects in one place are too few to set some apart for tests
+    ...     pairs = build_pairs(*images, folder, size=32, minimum=1, progress=False, **surveys)
+    >>> len(pairs), pairs.header.scale
+    (4, 2)
     """
     require("h5py", extra="train")  # asked for before the work starts, whose result it writes
     settings = pair_options(options, size)

@@ -188,6 +188,21 @@ def pairs_from_stamps(
         If the package h5py, which writes the store, is not installed.
     ValueError
         If the numbers of stamps differ, or fewer than ``minimum`` pairs are usable.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from astro_galtrans.pairs.observed import StampSet, pairs_from_stamps
+    >>> rng = np.random.default_rng(1)
+    >>> def stamps(pixels):  # a Gaussian galaxy in r, 12.8 arcsec
+    ...     x = 12.8 * ((np.arange(pixels) + 0.5) / pixels - 0.5)
+    ...     clean = 5 * np.exp(-0.5 * (x**2 + x[:, None] ** 2))
+    ...     return StampSet(list(clean + rng.normal(0, 0.02, (12, *clean.shape))), 12.8 / pixels, "r", unit="nmgy")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     pairs = pairs_from_stamps(stamps(32), stamps(64), folder, size=32, progress=False)
+    ...     print(len(pairs), pairs.header.scale)
+    12 2
     """
     require("h5py", extra="train")  # asked for before the work starts, whose result it writes
     settings = pair_options({"register": "each"} | options, size)

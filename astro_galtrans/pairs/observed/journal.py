@@ -108,5 +108,20 @@ def read_summary(directory):
     ----------
     directory : path-like
         Folder of the store.
+
+    Examples
+    --------
+    >>> import tempfile, warnings
+    >>> from importlib.resources import files
+    >>> from astro_galtrans.pairs.observed import build_pairs, read_summary
+    >>> data = files("astro_galtrans") / "data"
+    >>> images = [data / "sample_sdss.fits.fz"], [data / "sample_cfhtls-wide.fits.fz"]
+    >>> surveys = dict(source_survey="sdss", target_survey="cfhtls-wide")
+    >>> with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+    ...     warnings.simplefilter("ignore")  # five objects in one place are too few to set some apart for tests
+    ...     pairs = build_pairs(*images, folder, size=32, minimum=1, progress=False, **surveys)
+    ...     summary = read_summary(folder)
+    >>> summary["what"][:2].tolist()
+    ['objects', 'pairs']
     """
     return Table.read(Path(directory) / SUMMARY, format="ascii.ecsv")

@@ -49,6 +49,13 @@ class PairSettings:
 
     Surveys are names, descriptions, or paths of the user's descriptions (see `~astro_galtrans.surveys.get_survey`).
     Settings that are None are chosen to suit the surveys.
+
+    Examples
+    --------
+    >>> from astro_galtrans.pairs.simulated import PairSettings
+    >>> settings = PairSettings("sdss", "hsc-wide", target_bands="gri")
+    >>> settings.scale, settings.size
+    (2, 64)
     """
 
     source: str | Survey = "sdss"
@@ -168,6 +175,13 @@ def simulate_pair(settings, index):
     Returns
     -------
     `SimulatedPair`
+
+    Examples
+    --------
+    >>> from astro_galtrans.pairs.simulated import PairSettings, simulate_pair
+    >>> pair = simulate_pair(PairSettings(size=32), 0)
+    >>> pair.source.shape, pair.target.shape, pair.truth["kind"]
+    ((5, 32, 32), (5, 64, 64), 'galaxy')
     """
     rng = np.random.default_rng([settings.seed, index])
     surveys = settings.surveys
@@ -224,6 +238,14 @@ def simulate_pairs(directory, count, settings=None, *, workers=None, progress=Tr
     -----
     GaltransWarning
         If the folder holds more pairs than asked for, all of which its readers will use.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from astro_galtrans.pairs.simulated import PairSettings, simulate_pairs
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     print(simulate_pairs(folder, 64, PairSettings(kind="star", size=16), workers=1, progress=False))
+    <PairStore ...: 64 pairs sdss ugriz -> cfhtls-wide ugriz, scale 2, 16 pixels>
     """
     settings = settings or PairSettings()
     if count < 1:
@@ -243,7 +265,8 @@ def simulate_pairs(directory, count, settings=None, *, workers=None, progress=Tr
         pool = ProcessPoolExecutor(workers or os.cpu_count(), mp_context=_context(), initializer=die_with_parent)
         with bar, pool:
             try:
-                for _ in pool.map(_write_shard, [directory] * len(missing), [settings] * len(missing), missing):
+                each = map if workers == 1 else pool.map  # one is this process itself
+                for _ in each(_write_shard, [directory] * len(missing), [settings] * len(missing), missing):
                     bar.update(SHARD)
             except BrokenProcessPool as err:
                 msg = f"a process that simulates for {directory} was ended from outside, perhaps for lack of memory"

@@ -54,7 +54,14 @@ class Profile:
 
 @dataclass(frozen=True)
 class Sample:
-    """Which central galaxies are drawn; the defaults are for training translators."""
+    """
+    Which central galaxies are drawn; the defaults are for training translators.
+
+    Examples
+    --------
+    >>> from astro_galtrans.pairs.simulated import PairSettings, Sample
+    >>> bright = PairSettings(kind="galaxy", sample=Sample(r_faint=18.0, offset=0.2))
+    """
 
     r_bright: float = 14.5  #: r magnitude
     r_faint: float = 22.0

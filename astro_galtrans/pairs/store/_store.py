@@ -46,6 +46,17 @@ class PairStore:
     ValueError
         If it was written by another version of the format, points to other files, or holds something else than the
         format says.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from astro_galtrans.pairs.simulated import PairSettings, simulate_pairs
+    >>> from astro_galtrans.pairs.store import PairStore
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = simulate_pairs(folder, 64, PairSettings(kind="star", size=16), workers=1, progress=False)
+    ...     pairs = PairStore(folder)
+    ...     print(pairs.source(0).shape, pairs.target(0).shape, float(pairs.table["z"][0]))
+    (5, 16, 16) (5, 32, 32) 0.0
     """
 
     def __init__(self, directory):
