@@ -23,7 +23,7 @@ folder = Path(tempfile.mkdtemp())
 settings = dict(
     kind="galaxy", size=32, sample=Sample(r_bright=16, r_faint=19, z_max=0.5, offset=0.2)
 )
-pairs = simulate_pairs(folder / "pairs", 192, PairSettings(**settings), progress=False)
+pairs = simulate_pairs(folder / "pairs", 320, PairSettings(**settings), progress=False)
 
 # %%
 # One call translates the sources, trains the estimators on real source, real target and translated images of three quarters of the
@@ -31,9 +31,15 @@ pairs = simulate_pairs(folder / "pairs", 192, PairSettings(**settings), progress
 # estimator sees aperture and peak fluxes; ``estimator="image"``, the default, sees the images.
 
 result, peaks = redshift_from_files(
-    pairs, load_translator("srgan-sdss-cfhtls"), folder / "report", estimator="photometric", epochs=20, bins=2,
-    bootstrap=Bootstrap(resamples=200), progress=False,
-)  # fmt: skip
+    pairs,
+    load_translator("srgan-sdss-cfhtls"),
+    folder / "report",
+    estimator="photometric",
+    epochs=30,
+    bins=2,
+    bootstrap=Bootstrap(resamples=200),
+    progress=False,
+)
 print("\n".join(result.verdict()))
 
 # %%
