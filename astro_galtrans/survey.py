@@ -115,7 +115,10 @@ def translate_catalogue(
     RuntimeError
         If a worker has another version of this package, or other weights.
     """
+    require("zarr", "scale")
     if not isinstance(catalogue, Table):
+        if Path(catalogue).suffix == ".parquet":
+            require("pyarrow", "scale")
         catalogue = Table.read(catalogue)
     output, report = Path(output).expanduser(), report or (lambda _message: None)
     named = str(translator)

@@ -29,7 +29,19 @@ html_theme_options.update(  # noqa: F405
 )
 html_static_path = []
 templates_path = []
-exclude_patterns += ["_build", "tables"]  # noqa: F405 - tables are included, not pages
+exclude_patterns += ["_build", "tables"]  # noqa: F405
+# The gallery is made from the scripts in examples/, which are run, in the order of their names.
+extensions += ["sphinx_gallery.gen_gallery"]  # noqa: F405
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "gallery",
+    "within_subsection_order": "FileNameSortKey",
+    "abort_on_example_error": True,
+    "download_all_examples": False,
+    "write_computation_times": False,
+    "capture_repr": ("_repr_html_",),
+    "reference_url": {"astro_galtrans": None},
+}
 
 # The diagrams need graphviz and say little about classes this shallow.
 automodapi_inheritance_diagram = False

@@ -21,10 +21,21 @@ def _add_fidelity(commands):
         "then those of each translation: PATH, or NAME=PATH",
     )  # fmt: skip
     _add_shared(parser)
+    _add_sides(parser)
     parser.add_argument(
         "--skip", nargs="+", default=[], metavar="LEVEL", choices=["pixel", "photometry", "morphology", "anomaly"],
         help="leave out: pixel, photometry, morphology, anomaly",
     )  # fmt: skip
+    parser.add_argument(
+        "--take",
+        default="first",
+        choices=["first", "mean", "both"],
+        help="which of several samples to judge (%(default)s)",
+    )
+
+
+def _add_sides(parser):
+    """Add the options that say what the images of source and target are, and how anomalies are looked for."""
     for side in ("source", "target"):
         parser.add_argument(f"--{side}-survey", metavar="SURVEY", help="whose stamps or frames: a name or .ecsv file")
         parser.add_argument(
@@ -40,12 +51,6 @@ def _add_fidelity(commands):
     parser.add_argument("--detect", action="store_true", help="find the objects in the frames instead")
     parser.add_argument("--size", type=int, metavar="PIXELS", help="side of stamps cut out of frames (source pixels)")
     parser.add_argument("--faint", type=float, metavar="MAG", help="faintest object found, or cut (AB)")
-    parser.add_argument(
-        "--take",
-        default="first",
-        choices=["first", "mean", "both"],
-        help="which of several samples to judge (%(default)s)",
-    )
     parser.add_argument("--no-colour-terms", action="store_true", help="take the filters of both surveys for the same")
     parser.add_argument(
         "--degrade-source", action="store_true", help="look for anomalies at the target's PSF, if it is broader"
@@ -53,34 +58,43 @@ def _add_fidelity(commands):
 
 
 def _fidelity(options):
-    from astro_galtrans.fidelity.files import LEVELS, fidelity_from_files
-    from astro_galtrans.statistics.bootstrap import Bootstrap
+    from astro_galtrans.fidelity.files import LEVELS, fidelity_from_files, is_store
 
-    source, target, translated, frames = _images(options)
-    anomaly = {"degrade_source": options.degrade_source, "colour_terms": None if options.no_colour_terms else "fit"}
+    rest = list(options.images)
+    target = None if is_store(options.source) or not rest else rest.pop(0)
+    source, target, translated, frames = _images(options, target, rest)
     settings = {level: {"take": options.take} for level in ("pixel", "photometry", "morphology")}
-    psf = {"source": options.source_fwhm, "target": options.target_fwhm}
     results = fidelity_from_files(
         source, target, translated, options.output, frames=frames,
-        levels=[level for level in LEVELS if level not in options.skip], bins=options.bins, number=options.number,
-        psf={side: fwhm for side, fwhm in psf.items() if fwhm is not None}, bootstrap=Bootstrap(seed=options.seed),
-        options=settings | {"anomaly": anomaly, "translate": {"n_samples": options.n_samples}}, format=options.format,
+        levels=[level for level in LEVELS if level not in options.skip], **_judging(options, settings),
     )  # fmt: skip
     for level, result in results.items():
         print(f"{level}: {', '.join(f'{name} ({len(table)})' for name, table in result.tables.items())}")
     print(Path(options.output) / "index.html")
 
 
-def _images(options):
+def _judging(options, settings):
+    """Return the options of `fidelity_from_files` that do not depend on the images."""
+    from astro_galtrans.statistics.bootstrap import Bootstrap
+
+    anomaly = {"degrade_source": options.degrade_source, "colour_terms": None if options.no_colour_terms else "fit"}
+    psf = {"source": options.source_fwhm, "target": options.target_fwhm}
+    return {
+        "psf": {side: fwhm for side, fwhm in psf.items() if fwhm is not None}, "bins": options.bins,
+        "number": options.number, "bootstrap": Bootstrap(seed=options.seed), "format": options.format,
+        "options": settings | {"anomaly": anomaly, "translate": {"n_samples": options.n_samples}},
+    }  # fmt: skip
+
+
+def _images(options, target, rest):
     """Return source, target, translations by name, and the settings for frames (None for stamps and pairs)."""
     from astro_galtrans.fidelity.files import is_store
     from astro_galtrans.fidelity.files.frames import are_frames
-    from astro_galtrans.fidelity.files.inputs import stamps_of_both
+    from astro_galtrans.fidelity.files.inputs import stamps_of_both, stamps_of_source
 
-    source, rest, frames = options.source, list(options.images), None
-    if is_store(source):
-        return source, None, _named(rest) | _translators(options.models), None
-    source, target = _paths(source), _paths(rest.pop(0)) if rest else None
+    if is_store(options.source):
+        return options.source, target, _named(rest) | _translators(options.models), None
+    source, target, frames = _paths(options.source), target and _paths(target), None
     names = {"source": options.source_bands, "target": options.target_bands}
     surveys = {"source": options.source_survey, "target": options.target_survey}
     if options.catalogue or options.detect or are_frames(source):
@@ -89,11 +103,39 @@ def _images(options):
         frames |= given(options, "catalogue", "size", "faint")
     elif target is not None:
         source, target = stamps_of_both((source, target), surveys.values(), names.values(), options.pixel_scale)
+    elif options.run is _anomalies:
+        source = stamps_of_source(source, surveys["source"], names["source"], options.pixel_scale)
     return source, target, _named(rest) | _translators(options.models), frames
 
 
+def _add_anomalies(commands):
+    text = "Find galaxies whose translation the source contradicts, and what changed between two surveys."
+    parser = command(commands, "anomalies", _anomalies, text)
+    parser.add_argument("source", metavar="SOURCE", help="pairs, stamps or frames, as for galtrans fidelity")
+    parser.add_argument("images", metavar="TRANSLATED", nargs="*", help="translations of them: PATH, or NAME=PATH")
+    parser.add_argument("--target", metavar="TARGET", help="real images of the target, not needed with stamps or pairs")
+    parser.add_argument("--show", type=int, default=10, metavar="N", help="how many to print (%(default)s)")
+    _add_shared(parser)
+    _add_sides(parser)
+
+
+def _anomalies(options):
+    from astro_galtrans.fidelity.files import anomalies_from_files
+
+    source, target, translated, frames = _images(options, options.target, options.images)
+    table = anomalies_from_files(
+        source, translated, options.output, target=target, frames=frames, **_judging(options, {})
+    )
+    for name in dict.fromkeys(table["model"]):
+        of_model = table[table["model"] == name]
+        print(f"{name}: {of_model['anomalous'].sum()} of {len(of_model)} galaxies are anomalous")
+    shown = [name for name in (*table.colnames[:9], "ra", "dec") if name in table.colnames]
+    table[shown][: options.show].pprint(max_lines=-1, max_width=-1)
+    print(Path(options.output) / "anomalies.ecsv", Path(options.output) / "index.html", sep="\n")
+
+
 def _add_shared(parser):
-    """Add the options that fidelity and redshift share."""
+    """Add the options that the commands which judge share."""
     parser.add_argument(
         "-o", "--output", required=True, metavar="DIR", help="folder of the results; finished parts are kept"
     )
@@ -197,4 +239,4 @@ def _zspec(options):
     return int(all(table["flag"] & Flag.UNREADABLE))
 
 
-COMMANDS = _add_fidelity, _add_redshift, _add_zspec
+COMMANDS = _add_fidelity, _add_anomalies, _add_redshift, _add_zspec

@@ -27,13 +27,17 @@ def _add_simulate(commands):
         "--size", type=int, help="side of the stamps, in source pixels; by default from the pixel scale"
     )
     parser.add_argument("--seed", type=int, default=1, help="seed of the galaxies and the noise (%(default)s)")
+    parser.add_argument(
+        "--blends", type=float, default=0.0, metavar="SHARE",
+        help="share of the galaxies with a fainter one over them in the source only (%(default)s)",
+    )  # fmt: skip
     parser.add_argument("--workers", type=int, help="processes; by default one per core")
 
 
 def _simulate(options):
     from astro_galtrans.pairs.simulated import PairSettings, simulate_pairs
 
-    names = ("source", "target", "source_bands", "target_bands", "scale", "size", "seed")
+    names = ("source", "target", "source_bands", "target_bands", "scale", "size", "seed", "blends")
     settings = PairSettings(**{name: getattr(options, name) for name in names})
     print(simulate_pairs(options.directory, options.number, settings, workers=options.workers))
 

@@ -17,7 +17,7 @@ from astropy.io import fits
 from astropy.table import QTable
 
 from astro_galtrans._files import CheckedFile, whole_file
-from astro_galtrans._optional import require
+from astro_galtrans._optional import require_report
 from astro_galtrans._plain import plain_name
 from astro_galtrans.bandstack import write_hdulist
 
@@ -270,8 +270,9 @@ class Result:
         ValueError
             If a figure has a name, of a translation, that cannot be that of a file.
         """
-        jinja2 = require("jinja2", extra="report")
-        require("matplotlib", extra="report")
+        require_report()
+        import jinja2
+
         directory = Path(directory)
         page = directory / "report.html"
         _check_free([page], overwrite)

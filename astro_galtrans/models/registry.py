@@ -5,7 +5,7 @@ from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 
-__all__ = ["get_model_class", "list_models"]
+__all__ = ["get_model_class", "list_models", "register_model"]
 
 # Modules are named, not imported: asking for one network does not load the others.
 BUILT_IN = {
@@ -33,6 +33,32 @@ def list_models():
     return sorted(_table())
 
 
+def register_model(network):
+    """
+    Make a network of one's own known by its name in this process, and return it; also as a decorator.
+
+    It is for notebooks and scripts. A package declares the entry point ``astro_galtrans.models`` instead, so that files
+    of its translators can be loaded wherever it is installed.
+
+    Parameters
+    ----------
+    network : type
+        A subclass of `~astro_galtrans.models.base.TranslationModel`; one of the same name that was registered before is
+        replaced.
+
+    Raises
+    ------
+    ValueError
+        If a network of the package, or of another one that is installed, has the name.
+    """
+    there = _table().get(network.name)
+    if isinstance(there, str):
+        msg = f"the name {network.name!r} is that of {there}; give the network another"
+        raise ValueError(msg)
+    _table()[network.name] = network
+    return network
+
+
 def get_model_class(name):
     """
     Return the class of a network.
@@ -52,5 +78,7 @@ def get_model_class(name):
         near = get_close_matches(str(name), table, n=2, cutoff=0.3) or sorted(table)
         msg = f"unknown network {name!r}; the nearest known are {', '.join(near)} (all: {', '.join(sorted(table))})"
         raise ValueError(msg)
+    if isinstance(table[name], type):
+        return table[name]
     module, _, attribute = table[name].partition(":")
     return getattr(import_module(module), attribute)

@@ -106,6 +106,7 @@ class Pairs:
     target_bands: list = field(default_factory=list, metadata={"doc": "bands of the target; none named: all"})
     scale: int = _field("target pixels per source pixel; 0: from the surveys' pixel scales", 0, 0, 4)
     size: int = _field("side of the source stamps (pixels); 0: from the source's pixel scale", 0, 0, 2048)
+    blends: float = _field("share of the galaxies with a fainter one over them in the source only", 0.0, 0, 1)
     seed: int = _field("seed of the pairs; those held out have the next", 1, 0)
 
 

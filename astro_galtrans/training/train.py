@@ -123,7 +123,7 @@ def simulate_for(recipe, directory, *, workers=None, progress=True):
     """
     wanted, directory = recipe.pairs, Path(directory)
     names = "source", "target", "source_bands", "target_bands", "scale", "size"
-    settings = {name: getattr(wanted, name) or None for name in names}
+    settings = {name: getattr(wanted, name) or None for name in names} | {"blends": wanted.blends}
     parts = ("pairs", wanted.number, wanted.seed), ("held-out", wanted.held_out, wanted.seed + 1)
     options = {"workers": workers, "progress": progress}
     return [simulate_pairs(directory / name, n, PairSettings(seed=seed, **settings), **options)

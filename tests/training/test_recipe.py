@@ -13,15 +13,16 @@ from astro_galtrans.training.recipe import SECTIONS, build_recipe, describe_fiel
 SWIN = Path(__file__).parents[2] / "astro_galtrans" / "training" / "recipes" / "swin.toml"
 
 
-def test_one_recipe_for_each_network():
-    assert list_recipes() == ["capsule", "diffusion", "srgan", "swin"]
+def test_a_recipe_for_each_network_and_one_for_blends():
+    assert list_recipes() == ["capsule", "diffusion", "srgan", "srgan-deblend", "swin"]
 
 
 @pytest.mark.parametrize("name", list_recipes())
 def test_shipped_recipes(name):
     recipe = load_recipe(name, steps=7)
-    assert recipe.network.name == name and recipe.run.steps == 7
-    model = get_model_class(name).from_preset(recipe.network.preset, "ugriz", "ugriz", 2, **recipe.network.settings)
+    assert recipe.network.name == name.removesuffix("-deblend") and recipe.run.steps == 7
+    network = recipe.network
+    model = get_model_class(network.name).from_preset(network.preset, "ugriz", "ugriz", 2, **network.settings)
     assert model.spec.scale == 2
     assert build_recipe(recipe.to_dict()) == recipe
 
@@ -90,7 +91,7 @@ def test_names_stay_in_their_folder(name):
 
 
 def test_no_such_recipe():
-    with pytest.raises(FileNotFoundError, match="capsule, diffusion, srgan, swin"):
+    with pytest.raises(FileNotFoundError, match="capsule, diffusion, srgan, srgan-deblend, swin"):
         load_recipe("swim")
 
 

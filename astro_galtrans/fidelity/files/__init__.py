@@ -6,9 +6,10 @@ content and settings, so that a run that was interrupted, or is repeated with on
 is done, and another request never finds it.
 """
 
+from astro_galtrans.fidelity.files.anomalies import anomalies_from_files
 from astro_galtrans.fidelity.files.comparing import fidelity_from_files
 from astro_galtrans.fidelity.files.inputs import is_store
 from astro_galtrans.fidelity.files.levels import LEVELS
 from astro_galtrans.fidelity.files.redshift import redshift_from_files
 
-__all__ = ["LEVELS", "fidelity_from_files", "is_store", "redshift_from_files"]
+__all__ = ["LEVELS", "anomalies_from_files", "fidelity_from_files", "is_store", "redshift_from_files"]

@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from astro_galtrans._locks import held
-from astro_galtrans._optional import require
+from astro_galtrans._optional import require, require_report
 from astro_galtrans.bandstack import find_files
 from astro_galtrans.fidelity.anomaly.degrade import Degrader
 from astro_galtrans.fidelity.anomaly.residuals import Tolerance
 from astro_galtrans.fidelity.compare import BOOTSTRAP, check_bins, sides
 from astro_galtrans.pairs.store import HEADER_FILE
+from astro_galtrans.stamps import Stamps
+from astro_galtrans.translate import Translator
 
 from .frames import are_frames, from_frames
 from .inputs import by_name, from_stamps, from_store, is_store
@@ -35,7 +37,8 @@ def fidelity_from_files(
     source : path-like, `~astro_galtrans.pairs.store.PairStore`, `~astro_galtrans.stamps.Stamps` or list of path-like
         A store of pairs; or stamps of the source survey; or its frames (images with world coordinates).
     target : `~astro_galtrans.stamps.Stamps`, path-like or list of path-like, optional
-        Stamps, or frames, of the target survey; none with a store, which holds them.
+        Stamps, or frames, of the target survey; none with a store, which holds them. For the level "anomaly" alone,
+        stamps need none.
     translated : dict of str to object, object or list of object
         Translations by name: a `~astro_galtrans.Translator`, which translates the source; stamps, as
         `~astro_galtrans.stamps.Stamps`, array or path; or, where the source is frames, frames. Without a dict they are
@@ -108,8 +111,9 @@ def fidelity_from_files(
 
 def _compared(stamps, judging, known, about, output, psf, options, *, levels, by, bootstrap, **more):
     """Compare stamps, with PSFs and options that the caller knows better."""
-    for side, better in psf.items():
-        stamps[side] = replace(stamps[side], psf=better)
+    for side, better in psf.items():  # without a target its PSF is that of the translations
+        whose = [side] if stamps[side] is not None else [name for name in stamps if name not in {"source", "target"}]
+        stamps |= {name: replace(stamps[name], psf=better) for name in whose}
     judging |= {"tolerance": Tolerance()} if "source" in psf else {}
     stamps = sides(stamps.pop("source"), stamps.pop("target"), stamps)
     options = options | {"anomaly": {"seed": bootstrap.seed} | judging | options.get("anomaly", {})}
@@ -128,6 +132,7 @@ def _check(source, target, translated, levels, options):
     if isinstance(source, str | Path) and not Path(source).exists() and not Path(find_files(source)[0]).exists():
         msg = f"there is no {source}"
         raise FileNotFoundError(msg)
+    require_report()
     if "morphology" in levels:
         require("numba", extra="morphology")
     if not translated:
@@ -136,8 +141,13 @@ def _check(source, target, translated, levels, options):
     if is_store(source) and target is not None:
         msg = f"{source} is a store of pairs, which holds the target's images too; leave the target out"
         raise ValueError(msg)
-    if not is_store(source) and target is None:
+    alone = isinstance(source, Stamps) and set(levels) == {"anomaly"}
+    if not is_store(source) and target is None and not alone:
         msg = f"{source} is no store of pairs (no {HEADER_FILE}), so the target's images are needed too"
+        raise ValueError(msg)
+    bare = [name for name, item in translated.items() if not isinstance(item, Stamps | Translator)]
+    if alone and target is None and bare:
+        msg = f"nothing says of which survey {bare[0]} is: give target= (real images), or translators, or Stamps"
         raise ValueError(msg)
 
 

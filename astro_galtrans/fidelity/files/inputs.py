@@ -14,7 +14,9 @@ from astro_galtrans.stamps.stamps import as_stamps
 from astro_galtrans.surveys import get_survey
 from astro_galtrans.translate import Translator
 
-__all__ = ["by_name", "from_stamps", "from_store", "galaxies", "is_store", "stamps_of_both"]
+__all__ = [
+    "by_name", "from_stamps", "from_store", "galaxies", "is_store", "stamps_of_both", "stamps_of_source",
+]  # fmt: skip
 
 # One sigma of what is not known exactly of pairs cut from frames: PSFs are stacks of a few stars, known to some 5 % in
 # width and 3 % in shape; registration is good to about a tenth of a pixel; backgrounds are uneven below the noise.
@@ -84,22 +86,32 @@ def _apart(making):
 
 
 def from_stamps(source, target, translated, making, number=None):
-    """Return the same as `from_store`, of `~astro_galtrans.stamps.Stamps` of source and target."""
+    """Return the same as `from_store`, of `~astro_galtrans.stamps.Stamps` of source and, if there is one, target."""
     for side, stamps in (("source", source), ("target", target)):
-        if not isinstance(stamps, Stamps):
+        if stamps is not None and not isinstance(stamps, Stamps):
             got = f"the {side} must be Stamps, frames or a store of pairs, got {type(stamps).__name__}"
             msg = f"{got}; files and arrays do not say whose they are: give Stamps.from_files(paths, survey)"
             raise TypeError(msg)
-    source, target, found = source[:number], target[:number], {}
+    source, found = source[:number], {}
     making, check = _apart(making)
-    check(source=source, target=target)
+    if target is not None:
+        target = target[:number]
+        check(source=source, target=target)
     for name, item in translated.items():
         if isinstance(item, Translator):
             found[name] = Stamps.from_translator(item, source, target, **making)
         else:
             found[name] = as_stamps(item, target, name)[:number]
-    about = {"source": source.name, "target": target.name}
+    about = {"source": source.name} | ({} if target is None else {"target": target.name})
     return {"source": source, "target": target} | found, {"tolerance": _tolerance(source)}, {}, about
+
+
+def stamps_of_source(paths, survey, bands=None, pixel_scale=None):
+    """Return the `~astro_galtrans.stamps.Stamps` of the source in files; see `stamps_of_both`."""
+    if survey is None:
+        msg = "stamps do not say whose they are: give the survey of the source, a name or an .ecsv file"
+        raise ValueError(msg)
+    return Stamps.from_files(paths, get_survey(survey).select(bands), pixel_scale=pixel_scale, name="source")
 
 
 def stamps_of_both(paths, surveys, bands=(None, None), pixel_scale=None):

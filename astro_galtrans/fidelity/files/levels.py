@@ -27,7 +27,7 @@ def compare_levels(stamps, output, *, levels, options, by, bins, bootstrap, abou
     ``stamps`` are those of ``"source"``, ``"target"`` and the translations, ``options`` more options of each level,
     ``about`` what reports say of the images; all others as for `~astro_galtrans.fidelity.files.fidelity_from_files`.
     """
-    source, target, *_ = stamps.values()
+    source, target = stamps["source"], stamps.get("target")
     translated = {name: images for name, images in stamps.items() if name not in {"source", "target"}}
     shared = {"bins": bins, "bootstrap": bootstrap, "progress": progress, "take": "first"}
     others = {name: values for name, values in by.items() if name not in MEASURED}
@@ -63,8 +63,10 @@ def _clear(output):
 
 def _galleries(folder, result, metric, source, target, translated):
     """Draw the galaxies that each translation did best, as usual and worst by a metric; return the files' names."""
+    if not metric:
+        return []
     known, files = {"source": source} if source.bands == target.bands else {}, []
-    for model, stamps in translated.items() if metric else ():
+    for model, stamps in translated.items():
         if np.isfinite(result.scores(metric, model)).any():
             files.append(f"gallery_{model}.png")
             with whole_file(folder / files[-1]) as place:

@@ -6,6 +6,7 @@ import numpy as np
 
 from astro_galtrans._columns import plain
 from astro_galtrans._locks import held
+from astro_galtrans._optional import require_report
 from astro_galtrans.fidelity.compare import BOOTSTRAP, check_bins
 from astro_galtrans.fidelity.redshift.measure import redshift_fidelity
 from astro_galtrans.fidelity.redshift.peaks import peak_fidelity, signal_to_noise
@@ -123,6 +124,7 @@ def redshift_from_files(
 
 def _check_settings(number, training_pairs, translate, bins=5, floor=0.0, **options):
     """Raise ValueError for settings without sense; before any image is read."""
+    require_report()
     check_bins(bins)
     counts = {"number": number[0], "the number of training pairs": number[1], "n_samples": translate.get("n_samples")}
     counts |= {name: options.get(name) for name in ("epochs", "members")}

@@ -60,6 +60,7 @@ class PairSettings:
     long_end: float | None = None  #: share of exposures with a seeing anywhere in its range; None: 0.4, or 0 from space
     kind: str | None = None  #: one kind of stamp for all ("galaxy", "field", "star" or "blank")
     sample: Sample = field(default_factory=Sample)  #: which central galaxies
+    blends: float = 0.0  #: share of the central galaxies with a fainter one over them in the source only
     source_bands: tuple[str, ...] | None = None  #: None: all of the survey's
     target_bands: tuple[str, ...] | None = None
 
@@ -72,6 +73,9 @@ class PairSettings:
             _check_complete(self.surveys[end == "target"])
         if self.seed < 0:
             msg = f"seed must be 0 or more, got {self.seed}"
+            raise ValueError(msg)
+        if not 0 <= self.blends <= 1:
+            msg = f"blends is a share of the central galaxies, from 0 to 1, got {self.blends}"
             raise ValueError(msg)
         chosen = {"scale": default_scale, "size": default_size, "seeing_spread": default_spread}
         for name, choose in (chosen | {"long_end": default_long_end}).items():
@@ -168,7 +172,7 @@ def simulate_pair(settings, index):
     rng = np.random.default_rng([settings.seed, index])
     surveys = settings.surveys
     extent = settings.size * surveys[0].pixel_scale
-    scene = draw_scene(rng, surveys, extent, settings.kind, settings.sample)
+    scene = draw_scene(rng, surveys, extent, settings.kind, settings.sample, settings.blends)
     source = draw_seeing(rng, surveys[0], settings.seeing_spread, settings.long_end)
     seeings = source, draw_seeing(rng, surveys[1], 0.0)
     images = render_pair(scene, rng, surveys, seeings, settings.size, settings.scale)
@@ -178,6 +182,8 @@ def simulate_pair(settings, index):
 
 def _truth_row(settings, index, scene, seeing):
     empty = dict.fromkeys(("z", "r", "half_light_radius", "bulge_fraction", "x", "y", "ebv"), np.nan)
+    if settings.blends:
+        empty |= {"blend_r": np.nan, "separation": np.nan}
     row = {"index": index, "kind": scene.kind} | empty | scene.truth
     names = [f"mag_{survey.name}_{band}" for survey in settings.surveys for band in survey.band_names]
     magnitudes = row.pop("magnitudes", np.full(len(names), np.nan))

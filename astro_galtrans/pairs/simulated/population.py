@@ -10,7 +10,8 @@ here; they are made to cover what survey frames hold, not to be a model of galax
 - redshift: ``p(z | r)`` proportional to ``z^2 exp(-(z/z0)^1.5)`` (Baugh & Efstathiou 1993), median 0.1 at r = 17.8;
 - sizes: log-normal around ``1.9 arcsec * 10^(-0.1 (r - 17.8))``, 0.2 dex;
 - two populations: early types (bulge-dominated, old, little dust) and late types (discs with dust and knots), in shares
-  that depend on luminosity and redshift as in SDSS and VVDS, so that colours follow the magnitude as there.
+  that depend on luminosity and redshift as in SDSS and VVDS, so that colours follow the magnitude as there;
+- blends, if asked for: a fainter galaxy over the central one, in the source only, see `_blend`.
 """
 
 from dataclasses import dataclass, field
@@ -28,6 +29,10 @@ KINDS = {"galaxy": 0.66, "field": 0.14, "star": 0.12, "blank": 0.08}
 Z_MAX = 1.2  # where the table of colours ends; hardly a galaxy of r < 22 is beyond
 FIELD_R = (18.0, 24.0)  # r magnitudes of neighbours: from rare ones to what only the deeper survey shows
 STAR_R = (12.5, 22.5)  # from stars that saturate in SDSS to its limit
+BLEND_FAINTER = 3.0  # mag in r that the galaxy over another is fainter, at most
+# Arcsec between the centres: in SDSS's seeing nothing tells nearer ones from a single galaxy, and two whose distance is
+# larger than the sum of their half-light radii by more than the reach are no blend
+BLEND_NEAREST, BLEND_REACH = 1.0, 2.0
 # Redshifts, and log(p / (1 - p)) for the share p of early types among galaxies of M_r = -21.1
 EARLY_SHARE = (0.0, 0.08, 0.15, 0.3, 0.6, 1.2), (0.6, -0.14, -0.58, -0.52, -2.2, -3.8)
 # Scatter (mag) of real spectra around the templates, and of zero points, at observed wavelengths (Angstrom)
@@ -65,14 +70,23 @@ class Scene:
     profiles: list = field(default_factory=list)
     points: list = field(default_factory=list)  #: (x, y, magnitudes) of stars and knots
     truth: dict = field(default_factory=dict)
+    blend: "Scene | None" = None  #: what only the source shows, of sources within `reach` of the central galaxy
+    reach: float = 0.0  #: arcsec
+
+    def part(self, r, x, y):
+        """Return the scene that a source belongs to: the blend, if it is near the central galaxy and fainter."""
+        central = self.truth
+        near = self.blend and r > central["r"] and np.hypot(x - central["x"], y - central["y"]) < self.reach
+        return self.blend if near else self
 
 
-def draw_scene(rng, surveys, extent, kind=None, sample=None):
+def draw_scene(rng, surveys, extent, kind=None, sample=None, blends=0.0):
     """
     `Scene` of a stamp ``extent`` arcsec wide, with magnitudes in the bands of both surveys.
 
     Neighbours are drawn a little beyond the stamp, so that their light reaches into it. ``kind`` is one of `KINDS`, by
-    default drawn; ``sample`` says which central galaxies to draw.
+    default drawn; ``sample`` says which central galaxies to draw, ``blends`` the share of them with another galaxy over
+    them in the source only.
     """
     kind = kind or str(rng.choice(list(KINDS), p=list(KINDS.values())))
     sample = sample or Sample()
@@ -81,6 +95,8 @@ def draw_scene(rng, surveys, extent, kind=None, sample=None):
     if kind == "galaxy":
         r = _counts(rng, sample.r_bright, sample.r_faint, slope=0.12)
         scene.truth = _add_galaxy(scene, rng, surveys, r, *centre, z_max=sample.z_max)
+        if blends and rng.random() < blends:  # no draw without blends: pairs of a seed stay what they are
+            _blend(scene, rng, surveys)
     if kind == "star":
         scene.truth = _add_star(scene, rng, surveys, _counts(rng, *STAR_R, slope=0.02), *centre)
     if kind != "blank":
@@ -106,9 +122,28 @@ def _add_field(scene, rng, surveys, extent):
     for _ in range(rng.poisson(25 * area)):  # galaxies to r = 24 per arcmin^2
         r = _counts(rng, *FIELD_R, slope=0.33)
         add = _add_galaxy if r < 21.5 else _add_faint_galaxy  # SDSS shows no structure in fainter ones
-        add(scene, rng, surveys, r, *rng.uniform(-half, half, 2))
+        place = rng.uniform(-half, half, 2)
+        add(scene.part(r, *place), rng, surveys, r, *place)
     for _ in range(rng.poisson(4 * area)):  # stars to r = 22.5 per arcmin^2 at intermediate galactic latitude
-        _add_star(scene, rng, surveys, _counts(rng, *STAR_R, slope=0.15), *rng.uniform(-half, half, 2))
+        r, place = _counts(rng, *STAR_R, slope=0.15), rng.uniform(-half, half, 2)
+        _add_star(scene.part(r, *place), rng, surveys, r, *place)
+
+
+def _blend(scene, rng, surveys):
+    """
+    Add a galaxy that the source shows over the central one, and the target does not.
+
+    It is the fainter of the two: a network that sees a part of the sky, without its middle, can tell which one to take
+    away. So that nothing contradicts this, other sources as near that are fainter are left out of the target, too.
+    """
+    central = scene.truth
+    r = central["r"] + rng.uniform(0, BLEND_FAINTER)
+    radius = _radius(rng, r)
+    scene.blend, scene.reach = Scene("galaxy"), BLEND_REACH + central["half_light_radius"] + radius
+    separation, angle = rng.uniform(BLEND_NEAREST, scene.reach), rng.uniform(0, 2 * np.pi)
+    x, y = central["x"] + separation * np.cos(angle), central["y"] + separation * np.sin(angle)
+    _add_galaxy(scene.blend, rng, surveys, r, x, y, radius=radius)
+    central |= {"blend_r": r, "separation": separation}
 
 
 def _redshift(rng, r, z_max=Z_MAX):
@@ -120,12 +155,12 @@ def _redshift(rng, r, z_max=Z_MAX):
     return z
 
 
-def _add_galaxy(scene, rng, surveys, r, x, y, z_max=Z_MAX):
+def _add_galaxy(scene, rng, surveys, r, x, y, z_max=Z_MAX, radius=None):
     z = _redshift(rng, r, z_max)
     early, sed_type = _spectral_type(rng, r, z)
     bulge_fraction = rng.uniform(0.5, 1.0) if early else rng.beta(1.2, 4.0)
     bulge_fraction = float(0.0 if bulge_fraction < 0.02 else bulge_fraction if bulge_fraction < 0.98 else 1.0)
-    radius = _radius(rng, r)
+    radius = radius or _radius(rng, r)
     dust = float(min(rng.exponential(0.03 if early else 0.08), 0.6))
     angle = rng.uniform(0, np.pi)
     q_disc, q_bulge = rng.uniform(0.25 if not early else 0.5, 1.0), rng.uniform(0.55, 1.0)

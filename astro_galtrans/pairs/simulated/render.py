@@ -108,6 +108,8 @@ def render_pair(scene, rng, surveys, seeings, size, scale, noise=True):
         step = int(np.ceil(source.pixel_scale / part / (FINENESS * min(seeing.fwhm))))
         grids.append(_grid(stamp, source.pixel_scale, part * step))
     spectra = _spectra(scene, grids, (len(source.bands), len(target.bands)))
+    if scene.blend:  # what only the source shows
+        spectra[0][:] += _scene_spectrum(scene.blend, grids[0], slice(None, len(source.bands)), len(source.bands))
     x, y = (
         _observe(spectrum, survey, seeing, grid, size * part, part)
         for spectrum, survey, seeing, grid, part in zip(spectra, (source, target), seeings, grids, parts, strict=True)

@@ -7,7 +7,7 @@ import pytest
 import scenes
 from astropy.io import fits
 from astropy.nddata import CCDData
-from astropy.table import Table
+from astropy.table import QTable, Table
 from numpy.testing import assert_allclose
 from toy_network import ToyTranslator, toy_card
 
@@ -15,7 +15,7 @@ from astro_galtrans._locks import locked
 from astro_galtrans.cli import main
 from astro_galtrans.fidelity.anomaly.residuals import Tolerance
 from astro_galtrans.fidelity.anomaly.result import AnomalyResult
-from astro_galtrans.fidelity.files import fidelity_from_files
+from astro_galtrans.fidelity.files import anomalies_from_files, fidelity_from_files
 from astro_galtrans.fidelity.files.frames import are_frames
 from astro_galtrans.fidelity.files.inputs import from_store
 from astro_galtrans.models.checkpoint import Checkpoint
@@ -111,6 +111,31 @@ def test_stamps_in_files(images, tmp_path, capsys):
     assert capsys.readouterr().out.strip().endswith("index.html")
     found = AnomalyResult.read(tmp_path / "out" / "anomaly")
     assert found.models == ["target", "mine"] and found.scores("mine").argmax() == 5
+
+
+def test_anomalies_of_a_store_have_the_columns_of_its_table(store, images, tmp_path):
+    wrong = np.array(images[1])
+    wrong[7] *= 1.3
+    options = dict(options={"anomaly": {"colour_terms": None}}, progress=False)
+    table = anomalies_from_files(store, {"mine": saved(tmp_path / "mine.npy", wrong)}, tmp_path / "out", **options)
+    assert table["model"][0] == "mine" and table["row"][0] == 7 and (np.diff(table["score"]) <= 0).all()
+    assert 3 not in table["row"]  # a star
+    assert_allclose(table["z"], PairStore(store).table["z"][table["row"]])
+    written = QTable.read(tmp_path / "out" / "anomalies.ecsv")
+    assert written.colnames == table.colnames and len(written) == 2 * (N - 1)
+
+
+def test_anomalies_without_a_true_image(images, tmp_path, capsys):
+    """Stamps of the source alone are translated and ranked by the command."""
+    np.save(tmp_path / "x.npy", images[0][:, [0, 0, 1, 2, 2]])
+    command = ["anomalies", str(tmp_path / "x.npy"), "-m", "srgan-sdss-cfhtls", "-o", str(tmp_path / "out")]
+    command += ["--source-survey", "sdss", "--target-fwhm", "0.8", "--show", "3"]
+    assert main(command) == 0
+    told = capsys.readouterr().out
+    assert f"of {N} galaxies are anomalous" in told and told.strip().endswith("index.html")
+    assert len(QTable.read(tmp_path / "out" / "anomalies.ecsv")) == N
+    assert main([*command[:2], f"mine={tmp_path / 'x.npy'}", *command[2:]]) == 1
+    assert "nothing says of which survey mine is: give --target (real images)" in capsys.readouterr().err
 
 
 def test_the_index_shows_this_run_alone(images, tmp_path):

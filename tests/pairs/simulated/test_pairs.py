@@ -14,6 +14,8 @@ pytest.importorskip("speclite")
 from astro_galtrans.exceptions import GaltransWarning
 from astro_galtrans.pairs.simulated import PairSettings, simulate_pair, simulate_pairs
 from astro_galtrans.pairs.simulated.build import SHARD, SIGNAL
+from astro_galtrans.pairs.simulated.population import Sample, draw_scene
+from astro_galtrans.pairs.simulated.render import draw_seeing, render_pair
 from astro_galtrans.pairs.store import PairStore, default_scale
 from astro_galtrans.pairs.store._header import claim
 from astro_galtrans.surveys import get_survey, list_surveys
@@ -154,6 +156,22 @@ def test_settings_without_bands_read_as_before():
     assert PairSettings.from_dict({"source": "sdss", "target": "cfhtls-wide", "scale": 2, "size": 64}) == PairSettings()
 
 
+def test_blends():
+    """In the same seeing source less target is the light of the galaxy that the source alone shows."""
+    settings = PairSettings("sdss", "sdss", kind="galaxy", size=64, blends=1.0, sample=Sample(17, 18, offset=0.0))
+    assert PairSettings.from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
+    rng, seeings = np.random.default_rng(2), [draw_seeing(None, settings.surveys[0], 0.0)] * 2
+    for _ in range(6):
+        scene = draw_scene(rng, settings.surveys, 25.3, "galaxy", settings.sample, blends=1.0)
+        source, target, _ = render_pair(scene, rng, settings.surveys, seeings, 64, 1, noise=False)
+        parts = [p.magnitudes[2] for p in scene.blend.profiles] + [point[2][2] for point in scene.blend.points]
+        flux = np.sum(10 ** (-0.4 * (np.array(parts) - 22.5)))
+        assert flux > 0.97 * 10 ** (-0.4 * (scene.truth["blend_r"] - 22.5))  # it, and sources of the field as near
+        assert (source - target)[2].sum() == pytest.approx(flux, rel=0.05)  # some of the light falls outside
+    truth = simulate_pair(replace(settings, blends=1e-9), 0)[-1]
+    assert np.isnan(truth["blend_r"]) and "blend_r" not in simulate_pair(replace(settings, blends=0.0), 0)[-1]
+
+
 def test_a_survey_of_the_users(tmp_path):
     mine = replace(get_survey("sdss").select("r"), name="mine", pixel_scale=0.3)
     settings = PairSettings("sdss", mine, size=16)
@@ -170,6 +188,7 @@ def test_a_survey_of_the_users(tmp_path):
         ({"scale": 5}, "scale must be one of 1, 2, ... 4, got 5"),
         ({"size": 33}, r"size must be one of 8, 10, ... 2048, got 33"),
         ({"target_bands": "y"}, "'cfhtls-wide' has no band 'y'"),
+        ({"blends": 1.5}, "blends is a share of the central galaxies, from 0 to 1, got 1.5"),
         ({"source": "sds"}, "unknown survey 'sds'"),
     ],
 )

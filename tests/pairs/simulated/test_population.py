@@ -77,6 +77,24 @@ def test_redshift_grows_with_magnitude(rng):
     assert np.median(z[r > 20.5]) > 2 * np.median(z[r < 17.5])
 
 
+def test_of_a_blend_the_source_alone_shows_the_fainter_galaxy():
+    rng = np.random.default_rng(5)
+    scenes = [draw_scene(rng, SURVEYS, 25.0, "galaxy", blends=0.5) for _ in range(200)]
+    blends = [scene for scene in scenes if scene.blend]
+    assert 70 < len(blends) < 130
+    for scene in blends:
+        centre, reach = scene.truth, 2.0 + scene.truth["half_light_radius"]
+        assert centre["r"] < centre["blend_r"] < centre["r"] + 3
+        places = np.array([(p.x, p.y) for p in scene.blend.profiles])
+        separations = np.hypot(*(places - [centre["x"], centre["y"]]).T)
+        assert separations[0] == pytest.approx(centre["separation"]) and centre["separation"] >= 1.0
+        # whatever else is left out of the target is near, too, and fainter; a galaxy of r > 18 has 6 arcsec at most
+        assert (separations < reach + 6.0).all()
+        flux = np.sum([10 ** (-0.4 * p.magnitudes[2]) for p in scene.blend.profiles if (p.x, p.y) == tuple(places[0])])
+        assert -2.5 * np.log10(flux) == pytest.approx(centre["blend_r"], abs=0.6)  # a part of its light is in knots
+    assert all("blend_r" not in scene.truth for scene in scenes if not scene.blend)
+
+
 def test_sample_limits_the_central_galaxy():
     rng, sample = np.random.default_rng(9), Sample(r_bright=16.0, r_faint=18.0, z_max=0.15, offset=0.2)
     truths = [draw_scene(rng, SURVEYS, 10.0, "galaxy", sample).truth for _ in range(200)]
