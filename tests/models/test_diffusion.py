@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from astro_galtrans.models.base import Estimate
 from astro_galtrans.models.diffusion import DiffusionTranslator, UNet, sample_generator, standardise, unstandardise
 from astro_galtrans.models.schedule import white_noise
 from astro_galtrans.tiling import plan_tiles
 
 SMALL = dict(
-    regression_widths=(8,), regression_blocks=(1,), denoiser_widths=(12,), denoiser_blocks=(1,), embedding=16
+    regression_widths=(8,), regression_blocks=(1,), encoder_width=8, features=8, denoiser_widths=(12, 12),
+    denoiser_blocks=(1, 1), embedding=16,
 )  # fmt: skip
 
 
@@ -22,8 +22,9 @@ def build(**changes):
 def shaken(**changes):
     """Return a network whose last layers are not the zeros of an untrained one."""
     model = build(**changes)
-    for unet in (model.regression, model.denoiser):
-        torch.nn.init.normal_(unet.head.weight, std=0.02)
+    for name, parameter in model.named_parameters():
+        if name.endswith("head.weight"):
+            torch.nn.init.normal_(parameter, std=0.02)
     return model
 
 
@@ -63,11 +64,11 @@ def test_untrained_it_draws_white_noise_of_the_stated_size(rng):
 def test_untrained_the_denoiser_is_that_of_white_noise():
     """Zero output is E[z | noisy] = noisy / (1 + sigma^2) for z of unit variance, at every level."""
     model, sigma = build(), torch.tensor([0.05, 1.0, 30.0])
-    estimate = Estimate(*torch.randn(2, 3, 2, 12, 12))
     noisy = torch.randn(3, 2, 12, 12) * torch.sqrt(1 + sigma**2)[:, None, None, None]
     with torch.inference_mode():
         state = noisy / torch.sqrt(1 + sigma**2)[:, None, None, None]
-        denoised = model.denoise(torch.randn(3, 2, 6, 6), estimate, state, sigma)
+        _, known = model.described(torch.randn(3, 2, 6, 6))
+        denoised = model.denoise(known, state, sigma)
     torch.testing.assert_close(denoised, noisy / (1 + sigma[:, None, None, None] ** 2))
 
 
