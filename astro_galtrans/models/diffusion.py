@@ -14,13 +14,13 @@ CorrDiff (Mardani et al. 2023, arXiv:2309.15214):
    flux without bias.
 
 What is diffused is not z but its coefficients in an orthonormal `~astro_galtrans.models.pyramid.Pyramid` of blocks,
-each divided by a standard deviation S that a small *encoder* expects of it,
+brought to unit variance by a covariance between bands, :math:`S S^T`, that a small *encoder* expects of each,
 
 .. math:: u = S^{-1} W z .
 
 An error that a galaxy's pixels share, which changes its flux and colours, is small in each pixel beside the noise. In
 pixels a denoiser is not rewarded for seeing it: of the squared error of white noise nearly all is in the finest scale.
-Among the u it is one number of the coarsest level, of unit variance like all others, and the loss counts all levels
+Among the u it is a number of the coarsest level, of unit variance like all others, and the loss counts all levels
 alike. Each level of the denoiser's U-Net is given, and gives, the coefficients of its own level.
 
 u has unit variance, so :math:`\sigma_{data} = 1`. An untrained denoiser (F = 0) draws white noise, whose z is
@@ -41,14 +41,15 @@ from astro_galtrans.tiling import tiled_map
 from .base import Estimate, Prediction, TranslationModel
 from .blocks import conv, crop_to, pad_to_multiple, split_estimate
 from .losses import bounded_square, weighted_mean
-from .pyramid import Pyramid
+from .pyramid import Pyramid, coloured, whitened
 from .schedule import loss_weight, noise_levels, preconditioning, random_levels, sample, stacked_noise, white_noise
 
 __all__ = ["DiffusionTranslator"]
 
 SIGMA_DATA = 1.0  # by construction of u
 SHARE = 0.1  # of the scales and of the denoiser in the loss: they learn in layers of their own, by Adam or Muon
-SCALE_RANGE = 4.0  # |ln S| stays below: a block of 54 x 54 pixels that share all of their error reaches it
+#: ln S, and slopes between bands, stay below: a block of 54 x 54 pixels that share all of their error reaches it.
+SCALE_RANGE = 4.0
 
 
 class DiffusionTranslator(TranslationModel):
@@ -108,7 +109,7 @@ class DiffusionTranslator(TranslationModel):
         self.level_mean, self.level_std = float(level_mean), float(level_std)
         self.pyramid = Pyramid(max(self.scale, 2), len(denoiser_widths))
         self.fold = self.pyramid.folds[0] // self.scale  # side of the denoiser's pixels in source pixels
-        self.features, self.scales = int(features), bands * len(self.pyramid.details)
+        self.features, self.scales = int(features), bands * (bands + 1) // 2 * len(self.pyramid.details)
         self.regression = UNet(n_in, 2 * n_fine, regression_widths, regression_blocks)
         seen = regression_widths[0] + n_in + 2 * n_fine
         self.encoder = Encoder(seen, encoder_width, self.features, self.scales)
@@ -130,8 +131,7 @@ class DiffusionTranslator(TranslationModel):
         """
         Return the `Estimate`, and what is known of the residual, ``[B, features + scales, H, W]``.
 
-        The latter are features for the denoiser, and ln S of each entry of the pyramid and band, which are still to be
-        averaged over its blocks.
+        The latter are features for the denoiser, and what `spreads` needs.
         """
         raw, hidden = self.regression(source, hidden=True)
         estimate = Estimate(*split_estimate(F.pixel_shuffle(raw, self.scale), self.skip(source), bounded=self.observed))
@@ -140,11 +140,12 @@ class DiffusionTranslator(TranslationModel):
         return estimate, known
 
     def spreads(self, known):
-        """Return ln S of the pyramid's coefficients, a list of ``[B, C, 1, h, w]``, of what `described` returned."""
+        """Return the arguments ``log_std, slopes`` of `whitened` for each entry of the pyramid's coefficients."""
         maps = SCALE_RANGE * torch.tanh(known[:, self.features :] / SCALE_RANGE)
         sides = (grid // self.scale for grid in self.pyramid.grids())
         parts = maps.chunk(len(self.pyramid.details), dim=1)
-        return [F.avg_pool2d(part, side)[:, :, None] for part, side in zip(parts, sides, strict=True)]
+        means = (F.avg_pool2d(part, side)[:, :, None] for part, side in zip(parts, sides, strict=True))
+        return [part.tensor_split([len(self.out_bands)], dim=1) for part in means]
 
     def denoise(self, known, state, sigma):
         r"""
@@ -167,12 +168,12 @@ class DiffusionTranslator(TranslationModel):
         c_skip, c_out, c_in, _ = preconditioning(sigma[:, None, None, None], SIGMA_DATA)
         return crop_to(c_skip / c_in * state + c_out * raw, height, width)
 
-    def coloured(self, known, state):
+    def residual(self, known, state):
         """Return the residual z of a sample of :math:`W^T u`, both ``[B, C_out, scale*H, scale*W]``."""
         height, width = state.shape[-2:]
         coefficients = self.pyramid.analyse(pad_to_multiple(state, self.pyramid.side))
         spreads = self.spreads(self._padded(known))
-        scaled = [u * ln_s.exp() for u, ln_s in zip(coefficients, spreads, strict=True)]
+        scaled = [coloured(u, *spread) for u, spread in zip(coefficients, spreads, strict=True)]
         return crop_to(self.pyramid.synthesise(scaled), height, width)
 
     def _padded(self, known):
@@ -200,10 +201,10 @@ class DiffusionTranslator(TranslationModel):
         known, residual = self._padded(known), self.pyramid.analyse(residual)
         spreads = self.spreads(known)
         # errors of a few saturated stars, hundreds of S, are bounded; see `bounded_square`
-        scaled = [part * torch.exp(-ln_s) for part, ln_s in zip(residual, spreads, strict=True)]
+        scaled = [whitened(part, *spread) for part, spread in zip(residual, spreads, strict=True)]
         likelihood = (
             weighted_mean(ln_s + bounded_square(part) / 2, w)
-            for part, ln_s, w in zip(scaled, spreads, weights, strict=True)
+            for part, (ln_s, _), w in zip(scaled, spreads, weights, strict=True)
         )
         errors = self._errors(known, [part.detach() for part in scaled], generator)
         denoised = (weighted_mean(error, w) for error, w in zip(errors, weights, strict=True))
@@ -265,7 +266,7 @@ class DiffusionTranslator(TranslationModel):
             return tiled_map(evaluate, [known, state], plan, channels=n_out, **options)
 
         def colour(known, state):
-            return self.coloured(unpacked(known), self._tensor(state)).cpu().numpy()
+            return self.residual(unpacked(known), self._tensor(state)).cpu().numpy()
 
         roots = seed if isinstance(seed, list) else [np.random.SeedSequence(seed).entropy]
         for index in range(n_samples):

@@ -5,6 +5,10 @@ The finest level transforms each block of ``base`` x ``base`` pixels by a discre
 coefficient is the block's sum over its side; the next level does the same to 2 x 2 of these (Haar's transform), and so
 on. White noise stays white in such coefficients, and a flux error that all pixels of a galaxy share, of small amplitude
 in each, is a large coefficient of the coarsest level.
+
+Coefficients of several bands at one place are brought to unit variance, and made independent, by what is expected of
+them: each band less its regression on the bands before it, divided by the standard deviation of what is left. These are
+the rows of a Cholesky factor of the inverse covariance, so that any covariance can be had.
 """
 
 import itertools
@@ -15,7 +19,7 @@ import torch.nn.functional as F
 from scipy.fft import dct
 from torch import nn
 
-__all__ = ["Pyramid"]
+__all__ = ["Pyramid", "coloured", "whitened"]
 
 
 class Pyramid(nn.Module):
@@ -74,6 +78,38 @@ class Pyramid(nn.Module):
             blocks = _mixed(getattr(self, f"matrix{fold}").T, torch.cat([image, detail], dim=2))
             image = F.pixel_shuffle(blocks.flatten(1, 2), fold)[:, :, None]
         return image[:, :, 0]
+
+
+def whitened(coefficients, log_std, slopes):
+    """
+    Return coefficients of unit variance, independent between bands.
+
+    Parameters
+    ----------
+    coefficients : `torch.Tensor`
+        ``[B, C, K, h, w]``.
+    log_std : `torch.Tensor`
+        ``[B, C, 1, h, w]``: logarithm of the standard deviation of a band, given those before it.
+    slopes : `torch.Tensor`
+        ``[B, C (C - 1) / 2, 1, h, w]``: of the regression on the bands before, first that of the second on the first,
+        then those of the third, and so on.
+    """
+    left = [coefficients[:, k : k + 1] - _expected(coefficients, slopes, k) for k in range(coefficients.shape[1])]
+    return torch.cat(left, dim=1) * torch.exp(-log_std)
+
+
+def coloured(white, log_std, slopes):
+    """Return the coefficients of which `whitened` makes ``white``."""
+    found = white * log_std.exp()
+    for k in range(1, white.shape[1]):
+        found[:, k : k + 1] += _expected(found, slopes, k)
+    return found
+
+
+def _expected(coefficients, slopes, k):
+    """Band ``k`` as the bands before it let expect, ``[B, 1, K, h, w]``."""
+    first = k * (k - 1) // 2
+    return (slopes[:, first : first + k] * coefficients[:, :k]).sum(dim=1, keepdim=True)
 
 
 def _mixed(matrix, blocks):

@@ -9,8 +9,8 @@ from astro_galtrans.models.schedule import white_noise
 from astro_galtrans.tiling import plan_tiles
 
 SMALL = dict(
-    regression_widths=(8,), regression_blocks=(1,), encoder_width=8, features=8, denoiser_widths=(12, 12),
-    denoiser_blocks=(1, 1), embedding=16,
+    regression_widths=(8,), regression_blocks=(1,), encoder_width=8, features=8, denoiser_widths=(20, 20),
+    denoiser_blocks=(1, 1), embedding=32,
 )  # fmt: skip
 
 
