@@ -108,10 +108,12 @@ def network_flops(translator, side=64):
 def evaluations(translator, x):
     """All that a translation asks of the network, for one strip."""
     model = translator.model
-    estimate = model(x)
-    if translator.spec.stochastic:
-        for _ in range(2 * len(model.levels) - 3):  # Heun's two evaluations a step, one in the last
-            model.denoise(x, estimate, estimate.mean, torch.ones(1))
+    if not translator.spec.stochastic:
+        model(x)
+        return
+    estimate, known = model.described(x)
+    for _ in range(model.evaluations() - 1):  # those of the denoiser
+        model.denoise(known, estimate.mean, torch.ones(1))
 
 
 @torch.inference_mode()
