@@ -189,7 +189,7 @@ class DiffusionTranslator(TranslationModel):
         noise = preconditioning(sigma[:, None], SIGMA_DATA)[3]
         raw = self.denoiser([torch.cat(both, dim=1) for both in zip(given[1:], own, strict=True)], self.embed(noise))
         raw[-1:] = raw[-1].split([last.shape[1], sums.shape[1]], dim=1)
-        return [part.view(like.shape) for part, like in zip(raw, coefficients, strict=True)]
+        return [part.reshape(like.shape) for part, like in zip(raw, coefficients, strict=True)]
 
     def losses(self, source, target, progress, generator=None, weight=None):
         """Yield the regression's two terms, the scales' likelihood and the denoiser's error (Karras et al., Eq. 8)."""

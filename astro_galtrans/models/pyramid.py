@@ -65,7 +65,7 @@ class Pyramid(nn.Module):
         found, batch, bands = [], *image.shape[:2]
         for fold in self.folds:
             folded = F.pixel_unshuffle(image, fold)
-            blocks = folded.view(batch, bands, fold**2, *folded.shape[2:])
+            blocks = folded.reshape(batch, bands, fold**2, *folded.shape[2:])
             blocks = _mixed(getattr(self, f"matrix{fold}"), blocks)
             image = blocks[:, :, 0]
             found.append(blocks[:, :, 1:])
