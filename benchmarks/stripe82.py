@@ -86,10 +86,12 @@ def bare_seconds(translator, shape, rows=290):
     start = time.monotonic()
     with torch.inference_mode():
         for strip in strips:
-            estimate = model(strip)
-            if translator.spec.stochastic:  # the sampler's evaluations of the denoiser
-                for sigma in [1.0] * (2 * len(model.levels) - 3):
-                    model.denoise(strip, estimate, estimate.mean, torch.full((1,), sigma))
+            if not translator.spec.stochastic:
+                model(strip)
+                continue
+            estimate, known = model.described(strip)
+            for _ in range(model.evaluations() - 1):  # those of the denoiser
+                model.denoise(known, estimate.mean, torch.ones(1))
     share = sum(strip.shape[2] for strip in strips) / shape[0]
     return (time.monotonic() - start) / share
 

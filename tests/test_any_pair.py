@@ -35,7 +35,8 @@ SMALL = {
     "srgan": {"width": 8, "blocks": 1},
     "capsule": {"width": 8, "levels": [[2, 4], [2, 4]]},
     "diffusion": {
-        "regression_widths": [8], "regression_blocks": [1], "denoiser_widths": [8], "denoiser_blocks": [1], "steps": 2,
+        "regression_widths": [8], "regression_blocks": [1], "encoder_width": 8, "features": 4, "steps": 2,
+        "denoiser_widths": [8, 8], "denoiser_blocks": [1, 1],
     },
 }  # fmt: skip
 PAIRS = {

@@ -94,7 +94,10 @@ def _add_train(commands):
     parser = command(
         commands, "train", _train, "Train a translator on pairs, or on those that the recipe says how to simulate."
     )
-    parser.add_argument("recipe", metavar="RECIPE", help="TOML file, or the name of a shipped recipe")
+    parser.add_argument(
+        "recipe", metavar="RECIPE",
+        help="TOML file, the name of a shipped recipe, or a translator, whose training is repeated",
+    )  # fmt: skip
     parser.add_argument("pairs", metavar="PAIRS", nargs="?", help="folder of pairs; by default DIR/pairs, simulated")
     parser.add_argument(
         "held_out", metavar="VALIDATION", nargs="?",

@@ -17,16 +17,16 @@ ITERATIONS = 5
 MOMENTUM = 0.95  # with Nesterov's correction, as there
 
 
-def orthogonalised(matrix):
-    """Return the nearest semi-orthogonal matrix ``[rows, columns]``, to some 30 % in its singular values."""
+def orthogonalised(matrices):
+    """Return the nearest semi-orthogonal matrices ``[..., rows, columns]``, to some 30 % in their singular values."""
     a, b, c = QUINTIC
-    wide = matrix.shape[0] <= matrix.shape[1]
-    x = matrix if wide else matrix.T
-    x = x / (x.norm() + 1e-7)
+    wide = matrices.shape[-2] <= matrices.shape[-1]
+    x = matrices if wide else matrices.mT
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(ITERATIONS):
-        gram = x @ x.T
+        gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x if wide else x.T
+    return x if wide else x.mT
 
 
 class Muon(torch.optim.Optimizer):
@@ -39,18 +39,26 @@ class Muon(torch.optim.Optimizer):
     def step(self):
         """Make a step with the gradients that are there."""
         for group in self.param_groups:
+            alike = {}  # matrices of one shape make one product: a GPU waits for the start of each
             for p in group["params"]:
                 if p.grad is not None:
-                    self._move(p, group["lr"], group["weight_decay"])
+                    alike.setdefault(p.shape, []).append(p)
+            for parameters in alike.values():
+                self._move(parameters, group["lr"], group["weight_decay"])
 
-    def _move(self, p, rate, decay):
-        state = self.state[p]
-        if not state:
-            state["momentum"] = torch.zeros_like(p)
-        state["momentum"].lerp_(p.grad, 1 - MOMENTUM)
-        matrix = p.grad.lerp(state["momentum"], MOMENTUM).flatten(1).float()
-        tall = max(1, matrix.shape[0] / matrix.shape[1]) ** 0.5  # so that the change of the output is as large
-        p.mul_(1 - rate * decay).add_(orthogonalised(matrix).view_as(p).to(p.dtype), alpha=-rate * tall)
+    def _move(self, parameters, rate, decay):
+        for p in parameters:
+            if not self.state[p]:
+                self.state[p]["momentum"] = torch.zeros_like(p)
+        gradients = [p.grad for p in parameters]
+        momenta = [self.state[p]["momentum"] for p in parameters]
+        torch._foreach_lerp_(momenta, gradients, 1 - MOMENTUM)
+        ahead = torch._foreach_lerp(gradients, momenta, MOMENTUM)
+        matrices = torch.stack(ahead).flatten(2).float()
+        tall = max(1, matrices.shape[1] / matrices.shape[2]) ** 0.5  # so that the change of the output is as large
+        steps = orthogonalised(matrices).view(len(parameters), *parameters[0].shape).to(parameters[0].dtype)
+        torch._foreach_mul_(parameters, 1 - rate * decay)
+        torch._foreach_add_(parameters, list(steps.unbind()), alpha=-rate * tall)
 
 
 class MuonAdamW:

@@ -240,7 +240,8 @@ class SwinBlock(nn.Module):
         ``order`` is the index from one to the other (`_change_order`), ``counts`` the number of windows of each kind.
         """
         biases, size = self.attn.bias(), self.attn.window**2
-        lengths, kinds = _chunks(counts, CHUNK, size)
+        most = CHUNK if tokens.device.type == "cpu" else max(counts)  # a GPU waits for the start of each chunk
+        lengths, kinds = _chunks(counts, most, size)
         if torch.is_grad_enabled() or torch.is_autocast_enabled(tokens.device.type):
             parts = _Gather.apply(tokens, *order).split(lengths)
             return torch.cat([self._block(part, biases[kind]) for part, kind in zip(parts, kinds, strict=True)])

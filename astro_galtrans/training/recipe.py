@@ -8,7 +8,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from astro_galtrans._plain import plain_name
-from astro_galtrans.models.shipped import list_weights
+from astro_galtrans.models.checkpoint import read_card
+from astro_galtrans.models.shipped import SUFFIX, find_weights, list_weights
 
 __all__ = ["Recipe", "describe_fields", "list_recipes", "load_recipe"]
 
@@ -192,7 +193,8 @@ def load_recipe(path, **changes):
     Parameters
     ----------
     path : path-like
-        A TOML file, or a name from `list_recipes`.
+        A TOML file, a name from `list_recipes`, or a translator, by its name or its file: the recipe that it was
+        trained with, under a name of its own.
     **changes
         Fields of the section ``run`` that replace the file's, e.g. ``steps=100``; or a section with a dict of such
         fields, e.g. ``data={"batch_size": 64}``; or ``name`` or ``description``.
@@ -200,9 +202,10 @@ def load_recipe(path, **changes):
     Raises
     ------
     FileNotFoundError
-        If there is no such file or recipe.
+        If there is no such file, recipe or translator.
     ValueError
-        If the file is not TOML, or a field is unknown (the message gives the nearest), missing, of a wrong type or
+        If the card of the translator has no whole recipe, the file is not TOML, or a field is unknown (the message
+        gives the nearest), missing, of a wrong type or
         outside of its range, or a name could lead out of a folder.
 
     Examples
@@ -212,13 +215,32 @@ def load_recipe(path, **changes):
     >>> recipe.run.steps, recipe.data.batch_size
     (1000, 4)
     """
-    text = _read(path)
+    content = _of_translator(path) if _is_translator(path) else _parsed(path)
+    return build_recipe(_changed(content, changes), str(path))
+
+
+def _is_translator(path):
+    return Path(path).suffix == SUFFIX or (str(path) in list_weights() and not Path(path).is_file())
+
+
+def _of_translator(path):
+    """Content of the recipe that a translator's card holds."""
+    card = read_card(find_weights(path))
+    recipe = card.get("training", {}).get("recipe") or {}
+    if not isinstance(recipe.get("network"), dict) or "pairs" not in recipe:
+        msg = f"the card of {path} does not say how it was trained; give a recipe ({', '.join(list_recipes())})"
+        raise ValueError(msg)
+    sections = {k: {f: v for f, v in part.items() if v is not None} if isinstance(part, dict) else part
+                for k, part in recipe.items()}  # fmt: skip
+    return sections | {"name": recipe["name"] + OWN}
+
+
+def _parsed(path):
     try:
-        content = tomllib.loads(text)
+        return tomllib.loads(_read(path))
     except tomllib.TOMLDecodeError as err:
         msg = f"{path} is not valid TOML: {err}"
         raise ValueError(msg) from err
-    return build_recipe(_changed(content, changes), str(path))
 
 
 def build_recipe(content, where="the recipe"):
@@ -248,7 +270,10 @@ def _read(path):
         return Path(path).read_text(encoding="utf8")
     if str(path) in list_recipes():
         return _shipped().joinpath(f"{path}.toml").read_text(encoding="utf8")
-    msg = f"no recipe {str(path)!r}: neither a file nor one of {', '.join(list_recipes())}"
+    msg = (
+        f"no recipe {str(path)!r}: neither a file, nor one of {', '.join(list_recipes())}, nor a translator, such as"
+        f" {list_weights()[0]}"
+    )
     raise FileNotFoundError(msg)
 
 

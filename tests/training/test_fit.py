@@ -26,7 +26,7 @@ SMALL = {
     "swin": dict(depths=[1], width=8, heads=2, window=4),
     "srgan": dict(width=8, blocks=1, adversarial_start=0.5),
     "capsule": dict(width=8, levels=[[2, 4], [2, 4]]),
-    "diffusion": dict(regression_widths=[8], regression_blocks=[1], denoiser_widths=[8], denoiser_blocks=[1]),
+    "diffusion": dict(regression_widths=[8], regression_blocks=[1], denoiser_widths=[8, 8], denoiser_blocks=[1, 1]),
 }
 
 

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from astro_galtrans import get_survey
+from astro_galtrans.models.checkpoint import load, read_card, save
 from astro_galtrans.models.registry import get_model_class
+from astro_galtrans.models.shipped import find_weights
 from astro_galtrans.training import list_recipes, load_recipe, recalibrate, train
 from astro_galtrans.training.recipe import SECTIONS, build_recipe, describe_fields
 
@@ -107,3 +109,21 @@ def test_every_field_is_described_and_in_the_documentation():
             told = f"``{default}``" if default else "must be given"
             shown = f"   * - ``{name}``\n     - {kind}\n     - {told}\n     - {meaning}\n"
             assert shown in page, f"[{section}] {name} is not there as it should be: run docs/recipe_fields.py"
+
+
+def test_a_translator_gives_the_recipe_that_it_was_trained_with():
+    own = load_recipe("srgan-sdss-cfhtls", steps=7)
+    card = read_card(find_weights("srgan-sdss-cfhtls"))["training"]["recipe"]
+    assert own.name == "srgan-sdss-cfhtls-own"  # not that of the shipped one
+    assert own.run.steps == 7
+    assert own.network.settings == card["network"]["settings"]
+    assert own.optimizer.learning_rate == card["optimizer"]["learning_rate"]
+    assert own.pairs.seed == card["pairs"]["seed"]
+
+
+def test_a_translator_without_a_recipe_gives_none(tmp_path):
+    there = load(find_weights("srgan-sdss-cfhtls"))
+    kept = {name: value for name, value in there.card.items() if name not in {"training", "created"}}
+    save(tmp_path / "mute.safetensors", there.model, kept | {"training": {"steps": 3}})
+    with pytest.raises(ValueError, match="does not say how it was trained"):
+        load_recipe(tmp_path / "mute.safetensors")

@@ -38,6 +38,6 @@ def test_bad_pixels_do_not_count(name):
 def test_half_the_weight_is_half_the_pixelwise_loss(name):
     target = torch.randn(2, 2, 32, 32, generator=torch.Generator().manual_seed(7))
     plain, half = terms(name, target), terms(name, target, torch.full_like(target, 0.5))
-    pixelwise = {"flux", "nll", "denoise", "margin"} & set(plain)
+    pixelwise = {"flux", "nll", "scales", "denoise", "margin"} & set(plain)
     for key in pixelwise:
         assert half[key] == pytest.approx(plain[key] / 2, rel=1e-5)
