@@ -14,9 +14,7 @@ from astro_galtrans.stamps.stamps import as_stamps
 from astro_galtrans.surveys import get_survey
 from astro_galtrans.translate import Translator
 
-__all__ = [
-    "by_name", "from_stamps", "from_store", "galaxies", "is_store", "stamps_of_both", "stamps_of_source",
-]  # fmt: skip
+__all__ = ["by_name", "from_stamps", "from_store", "galaxies", "is_store", "stamps_of_both"]
 
 # One sigma of what is not known exactly of pairs cut from frames: PSFs are stacks of a few stars, known to some 5 % in
 # width and 3 % in shape; registration is good to about a tenth of a pixel; backgrounds are uneven below the noise.
