@@ -16,7 +16,7 @@ from .surveys import get_survey
 from .translate import list_translators, load_translator, translate
 from .units import flux_factor
 
-__all__ = ["check_preview", "demo", "preview", "rgb", "sample"]
+__all__ = ["check_preview", "demo", "preview", "quicklook", "rgb", "sample"]
 
 SEED = 1  # of the translators that sample, so that everybody sees the same picture
 #: Relative weights of red, green and blue: galaxies are fainter in bluer bands.
@@ -57,7 +57,7 @@ def demo(directory, *, progress=True):
         rows.setdefault(target, {"SDSS (source)": _picture("sdss")})[name] = rgb(read(path))
         paths.append(path)
     rows["cfhtls-wide"]["CFHTLS Wide (truth)"] = _picture("cfhtls-wide")
-    return [*paths, _draw([rows[target] for target in sorted(rows)], directory / "galtrans-demo.png")]
+    return [*paths, _saved(_draw([rows[target] for target in sorted(rows)]), directory / "galtrans-demo.png")]
 
 
 def _translators():
@@ -119,22 +119,54 @@ def check_preview(path, *, overwrite=False):
 
 def preview(image, result, path, **reading):
     """
-    Draw an image and its translation side by side: in colour if both have g, r and i, else their middle bands.
+    Write the picture of `quicklook` to a file.
 
     Parameters
     ----------
-    image, result : object
-        What `astro_galtrans.bandstack.read` takes: what was translated, and what came out.
+    image, result, **reading
+        As for `quicklook`.
     path : path-like
         The PNG file to write; one that is there is replaced.
-    **reading
-        Options of `~astro_galtrans.bandstack.read` for ``image``: ``bands``, ``unit``, ``zeropoint``, ``bad_planes``.
 
     Returns
     -------
     path-like
         The file.
     """
+    return _saved(quicklook(image, result, **reading), path)
+
+
+def quicklook(image, result, **reading):
+    """
+    Draw an image and its translation side by side: in colour if both have g, r and i, else their middle bands.
+
+    Parameters
+    ----------
+    image, result : object
+        What `astro_galtrans.bandstack.read` takes: what was translated, and what came out.
+    **reading
+        Options of `~astro_galtrans.bandstack.read` for ``image``: ``bands``, ``unit``, ``zeropoint``, ``bad_planes``.
+
+    Returns
+    -------
+    `~matplotlib.figure.Figure`
+        A notebook shows it, and its ``savefig`` writes it.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+
+    Examples
+    --------
+    >>> from astro_galtrans import quicklook, translate
+    >>> from astro_galtrans.demo import sample
+    >>> image = sample("sdss")
+    >>> figure = quicklook(image, translate(image, "srgan-sdss-cfhtls"))
+    >>> len(figure.axes)
+    2
+    """
+    require("matplotlib", extra="report")
     stacks = {"source": read(image, **reading), "translation": read(result)}
     colour = all(set(WEIGHTS) <= set(stack.bands) and stack.on_one_grid for stack in stacks.values())
     panels = {}
@@ -142,7 +174,7 @@ def preview(image, result, path, **reading):
         middle = len(stack.bands) // 2
         bands = "i, r, g" if colour else stack.bands[middle]
         panels[f"{title} ({bands})"] = rgb(stack) if colour else _grey(stack.planes[middle].data)
-    return _draw([panels], path)
+    return _draw([panels])
 
 
 def _grey(image):
@@ -176,8 +208,8 @@ def _picture(survey):
         return rgb(read(path))
 
 
-def _draw(rows, path):
-    """Draw a row of pictures for each target survey."""
+def _draw(rows):
+    """Figure with a row of pictures for each target survey."""
     from matplotlib.figure import Figure
 
     columns = max(map(len, rows))
@@ -189,6 +221,10 @@ def _draw(rows, path):
             axes.set_title(title)
     for axes in grid.flat:
         axes.set_axis_off()
+    return figure
+
+
+def _saved(figure, path):
     with whole_file(path) as file:
         figure.savefig(file, dpi=110)
     return path
