@@ -96,15 +96,15 @@ def write_frames(folder, number):
     from astropy.table import QTable
     from astropy.wcs import WCS
 
-    from astro_galtrans.pairs.simulated import PairSettings, simulate_pair
-    from astro_galtrans.pairs.simulated.population import Sample
+    from astro_galtrans.pairs.simulated import PairSettings, Sample, simulate_pair
 
     sample = Sample(r_bright=16, r_faint=19, z_max=0.4, offset=0)
-    settings = PairSettings(kind="galaxy", size=SIDE, seed=number, sample=sample)
+    settings = PairSettings(kind="galaxy", size=SIDE, seed=number, sample=sample, seeing_spread=0.0)
     pairs = [simulate_pair(settings, k) for k in range(ROWS**2)]
     place = np.indices((ROWS, ROWS)).reshape(2, -1) * SIDE + (SIDE - 1) / 2
     for side, name, pixel in (("source", "mine", 0.396), ("target", "theirs", 0.198)):
         images = np.stack([getattr(pair, side) for pair in pairs])
+        add_stars(images, settings.surveys[side == "target"], pixel)
         bands, rows = images.shape[1], images.shape[2] * ROWS
         frame = images.reshape(ROWS, ROWS, bands, -1, rows // ROWS).transpose(2, 0, 3, 1, 4).reshape(bands, rows, rows)
         wcs = WCS(naxis=2)
@@ -120,6 +120,16 @@ def write_frames(folder, number):
         if side == "source":
             ra, dec = wcs.pixel_to_world_values(place[1], place[0])
     return QTable({"ra": ra * u.deg, "dec": dec * u.deg, "z": [pair.truth["z"] for pair in pairs]})
+
+
+def add_stars(images, survey, pixel):
+    """Add a star of 17 mag in two corners of each stamp, so that frames tell their PSF."""
+    from astro_galtrans.psf import MoffatPSF, psf_images
+
+    half = round(4 / pixel)  # arcsec
+    star = psf_images(MoffatPSF([band.fwhm for band in survey.bands]), pixel, 2 * half + 1)
+    images[..., half : 3 * half + 1, half : 3 * half + 1] += 10 ** (0.4 * (survey.zeropoint - 17)) * star
+    images[..., -3 * half - 1 : -half, half : 3 * half + 1] += 10 ** (0.4 * (survey.zeropoint - 17)) * star
 
 
 @pytest.mark.slow

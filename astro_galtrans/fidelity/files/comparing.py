@@ -183,8 +183,8 @@ def _check_seeing(stamps):
     """Raise an error where the seeing of source or target is not known, which morphology and anomalies need."""
     for name in ("source", "target"):
         psf, bands = stamps[name].psf, np.array(stamps[name].bands)
-        if not hasattr(psf, "transform") and np.ndim(psf) < 2 and not np.isfinite(psf).all():
-            unknown = ", ".join(bands[~np.isfinite(np.broadcast_to(psf, len(bands)))])
+        if not hasattr(psf, "transform") and np.ndim(psf) < 3 and not np.isfinite(psf).all():
+            unknown = ", ".join(bands[~np.isfinite(np.broadcast_to(psf, (len(stamps[name]), len(bands)))).all(axis=0)])
             which = f"the seeing of {stamps[name].survey.name} is not known in {unknown}"
             msg = f"{which}; give psf={{{name!r}: ...}}, FWHM (arcsec) or images"
             raise ValueError(msg)

@@ -1,6 +1,7 @@
 """Fidelity on all levels from pairs, stamps and frames."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -339,6 +340,13 @@ def test_mistakes_are_said_before_anything_is_done(store, images, field, tmp_pat
             frames={"catalogue": field / "objects.ecsv", "size": 32}, **QUICK,
         )  # fmt: skip
     assert not out.exists()
+
+
+def test_seeing_that_is_not_known_is_said(images, tmp_path):
+    source, target = of_both(*images)
+    for unknown in (np.full((N, 3), np.nan), np.full(3, np.nan)):
+        with pytest.raises(ValueError, match="seeing of sdss is not known in g, r, i; give psf="):
+            fidelity_from_files(replace(source, psf=unknown), target, {"mine": images[1]}, tmp_path, **QUICK)
 
 
 def test_a_name_that_leads_out_of_the_output_is_refused_before_any_work(images, tmp_path):
