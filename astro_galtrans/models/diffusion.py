@@ -47,7 +47,9 @@ from .schedule import loss_weight, noise_levels, preconditioning, random_levels,
 __all__ = ["DiffusionTranslator"]
 
 SIGMA_DATA = 1.0  # by construction of u
-SHARE = 0.1  # of the scales and of the denoiser in the loss: they learn in layers of their own, by Adam or Muon
+#: Weight in the loss of the encoder's likelihood and of the denoiser's error. No layer of the regression learns from
+#: them, so that it only decides how much they count where gradients are clipped.
+SHARE = 0.1
 #: ln S, and slopes between bands, stay below: a block of 54 x 54 pixels that share all of their error reaches it.
 SCALE_RANGE = 4.0
 
@@ -82,7 +84,8 @@ class DiffusionTranslator(TranslationModel):
 
     name = "diffusion"
     stochastic = True
-    # Six steps of Euler's method leave the standard deviation of a Gaussian mode of variance 0.05 to 10 right to 1.4 %.
+    # Six steps of Euler's method keep the standard deviation of a Gaussian mode of variance 0.05 to 10 to 1.4 %; those
+    # of the u, whose variances are 1, lie within.
     _SAMPLER = dict(
         steps=6, sigma_min=0.1, sigma_max=20.0, rho=5.0, heun=False, churn=0.0, level_mean=0.0, level_std=1.4
     )  # fmt: skip
@@ -200,7 +203,7 @@ class DiffusionTranslator(TranslationModel):
         weights = self._weights(target if weight is None else weight, known=weight is not None)
         known, residual = self._padded(known), self.pyramid.analyse(residual)
         spreads = self.spreads(known)
-        # errors of a few saturated stars, hundreds of S, are bounded; see `bounded_square`
+        # errors of saturated stars are hundreds of S: beyond 20 they count linearly, lest one star decide a step
         scaled = [whitened(part, *spread) for part, spread in zip(residual, spreads, strict=True)]
         likelihood = (
             weighted_mean(ln_s + bounded_square(part) / 2, w)

@@ -123,6 +123,14 @@ def test_ten_steps_keep_the_variance_of_every_mode(variance):
     assert drawn.item() == pytest.approx(std, rel=0.001 if variance == 1 else 0.012)
 
 
+@pytest.mark.parametrize("variance", [0.05, 0.2, 1.0, 5.0, 10.0])
+def test_six_steps_keep_that_of_modes_near_unit_variance(variance):
+    std = np.sqrt(variance)
+    levels = noise_levels(6, 0.1, 20.0, 5.0)  # of the presets of the diffusion model
+    drawn = sample(lambda x, sigma: ideal(x, sigma, mean=0.0, std=std), np.ones((1, 1)), levels)
+    assert drawn.item() == pytest.approx(std, rel=0.015)
+
+
 def test_the_image_is_changed_in_place():
     x = np.ones((2, 3, 4), dtype=np.float32)
     assert sample(ideal, x, noise_levels(3, 0.02, 40.0)) is x
