@@ -92,8 +92,11 @@ def _about(path):
 def _check_same(task, first, second):
     of = [about["tasks"][task] for _, about in (first, second)]
     if of[0]["pixels fingerprint"] != of[1]["pixels fingerprint"]:
-        sizes = [f"{folder} judged {each['galaxies']} of {each['pairs']}" for (folder, _), each in zip((first, second), of, strict=True)]
-        msg = f"the studies judged different galaxies in the task {task!r}, which cannot be paired: {'; '.join(sizes)}"
+        told = "; ".join(
+            f"{folder} judged {each['galaxies']} of {each['pairs']}"
+            for (folder, _), each in zip((first, second), of, strict=True)
+        )
+        msg = f"the studies judged different galaxies in the task {task!r}, which cannot be paired: {told}"
         raise ValueError(msg)
 
 
@@ -113,7 +116,8 @@ def _compared(task, old, new, renamed, bootstrap):
                 row = _row(known[metric], *(each[both] for each in values), bootstrap)
                 if row:
                     model = name if name == other else f"{name} → {other}"
-                    yield {"task": task, "model": model, "level": known[metric].level, "metric": metric, "band": band} | row
+                    labels = {"task": task, "model": model, "level": known[metric].level}
+                    yield labels | {"metric": metric, "band": band} | row
 
 
 def _row(metric, old, new, bootstrap):

@@ -89,7 +89,7 @@ class TaskData:
         """Fingerprint of the pixels and the table of both parts."""
         parts = []
         for store, name in ((self.judged, "judged"), (self.training, "training")):
-            for side in ("source", "target") if store is not None else ():
+            for side in ("source", "target")[: 1 + self.truth] if store is not None else ():
                 stamps = self.stamps(side, name)
                 parts += [store.fingerprint, *(fingerprint(stamps.read(rows)) for rows in stamps.blocks())]
         return fingerprint(*parts)
