@@ -6,6 +6,7 @@ from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
+from astropy.utils.exceptions import AstropyUserWarning
 
 from astro_galtrans._files import CheckedFile, fingerprint, whole_file
 from astro_galtrans._plain import plain_name
@@ -51,7 +52,9 @@ class Cache:
         if not path.exists():
             return None
         try:
-            return read(path)
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", AstropyUserWarning)  # of a file that is cut short
+                return read(path)
         except Exception as err:  # noqa: BLE001 - whatever a damaged file makes a reader raise
             msg = f"{path} cannot be read and is made anew ({type(err).__name__}: {err})"
             warnings.warn(msg, GaltransWarning, stacklevel=2)

@@ -50,9 +50,10 @@ def test_what_got_worse_is_found_and_is_the_exit_status(study, tmp_path, capsys)
 
 
 def test_translators_of_other_names_are_compared_when_told(study):
-    table = compare_studies(study, study, models={"srgan-sdss-cfhtls": "resampled"})
-    rows = table[table["model"] == "srgan-sdss-cfhtls → resampled"]
-    assert set(rows["change"][(rows["metric"] == "rmse") & (rows["band"] == "r")]) == {"worse"}
+    table = compare_studies(study, study, models={"second": "resampled"})
+    rows = table[table["model"] == "second → resampled"]
+    changes = [str(change) for change in rows["change"]]
+    assert changes.count("worse") > 10 and "better" not in changes
 
 
 def test_false_alarms_are_as_rare_as_is_said(rng):

@@ -15,7 +15,9 @@ from astro_galtrans.study import load_study, run_study
 
 
 def times(folder):
-    return {path.relative_to(folder): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    """When files were written, but for the settings of translations, which are written before they are looked for."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != "translation.json")
+    return {path.relative_to(folder): path.stat().st_mtime_ns for path in files}
 
 
 def figures(folder):
@@ -103,8 +105,7 @@ def test_nothing_runs_twice_and_only_what_is_lost_runs_again(study, recipe, tmp_
     assert set(after) == set(before)
     again = {path for path in before if after[path] != before[path]}
     made = {path.relative_to(folder / "cache") for path in (lost, chunk, broken, baseline)}
-    with_chunk = {chunk.relative_to(folder / "cache").with_name(name) for name in ("00000.npy", "translation.json")}
-    assert made <= again <= made | with_chunk
+    assert made <= again <= made | {chunk.relative_to(folder / "cache").with_name("00000.npy")}
 
 
 def test_a_model_more_leaves_the_others_alone(study, recipe, tmp_path):
