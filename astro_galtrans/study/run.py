@@ -20,7 +20,7 @@ from astro_galtrans.statistics import Bootstrap
 from .levels import measure_level, why_not
 from .metrics import best, summary_rows
 from .recipe import Study, load_study
-from .report import write_figures, write_page
+from .report import write_figures, write_page_of
 from .steps import Cache, models_of, open_pairs, train_here, translators_of
 
 __all__ = ["SUMMARY_FILE", "TaskResult", "run_study"]
@@ -141,7 +141,7 @@ def _run(study, directory, cache, progress):
     steps("tables", _write_tables, tasks, directory)
     figures = steps("figures", write_figures, tasks, directory / "figures")
     about = _about(study, tasks, steps.seconds)
-    page = steps("report", write_page, study, tasks, figures, about, directory / "report.html")
+    page = steps("report", write_page_of, study, tasks, figures, about, directory / "report.html")
     with whole_file(directory / SUMMARY_FILE) as file:
         file.write_text(json.dumps(about, indent=1), encoding="utf8")
     steps.bar.close()

@@ -53,7 +53,7 @@ def test_translators_of_other_names_are_compared_when_told(study):
     table = compare_studies(study, study, models={"second": "resampled"})
     rows = table[table["model"] == "second → resampled"]
     changes = [str(change) for change in rows["change"]]
-    assert changes.count("worse") > 10 and "better" not in changes
+    assert changes.count("worse") >= 5 and "better" not in changes
 
 
 def test_false_alarms_are_as_rare_as_is_said(rng):
