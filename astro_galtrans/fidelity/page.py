@@ -30,11 +30,12 @@ _FILES = re.compile(r'<script type="application/json" id="files">(.*?)</script>'
 
 @dataclass(frozen=True)
 class Cell:
-    """An entry of a table: its text, the number that it is sorted by, and whether it is the best of its column."""
+    """An entry of a table."""
 
     text: str
-    value: float | None = None
-    best: bool = False
+    value: float | None = None  #: that it is sorted by
+    best: bool = False  #: the best of its column?
+    note: str = ""  #: in small letters below
 
     @classmethod
     def of(cls, entry):

@@ -9,7 +9,8 @@ from astro_galtrans.fidelity.page import Cell, Figure, Galaxy, Gallery, Section,
 from astro_galtrans.fidelity.plots.gallery import chosen_rows, pictures
 
 from .findings import findings
-from .metrics import METRICS, best
+from .metrics import METRICS
+from .metrics import best as best_of
 
 __all__ = ["write_figures", "write_page_of"]
 
@@ -111,13 +112,19 @@ def write_page_of(study, tasks, figures, about, path):
     sections.append(Section("Findings of the paper", _findings(tasks, figures)))
     for task in tasks:
         sections += _of_task(task, figures)
-    settings = {"recipe": about["recipe"], "versions": about["versions"]}
+    settings = _flat(about["recipe"]) | {"versions": ", ".join(map(" ".join, about["versions"].items()))}
     settings |= {f"pairs of {task.name}": about["tasks"][task.name]["pairs fingerprint"] for task in tasks}
     for task in tasks:
         for model in task.models:
             if "weights" in model.about:
                 settings[f"weights of {model.name}"] = model.about["weights"]
     return write_page(path, "Study of translated galaxy images", sections, about=settings, lead=lead)
+
+
+def _flat(settings, where=""):
+    """Settings in nested dicts, by their names with dots."""
+    parts = ({f"{where}{k}": v} if not isinstance(v, dict) else _flat(v, f"{where}{k}.") for k, v in settings.items())
+    return {name: value for part in parts for name, value in part.items()}
 
 
 def _surveys(task):
@@ -134,17 +141,18 @@ def middle_band(task):
 def figures_of(task, metrics):
     """Return the rows of the summary of a task in the middle band, by (metric, model), each with whether it is best."""
     rows = [row for row in task.summary if row["band"] in {"all", middle_band(task)}]
-    marked = best(rows, task.contenders) if rows else []
+    marked = best_of(rows, task.contenders) if rows else []
     known = {(row["metric"], row["model"]): (row, bool(mark)) for row, mark in zip(rows, marked, strict=True)}
     return {key: value for key, value in known.items() if key[0] in {metric.name for metric in metrics}}
 
 
-def interval(row):
-    """Return a figure and its interval as text."""
-    if not np.isfinite(row["value"]):
-        return "–"
-    ends = f" ({_short(row['low'])} to {_short(row['high'])})" if np.isfinite([row["low"], row["high"]]).all() else ""
-    return f"{_short(row['value'])}{ends}"
+def cell_of(row, best=False):
+    """Return a figure, with its interval in small letters, as a `~astro_galtrans.fidelity.page.Cell`."""
+    if row is None or not np.isfinite(row["value"]):
+        return Cell("–")
+    known = np.isfinite([row["low"], row["high"]]).all()
+    note = f"{_short(row['low'])} to {_short(row['high'])}" if known else ""
+    return Cell(_short(row["value"]), float(row["value"]), best, note)
 
 
 def _short(value):
@@ -155,19 +163,13 @@ def table_of_level(task, metrics, caption):
     """Return a `~astro_galtrans.fidelity.page.Table` with a row per model and a column per metric, or None."""
     found = figures_of(task, metrics)
     metrics = [metric for metric in metrics if any(name == metric.name for name, _ in found)]
-    models = [name for name in (*(m.name for m in task.models), "source", "target") if any(m == name for _, m in found)]
+    names = sorted((model.name for model in task.models), key=list(BASELINES).__contains__)  # translators first
+    models = [name for name in (*names, "source", "target") if any(model == name for _, model in found)]
     if not metrics:
         return None
-    rows = []
-    for model in models:
-        cells = [found.get((metric.name, model)) for metric in metrics]
-        rows.append([model, *(Cell("–") if c is None else Cell(interval(c[0]), _number(c[0]), c[1]) for c in cells)])
+    rows = [[model, *(cell_of(*found.get((metric.name, model), (None,))) for metric in metrics)] for model in models]
     titles = {metric.label: metric.meaning for metric in metrics}
     return Table(("", *(metric.label for metric in metrics)), rows, caption, titles)
-
-
-def _number(row):
-    return row["value"] if np.isfinite(row["value"]) else None
 
 
 def _glance(tasks):
@@ -178,8 +180,9 @@ def _glance(tasks):
     for task, table in tables:
         places = [table.head.index(name) if name in table.head else None for name in head]
         rows += [
-            [f"{task.name}: {row[0]}", *(Cell("–") if k is None else row[k] for k in places[1:])] for row in table.rows
-        ]
+            [f"{task.name}: {row[0]}", *(Cell("–") if k is None else row[k] for k in places[1:])]
+            for row in table.rows if row[0] not in {"source", "target"}
+        ]  # fmt: skip
     titles, told = {metric.label: metric.meaning for metric in metrics}, "a star marks the best of a task"
     return Table(tuple(head), rows, f"All models and tasks, in the middle band; {told}.", titles)
 
@@ -212,7 +215,7 @@ def _peaks(result):
         row = [model]
         for quantity in ("peak", "total"):
             value, low, high = result.value(quantity, "information", model=model)
-            row.append(Cell(interval({"value": value, "low": low, "high": high}), value))
+            row.append(cell_of({"value": value, "low": low, "high": high}))
         rows.append(row)
     caption = "What fluxes in all bands alone tell of the redshift (nats)."
     return Table(("", "peak fluxes", "total fluxes"), rows, caption)
