@@ -1,6 +1,6 @@
 """The subcommand that runs a whole study, or compares two."""
 
-from ._common import command, given
+from ._common import PrintFields, command, given
 
 __all__ = ["COMMANDS"]
 
@@ -15,6 +15,7 @@ def _add_study(commands):
         help="a TOML file; or compare, and the folders of two studies: the exit status is 3 if a figure of the new one "
         "is significantly worse",
     )  # fmt: skip
+    parser.add_argument("--fields", action=PrintFields, home="astro_galtrans.study.recipe")
     parser.add_argument("--preset", metavar="NAME", help="a recipe that comes with the package: quick, standard, paper")
     parser.add_argument("-o", "--output", metavar="DIR", help="folder of the study; finished steps are kept there")
     parser.add_argument("--cache", metavar="DIR", help="keep costly steps here instead, to share them among studies")

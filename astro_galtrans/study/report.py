@@ -169,7 +169,7 @@ def table_of_level(task, metrics, caption):
         return None
     rows = [[model, *(cell_of(*found.get((metric.name, model), (None,))) for metric in metrics)] for model in models]
     titles = {metric.label: metric.meaning for metric in metrics}
-    return Table(("", *(metric.label for metric in metrics)), rows, caption, titles)
+    return Table(("model", *(metric.label for metric in metrics)), rows, caption, titles)
 
 
 def _glance(tasks):
@@ -218,7 +218,7 @@ def _peaks(result):
             row.append(cell_of({"value": value, "low": low, "high": high}))
         rows.append(row)
     caption = "What fluxes in all bands alone tell of the redshift (nats)."
-    return Table(("", "peak fluxes", "total fluxes"), rows, caption)
+    return Table(("images", "peak fluxes", "total fluxes"), rows, caption)
 
 
 def _worst(task, result):

@@ -55,7 +55,13 @@ class _Steps:
         self.bar = tqdm(total=total, desc="study", unit="step", disable=None if progress else True, position=0)
         self.total, self.done, self.progress, self.seconds = total, 0, progress, {}
 
+    def expect(self, number):
+        """Add steps to come."""
+        self.total += number
+        self.bar.total = self.total
+
     def __call__(self, name, function, *arguments, **options):
+        """Take a step, and return what its function does."""
         self.bar.set_description(name)
         start = time.monotonic()
         found = function(*arguments, **options)
@@ -133,10 +139,11 @@ def _differences(old, new, where=""):
 def _run(study, directory, cache, progress):
     levels = [*study.levels, *(["peaks"] if "redshift" in study.levels and study.redshift.peaks else [])]
     trained = sum(len(task.train) for task in study.tasks.values())
-    steps = _Steps(len(study.tasks) * (2 + len(levels)) + trained + 3, progress)
-    opened = {}
+    steps, opened = _Steps(len(study.tasks) * (1 + len(levels)) + trained + 3, progress), {}
     for name, task in study.tasks.items():  # what can be wrong with a task comes out before the first long step
-        opened[name] = _open(name, task, study, cache, steps)
+        data, translators = _open(name, task, study, cache, steps)
+        opened[name] = data, *models_of(study, data, cache, translators, progress=progress)
+        steps.expect(len(opened[name][1]))
     tasks = [_measured(name, *parts, levels, study, cache, steps) for name, parts in opened.items()]
     steps("tables", _write_tables, tasks, directory)
     figures = steps("figures", write_figures, tasks, directory / "figures")
@@ -169,12 +176,12 @@ def _try(translator, data):
     Stamps.from_translator(translator, *both, progress=False)
 
 
-def _measured(name, data, translators, levels, study, cache, steps):
+def _measured(name, data, models, left_out, levels, study, cache, steps):
     """Everything measured in a task."""
-    models, left_out = models_of(study, data, cache, translators, progress=steps.progress)
     task = TaskResult(name, data, models, left_out=left_out)
     parts = ["judged", "training"] if data.training and "redshift" in levels else ["judged"]
-    steps(f"{name}: images", lambda: [model.stamps(part) for model in models for part in parts])
+    for model in models:
+        steps(f"{name}: images of {model.name}", lambda model=model: [model.stamps(part) for part in parts])
     number = len(data.judged)
     settings = Bootstrap(study.bootstrap.resamples, study.seed, study.bootstrap.confidence)
     for level in levels:
