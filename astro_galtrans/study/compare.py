@@ -34,7 +34,7 @@ def compare_studies(old, new, *, models=None, tolerance=0.0, significant=SIGNIFI
         Share by which a metric may get worse and not count as worse.
     significant : float, optional
         Probability of a false alarm among all comparisons.
-    bootstrap : `~astro_galtrans.statistics.Bootstrap`, optional
+    bootstrap : `~astro_galtrans.statistics.bootstrap.Bootstrap`, optional
         Number and seed of the resamples; 1,000 by default.
 
     Returns

@@ -1,5 +1,7 @@
 """Recipes of studies: presets, fields, and what a wrong name gets."""
 
+from pathlib import Path
+
 import pytest
 
 from astro_galtrans.study import list_presets, load_study
@@ -65,3 +67,12 @@ def test_each_field_is_described():
     described = describe_fields()
     assert set(described) == {"", *SECTIONS, "tasks.NAME"}
     assert all(meaning for rows in described.values() for *_, meaning in rows)
+
+
+def test_the_documentation_has_every_field():
+    page = (Path(__file__).parents[2] / "docs" / "user_guide" / "study_recipe.rst").read_text()
+    for section, rows in describe_fields().items():
+        for name, kind, default, meaning in rows:
+            told = f"``{default}``" if default else "must be given"
+            shown = f"   * - ``{name}``\n     - {kind}\n     - {told}\n     - {meaning}\n"
+            assert shown in page, f"[{section}] {name} is not there as it should be: run docs/recipe_fields.py"
