@@ -3,8 +3,8 @@ How well planted fakes are found in translations, and in true images, by `astro_
 
     python benchmarks/planted.py PAIRS -m NAME ... -o OUT [--number 500] [--rst docs/tables/planted.rst]
 
-PAIRS is made with ``galtrans simulate``. Fakes are planted in the stamps of each translator and, as the best that can be
-done, in the true images:
+PAIRS is made with ``galtrans simulate``. Fakes are planted in the stamps of each translator and, as the best that can
+be done, in the true images:
 
 - a companion lost: a point source 3 arcsec from the galaxy, of 5 % of its flux, in the source only;
 - an arm added: half a turn of a logarithmic spiral, of 5 % of the flux, in the translation only;
@@ -36,7 +36,7 @@ KINDS = "companion lost", "arm added", "flux error"
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
     parser.add_argument("pairs")
-    parser.add_argument("-m", "--models", nargs="+", default=None, help="names or files; all that are shipped by default")
+    parser.add_argument("-m", "--models", nargs="+", default=None, help="names or files; all shipped by default")
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--number", type=int, default=500, help="galaxies that fakes are planted in")
     parser.add_argument("--rst", type=Path, help="file of the table")

@@ -1,4 +1,4 @@
-"""Write user_guide/train_recipe.rst and study_recipe.rst, the fields of recipes, from their documentation in the code."""
+"""Write user_guide/train_recipe.rst and study_recipe.rst, the fields of recipes, from their descriptions in the code."""
 
 from pathlib import Path
 
@@ -29,8 +29,8 @@ TABLE = """
 PAGES = {
     "train_recipe": (
         training, "Fields of a recipe", "train RECIPE -o DIR",
-        "From Python, `~astro_galtrans.training.load_recipe`\n"
-        'takes changes: ``load_recipe("swin", hours=2.0, data={"batch_size": 64})``.',
+        """From Python, `~astro_galtrans.training.load_recipe`
+takes changes: ``load_recipe("swin", hours=2.0, data={"batch_size": 64})``.""",
     ),
     "study_recipe": (
         study, "Fields of the recipe of a study", "study",

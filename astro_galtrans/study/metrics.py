@@ -119,8 +119,8 @@ def statistic_of(metric, values, settings):
     """
     Return the statistic of a metric, with its resamples: value and ``[resamples]``; NaN and none of too few galaxies.
 
-    ``values`` are ``[..., N]`` without NaN; ``settings`` a `~astro_galtrans.statistics.bootstrap.Bootstrap`. The same number of
-    galaxies has the same resamples, so that the difference of two sets of the same galaxies is that of paired data.
+    ``values`` are ``[N]`` without NaN; ``settings`` a `~astro_galtrans.statistics.bootstrap.Bootstrap`. The same number
+    of galaxies has the same resamples, so that the difference of two sets of the same galaxies is that of paired data.
     """
     function, number = STATISTICS[metric.statistic], np.shape(values)[-1]
     if number < FEWEST:
