@@ -1,4 +1,4 @@
-"""Write user_guide/train_recipe.rst and study_recipe.rst, the fields of recipes, from their descriptions in the code."""
+"""Write user_guide/train_recipe.rst and study_recipe.rst, the fields of recipes, from what the code says of them."""
 
 from pathlib import Path
 
