@@ -23,8 +23,7 @@ __all__ = [
     "write_page",
 ]  # fmt: skip
 
-LARGEST_SVG = 250_000  # bytes: a figure with thousands of points is smaller, and quicker to show, as pixels
-TYPES = {"png": "image/png", "svg": "image/svg+xml", "webp": "image/webp"}
+TYPES = {"svg": "image/svg+xml", "webp": "image/webp"}
 _FILES = re.compile(r'<script type="application/json" id="files">(.*?)</script>', re.DOTALL)
 
 
@@ -119,27 +118,22 @@ def table_of(table, longest=None, caption=""):
     return Table(tuple(names), [list(row) for row in zip(*columns, strict=True)], caption)
 
 
-def drawn(figure, kind=None):
-    """
-    Return a matplotlib figure as bytes and their kind.
-
-    Parameters
-    ----------
-    figure : `matplotlib.figure.Figure`
-    kind : {"svg", "png"}, optional
-        By default SVG, unless that were large.
-    """
-    for each in (kind,) if kind else ("svg", "png"):
-        data = BytesIO()
-        with require("matplotlib", extra="report").rc_context({"svg.hashsalt": "galtrans"}):  # the same bytes each time
-            figure.savefig(data, format=each, metadata={"Date": None} if each == "svg" else None)
-        if each != "svg" or data.tell() < LARGEST_SVG or kind:
-            break
-    return data.getvalue(), each
+def drawn(figure, kind):
+    """Return a matplotlib figure as bytes, of the kind "svg" or "png"; the same figure gives the same bytes."""
+    data = BytesIO()
+    with require("matplotlib", extra="report").rc_context({"svg.hashsalt": "galtrans"}):
+        figure.savefig(data, format=kind, metadata={"Date": None} if kind == "svg" else None)
+    return data.getvalue()
 
 
 def uri(data, kind):
-    """Return bytes of a picture of a kind, a key of `TYPES`, as a data URI."""
+    """Return bytes of a picture of a kind, "svg", "png" or "webp", as a data URI; PNG as WebP, a third of the size."""
+    if kind == "png":
+        from PIL import Image
+
+        smaller = BytesIO()
+        Image.open(BytesIO(data)).save(smaller, "webp", quality=90)
+        data, kind = smaller.getvalue(), "webp"
     return f"data:{TYPES[kind]};base64,{b64encode(data).decode()}"
 
 

@@ -297,7 +297,7 @@ class Result:
         return [*self.verdict(), *warning]
 
     def pictures(self, figures):
-        """Return `~astro_galtrans.fidelity.page.Figure` objects of PNG files, by name of the figure."""
+        """Return what a page shows of PNG files, by name of the figure."""
         return [
             Figure(uri(file.read_bytes(), "png"), self.caption(name), file.stem, file.name)
             for name, file in figures.items()

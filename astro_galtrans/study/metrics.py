@@ -72,11 +72,13 @@ def _of_pixels(metric, result, model, band, _number):
 
 def _of_photometry(metric, result, model, band, _number):
     if metric.name == "colour":
-        names = [name for name in dict.fromkeys(map(str, result["colours"]["band"])) if name.endswith(f" - {band}")]
-        if "colours" not in result.tables or not names:
+        table = result["colours"]["band"] if "colours" in result.tables else ()  # of one band there are none
+        names = [name for name in dict.fromkeys(map(str, table)) if name.endswith(f" - {band}")]
+        if not names:
             return None
         rows = result.rows("colours", model=model, band=names[0])
-        return np.asarray(rows["colour"] - rows["colour_target"], float)
+        # each as an array first: numpy's masked arrays subtract nothing where only the second is masked
+        return np.asarray(rows["colour"], float) - np.asarray(rows["colour_target"], float)
     if metric.name == "shift":
         return result.of_galaxies("shift", model, band)
     name = RATIOS[metric.name.partition("_")[0]]
@@ -90,7 +92,7 @@ def _of_morphology(metric, result, model, band, _number):
 
 def _of_anomalies(metric, result, model, _band, number):
     rows = result.rows("galaxies", model=model)
-    column = rows["score"] > 2 if metric.name == "implausible" else rows["chi2_dof"]
+    column = np.asarray(rows["score"], float) > 2 if metric.name == "implausible" else rows["chi2_dof"]
     values = np.full(number, np.nan)
     values[np.asarray(rows["row"])] = np.asarray(column, float)
     return values

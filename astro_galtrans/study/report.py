@@ -37,6 +37,7 @@ READINGS = {
     "source, target": "It is trained and tested on images of the source survey, which is the limit of what any "
     "translation can hold, and on true images of the target survey.",
 }  # fmt: skip
+VECTOR = "colours", "information", "peak_information"  # figures that are small as SVG: others have many points
 WORST = 8  # galaxies of each model in the list of anomalies
 GALAXIES = 2  # in each of the groups best, median and worst of the gallery
 PLACES = 3  # significant digits of the summary
@@ -79,7 +80,8 @@ def _drawn(task, level, result):
 
 
 def _written(path, figure, caption):
-    data, kind = drawn(figure)
+    kind = "svg" if path.name.endswith(VECTOR) else "png"
+    data = drawn(figure, kind)
     file = path.with_name(f"{path.name}.{kind}")
     with whole_file(file) as place:
         place.write_bytes(data)
