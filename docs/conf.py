@@ -57,7 +57,7 @@ nitpick_ignore_regex = [
     (r"py:.*", r"astro_galtrans\..*\b_\w+(\.\w+)*"),  # private bases, shown in signatures only
     ("py:obj", r"\w+(\.\w+)?"),  # `name` in a docstring: something beside it, or a constant, which have no page
     ("py:obj", r"astro_galtrans\..*\.[A-Z_]+"),  # constants likewise
-    ("py:class", r"astro_galtrans\.training\.recipe\.\w+"),  # sections of a recipe: shown there
+    ("py:class", r"astro_galtrans\.(training|study)\.recipe\.\w+"),  # sections of a recipe: shown there
     ("py:class", r"astro_galtrans\.photoz\.estimators\.NetworkEstimator"),  # what both have in common
     ("py:class", r"tuple\[\w+"),  # cut by the reader of annotations
 ]

@@ -4,12 +4,13 @@ import argparse
 import re
 import sys
 from contextlib import suppress
+from importlib import import_module
 
 from astro_galtrans._plain import printable
 
 __all__ = [
-    "add_bad_planes", "add_background", "add_units", "bands", "command", "given", "in_options", "planes", "psf",
-    "saturation", "tell", "zeropoint",
+    "PrintFields", "add_bad_planes", "add_background", "add_units", "bands", "command", "given", "in_options", "planes",
+    "psf", "saturation", "tell", "zeropoint",
 ]  # fmt: skip
 
 #: An argument of a Python function as messages write it: unit=, unit='adu', bands=['g', 'r'], overwrite=True, n_samples
@@ -52,6 +53,23 @@ def command(commands, name, run, text):
     parser = commands.add_parser(name, help=text, description=text)
     parser.set_defaults(run=run, parser=parser)
     return parser
+
+
+class PrintFields(argparse.Action):
+    """Print the fields that a recipe may have, and stop; ``describe_fields`` of the module ``home`` knows them."""
+
+    def __init__(self, *arguments, home, **options):
+        super().__init__(*arguments, nargs=0, help="print what a recipe may say, and stop", **options)
+        self.home = home
+
+    def __call__(self, parser, *_arguments):
+        """Print, and end the program."""
+        for section, rows in import_module(self.home).describe_fields().items():
+            print(f"[{section}]" if section else "above all sections")
+            for name, kind, default, meaning in rows:
+                told = f"{kind}, default {default}" if default else f"{kind}, must be given"
+                print(f"  {name} ({told}): {meaning.replace('`', '')}")
+        parser.exit()
 
 
 def given(options, *names):

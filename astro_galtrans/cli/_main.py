@@ -6,7 +6,7 @@ import sys
 import warnings
 from functools import partial
 
-from . import images, judging, training
+from . import images, judging, study, training
 from ._common import tell
 
 __all__ = ["main", "make_parser"]
@@ -24,7 +24,8 @@ def main(arguments=None):
     Returns
     -------
     int
-        0 if all went well, 1 if something failed (the reason is on standard error), 130 if interrupted.
+        0 if all went well, 1 if something failed (the reason is on standard error), 130 if interrupted; what else,
+        the subcommand says.
     """
     _open_streams()
     parser = make_parser()
@@ -96,7 +97,7 @@ def make_parser():
     )  # fmt: skip
     parser.set_defaults(run=None)
     commands = parser.add_subparsers(metavar="COMMAND")
-    for add in (*images.COMMANDS, *training.COMMANDS, *judging.COMMANDS):
+    for add in (*images.COMMANDS, *training.COMMANDS, *judging.COMMANDS, *study.COMMANDS):
         add(commands)
     return parser
 

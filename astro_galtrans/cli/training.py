@@ -1,10 +1,8 @@
 """Subcommands that make pairs of images, and train and calibrate translators on them."""
 
-import argparse
-
 from astro_galtrans._plain import printable
 
-from ._common import add_background, add_bad_planes, add_units, bands, command, given
+from ._common import PrintFields, add_background, add_bad_planes, add_units, bands, command, given
 
 __all__ = ["COMMANDS"]
 
@@ -119,21 +117,7 @@ def _add_train(commands):
     for end in ("source", "target"):
         parser.add_argument(f"--{end}-bands", type=bands, metavar="BANDS", help="some of its bands, e.g. g,r,i")
     parser.add_argument("--number", type=int, metavar="N", help="how many pairs to simulate for the training")
-    parser.add_argument("--fields", action=_PrintFields, nargs=0, help="print what a recipe may say, and stop")
-
-
-class _PrintFields(argparse.Action):
-    """Print the fields of a recipe, and stop."""
-
-    def __call__(self, parser, *_arguments):
-        from astro_galtrans.training.recipe import describe_fields
-
-        for section, rows in describe_fields().items():
-            print(f"[{section}]" if section else "above all sections")
-            for name, kind, default, meaning in rows:
-                told = f"{kind}, default {default}" if default else f"{kind}, must be given"
-                print(f"  {name} ({told}): {meaning.replace('`', '')}")
-        parser.exit()
+    parser.add_argument("--fields", action=PrintFields, home="astro_galtrans.training.recipe")
 
 
 def _train(options):

@@ -54,8 +54,8 @@ class MorphologyFidelity(PairedStatistics):
         "rhalf_ellip": "half-light radius (arcsec)", "ellipticity_asymmetry": "ellipticity", "sersic_n": "Sersic n",
     }  # fmt: skip
 
-    def _entering(self, name, model, band):
-        """A column of ``galaxies``, NaN for galaxies that enter no statistic."""
+    def entering(self, name, model, band):
+        """Return a column of ``galaxies``, NaN for galaxies that enter no statistic."""
         end = "_target" if name.endswith("_target") else ""
         columns = {k: self.of_galaxies(f"{k}{end}", model, band) for k in ("flag", "flag_sersic", "sn_per_pixel")}
         return np.where(_enters(columns, name), self.of_galaxies(name, model, band), np.nan)

@@ -185,11 +185,11 @@ class PairedStatistics(PairedResult):
                 ratio = self._pairs[quantity] == "ratio"
                 labels[quantity] = f"{label} - 1" if ratio else label
                 found[quantity] = {
-                    model: self._apart(quantity, lambda name, model=model: self._entering(name, model, band)) - ratio
+                    model: self._apart(quantity, lambda name, model=model: self.entering(name, model, band)) - ratio
                     for model in self.models
                 }
         return plots.violins(found, ylabels=labels, title=band)
 
-    def _entering(self, name, model, band):
-        """A column of ``galaxies``, NaN for galaxies that enter no statistic."""
+    def entering(self, name, model, band):
+        """Return a column of ``galaxies``, NaN for galaxies that enter no statistic."""
         return self.of_galaxies(name, model, band)

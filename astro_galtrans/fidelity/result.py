@@ -21,6 +21,8 @@ from astro_galtrans._optional import require_report
 from astro_galtrans._plain import plain_name
 from astro_galtrans.bandstack import write_hdulist
 
+from .page import Figure, Section, files_of, table_of, uri, write_page
+
 __all__ = ["FIGURES", "FORMATS", "Result", "clear_report"]
 
 FORMATS = {"ecsv": "ascii.ecsv", "fits": "fits"}  #: ending of the file to astropy's format
@@ -271,30 +273,47 @@ class Result:
             If a figure has a name, of a translation, that cannot be that of a file.
         """
         require_report()
-        import jinja2
-
         directory = Path(directory)
         page = directory / "report.html"
         _check_free([page], overwrite)
         clear_report(directory)
-        self.write(directory, format=format, overwrite=overwrite)
+        files = [file.name for file in self.write(directory, format=format, overwrite=overwrite)]
         figures = {}
         for name, figure in self.figures():
             file = directory / f"{plain_name(name, 'the name of a figure')}.png"
             with whole_file(file) as place:
                 figure.savefig(place, format="png")
-            figures[file.name] = self._caption(name)
-        template = jinja2.Environment(autoescape=True).from_string(PAGE)
-        tables = {name: _html(name, table) for name, table in self.tables.items()}
-        about = {"title": self.title, "meta": self.meta, "format": format, "longest": LONGEST, "few": FEW}
-        about |= {"verdict": self.verdict(), "captions": self._captions(), "counted": self._counted()}
-        html = template.render(tables=tables, figures=figures, **about)
-        with whole_file(page) as file:
-            file.write_text(html, encoding="utf8")
-        return page
+            figures[name] = file
+        shown = [Section("Figures", self.pictures(figures))] if figures else []
+        sections = [*shown, *self._tables(format)]
+        beside = [*files, *(file.name for file in figures.values())]
+        return write_page(page, self.title, sections, about=self.meta, lead=self.lead(), beside=beside)
 
-    def _caption(self, figure):
-        """What the method that drew a figure says of it; names of figures begin as those of methods."""
+    def lead(self):
+        """Return what a page opens with: the verdict, and a warning where galaxies are few."""
+        few, number = self._counted()
+        warning = [f"!{few} of {number} statistics are of fewer than {FEW} galaxies (n)."] if few else []
+        return [*self.verdict(), *warning]
+
+    def pictures(self, figures):
+        """Return what a page shows of PNG files, by name of the figure."""
+        return [
+            Figure(uri(file.read_bytes(), "png"), self.caption(name), file.stem, file.name)
+            for name, file in figures.items()
+        ]
+
+    def _tables(self, ending):
+        """A section for each table, of all statistics and of the first rows of others."""
+        found = []
+        for name, table in self.tables.items():
+            number = len(table) if name == "statistics" else min(LONGEST, len(table))
+            more = f"The first {LONGEST} of {len(table)} rows; all are in {name}.{ending}."
+            captions = [text for text in (self._captions().get(name), more if number < len(table) else "") if text]
+            found.append(Section(name, [*captions, table_of(table, number)]))
+        return found
+
+    def caption(self, figure):
+        """Return what the method that drew a figure says of it; names of figures begin as those of methods."""
         methods = [name for name in dir(self) if name.startswith("plot_") and f"plot_{figure}".startswith(name)]
         text = (getattr(self, max(methods, key=len)).__doc__ or "") if methods else ""
         return _without_markup(re.sub(r" \(the first by default\)|; None[^.]*", "", cleandoc(text).split("\n\n")[0]))
@@ -318,14 +337,12 @@ class Result:
 def clear_report(directory):
     """Remove the report in a folder: its page, and the figures and tables that the page shows."""
     page = Path(directory) / "report.html"
-    if not page.exists():
-        return
-    html = page.read_text(encoding="utf8", errors="replace")
-    tables = ["about", *re.findall(r"<h2>(\w+)</h2>", html)]
-    files = re.findall(r'<img src="([^"/\\]+\.png)"', html) + [f"{name}.{kind}" for name in tables for kind in FORMATS]
-    for name in files:
-        (page.parent / name).unlink(missing_ok=True)
-    page.unlink()
+    if page.exists():
+        for name in files_of(page):
+            # a page that was tampered with may not lead out of its folder, or to a file that is none of a report
+            if Path(name).name == name and Path(name).suffix[1:] in {"png", *FORMATS}:
+                (page.parent / name).unlink(missing_ok=True)
+        page.unlink()
 
 
 def _without_markup(text):
@@ -363,48 +380,3 @@ def _read_table(path, name, ending):
         if table[column].dtype.kind == "U" and getattr(table[column], "mask", None) is not None:
             table[column] = np.asarray(table[column].filled(""))
     return table
-
-
-def _html(name, table):
-    """A table as HTML, floats in four digits, and how many rows are left out; none of the statistics."""
-    part = table[: len(table) if name == "statistics" else LONGEST].copy()
-    for column in part.itercols():
-        if column.dtype.kind == "f":
-            column.info.format = ".4g"
-    return "\n".join(part.pformat(max_lines=-1, max_width=-1, html=True, tableid=name)), len(table) - len(part)
-
-
-PAGE = """\
-<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<title>{{ title }}</title>
-<style>
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem; color: #222 }
-table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; margin: 0.5rem 0 }
-th, td { padding: 0.2rem 0.7rem; text-align: right; border-bottom: 1px solid #ddd }
-th { border-bottom: 1px solid #222 } th:first-child, td:first-child { text-align: left }
-figure { margin: 1rem 0 } .few { color: #a00 } img { max-width: 100% } div { overflow-x: auto }
-</style>
-</head>
-<body>
-<h1>{{ title }}</h1>
-{% for sentence in verdict %}<p>{{ sentence }}</p>
-{% endfor %}{% if counted[0] %}
-<p class="few">{{ counted[0] }} of {{ counted[1] }} statistics are of fewer than {{ few }} galaxies (n).</p>
-{% endif %}<table>
-{% for what, value in meta.items() %}<tr><td>{{ what }}</td><td style="text-align: left">{{ value }}</td></tr>
-{% endfor %}</table>
-{% for figure, caption in figures.items() %}<figure><img src="{{ figure }}" alt="{{ figure[:-4] }}">
-<figcaption>{{ caption }}</figcaption></figure>
-{% endfor %}
-{% for name, (html, more) in tables.items() %}<h2>{{ name }}</h2>
-<p>{{ captions[name] }}</p>
-<div>{{ html | safe }}</div>
-{% if more %}
-<p>The first {{ longest }} of {{ longest + more }} rows; all are in {{ name }}.{{ format }}.</p>
-{% endif %}{% endfor %}
-</body>
-</html>
-"""

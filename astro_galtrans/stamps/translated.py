@@ -64,9 +64,9 @@ def translated(translator, stamps, like=None, *, n_samples=None, seed=0, directo
         for k, start in enumerate(chunks):
             if folder is None:
                 parts.append(translate(k))
-            elif not _chunk(folder, k).exists():
+            elif not all(_chunk(folder, k, kind).exists() for kind in ("", VARIANCE)):
                 flux, variance = translate(k)
-                for array, kind in ((variance, VARIANCE), (flux, "")):  # the flux last: it tells that a chunk is done
+                for array, kind in ((variance, VARIANCE), (flux, "")):
                     with whole_file(_chunk(folder, k, kind)) as place, CheckedFile(place) as file:
                         np.save(file, array)
             bar.update(min(CHUNK, len(stamps) - start))

@@ -1,13 +1,13 @@
 """A training run as a file: TOML with the sections of `Recipe`."""
 
 import math
-import tomllib
-from dataclasses import MISSING, asdict, dataclass, field, fields, replace
-from difflib import get_close_matches
+from dataclasses import asdict, dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
-from astro_galtrans._plain import plain_name
+from astro_galtrans._sections import build as _build
+from astro_galtrans._sections import described, parsed
+from astro_galtrans._sections import field as _field
 from astro_galtrans.models.checkpoint import read_card
 from astro_galtrans.models.shipped import SUFFIX, find_weights, list_weights
 
@@ -18,19 +18,13 @@ OWN = "-own"  # after a name that a shipped translator has
 ABOVE_0 = 1e-9  # the lower limit of fields that have to be positive
 
 
-def _field(meaning, default=MISSING, low=None, high=math.inf):
-    """Return a field of a section with its documentation, which `describe_fields` tabulates, and a number's range."""
-    limits = None if low is None else (low, high)
-    return field(default=default, metadata={"doc": meaning, "range": limits})
-
-
 @dataclass(frozen=True)
 class Network:
     """Which network, in which size."""
 
     name: str = _field("a name that ``galtrans list`` shows: swin, srgan, capsule, diffusion, or a plug-in's")
     preset: str = _field('``"tiny"``, the size that is shipped, or ``"paper"``, that of the literature', "tiny")
-    settings: dict = field(default_factory=dict, metadata={"doc": "a table of settings that replace the preset's"})
+    settings: dict = _field("a table of settings that replace the preset's", {})
 
 
 @dataclass(frozen=True)
@@ -83,7 +77,7 @@ class Loss:
 class Run:
     """Length and seed of a training, its checkpoints, logs and validations."""
 
-    steps: int = _field("optimizer steps", MISSING, 1)
+    steps: int = _field("optimizer steps", low=1)
     hours: float = _field("end after so many hours, if that is sooner; the learning rate follows", math.inf, ABOVE_0)
     seed: int = _field("seed of initial weights, crops and augmentation", 1, 0)
     checkpoint_minutes: float = _field("time between two checkpoints; 0: after every step", 5.0, 0)
@@ -103,8 +97,8 @@ class Pairs:
     held_out: int = _field("other pairs, to validate, calibrate and score with", 1024, 0)
     source: str = _field("source survey: a name, or a survey file", "sdss")
     target: str = _field("target survey, likewise", "cfhtls-wide")
-    source_bands: list = field(default_factory=list, metadata={"doc": "bands of the source; none named: all"})
-    target_bands: list = field(default_factory=list, metadata={"doc": "bands of the target; none named: all"})
+    source_bands: list = _field("bands of the source; none named: all", [])
+    target_bands: list = _field("bands of the target; none named: all", [])
     scale: int = _field("target pixels per source pixel; 0: from the surveys' pixel scales", 0, 0, 4)
     size: int = _field("side of the source stamps (pixels); 0: from the source's pixel scale", 0, 0, 2048)
     blends: float = _field("share of the galaxies with a fainter one over them in the source only", 0.0, 0, 1)
@@ -162,15 +156,7 @@ def describe_fields():
 
     The default is written as in TOML, and empty where the field must be given.
     """
-    tables = {"": [_row(f) for f in fields(Recipe) if "doc" in f.metadata]}
-    return tables | {name: [_row(f) for f in fields(kind)] for name, kind in SECTIONS.items()}
-
-
-def _row(f):
-    made = f.default_factory is not MISSING
-    default = f.default_factory() if made else f.default
-    text = "" if default is MISSING else str(default).lower() if isinstance(default, bool) else repr(default)
-    return f.name, f.type.__name__, text.replace("'", '"'), f.metadata["doc"]
+    return {"": described(Recipe)} | {name: described(kind) for name, kind in SECTIONS.items()}
 
 
 def list_recipes():
@@ -215,7 +201,7 @@ def load_recipe(path, **changes):
     >>> recipe.run.steps, recipe.data.batch_size
     (1000, 4)
     """
-    content = _of_translator(path) if _is_translator(path) else _parsed(path)
+    content = _of_translator(path) if _is_translator(path) else parsed(_read(path), path)
     return build_recipe(_changed(content, changes), str(path))
 
 
@@ -233,14 +219,6 @@ def _of_translator(path):
     sections = {k: {f: v for f, v in part.items() if v is not None} if isinstance(part, dict) else part
                 for k, part in recipe.items()}  # fmt: skip
     return sections | {"name": recipe["name"] + OWN}
-
-
-def _parsed(path):
-    try:
-        return tomllib.loads(_read(path))
-    except tomllib.TOMLDecodeError as err:
-        msg = f"{path} is not valid TOML: {err}"
-        raise ValueError(msg) from err
 
 
 def build_recipe(content, where="the recipe"):
@@ -275,35 +253,3 @@ def _read(path):
         f" {list_weights()[0]}"
     )
     raise FileNotFoundError(msg)
-
-
-def _build(kind, content, where):
-    known = {f.name: f for f in fields(kind)}
-    content = dict(content)
-    for word in set(content) - set(known):
-        near = get_close_matches(word, known, n=1, cutoff=0.0)
-        msg = f"{where} has an unknown field {word!r}; the nearest known is {near[0]!r} (all: {', '.join(known)})"
-        raise ValueError(msg)
-    for name, f in known.items():
-        required = f.default is MISSING and f.default_factory is MISSING
-        if name not in content and required:
-            msg = f"{where} lacks the field {name!r}"
-            raise ValueError(msg)
-        if name in content:
-            content[name] = _checked(content[name], f, f"{name!r} in {where}")
-    return kind(**content)
-
-
-def _checked(value, f, where):
-    kind, limits = f.type, f.metadata.get("range")
-    if kind is float and type(value) is int:
-        value = float(value)
-    if type(value) is not kind:
-        msg = f"{where} must be {kind.__name__}, got {value!r}"
-        raise ValueError(msg)
-    if limits and not limits[0] <= value <= limits[1]:
-        msg = f"{where} must be from {limits[0]:g} to {limits[1]:g}, got {value!r}"
-        raise ValueError(msg)
-    if f.name == "name" and value:
-        plain_name(value, where)
-    return value

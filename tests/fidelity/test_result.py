@@ -1,6 +1,8 @@
 """Results: what was written is what is read, in every format, and a page shows it."""
 
+from base64 import b64decode
 from html.parser import HTMLParser
+from io import BytesIO
 
 import numpy as np
 import pytest
@@ -152,8 +154,8 @@ class Cells(HTMLParser):
         self.cells, self.images = [], []
 
     def handle_starttag(self, tag, attrs):
-        if tag == "img":
-            self.images.append(dict(attrs)["src"])
+        if tag == "img" and "src" in dict(attrs):
+            self.images.append(dict(attrs))
 
     def handle_data(self, data):
         self.cells.append(data)
@@ -162,11 +164,17 @@ class Cells(HTMLParser):
 def test_the_page_shows_tables_and_figures(result, tmp_path):
     pytest.importorskip("matplotlib")
     pytest.importorskip("jinja2")
+    Image = pytest.importorskip("PIL.Image")
     page = result.report(tmp_path / "out")
     parser = Cells()
     parser.feed(page.read_text(encoding="utf8"))
-    assert parser.images == ["line.png"]
-    assert (page.parent / "line.png").read_bytes().startswith(b"\x89PNG")
+    (image,) = parser.images
+    assert image["data-file"] == "line.png"
+    content = (page.parent / "line.png").read_bytes()
+    shown = b64decode(image["src"].removeprefix("data:image/webp;base64,"))
+    assert content.startswith(b"\x89PNG") and shown.startswith(b"RIFF")
+    ours, theirs = (np.asarray(Image.open(BytesIO(each)).convert("RGB"), float) for each in (shown, content))
+    assert ours.shape == theirs.shape and np.abs(ours - theirs).mean() < 2  # of 255
     assert {"Examples <of> results", "b<i>", "0.5", "few", "many"} <= set(parser.cells)
     assert any("first 60 of 100 rows" in cell for cell in parser.cells)
     assert "A line array of x." in parser.cells

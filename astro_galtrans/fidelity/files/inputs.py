@@ -14,7 +14,7 @@ from astro_galtrans.stamps.stamps import as_stamps
 from astro_galtrans.surveys import get_survey
 from astro_galtrans.translate import Translator
 
-__all__ = ["by_name", "from_stamps", "from_store", "galaxies", "is_store", "stamps_of_both"]
+__all__ = ["by_name", "from_stamps", "from_store", "galaxies", "is_store", "judging_of", "known_of", "stamps_of_both"]
 
 # One sigma of what is not known exactly of pairs cut from frames: PSFs are stacks of a few stars, known to some 5 % in
 # width and 3 % in shape; registration is good to about a tenth of a pixel; backgrounds are uneven below the noise.
@@ -73,9 +73,7 @@ def from_store(pairs, translated, making, number=None):
             found[name] = given[name].middle(target.shape[0])
         else:
             found[name] = Stamps.from_translator(item, source, target, **making)
-    observed = {"noise": "measured", "tolerance": OBSERVED}
-    judging = {"tolerance": _tolerance(source)} if header.observation is None else observed
-    return found, judging, _known(store), {"pairs": str(store.directory), "crop": crop}
+    return found, judging_of(store, source), known_of(store), {"pairs": str(store.directory), "crop": crop}
 
 
 def _apart(making):
@@ -164,6 +162,14 @@ def _crop(given, header):
     return None if least == header.target_size else least // header.scale
 
 
+def judging_of(store, source):
+    """Return options of `~astro_galtrans.fidelity.anomaly.measure.anomalies` that suit how well pairs are known."""
+    # simulated pairs with resampled noise and residual sky are known no better than observed ones
+    if store.header.observation is None and "resampling" not in store.table.colnames:
+        return {"tolerance": _tolerance(source)}
+    return {"noise": "measured", "tolerance": OBSERVED}
+
+
 def _tolerance(source):
     """Return the tolerance that suits how well PSFs are known: seeing differs from the survey's typical one."""
     typical = [band.fwhm for band in source.survey.bands]
@@ -171,8 +177,8 @@ def _tolerance(source):
     return Tolerance(width=SEEING_SPREAD) if only_typical else Tolerance()
 
 
-def _known(store):
-    """Magnitude, size and redshift, as far as the table has them."""
+def known_of(store):
+    """Return magnitude, size and redshift, as far as the table has them."""
     names = {"magnitude": "r", "size": "half_light_radius", "redshift": "z"}
     found = {name: plain(store.table[column]) for name, column in names.items() if column in store.table.colnames}
     return {name: values for name, values in found.items() if np.isfinite(values).any()}

@@ -1,14 +1,15 @@
 """The levels of fidelity: pixels, photometry, morphology, anomalies; a report of each, and an index of the reports."""
 
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from astro_galtrans._files import whole_file
-from astro_galtrans._optional import require
 from astro_galtrans.fidelity.anomaly.measure import anomalies
 from astro_galtrans.fidelity.morphology import morphology_fidelity
+from astro_galtrans.fidelity.page import Section, files_of, write_page
 from astro_galtrans.fidelity.photometry import photometry_fidelity
 from astro_galtrans.fidelity.pixel.measure import pixel_fidelity
 from astro_galtrans.fidelity.result import clear_report
@@ -75,41 +76,13 @@ def _galleries(folder, result, metric, source, target, translated):
 
 
 def _index(output, results, pictures, about):
-    """Write the page that links the reports, and no pictures of an earlier run."""
-    jinja2 = require("jinja2", extra="report")
-    levels = {
-        level: (result.title, list(result.tables), pictures[level], result.verdict())
-        for level, result in results.items()
-    }
-    page = jinja2.Environment(autoescape=True).from_string(INDEX).render(levels=levels, about=about)
-    with whole_file(output / "index.html") as file:
-        file.write_text(page, encoding="utf8")
-
-
-INDEX = """\
-<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<title>Fidelity of translated images</title>
-<style>
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 50rem; padding: 0 1rem; color: #222 }
-td { padding: 0.2rem 1.5rem 0.2rem 0; vertical-align: top }
-</style>
-</head>
-<body>
-<h1>Fidelity of translated images</h1>
-<table>
-{% for what, value in about.items() %}<tr><td>{{ what }}</td><td>{{ value }}</td></tr>
-{% endfor %}</table>
-<ul>
-{% for level, (title, tables, pictures, verdict) in levels.items() %}
-<li><a href="{{ level }}/report.html">{{ title }}</a>:
-tables {{ tables | join(", ") }}{% for picture in pictures %},
-<a href="{{ level }}/{{ picture }}">{{ picture[:-4] | replace("_", " of ") }}</a>{% endfor %}
-{% for sentence in verdict %}<br>{{ sentence }}
-{% endfor %}</li>
-{% endfor %}</ul>
-</body>
-</html>
-"""
+    """Write the page of all levels, which links their reports and shows no pictures of an earlier run."""
+    sections = []
+    for level, result in results.items():
+        galleries = {file.removesuffix(".png"): output / level / file for file in pictures[level]}
+        beside = [name for name in files_of(output / level / "report.html") if name.endswith(".png")]
+        shown = result.pictures({name.removesuffix(".png"): output / level / name for name in beside})
+        shown += [replace(figure, caption=figure.alt.replace("_", " of ", 1)) for figure in result.pictures(galleries)]
+        shown = [replace(figure, file=f"{level}/{figure.file}") for figure in shown]
+        sections.append(Section(result.title, [*result.lead(), *shown], href=f"{level}/report.html"))
+    write_page(output / "index.html", "Fidelity of translated images", sections, about=about)

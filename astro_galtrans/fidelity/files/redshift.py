@@ -1,5 +1,6 @@
 """Redshift fidelity from files: a store of pairs, and translators or stamps that are already translated."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from astro_galtrans.translate import Translator
 
 from .inputs import by_name, galaxies
 
-__all__ = ["redshift_from_files"]
+__all__ = ["joined_stamps", "redshift_from_files"]
 
 COLUMNS = {"z_spec": "z", "magnitude": "r", "ebv": None}
 
@@ -108,7 +109,7 @@ def redshift_from_files(
     z_spec, ebv = known.pop("z_spec"), known.pop("ebv", None)
     _check_numbers(z_spec, train, test, bootstrap.seed, **options)
     sources, targets = ([Stamps.from_pairs(s, side, crop=crop) for s in stores] for side in ("source", "target"))
-    source, target = _joined(sources, "source"), _joined(targets, "target")
+    source, target = joined_stamps(sources, "source"), joined_stamps(targets, "target")
     making = {"directory": output / "translated", "seed": bootstrap.seed, "progress": progress} | (translate or {})
     with held(output):
         found = {}
@@ -117,7 +118,7 @@ def redshift_from_files(
                 # estimators look at one sample in training
                 numbers = [1] * (len(stores) - 1) + [making.get("n_samples")]
                 parts = zip(sources, targets, numbers, strict=True)
-                found[name] = _joined(
+                found[name] = joined_stamps(
                     [Stamps.from_translator(item, a, b, **making | {"n_samples": n}) for a, b, n in parts], name
                 )
             else:
@@ -163,9 +164,13 @@ def _check_numbers(z_spec, train, test, seed, estimator="image", grid=None, **_o
     split(train, test, usable, seed, trains=not isinstance(estimator, dict))
 
 
-def _joined(parts, name):
-    """Stamps of all stores, one after the other."""
-    return parts[0] if len(parts) == 1 else parts[0].like(joined([part.images for part in parts]), name=name)
+def joined_stamps(parts, name):
+    """Return stamps of several stores, one after the other, with the sky noise of each; PSFs and masks are not kept."""
+    if len(parts) == 1:
+        return parts[0]
+    sky = np.concatenate([np.broadcast_to(part.sky_rms, (len(part), len(part.bands))) for part in parts])
+    images = joined([part.images for part in parts])
+    return replace(parts[0], images=images, sky_rms=sky, psf=None, mask=None, variance=None, name=name)
 
 
 def _parts(pairs, training_pairs, z, number):

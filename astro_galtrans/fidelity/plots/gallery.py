@@ -12,7 +12,7 @@ from astro_galtrans.units import flux_factor
 
 from .redshift import canvas, style
 
-__all__ = ["chosen_rows", "composite", "gallery", "stretched"]
+__all__ = ["chosen_rows", "composite", "gallery", "pictures", "stretched"]
 
 SOFTENING = 3.0  # of the stretch, in units of the sky noise
 BRIGHTEST = 99.8  # percentile of the real image that is white: all but the cores of stars
@@ -123,6 +123,38 @@ def gallery(scores, target, translated, *, source=None, show=None, number=3, sam
     return figure
 
 
+def pictures(rows, target, translated, *, source=None, show=None):
+    """
+    Return images of some galaxies, 0 to 1, a dict of name to ``[H, W]`` or ``[H, W, 3]`` for each.
+
+    Parameters
+    ----------
+    rows : sequence of int
+        Which galaxies.
+    target : `~astro_galtrans.stamps.Stamps` or None
+        Real images, whose stretch all images of a galaxy have, under the name ``"target"``; without them it is that of
+        the first translation.
+    translated : dict of str to `~astro_galtrans.stamps.Stamps`
+        Translations, of whose samples the first is shown.
+    source, show : optional
+        As for `gallery`; the source is under the name ``"source"``.
+    """
+    sets = {name: stamps for name, stamps in (("source", source), ("target", target)) if stamps is not None}
+    sets |= {name: stamps.sample() for name, stamps in translated.items()}
+    like = next(iter(translated.values())) if target is None else target
+    factor = 1.0
+    if source is not None:
+        factor = flux_factor(source.survey.zeropoint, like.survey.zeropoint)
+        factor *= (like.pixel_scale / source.pixel_scale) ** 2
+    look, found = _Look(like.bands, np.median(like.sky_rms, axis=0), _shown(show, like.bands)), []
+    for row in rows:
+        images = {name: look.prepare(stamps.read([row])[0].astype(float)) for name, stamps in sets.items()}
+        images = {name: image * factor if name == "source" else image for name, image in images.items()}
+        white = _white(images["target" if target is not None else next(iter(translated))])
+        found.append({name: look.picture(image, white) for name, image in images.items()})
+    return found
+
+
 class _Look:
     """Which bands are shown, and how bright."""
 
@@ -145,7 +177,7 @@ def _draw(line, look, images):
     """Images of one galaxy, the last of them real, with its stretch; and the residual."""
     images = [look.prepare(image) for image in images]
     *_, ours, real = images
-    white = max(np.nanpercentile(real.mean(axis=0), BRIGHTEST), 10.0)
+    white = _white(real)
     for place, image in zip(line, images, strict=False):
         place.imshow(look.picture(image, white), origin="lower", cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     residual = np.nan_to_num((ours - real).mean(axis=0)) * np.sqrt(len(ours))
@@ -154,6 +186,11 @@ def _draw(line, look, images):
         place.set_xticks([])
         place.set_yticks([])
     return drawn
+
+
+def _white(real):
+    """The flux that is shown white, in units of the noise."""
+    return max(np.nanpercentile(real.mean(axis=0), BRIGHTEST), 10.0)
 
 
 def _shown(show, bands):

@@ -165,7 +165,7 @@ def test_a_folder_holds_one_run(images, tmp_path):
     assert not (tmp_path / "photometry").exists()
     left = {path.name for path in (tmp_path / "pixel").iterdir()}
     assert "notes.txt" in left and not [name for name in left if "first" in name or name.endswith("ecsv")]
-    shown = re.findall(r'src="([^"]+)"', (tmp_path / "pixel" / "report.html").read_text())
+    shown = re.findall(r'data-file="([^"]+)"', (tmp_path / "pixel" / "report.html").read_text())
     assert {name for name in left if name.endswith("png")} == {*shown, "gallery_second.png"}
 
 
