@@ -84,8 +84,8 @@ def train_flow(table, card, held_out=None, settings=None, *, directory=None, dev
         task = partial(_task, network, rows, validation, stage, settings, device)
         folder = None if directory is None else Path(directory) / stage
         training = loop.train(task, settings.schedule(steps, rate), folder, device=device, progress=progress)
-        network, history[stage] = training.result(), training.history
-    return network.eval(), history
+        network, history[stage] = training.result().requires_grad_(), training.history
+    return network.eval().requires_grad_(requires_grad=False), history
 
 
 def untrained(rows, card, settings):

@@ -13,7 +13,7 @@ from astro_galtrans._progress import tqdm
 from astro_galtrans.bandstack import write_like
 from astro_galtrans.exceptions import DomainWarning, Failure, GaltransWarning
 from astro_galtrans.geometry import resample
-from astro_galtrans.tiling import Tile, TilePlan
+from astro_galtrans.tiling import TilePlan
 
 from .prepare import Prepared, prepare
 from .request import Request, Sampling, output_grid_of
@@ -286,7 +286,7 @@ def evaluated(images, request, step=None):
     if len(images) > 1:
         # one image of all stamps below each other, each a tile without overlap: tiles never see one another
         planes, seed = np.concatenate([image.planes for image in images], axis=1), [image.seed for image in images]
-        plan = stacked_plan(len(images), plan)
+        plan = TilePlan.stacked(len(images), plan.shape, plan.scale)
     batch = request.batch_size or batch_of(translator, max(np.prod(tile.shape) for tile in plan.tiles))
     # 4. and 5. Batches of tiles through the network, blended to whole images, one sample after the other.
     predictions = translator.model.predict(
@@ -305,13 +305,6 @@ def evaluated(images, request, step=None):
             # 8. The grid that was asked for, if it is not the finer one.
             parts[k].append(part if request.grid is None else resample(*part, request.grid))
     return parts
-
-
-def stacked_plan(count, plan):
-    """Plan of as many images, of one tile each, below each other."""
-    height, width = plan.shape
-    tiles = tuple(Tile(k * height, (k + 1) * height, 0, width) for k in range(count))
-    return TilePlan((count * height, width), tiles, plan.scale, 0)
 
 
 def _budget(translator):

@@ -11,10 +11,11 @@ from functools import lru_cache
 import numpy as np
 from photutils.aperture import CircularAperture
 
-__all__ = ["COUNT", "REACH", "Patches", "aperture_noise", "patches"]
+__all__ = ["COUNT", "RADII", "REACH", "Patches", "aperture_noise", "patches"]
 
 GAUSSIANS = 1.0, 2.0, 4.0  # FWHM of the Gaussian weights (arcsec): from the core of the PSF to the body of a galaxy
 DIAMETERS = 1.5, 3.0, 6.0, 10.0  # of the circles (arcsec); the Gaussians end at the largest
+RADII = *GAUSSIANS, *(diameter / 2 for diameter in DIAMETERS), 0.0  #: to where most of their weight lies (arcsec)
 COUNT = len(GAUSSIANS) + len(DIAMETERS) + 1  #: of fluxes in a band, with that of the pixel, the last
 REACH = max(DIAMETERS) / 2  #: arcsec from a position to where its weights end
 SIGMA_TO_FWHM = 2.3548

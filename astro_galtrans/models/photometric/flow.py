@@ -22,6 +22,8 @@ __all__ = ["FluxFlow"]
 
 FREQUENCIES = 8  # of the cosines that tell the flow its time
 LIMIT = 8.0  # standard deviations beyond which an input is no farther from the mean than this
+ROBUST = 3.0  # standard deviations from which the Gaussian's likelihood is linear: a few stars are saturated, or blended
+TAIL = 4.0  # ... from which the flow sees the logarithm of a difference
 
 
 class FluxFlow(nn.Module):
@@ -87,16 +89,22 @@ class FluxFlow(nn.Module):
         return mean, root
 
     def whitened(self, given, difference):
-        """Return the difference in units of the Gaussian's, ``[N, n_y]``."""
+        """Return the difference in units of the Gaussian's, its tails shortened, ``[N, n_y]``."""
         mean, root = self.shape(given)
-        return torch.einsum("nij,nj->ni", root, difference - mean)
+        return TAIL * torch.asinh(torch.einsum("nij,nj->ni", root, difference - mean) / TAIL)
+
+    def unwhitened(self, given, white):
+        """Undo `whitened`."""
+        mean, root = self.shape(given)
+        long = TAIL * torch.sinh(white / TAIL)[:, :, None]
+        return torch.linalg.solve_triangular(root, long, upper=False)[:, :, 0] + mean
 
     def gaussian_loss(self, given, difference):
-        """Return minus the log-likelihood of each row, up to a constant, per flux."""
+        """Return minus the log-likelihood of each row, up to a constant, per flux; robust against outliers."""
         mean, root = self.shape(given)
         white = torch.einsum("nij,nj->ni", root, difference - mean)
-        logs = root.diagonal(dim1=1, dim2=2).log()
-        return (0.5 * white.square() - logs).mean(dim=1)
+        half = ROBUST**2 * (torch.sqrt(1 + (white / ROBUST).square()) - 1)
+        return (half - root.diagonal(dim1=1, dim2=2).log()).mean(dim=1)
 
     def velocity(self, state, time, given):
         """Velocity ``[N, n_y]`` of states at times ``[N, 1]``."""
@@ -119,14 +127,12 @@ class FluxFlow(nn.Module):
         Return fluxes of the target ``[N, n_y]`` for unit normal numbers ``noise``, with two evaluations in each step.
         """
         given = self.given(x, m, told)
-        mean, root = self.shape(given)
         state, h = noise, 1 / steps
         for k in range(steps):
             time = torch.full((len(state), 1), k * h, device=state.device)
             half = state + h / 2 * self.velocity(state, time, given)
             state = state + h * self.velocity(half, time + h / 2, given)
-        difference = torch.linalg.solve_triangular(root, state[:, :, None], upper=False)[:, :, 0] + mean
-        return self.fluxes(m, difference)
+        return self.fluxes(m, self.unwhitened(given, state))
 
 
 class Block(nn.Module):

@@ -1,0 +1,137 @@
+r"""
+Samples of an image whose aperture fluxes are given: the translation, noise, and a linear Gaussian update.
+
+An image :math:`y_0` is drawn of the translation and its stated errors (`astro_galtrans.covariance`): the noise of the
+target survey, white, and the errors of the translation, correlated over pixels to a whole galaxy. Its fluxes
+:math:`A y_0` are then brought to those asked for, f, by the update of a Gaussian image of variances S (a diagonal
+matrix),
+
+.. math:: y = y_0 + S A^T (A S A^T)^{-1} (f - A y_0) ,
+
+which changes pixels where the translation is uncertain, and has :math:`A y = f` exactly. All sources of an image are
+updated together, so that those that overlap agree.
+
+What a translation shows of blank sky is noise of its source, which the target does not have: with a variance c of
+error beside the target's noise, and a local mean square :math:`\langle m^2 \rangle`, the share
+:math:`w = 1 - c / \langle m^2 \rangle` of a pixel is light (a local Wiener filter). The image is drawn as
+:math:`w m` with errors of variance :math:`w c`.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import fft, sparse
+from scipy.ndimage import gaussian_filter
+from scipy.sparse.linalg import splu
+
+from astro_galtrans.covariance import brightness_weights, correlation_transforms
+
+from .apertures import RADII
+
+__all__ = ["Conditioned", "Errors", "kept", "light_share"]
+
+# sigma (pixels) of the Gaussian that squares are averaged with, two of the PSF; and by how much the mean square of noise
+# in so few independent pixels may exceed its variance
+LOCAL, EXCESS = 5.0, 1.5
+
+
+@dataclass(frozen=True, eq=False)
+class Errors:
+    """What a card states of the errors of pixels, in softening units of the target."""
+
+    noise: np.ndarray  #: sky rms of the target survey in a pixel, ``[C]``
+    photons: np.ndarray  #: variance of the photons' noise per flux, ``[C]``
+    amplitudes: np.ndarray  #: of the correlated errors, ``[C, K, N]``, see `astro_galtrans.covariance`
+    lengths: tuple  #: of their scales (pixels), ``[K]``
+
+    def white(self, mean):
+        """Return the variance of the survey's own noise in pixels of fluxes ``[C, H, W]``."""
+        sky, photons = (np.asarray(part, np.float32)[:, None, None] for part in (self.noise, self.photons))
+        return sky**2 + photons * np.maximum(mean, 0)
+
+    def correlated(self, rng, mean, std):
+        """Return errors of a translation with some standard deviation, ``[C, H, W]`` each."""
+        drawn, shape = np.zeros_like(mean), mean.shape[1:]
+        transforms = np.sqrt(correlation_transforms(shape, self.lengths))
+        for c, (flux, sigma, out) in enumerate(zip(mean, std, drawn, strict=True)):
+            maps = np.tensordot(self.amplitudes[c], brightness_weights(flux, sigma), 1) * sigma
+            for amplitude, transform in zip(maps, transforms, strict=True):
+                white = rng.standard_normal(shape, np.float32)
+                out += amplitude * fft.irfft2(fft.rfft2(white) * transform, shape)
+        return drawn
+
+
+def light_share(mean, variance):
+    """Return the share of light, not noise, in a translation ``[C, H, W]``, whose errors have some variance, 0 to 1."""
+    square = gaussian_filter(np.square(mean), (0, LOCAL, LOCAL))
+    noise = EXCESS * gaussian_filter(variance, (0, LOCAL, LOCAL))
+    return np.maximum(0, 1 - np.divide(noise, square, out=np.ones_like(noise), where=square > 0))
+
+
+class Conditioned:
+    """
+    An image to be sampled with given fluxes.
+
+    Parameters
+    ----------
+    mean, std : `~numpy.ndarray`
+        ``[C, H, W]``: translation and stated standard deviation, noise included (flux in softening units).
+    patches : `~astro_galtrans.models.photometric.apertures.Patches`
+        Weights of the sources' pixels.
+    rows : `~numpy.ndarray`
+        bool ``[n, A]``: which fluxes are conditioned on.
+    errors : `Errors`
+    """
+
+    def __init__(self, mean, std, patches, rows, errors):
+        self.mean, self.std, self.errors, self.rows = mean, std, errors, rows
+        white = errors.white(mean)
+        own = np.maximum(np.square(std) - white, 0)
+        self.share = light_share(mean, own)
+        self.variance = white + self.share * own  #: of a sample about the mean of all, ``[C, H, W]``
+        self.apertures = _matrix(patches, rows)
+        self._solvers = [
+            splu((self.apertures.multiply(plane.ravel()) @ self.apertures.T).tocsc()) for plane in self.variance
+        ] if rows.any() else []  # fmt: skip
+
+    def draw(self, rng, fluxes, sign=1):
+        """
+        Return a sample ``[C, H, W]`` with the fluxes ``[n, A, C]`` of its sources.
+
+        ``sign`` -1 turns the sign of the noise: of two samples with one noise and both signs the noise is gone from the
+        mean.
+        """
+        noise = np.sqrt(self.errors.white(self.mean)) * rng.standard_normal(self.mean.shape, np.float32)
+        noise += np.sqrt(self.share) * self.errors.correlated(rng, self.mean, self.std)
+        image = self.share * self.mean + np.float32(sign) * noise
+        for c, solver in enumerate(self._solvers):
+            plane = image[c].ravel()
+            lacking = fluxes[:, :, c][self.rows] - self.apertures @ plane.astype(float)
+            plane += self.variance[c].ravel() * (self.apertures.T @ solver.solve(lacking)).astype(np.float32)
+        return image
+
+
+def kept(patches, positions, pixel_scale):
+    """
+    Return which apertures are conditioned on, bool ``[n, A]``: those that lie on the image, and reach no more than half
+    way to a brighter source.
+
+    What an aperture of a faint source next to a bright one holds is mostly the bright one's light, whose flux is drawn
+    with that one's.
+    """
+    rows = patches.inside
+    for k, place in enumerate(positions[1:], 1):  # the brightest first
+        nearest = np.hypot(*(positions[:k] - place).T).min() * pixel_scale
+        rows[k] &= np.array(RADII) <= nearest / 2
+    return rows
+
+
+def _matrix(patches, rows):
+    """Weights of the chosen apertures as a sparse matrix ``[M, H * W]``."""
+    height, width = patches.shape
+    source, aperture = np.nonzero(rows)
+    weights = patches.weights[source, aperture]
+    number, y, x = np.nonzero(weights)
+    values = weights[number, y, x]
+    y, x = (at + patches.corners[source[number], axis] for axis, at in enumerate((y, x)))
+    return sparse.csr_array((values.astype(float), (number, y * width + x)), shape=(len(source), height * width))
