@@ -4,11 +4,14 @@ The table that a photometric sampler is trained on: fluxes of sources in the sou
 Only fluxes are kept of a pair, so that pairs are simulated, translated, measured and forgotten in chunks of 64.
 """
 
+import math
 import tempfile
-from concurrent.futures import ProcessPoolExecutor
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +35,9 @@ MISSING = 0.1  # share of the pairs from which bands are left out, for translato
 BATCH = 16  # stamps through the network at once: on a CPU more are no faster
 
 
-def make_flux_table(translator, pairs, count=None, path=None, *, start=0, workers=1, seed=0, progress=True):
+def make_flux_table(
+    translator, pairs, count=None, path=None, *, start=0, workers=1, seed=0, seconds=None, progress=True,
+):  # fmt: skip
     """
     Make the table of fluxes that a photometric sampler is trained on.
 
@@ -53,6 +58,8 @@ def make_flux_table(translator, pairs, count=None, path=None, *, start=0, worker
         Processes.
     seed : int, optional
         Of the bands that are left out of some pairs.
+    seconds : float, optional
+        Time after which no chunk is begun: the table is of those that are done, which may be fewer than asked for.
     progress : bool, optional
         Show a progress bar on a terminal.
 
@@ -83,9 +90,9 @@ def make_flux_table(translator, pairs, count=None, path=None, *, start=0, worker
         todo = [first for first in firsts if not _chunk(folder, first).exists()]
         job = partial(_write_chunk, translator, pairs, folder, seed, stop)
         with tqdm(total=len(todo) * SHARD, unit="pair", disable=None if progress else True) as bar:
-            for _ in _run(job, todo, workers):
+            for _ in _run(job, todo, workers, time.monotonic() + (seconds or math.inf)):
                 bar.update(SHARD)
-        table = joined([dict(np.load(_chunk(folder, first))) for first in firsts])
+        table = joined([dict(np.load(chunk)) for chunk in sorted(folder.glob("*.npz"))])
         if path:
             with whole_file(path) as file, file.open("wb") as stream:
                 np.savez_compressed(stream, **table)
@@ -100,16 +107,21 @@ def joined(tables):
     return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
 
 
-def _run(job, todo, workers):
+def _run(job, todo, workers, end):
+    """Yield after each chunk that is done, until all are, or the time is over."""
     if workers == 1:
-        yield from map(job, todo)
+        yield from map(job, takewhile(lambda _: time.monotonic() < end, todo))
         return
     import multiprocessing
 
     # spawned: torch's threads, of which the parent may have some, do not survive a fork
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin) as pool:
-        yield from pool.map(job, todo)
+        for future in as_completed([pool.submit(job, first) for first in todo]):
+            if not future.cancelled():
+                yield future.result()
+            if time.monotonic() > end:
+                pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _begin():
