@@ -97,7 +97,7 @@ class TranslationModel(nn.Module, ABC):
         self.scale, self.observed = int(scale), bool(observed)
         self.in_channels = input_channels(len(self.in_bands), len(self.out_bands), self.scale, self.observed)
         self.extra_terms = {}  # functions of mean, target, weight and skip that training adds to the loss
-        self.sampler = None  # a `~astro_galtrans.models.photometric.sampler.PhotometricSampler`, if it has been given one
+        self.sampler = None  # `~astro_galtrans.models.photometric.sampler.PhotometricSampler`, if it was given one
         skip = MatchedSkip if self.observed else SkipConnection
         self.skip = skip(self.in_bands, self.out_bands, self.scale)
 

@@ -1,6 +1,6 @@
 """The training of the density of fluxes of a photometric sampler, on a table of fluxes."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -45,7 +45,8 @@ class FlowSettings:
 
 def train_flow(table, card, held_out=None, settings=None, *, directory=None, device="auto", progress=True):
     """
-    Train the density of fluxes; return the `~astro_galtrans.models.photometric.flow.FluxFlow`, and its validation losses.
+    Train the density of fluxes; return the `~astro_galtrans.models.photometric.flow.FluxFlow` and the losses of each
+    stage's validations.
 
     Parameters
     ----------
@@ -79,9 +80,9 @@ def train_flow(table, card, held_out=None, settings=None, *, directory=None, dev
         network = untrained(rows, card, settings)
     device = str(loop.choose_devices(device, 1, loop.PRECISIONS[0]).device)
     history = {}
-    stages = ("gaussian", settings.gaussian_steps, 2 * settings.learning_rate), ("flow", settings.steps, settings.learning_rate)
-    for stage, steps, rate in stages:
-        task = partial(_task, network, rows, validation, stage, settings, device)
+    rate = settings.learning_rate
+    for stage, steps, rate in (("gaussian", settings.gaussian_steps, 2 * rate), ("flow", settings.steps, rate)):
+        task = partial(_task, FlowTask(network, rows, validation, stage, settings, device))
         folder = None if directory is None else Path(directory) / stage
         training = loop.train(task, settings.schedule(steps, rate), folder, device=device, progress=progress)
         network, history[stage] = training.result().requires_grad_(), training.history
@@ -103,7 +104,7 @@ def untrained(rows, card, settings):
 
 
 def target_noise(card):
-    """Return the sky rms of a pixel of the target in softening units, ``[C']``, from the card's correlation of errors."""
+    """Return the sky rms of a pixel of the target in softening units, ``[C']``, of the card's correlation of errors."""
     correlation = card["calibration"].get("correlation")
     if correlation is None:
         msg = (
@@ -128,8 +129,11 @@ def _tensors(table):
             for name in ("x", "m", "y", "numbers")]  # fmt: skip
 
 
-def _task(network, rows, validation, stage, settings, device, state, _rank):
-    return FlowTask(network, rows, validation, stage, settings, device)
+def _task(task, state, _rank):
+    if state is not None and state != task.state():
+        msg = "the folder holds a training on another table of fluxes; choose another, or delete it"
+        raise ValueError(msg)
+    return task
 
 
 class FlowTask(loop.Task):

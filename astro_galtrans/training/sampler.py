@@ -28,7 +28,7 @@ def train_sampler(
     ----------
     translator : str, path-like or `~astro_galtrans.Translator`
         Shipped or the user's own; calibrated, so that its card states how its errors are correlated.
-    pairs, held_out : `~astro_galtrans.pairs.store.PairStore`, `~astro_galtrans.pairs.simulated.PairSettings` or path-like
+    pairs, held_out : `~astro_galtrans.pairs.store.PairStore`, `PairSettings` or path-like
         Pairs to train the density of fluxes on, best some ten thousand, and others to validate it: stores, settings of
         pairs to simulate, or tables of `~astro_galtrans.training.fluxes.make_flux_table`. By default a twentieth of the
         pairs validates.

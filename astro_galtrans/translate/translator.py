@@ -79,9 +79,7 @@ class Translator:
 
     @property
     def mean(self):
-        """
-        The `Translator` without the sampler that its deterministic network was given.
-        """
+        """The `Translator` without the sampler that its deterministic network was given."""
         if self.model.sampler is None:
             return self
         model = deepcopy(self.model)

@@ -38,9 +38,7 @@ class Patches:
         return self.weights.shape[-1]
 
     def fluxes(self, image):
-        """
-        Return the fluxes in an image ``[C, H, W]``, float32 ``[n, A, C]``; beyond its edges it is taken for mirrored.
-        """
+        """Return fluxes in an image ``[C, H, W]``, float32 ``[n, A, C]``; beyond its edges it is taken for mirrored."""
         found = np.empty((len(self), self.weights.shape[1], len(image)), np.float32)
         for flux, weights, cut in zip(found, self.weights, self.cuts(image), strict=True):
             flux[...] = weights.reshape(len(weights), -1) @ cut.reshape(len(cut), -1).T
@@ -66,9 +64,7 @@ class Patches:
 
 
 def patches(positions, shape, pixel_scale):
-    """
-    Return the `Patches` of sources at x and y (pixels) ``[n, 2]`` on an image of some rows and columns.
-    """
+    """Return the `Patches` of sources at x and y (pixels) ``[n, 2]`` on an image of some rows and columns."""
     positions = np.asarray(positions, float).reshape(-1, 2)
     half = int(np.ceil(REACH / pixel_scale)) + 1
     nearest = np.rint(positions).astype(int)

@@ -30,9 +30,8 @@ from .apertures import RADII
 
 __all__ = ["Conditioned", "Errors", "kept", "light_share"]
 
-# sigma (pixels) of the Gaussian that squares are averaged with, two of the PSF; and by how much the mean square of noise
-# in so few independent pixels may exceed its variance
-LOCAL, EXCESS = 5.0, 1.5
+LOCAL = 5.0  # sigma (pixels) of the Gaussian that squares are averaged with: three of a typical PSF
+EXCESS = 1.5  # by how much the mean square of noise may exceed its variance in the few independent pixels within
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,8 @@ from scipy.ndimage import gaussian_filter, maximum_position
 
 __all__ = ["detect"]
 
-# The noise of the source that a translation lets pass is smooth, 0.24 of that of the source's pixels: this is five sigma.
+# The noise of the source that a translation lets pass is smooth, with 0.24 of the standard deviation of the source's
+# pixels: this is five sigma of it.
 THRESHOLD = 1.2
 SMOOTHING = 0.3  # sigma (arcsec) of the Gaussian that joins the knots of a galaxy: about that of the target's PSF
 LEAST_AREA = 0.3  # arcsec^2 of a source, half the area of a PSF of the ground

@@ -1,8 +1,8 @@
 r"""
 The density of the fluxes of a source in the target, given those in the source image and in the translation.
 
-Fluxes enter as :math:`t = \operatorname{arcsinh}(f / 2 s)`, where s is the sky noise of the aperture: the logarithm of a
-bright flux, and in units of its error a faint one. The density of :math:`t_y - t_m`, target minus translation, is built
+Fluxes enter as :math:`t = \operatorname{arcsinh}(f / 2 s)`, where s is the sky noise of the aperture: the logarithm of
+a bright flux, and in units of its error a faint one. The density of :math:`t_y - t_m`, target minus translation, is built
 of two networks.
 
 1. A *Gaussian* whose mean and precision, all correlations included, depend on what is given. It whitens the difference:
@@ -22,7 +22,7 @@ __all__ = ["FluxFlow"]
 
 FREQUENCIES = 8  # of the cosines that tell the flow its time
 LIMIT = 8.0  # standard deviations beyond which an input is no farther from the mean than this
-ROBUST = 3.0  # standard deviations from which the Gaussian's likelihood is linear: a few stars are saturated, or blended
+ROBUST = 3.0  # standard deviations from which the likelihood is linear: a few sources are saturated, or blended
 TAIL = 4.0  # ... from which the flow sees the logarithm of a difference
 
 
@@ -123,9 +123,7 @@ class FluxFlow(nn.Module):
 
     @torch.inference_mode()
     def sample(self, x, m, told, noise, steps=4):
-        """
-        Return fluxes of the target ``[N, n_y]`` for unit normal numbers ``noise``, with two evaluations in each step.
-        """
+        """Return fluxes of the target ``[N, n_y]`` for unit normal numbers ``noise``; two evaluations in each step."""
         given = self.given(x, m, told)
         state, h = noise, 1 / steps
         for k in range(steps):

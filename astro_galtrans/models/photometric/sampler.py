@@ -104,13 +104,14 @@ class PhotometricSampler(nn.Module):
 
     def _fluxes(self, sources, seeds, index):
         """Fluxes ``[n, A, C]`` of the sources of each image in one sample, all through the flow at once."""
-        noise = [np.random.default_rng([*np.atleast_1d(seed), 1, index]).standard_normal((len(each), self.flow.n_y), "f4")
-                 for each, seed in zip(sources, seeds, strict=True)]  # fmt: skip
+        rngs = [np.random.default_rng([*np.atleast_1d(seed), 1, index]) for seed in seeds]
+        sizes = [(len(each), self.flow.n_y) for each in sources]
+        noise = [rng.standard_normal(size, np.float32) for rng, size in zip(rngs, sizes, strict=True)]
         count = sum(map(len, noise))
         if not count:
             return [part.reshape(0, COUNT, self.flow.n_y // COUNT) for part in noise]
         columns = ((each.x, each.m, each.numbers) for each in sources)
-        known = [np.concatenate([c.reshape(len(c), np.prod(c.shape[1:], dtype=int)) for c in column]) for column in zip(*columns, strict=True)]
+        known = [np.concatenate(column).reshape(count, -1) for column in zip(*columns, strict=True)]
         device = self.flow.mean.device
         parts = [torch.from_numpy(np.ascontiguousarray(part)).to(device) for part in (*known, np.concatenate(noise))]
         drawn = self.flow.sample(*parts).cpu().numpy().reshape(count, COUNT, -1)

@@ -34,7 +34,10 @@ from .noise import saturate
 from .population import Sample, draw_scene
 from .render import draw_seeing, render_pair
 
-__all__ = ["SIGNAL", "PairSettings", "default_size", "default_spread", "simulate_pair", "simulate_pairs", "simulate_shard"]
+__all__ = [
+    "SHARD", "SIGNAL", "PairSettings", "default_size", "default_spread", "simulate_pair", "simulate_pairs",
+    "simulate_shard",
+]  # fmt: skip
 
 SIGNAL = 3.0  #: sigma of the target's sky above which a noise-free pixel counts as signal
 SHARD = 64  # pairs in a file: 27 MB for five bands of SDSS and CFHTLS
@@ -262,7 +265,7 @@ def _write_shard(directory, settings, number):
 
 
 def simulate_shard(directory, settings, first, number):
-    """Write the pairs from ``first`` on, no more than fit in one shard, into a folder of their own; return the store."""
+    """Write ``number`` pairs from ``first`` on, a shard at most, into a folder of their own, and return the store."""
     header = PairHeader(*settings.surveys, settings.scale, settings.size, simulation=settings.to_dict())
     with PairWriter(directory, header):
         _write(shard_path(directory, 0), settings, range(first, first + number))
