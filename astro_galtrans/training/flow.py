@@ -80,8 +80,8 @@ def train_flow(table, card, held_out=None, settings=None, *, directory=None, dev
         network = untrained(rows, card, settings)
     device = str(loop.choose_devices(device, 1, loop.PRECISIONS[0]).device)
     history = {}
-    rate = settings.learning_rate
-    for stage, steps, rate in (("gaussian", settings.gaussian_steps, 2 * rate), ("flow", settings.steps, rate)):
+    largest = settings.learning_rate
+    for stage, steps, rate in (("gaussian", settings.gaussian_steps, 2 * largest), ("flow", settings.steps, largest)):
         task = partial(_task, FlowTask(network, rows, validation, stage, settings, device))
         folder = None if directory is None else Path(directory) / stage
         training = loop.train(task, settings.schedule(steps, rate), folder, device=device, progress=progress)

@@ -101,7 +101,7 @@ def add_sampler(translator, flow, output, settings, *, name=None, n_samples=None
     card["training"] = card.get("training", {}) | {"sampler": told or {}}
     if n_samples is not None:
         card["sampling"] = {"n_samples": n_samples}
-    card["network"].pop("sampler", None)
+    card.get("network", {}).pop("sampler", None)
     card.pop("created", None)
     return checkpoint.save(output, model, card)
 

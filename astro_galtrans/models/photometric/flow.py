@@ -2,8 +2,8 @@ r"""
 The density of the fluxes of a source in the target, given those in the source image and in the translation.
 
 Fluxes enter as :math:`t = \operatorname{arcsinh}(f / 2 s)`, where s is the sky noise of the aperture: the logarithm of
-a bright flux, and in units of its error a faint one. The density of :math:`t_y - t_m`, target minus translation, is built
-of two networks.
+a bright flux, and in units of its error a faint one. The density of :math:`t_y - t_m`, target minus translation, is
+built of two networks.
 
 1. A *Gaussian* whose mean and precision, all correlations included, depend on what is given. It whitens the difference:
    errors of a bright source are a few per cent and common to all apertures, those of a faint one are the sky's.
