@@ -22,9 +22,8 @@ def gaussian(shape, x, y, sigma, flux=1.0):
 
 
 def flat_errors(bands=1, amplitude=0.0):
-    return Errors(
-        np.full(bands, 0.7), np.zeros(bands), np.full((bands, len(LENGTHS), len(NODES)), amplitude), tuple(LENGTHS)
-    )
+    amplitudes = np.full((bands, len(LENGTHS), len(NODES)), amplitude)
+    return Errors(np.full(bands, 0.7), np.zeros(bands), amplitudes, np.eye(bands), LENGTHS)
 
 
 def test_circles_are_those_of_photutils():
@@ -131,14 +130,17 @@ def test_samples_scatter_as_the_conditional_normal(two_sources):
 def test_correlated_errors_have_the_stated_variances():
     """The flux of drawn errors in a circle scatters as `quadratic_forms`, which error bars are made of, says."""
     shape, std = (96, 96), np.full((1, 96, 96), 1.3, "f4")
-    errors = Errors(np.ones(1), np.zeros(1), np.random.default_rng(3).random((1, len(LENGTHS), len(NODES))), LENGTHS)
+    amplitudes = np.random.default_rng(3).random((1, len(LENGTHS), len(NODES)))
+    errors = Errors(np.ones(1), np.zeros(1), amplitudes, np.eye(1), LENGTHS)
     weights = np.zeros(shape)
     weights[40:56, 40:56] = CircularAperture((7.5, 7.5), 7).to_mask(method="exact").to_image((16, 16))
     amplitudes = errors.amplitudes[0, :, 0]  # blank sky: the first node
     maps = amplitudes[:, None, None] * 1.3 * weights
     truth = quadratic_forms(maps[:, None], LENGTHS).sum()
-    drawn = [np.sum(weights * errors.correlated(np.random.default_rng(k), np.zeros_like(std), std)[0])
-             for k in range(800)]  # fmt: skip
+    drawn = [
+        np.sum(weights * errors.correlated(np.random.default_rng(k), np.zeros_like(std), std, np.full_like(std, 99))[0])
+        for k in range(800)
+    ]
     assert np.var(drawn) == pytest.approx(truth, rel=0.2)  # four standard errors of a variance from 800 draws
 
 

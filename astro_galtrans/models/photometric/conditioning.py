@@ -24,7 +24,7 @@ from scipy import fft, sparse
 from scipy.ndimage import gaussian_filter
 from scipy.sparse.linalg import splu
 
-from astro_galtrans.covariance import brightness_weights, correlation_transforms
+from astro_galtrans.covariance import NODES, correlation_transforms
 
 from .apertures import RADII
 
@@ -41,23 +41,39 @@ class Errors:
     noise: np.ndarray  #: sky rms of the target survey in a pixel, ``[C]``
     photons: np.ndarray  #: variance of the photons' noise per flux, ``[C]``
     amplitudes: np.ndarray  #: of the correlated errors, ``[C, K, N]``, see `astro_galtrans.covariance`
+    between: np.ndarray  #: their correlation between bands, ``[C, C]``
     lengths: tuple  #: of their scales (pixels), ``[K]``
+    sharpest: float = 0.0  #: sigma (pixels) of the target's PSF: no light has details as fine as a smaller scale
 
     def white(self, mean):
         """Return the variance of the survey's own noise in pixels of fluxes ``[C, H, W]``."""
         sky, photons = (np.asarray(part, np.float32)[:, None, None] for part in (self.noise, self.photons))
         return sky**2 + photons * np.maximum(mean, 0)
 
-    def correlated(self, rng, mean, std):
-        """Return errors of a translation with some standard deviation, ``[C, H, W]`` each."""
+    def correlated(self, rng, mean, std, variance):
+        """
+        Return errors of a translation ``[C, H, W]``.
+
+        Their amplitudes are those stated for pixels of some flux and standard deviation, but no more than a variance
+        allows: they are fitted to aperture fluxes, and what they say of a pixel may be too much.
+        """
         drawn, shape = np.zeros_like(mean), mean.shape[1:]
+        place = np.log(np.clip(np.divide(mean, std, out=np.zeros_like(mean), where=std > 0), NODES[0], NODES[-1]))
+        scales = range(len(self.lengths))
+
+        def maps(k):
+            bands = zip(place, self.amplitudes, strict=True)
+            return std * np.stack([np.interp(at, np.log(NODES), a[k]) for at, a in bands], dtype=np.float32)
+
+        limit = sum(np.square(maps(k)) for k in scales)
+        limit = np.sqrt(np.minimum(1, np.divide(variance, limit, out=np.zeros_like(limit), where=limit > 0)))
         transforms = np.sqrt(correlation_transforms(shape, self.lengths))
-        for c, (flux, sigma, out) in enumerate(zip(mean, std, drawn, strict=True)):
-            maps = np.tensordot(self.amplitudes[c], brightness_weights(flux, sigma), 1) * sigma
-            for amplitude, transform in zip(maps, transforms, strict=True):
-                white = rng.standard_normal(shape, np.float32)
-                out += amplitude * fft.irfft2(fft.rfft2(white) * transform, shape)
-        return drawn
+        root = np.linalg.cholesky(self.between + 1e-6 * np.eye(len(mean))).astype(np.float32)
+        for k in scales:
+            if self.lengths[k] >= self.sharpest:
+                white = np.tensordot(root, rng.standard_normal(mean.shape, np.float32), 1)
+                drawn += maps(k) * fft.irfft2(fft.rfft2(white) * transforms[k], shape)
+        return limit * drawn
 
 
 def light_share(mean, variance):
@@ -85,9 +101,9 @@ class Conditioned:
     def __init__(self, mean, std, patches, rows, errors):
         self.mean, self.std, self.errors, self.rows = mean, std, errors, rows
         white = errors.white(mean)
-        own = np.maximum(np.square(std) - white, 0)
-        self.share = light_share(mean, own)
-        self.variance = white + self.share * own  #: of a sample about the mean of all, ``[C, H, W]``
+        self.own = np.maximum(np.square(std) - white, 0)
+        self.share = light_share(mean, self.own)
+        self.variance = white + self.share * self.own  #: of a sample about the mean of all, ``[C, H, W]``
         self.apertures = _matrix(patches, rows)
         self._solvers = [
             splu((self.apertures.multiply(plane.ravel()) @ self.apertures.T).tocsc()) for plane in self.variance
@@ -101,7 +117,7 @@ class Conditioned:
         mean.
         """
         noise = np.sqrt(self.errors.white(self.mean)) * rng.standard_normal(self.mean.shape, np.float32)
-        noise += np.sqrt(self.share) * self.errors.correlated(rng, self.mean, self.std)
+        noise += np.sqrt(self.share) * self.errors.correlated(rng, self.mean, self.std, self.own)
         image = self.share * self.mean + np.float32(sign) * noise
         for c, solver in enumerate(self._solvers):
             plane = image[c].ravel()

@@ -11,6 +11,7 @@ noise.
 
 import numpy as np
 import torch
+from astropy.stats import gaussian_fwhm_to_sigma
 from torch import nn
 
 from astro_galtrans.covariance import Covariance
@@ -57,7 +58,9 @@ class PhotometricSampler(nn.Module):
         self.errors = Errors(
             np.array(covariance.noise) * unit / softening,
             np.divide(1, electrons, out=np.zeros_like(electrons), where=electrons > 0),
-            np.array(covariance.amplitudes), tuple(np.array(covariance.lengths) / scale),
+            np.array(covariance.amplitudes), np.array(covariance.between),
+            tuple((np.array(covariance.lengths) / scale).tolist()),
+            min(covariance.fwhm, default=0.0) * gaussian_fwhm_to_sigma / scale,
         )  # fmt: skip
         return self
 
