@@ -75,7 +75,7 @@ def test_a_faint_neighbour_keeps_its_small_apertures():
     places = np.array([[40.0, 40.0], [46.0, 40.0]])  # 3 arcsec apart
     rows = kept(patches(places, (80, 80), PIXEL), places, PIXEL)
     assert rows[0].all()
-    np.testing.assert_array_equal(rows[1], [True, False, False, True, True, False, False, True])
+    np.testing.assert_array_equal(rows[1], [True, False, False, True, True, False, False, False])
 
 
 @pytest.fixture

@@ -3,18 +3,18 @@ Samples of an image whose aperture fluxes are given: the translation, noise, and
 
 An image :math:`y_0` is drawn of the translation and its stated errors (`astro_galtrans.covariance`): the noise of the
 target survey, white, and the errors of the translation, correlated over pixels to a whole galaxy. Its fluxes
-:math:`A y_0` are then brought to those asked for, f, by the update of a Gaussian image of variances S (a diagonal
-matrix),
+:math:`A y_0` are then brought to those asked for, f, by the update of a Gaussian image of covariance S,
 
-.. math:: y = y_0 + S A^T (A S A^T)^{-1} (f - A y_0) ,
+.. math:: y = y_0 + S A^T (A S A^T)^{-1} (f - A y_0) , \qquad S = N + B V B ,
 
-which changes pixels where the translation is uncertain, and has :math:`A y = f` exactly. All sources of an image are
-updated together, so that those that overlap agree.
+which changes pixels where the translation is uncertain, and has :math:`A y = f` exactly. N is the variance of the noise
+and V that of the errors in each pixel; B blurs, since light that is added or taken away has a PSF. All sources of an
+image are updated together, so that those that overlap agree.
 
 What a translation shows of blank sky is noise of its source, which the target does not have: with a variance c of
 error beside the target's noise, and a local mean square :math:`\langle m^2 \rangle`, the share
 :math:`w = 1 - c / \langle m^2 \rangle` of a pixel is light (a local Wiener filter). The image is drawn as
-:math:`w m` with errors of variance :math:`w c`.
+:math:`w m` with errors of variance :math:`w c`, where that is not negative.
 """
 
 from dataclasses import dataclass
@@ -100,14 +100,24 @@ class Conditioned:
 
     def __init__(self, mean, std, patches, rows, errors):
         self.mean, self.std, self.errors, self.rows = mean, std, errors, rows
-        white = errors.white(mean)
-        self.own = np.maximum(np.square(std) - white, 0)
+        self.white = errors.white(mean)
+        self.own = np.maximum(np.square(std) - self.white, 0)
         self.share = light_share(mean, self.own)
-        self.variance = white + self.share * self.own  #: of a sample about the mean of all, ``[C, H, W]``
+        self.light = self.share * self.own
         self.apertures = _matrix(patches, rows)
-        self._solvers = [
-            splu((self.apertures.multiply(plane.ravel()) @ self.apertures.T).tocsc()) for plane in self.variance
-        ] if rows.any() else []  # fmt: skip
+        self._solvers = []
+        if rows.any():
+            blurred = self._blurred(self.apertures.toarray().reshape(-1, *mean.shape[1:]))
+            self.blurred = sparse.csr_array(blurred.reshape(len(blurred), -1))
+            pairs = (self.apertures, self.white), (self.blurred, self._spread(self.light))
+            for c in range(len(mean)):
+                terms = [matrix.multiply(plane[c].ravel()) @ matrix.T for matrix, plane in pairs]
+                self._solvers.append(splu(sum(terms).tocsc()))
+
+    @property
+    def variance(self):
+        """Variance of a sample about the mean of all, ``[C, H, W]``."""
+        return self.white + self.light
 
     def draw(self, rng, fluxes, sign=1):
         """
@@ -116,14 +126,28 @@ class Conditioned:
         ``sign`` -1 turns the sign of the noise: of two samples with one noise and both signs the noise is gone from the
         mean.
         """
-        noise = np.sqrt(self.errors.white(self.mean)) * rng.standard_normal(self.mean.shape, np.float32)
-        noise += np.sqrt(self.share) * self.errors.correlated(rng, self.mean, self.std, self.own)
-        image = self.share * self.mean + np.float32(sign) * noise
+        sign = np.float32(sign)
+        noise = sign * np.sqrt(self.white) * rng.standard_normal(self.mean.shape, np.float32)
+        errors = sign * np.sqrt(self.share) * self.errors.correlated(rng, self.mean, self.std, self.own)
+        image = np.maximum(self.share * self.mean + errors, 0) + noise  # there is no negative light
         for c, solver in enumerate(self._solvers):
             plane = image[c].ravel()
             lacking = fluxes[:, :, c][self.rows] - self.apertures @ plane.astype(float)
-            plane += self.variance[c].ravel() * (self.apertures.T @ solver.solve(lacking)).astype(np.float32)
+            weights = solver.solve(lacking)
+            plane += self.white[c].ravel() * (self.apertures.T @ weights).astype(np.float32)
+            light = self._spread(self.light[c]) * (self.blurred.T @ weights).reshape(self.light[c].shape)
+            plane += self._blurred(light[None])[0].ravel().astype(np.float32)
         return image
+
+
+    def _blurred(self, images):
+        """Images ``[n, H, W]`` with the PSF; the blur is symmetric, beyond the edges there is nothing."""
+        sigma = self.errors.sharpest
+        return gaussian_filter(images, (0, sigma, sigma), mode="constant") if sigma else images
+
+    def _spread(self, variance):
+        """The variance that pixels need for that of the blurred image to be about the one given."""
+        return max(1.0, 4 * np.pi * self.errors.sharpest**2) * variance
 
 
 def kept(patches, positions, pixel_scale):
@@ -132,12 +156,12 @@ def kept(patches, positions, pixel_scale):
     way to a brighter source.
 
     What an aperture of a faint source next to a bright one holds is mostly the bright one's light, whose flux is drawn
-    with that one's.
+    with that one's. Of single pixels only that of the brightest source is: one pixel shows where two draws disagree.
     """
     rows = patches.inside
     for k, place in enumerate(positions[1:], 1):  # the brightest first
         nearest = np.hypot(*(positions[:k] - place).T).min() * pixel_scale
-        rows[k] &= np.array(RADII) <= nearest / 2
+        rows[k] &= (np.array(RADII) <= nearest / 2) & (np.array(RADII) > 0)
     return rows
 
 
