@@ -76,7 +76,7 @@ def make_flux_table(
     ValueError
         If the translator samples.
     """
-    if translator.spec.stochastic:
+    if translator.samples:
         msg = f"{translator.name} samples already; the table is for a deterministic translator"
         raise ValueError(msg)
     is_store = isinstance(pairs, PairStore)
@@ -92,7 +92,11 @@ def make_flux_table(
         with tqdm(total=len(todo) * SHARD, unit="pair", disable=None if progress else True) as bar:
             for _ in _run(job, todo, workers, time.monotonic() + (seconds or math.inf)):
                 bar.update(SHARD)
-        table = joined([dict(np.load(chunk)) for chunk in sorted(folder.glob("*.npz"))])
+        chunks = sorted(folder.glob("*.npz"))
+        if not chunks:
+            msg = f"{seconds:.0f} s were too few for a single chunk of {SHARD} pairs"
+            raise ValueError(msg)
+        table = joined([dict(np.load(chunk)) for chunk in chunks])
         if path:
             with whole_file(path) as file, file.open("wb") as stream:
                 np.savez_compressed(stream, **table)
