@@ -33,7 +33,7 @@ def table(toy):
 
 
 def test_fluxes_are_those_of_the_truth(toy, table, tmp_path):
-    """What bright galaxies have in 10 arcsec is nearly all of their light, and some of neighbours."""
+    """What bright galaxies have in 10 arcsec is nearly all of their light."""
     store = simulate_pairs(tmp_path, 12, SETTINGS, workers=1, progress=False)
     main = np.flatnonzero(np.isfinite(table["z"]))
     assert len(main) >= 9
@@ -43,7 +43,8 @@ def test_fluxes_are_those_of_the_truth(toy, table, tmp_path):
             flux = table[name][main, 6, k] * end["scaling"]["softening"][k]
             magnitude = np.asarray(store.table[f"mag_{column}_{band}"])[table["pair"][main]]
             ratio = flux / 10 ** (-0.4 * (magnitude - end["zeropoint"]))
-            assert np.median(ratio) == pytest.approx(0.97, abs=0.08)
+            # less what the wings of the source's PSF carry beyond 5 arcsec, and what neighbours add
+            assert 0.85 < np.median(ratio) < 1.1
     np.testing.assert_array_equal(table["z"][main], np.asarray(store.table["z"], "f4")[table["pair"][main]])
 
 
