@@ -134,11 +134,14 @@ def judge_chunk(options, model, folder, first):
     flux, true_flux = aperture_fluxes(images, target.pixel_scale), aperture_fluxes(truth[:, None], target.pixel_scale)
     found["rank"] = ((flux < true_flux).sum(axis=1) + 0.5) / (n + 1)  # [N, A, C]
     mean, std = images.mean(axis=1), np.sqrt(np.asarray(translated.variance))
-    signal = truth > 3 * target.sky(slice(None))
+    store = PairStore(options.test)
+    signal = np.stack([store.signal(k) for k in rows])
     error = np.where(signal, mean - truth, 0)
     found["within"] = (signal & (np.abs(error) < std)).sum(axis=(2, 3))
     found["signal"], found["squares"] = signal.sum(axis=(2, 3)), np.square(error).sum(axis=(2, 3))
-    found["sample"], found["real"] = images[:, 0].astype(np.float16), truth.astype(np.float16)
+    plain = Stamps.from_translator(translator.mean, source, target, progress=False).read()[:, 0]
+    found["own_squares"] = np.square(np.where(signal, plain - truth, 0)).sum(axis=(2, 3))
+    found["sample"], found["real"] = (np.arcsinh(part).astype(np.float16) for part in (images[:, 0], truth))
     np.savez(folder / f".{first:06d}.npz", **found)
     (folder / f".{first:06d}.npz").rename(folder / f"{first:06d}.npz")
 
@@ -176,20 +179,23 @@ def page(options, judges, results):
                 cells = f"{scatter:.4f}", f"{gain:.3f} +- {error:.3f}", f"{gain / limit:.2f}", f"{distance:.3f}"
                 rows.append((told, str(len(z)), *cells))
         lines += [f"**{kind.capitalize()} estimator**", "", *list_table(rows), ""]
-    rows = [("model", "band", *(f'rank variance, {d:g}"' for d in DIAMETERS), "within 1 sigma", "classifier")]
+    ranks = [f'rank variance, {d:g}"' for d in DIAMETERS]
+    rows = [("model", "band", *ranks, "within 1 sigma", "RMSE over the network's own", "classifier")]
     for model, found in results.items():
         accuracy = classified(options, found)
         for k, band in enumerate(stamps_of(options.test, "target", [0]).bands):
             ranks = [f"{found['rank'][:, a, k].var():.3f}" for a in range(len(DIAMETERS))]
             share = found["within"][:, k].sum() / found["signal"][:, k].sum()
-            rows.append((Path(model).stem, band, *ranks, f"{100 * share:.1f} %", accuracy if k == 0 else ""))
+            better = np.sqrt(np.divide(*(found[name][:, k].sum() for name in ("squares", "own_squares"))))
+            last = accuracy if k == 0 else ""
+            rows.append((Path(model).stem, band, *ranks, f"{100 * share:.1f} %", f"{better:.3f}", last))
     return "\n".join([*lines, "**Fluxes, pixels, and a classifier of real and sampled**", "", *list_table(rows)]) + "\n"
 
 
 def classified(options, found):
     """Accuracy of an image network that tells samples from real targets, in words."""
     stamps = stamps_of(options.test, "target", [0])
-    images = np.concatenate([found["real"], found["sample"]]).astype(np.float32)
+    images = np.sinh(np.concatenate([found["real"], found["sample"]]).astype(np.float32))
     label = np.repeat([0.25, 0.75], len(found["real"]))  # as redshifts of the package's own estimator
     trains = np.tile(np.arange(len(found["real"])) % 4 < CLASSIFIED, 2)
     grid = np.linspace(0, 1, 65)

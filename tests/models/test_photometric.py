@@ -104,7 +104,7 @@ def test_the_update_is_the_conditional_mean_of_numpy(two_sources):
     weights = np.zeros((2, 8, 36, 36))
     for k, (row, column) in enumerate(there.corners):
         weights[k, :, row : row + there.side, column : column + there.side] = there.weights[k]
-    weights, variance = weights.reshape(16, -1), image.variance.ravel().astype(float)
+    weights, variance = weights.reshape(16, -1), (image.white + image.light).ravel().astype(float)
     prior = (image.share * image.mean).ravel().astype(float)
     gain = np.diag(variance) @ weights.T @ np.linalg.inv(weights @ np.diag(variance) @ weights.T)
     truth = prior + gain @ (asked.ravel() - weights @ prior)

@@ -114,11 +114,6 @@ class Conditioned:
                 terms = [matrix.multiply(plane[c].ravel()) @ matrix.T for matrix, plane in pairs]
                 self._solvers.append(splu(sum(terms).tocsc()))
 
-    @property
-    def variance(self):
-        """Variance of a sample about the mean of all, ``[C, H, W]``."""
-        return self.white + self.light
-
     def draw(self, rng, fluxes, sign=1):
         """
         Return a sample ``[C, H, W]`` with the fluxes ``[n, A, C]`` of its sources.

@@ -94,8 +94,6 @@ class PhotometricSampler(nn.Module):
             use = kept(found.patches, found.positions, self.pixel_scale)
             sources.append(found)
             images.append(Conditioned(mean[:, rows], self.std_factor * sigma[:, rows], found.patches, use, self.errors))
-        # as the pipeline will multiply it by the calibration factor
-        stated = np.sqrt(np.concatenate([image.variance for image in images], axis=1)) / self.std_factor
         for index in range(n_samples):
             fluxes, sample = self._fluxes(sources, seeds, index), np.empty_like(mean)
             for image, rows, flux, seed in zip(images, fine, fluxes, seeds, strict=True):
@@ -103,7 +101,7 @@ class PhotometricSampler(nn.Module):
                 rng = np.random.default_rng([*np.atleast_1d(seed), 0, index // 2])
                 sample[:, rows] = image.draw(rng, flux, (-1) ** index) / self.factor
             values = np.arcsinh(sample, out=sample)
-            yield values, stated / self.factor / np.cosh(values)
+            yield values, sigma / self.factor / np.cosh(values)
 
     def _fluxes(self, sources, seeds, index):
         """Fluxes ``[n, A, C]`` of the sources of each image in one sample, all through the flow at once."""
