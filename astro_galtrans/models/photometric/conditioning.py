@@ -104,11 +104,9 @@ class Conditioned:
         self.own = np.maximum(np.square(std) - self.white, 0)
         self.share = light_share(mean, self.own)
         self.light = self.share * self.own
-        self.apertures = _matrix(patches, rows)
-        self._solvers = []
+        self.apertures, self._solvers = _matrix(patches, rows), []
         if rows.any():
-            blurred = self._blurred(self.apertures.toarray().reshape(-1, *mean.shape[1:]))
-            self.blurred = sparse.csr_array(blurred.reshape(len(blurred), -1))
+            self.blurred = _matrix(patches, rows, self._blurred)
             pairs = (self.apertures, self.white), (self.blurred, self._spread(self.light))
             for c in range(len(mean)):
                 terms = [matrix.multiply(plane[c].ravel()) @ matrix.T for matrix, plane in pairs]
@@ -160,12 +158,17 @@ def kept(patches, positions, pixel_scale):
     return rows
 
 
-def _matrix(patches, rows):
-    """Weights of the chosen apertures as a sparse matrix ``[M, H * W]``."""
+def _matrix(patches, rows, blur=None):
+    """Weights of the chosen apertures, blurred or not, as a sparse matrix ``[M, H * W]``."""
     height, width = patches.shape
     source, aperture = np.nonzero(rows)
-    weights = patches.weights[source, aperture]
+    weights, around = patches.weights[source, aperture], 0
+    if blur is not None:
+        around = patches.side // 2  # as far as any blur by a PSF reaches
+        weights = blur(np.pad(weights, ((0, 0), *[(around, around)] * 2)))
     number, y, x = np.nonzero(weights)
-    values = weights[number, y, x]
-    y, x = (at + patches.corners[source[number], axis] for axis, at in enumerate((y, x)))
-    return sparse.csr_array((values.astype(float), (number, y * width + x)), shape=(len(source), height * width))
+    values = weights[number, y, x].astype(float)
+    y, x = (at + patches.corners[source[number], axis] - around for axis, at in enumerate((y, x)))
+    on = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+    where = number[on], (y * width + x)[on]
+    return sparse.csr_array((values[on], where), shape=(len(source), height * width))
