@@ -13,6 +13,8 @@ from astro_galtrans.models.photometric.flow import FluxFlow
 
 __all__ = ["FlowSettings", "train_flow"]
 
+EPOCHS = 60, 200  # of the Gaussian and of the flow: from 3,000 to 60,000 rows neither gains by more
+FEWEST_STEPS, MOST_STEPS = 500, 40000
 HELD_OUT = 0.05  # share of the pairs that validate, where no other table is given
 ROWS = 4096  # evaluated at once in a validation
 DRAWS = 4  # times and noises per row in a validation of the flow, so that its loss is not ruled by the draw
@@ -26,17 +28,21 @@ class FlowSettings:
     gaussian_width: int = 128
     width: int = 256
     blocks: int = 3
-    dropout: float = 0.0
-    gaussian_steps: int = 6000
-    steps: int = 30000
+    dropout: float = 0.1
+    gaussian_steps: int | None = None  #: by default `EPOCHS` passes over the rows
+    steps: int | None = None  #: likewise
     batch_size: int = 512
     learning_rate: float = 1e-3
     weight_decay: float = 0.1  # with 0.01 the flow learnt the training pairs by heart
     average: float = 0.999
     seed: int = 0
 
-    def schedule(self, steps, rate):
-        """Settings of one of the two trainings."""
+    def schedule(self, stage, rows):
+        """Settings of one of the two trainings, on so many rows."""
+        first = stage == "gaussian"
+        epochs, steps = (EPOCHS[0], self.gaussian_steps) if first else (EPOCHS[1], self.steps)
+        steps = steps or min(max(FEWEST_STEPS, epochs * rows // self.batch_size), MOST_STEPS)
+        rate = 2 * self.learning_rate if first else self.learning_rate
         return loop.Settings(
             steps=steps, learning_rate=rate, weight_decay=self.weight_decay, warmup=200, clip=1.0, average=self.average,
             seed=self.seed, validation_steps=max(1, steps // 30), patience=30, log_steps=max(1, steps // 30),
@@ -80,11 +86,12 @@ def train_flow(table, card, held_out=None, settings=None, *, directory=None, dev
         network = untrained(rows, card, settings)
     device = str(loop.choose_devices(device, 1, loop.PRECISIONS[0]).device)
     history = {}
-    largest = settings.learning_rate
-    for stage, steps, rate in (("gaussian", settings.gaussian_steps, 2 * largest), ("flow", settings.steps, largest)):
+    for stage in ("gaussian", "flow"):
         task = partial(_task, FlowTask(network, rows, validation, stage, settings, device))
         folder = None if directory is None else Path(directory) / stage
-        training = loop.train(task, settings.schedule(steps, rate), folder, device=device, progress=progress)
+        training = loop.train(
+            task, settings.schedule(stage, len(rows[0])), folder, device=device, progress=progress
+        )  # fmt: skip
         network, history[stage] = training.result().requires_grad_(), training.history
     return network.eval().requires_grad_(requires_grad=False), history
 
