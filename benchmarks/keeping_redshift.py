@@ -11,6 +11,7 @@ OUT, so that a run that was interrupted goes on. Estimators are kept there too.
 """
 
 import argparse
+import itertools
 import time
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -31,6 +32,7 @@ from astro_galtrans.statistics import sigma_mad
 CHUNK = 16  # galaxies: with 64 samples, 130 MB
 DIAMETERS = 1.5, 3.0, 6.0  # arcsec, of the apertures whose ranks are looked at
 AVERAGED = 1, 4, 16, 32, 64
+MAGNITUDES = 14.5, 17.3, 18.3, 19.3, 20.3
 TRAINERS = {"image": train_image, "photometric": train_photometric}
 CLASSIFIED = 3  # of four galaxies train the classifier, the fourth tests it
 
@@ -179,6 +181,8 @@ def page(options, judges, results):
                 cells = f"{scatter:.4f}", f"{gain:.3f} +- {error:.3f}", f"{gain / limit:.2f}", f"{distance:.3f}"
                 rows.append((told, str(len(z)), *cells))
         lines += [f"**{kind.capitalize()} estimator**", "", *list_table(rows), ""]
+        binned = by_magnitude(options, kind, judges[kind], results)
+        lines += [f"**{kind.capitalize()} estimator, information by magnitude (nats)**", "", *list_table(binned), ""]
     ranks = [f'rank variance, {d:g}"' for d in DIAMETERS]
     rows = [("model", "band", *ranks, "within 1 sigma", "RMSE over the network's own", "classifier")]
     for model, found in results.items():
@@ -190,6 +194,21 @@ def page(options, judges, results):
             last = accuracy if k == 0 else ""
             rows.append((Path(model).stem, band, *ranks, f"{100 * share:.1f} %", f"{better:.3f}", last))
     return "\n".join([*lines, "**Fluxes, pixels, and a classifier of real and sampled**", "", *list_table(rows)]) + "\n"
+
+
+def by_magnitude(options, kind, judges, results):
+    """Rows of the information in source and average, of galaxies in bins of the true r magnitude."""
+    r, rows = np.asarray(PairStore(options.test).column("r"), float), [("model", "r", "galaxies", "source", "average")]
+    for model, found in results.items():
+        last = max(n for n in AVERAGED if f"{kind}-{n}" in found)
+        z = redshifts(options.test, None)[found["row"]]
+        for low, high in itertools.pairwise(MAGNITUDES):
+            use = (r[found["row"]] >= low) & (r[found["row"]] < high)
+            names = ("source", "source"), (str(last), "target")
+            gains = [scores(found[f"{kind}-{name}"][use], z[use], judges[side])[1:3] for name, side in names]
+            cells = (f"{gain:.3f} +- {error:.3f}" for gain, error in gains)
+            rows.append((Path(model).stem, f"{low:g} to {high:g}", str(np.count_nonzero(use)), *cells))
+    return rows
 
 
 def classified(options, found):
