@@ -5,10 +5,11 @@ import pytest
 import torch
 from photutils.aperture import CircularAperture, aperture_photometry
 from scipy import stats
+from scipy.ndimage import gaussian_filter
 
 from astro_galtrans.covariance import LENGTHS, NODES, quadratic_forms
 from astro_galtrans.models.photometric.apertures import DIAMETERS, GAUSSIANS, aperture_noise, patches
-from astro_galtrans.models.photometric.conditioning import Conditioned, Errors, kept, light_share
+from astro_galtrans.models.photometric.conditioning import Conditioned, Errors, kept, light_of
 from astro_galtrans.models.photometric.detection import detect
 from astro_galtrans.models.photometric.flow import FluxFlow
 
@@ -23,7 +24,7 @@ def gaussian(shape, x, y, sigma, flux=1.0):
 
 def flat_errors(bands=1, amplitude=0.0):
     amplitudes = np.full((bands, len(LENGTHS), len(NODES)), amplitude)
-    return Errors(np.full(bands, 0.7), np.zeros(bands), amplitudes, np.eye(bands), LENGTHS)
+    return Errors(np.full(bands, 0.7), np.zeros(bands), amplitudes, LENGTHS)
 
 
 def test_circles_are_those_of_photutils():
@@ -90,7 +91,7 @@ def two_sources():
 
 def test_fluxes_are_exactly_those_asked_for(two_sources):
     image, there = two_sources
-    asked = there.fluxes(image.mean) * np.random.default_rng(5).normal(1, 0.05, (2, 8, 1))
+    asked = there.fluxes(image.light) * np.random.default_rng(5).normal(1, 0.05, (2, 8, 1))
     for sign in (1, -1):
         drawn = image.draw(np.random.default_rng(6), asked, sign)
         np.testing.assert_allclose(there.fluxes(drawn), asked, rtol=1e-4, atol=1e-3)
@@ -104,8 +105,8 @@ def test_the_update_is_the_conditional_mean_of_numpy(two_sources):
     weights = np.zeros((2, 8, 36, 36))
     for k, (row, column) in enumerate(there.corners):
         weights[k, :, row : row + there.side, column : column + there.side] = there.weights[k]
-    weights, variance = weights.reshape(16, -1), (image.white + image.light).ravel().astype(float)
-    prior = (image.share * image.mean).ravel().astype(float)
+    weights, variance = weights.reshape(16, -1), (image.white + image.changes).ravel().astype(float)
+    prior = image.light.ravel().astype(float)
     gain = np.diag(variance) @ weights.T @ np.linalg.inv(weights @ np.diag(variance) @ weights.T)
     truth = prior + gain @ (asked.ravel() - weights @ prior)
     np.testing.assert_allclose(np.mean(both, axis=0).ravel(), truth, rtol=1e-3, atol=1e-3)
@@ -114,8 +115,8 @@ def test_the_update_is_the_conditional_mean_of_numpy(two_sources):
 def test_samples_scatter_as_the_conditional_normal(two_sources):
     """With white errors alone, the covariance over samples is numpy's of the normal image given its fluxes."""
     image, there = two_sources
-    white = Conditioned(image.mean, np.full_like(image.std, 0.7), there, image.rows, flat_errors())
-    asked = there.fluxes(image.mean)
+    white = Conditioned(image.light, np.full_like(image.light, 0.7), there, image.rows, flat_errors())
+    asked = there.fluxes(image.light)
     draws = np.array([white.draw(np.random.default_rng([9, k]), asked)[0, 10:20, 10:20].ravel() for k in range(3000)])
     weights = np.zeros((2, 8, 36, 36))
     for k, (row, column) in enumerate(there.corners):
@@ -127,29 +128,31 @@ def test_samples_scatter_as_the_conditional_normal(two_sources):
     assert np.abs(found - truth).max() < 5 * 0.49 / np.sqrt(3000) * np.sqrt(2)
 
 
-def test_correlated_errors_have_the_stated_variances():
-    """The flux of drawn errors in a circle scatters as `quadratic_forms`, which error bars are made of, says."""
-    shape, std = (96, 96), np.full((1, 96, 96), 1.3, "f4")
+def test_errors_of_structure_have_the_stated_correlations():
+    """The sum of the field in a circle scatters as `quadratic_forms`, which error bars are made of, says."""
     amplitudes = np.random.default_rng(3).random((1, len(LENGTHS), len(NODES)))
-    errors = Errors(np.ones(1), np.zeros(1), amplitudes, np.eye(1), LENGTHS)
-    weights = np.zeros(shape)
+    errors = Errors(np.ones(1), np.zeros(1), amplitudes, LENGTHS, sharpest=1.5)
+    assert errors.scales[0] == errors.scales[-1] == 0  # finer than the PSF, and broader than a galaxy
+    assert errors.scales.sum() == pytest.approx(1)
+    weights = np.zeros((96, 96))
     weights[40:56, 40:56] = CircularAperture((7.5, 7.5), 7).to_mask(method="exact").to_image((16, 16))
-    amplitudes = errors.amplitudes[0, :, 0]  # blank sky: the first node
-    maps = amplitudes[:, None, None] * 1.3 * weights
+    maps = np.sqrt(errors.scales)[:, None, None] * weights
     truth = quadratic_forms(maps[:, None], LENGTHS).sum()
-    drawn = [
-        np.sum(weights * errors.correlated(np.random.default_rng(k), np.zeros_like(std), std, np.full_like(std, 99))[0])
-        for k in range(800)
-    ]
+    drawn = [np.sum(weights * errors.structure(np.random.default_rng(k), (96, 96))) for k in range(800)]
     assert np.var(drawn) == pytest.approx(truth, rel=0.2)  # four standard errors of a variance from 800 draws
 
 
-def test_blank_sky_is_no_light_and_a_galaxy_is():
+def test_light_is_what_stands_out_of_the_noise():
     rng = np.random.default_rng(10)
-    noise = rng.normal(size=(1, 128, 128)).astype("f4")
-    share = light_share(noise + 1500 * gaussian((128, 128), 64, 64, 3.0), np.ones_like(noise))
-    assert share[0, 64, 64] > 0.9
-    assert np.median(share[0, :30]) == 0
+    galaxy = 1500 * gaussian((128, 128), 64, 64, 3.0)
+    noise = gaussian_filter(rng.normal(size=(3, 128, 128)), (0, 1.5, 1.5)).astype("f4")
+    noise /= noise.std()
+    colours = np.array([1.0, 0.7, 0.0])[:, None, None]  # nothing in the last band
+    light = light_of(noise + colours * galaxy, np.ones_like(noise))
+    np.testing.assert_allclose(light[:2, 64, 64], (colours * galaxy)[:2, 64, 64], atol=3)  # three sigma
+    assert light[:, :30].std() < 0.4  # of noise of 1
+    # the faint band has less noise where bright ones show the details, and no light
+    assert light[2, 54:74, 54:74].mean() < 0.5
 
 
 @pytest.fixture(scope="module")

@@ -1,20 +1,22 @@
 r"""
-Samples of an image whose aperture fluxes are given: the translation, noise, and a linear Gaussian update.
+Samples of an image whose aperture fluxes are given: the light of the translation, noise, and a linear Gaussian update.
 
-An image :math:`y_0` is drawn of the translation and its stated errors (`astro_galtrans.covariance`): the noise of the
-target survey, white, and the errors of the translation, correlated over pixels to a whole galaxy. Its fluxes
-:math:`A y_0` are then brought to those asked for, f, by the update of a Gaussian image of covariance S,
+An image :math:`y_0` is made of three parts.
+
+- *The light that the translation shows.* In blank sky it shows smoothed noise of its source, which the target does not
+  have. A local Wiener filter (Lee 1980, IEEE Trans. PAMI 2, 165) takes it out: a pixel is drawn to what is expected
+  there, the less the more its neighbourhood scatters beyond the stated errors. Expected is the local mean of its band,
+  with the details that all bands together show: galaxies look much alike in neighbouring bands.
+- *Errors of its structure*, drawn relative to the light and alike in all bands, on scales from the PSF to a galaxy.
+- *Noise* of the target survey, of sky and photons, white.
+
+Its fluxes :math:`A y_0` are then brought to those asked for, f, by the update of a Gaussian image of covariance S,
 
 .. math:: y = y_0 + S A^T (A S A^T)^{-1} (f - A y_0) , \qquad S = N + B V B ,
 
-which changes pixels where the translation is uncertain, and has :math:`A y = f` exactly. N is the variance of the noise
-and V that of the errors in each pixel; B blurs, since light that is added or taken away has a PSF. All sources of an
-image are updated together, so that those that overlap agree.
-
-What a translation shows of blank sky is noise of its source, which the target does not have: with a variance c of
-error beside the target's noise, and a local mean square :math:`\langle m^2 \rangle`, the share
-:math:`w = 1 - c / \langle m^2 \rangle` of a pixel is light (a local Wiener filter). The image is drawn as
-:math:`w m` with errors of variance :math:`w c`, where that is not negative.
+which has :math:`A y = f` exactly. N is the variance of the noise and V that of the light in each pixel; B blurs, since
+light that is added or taken away has a PSF. All sources of an image are updated together, so that those that overlap
+agree.
 """
 
 from dataclasses import dataclass
@@ -24,14 +26,19 @@ from scipy import fft, sparse
 from scipy.ndimage import gaussian_filter
 from scipy.sparse.linalg import splu
 
-from astro_galtrans.covariance import NODES, correlation_transforms
+from astro_galtrans.covariance import correlation_transforms
 
 from .apertures import RADII
 
-__all__ = ["Conditioned", "Errors", "kept", "light_share"]
+__all__ = ["Conditioned", "Errors", "kept", "light_of"]
 
-LOCAL = 5.0  # sigma (pixels) of the Gaussian that squares are averaged with: three of a typical PSF
-EXCESS = 1.5  # by how much the mean square of noise may exceed its variance in the few independent pixels within
+LOCAL = 5.0  # sigma (pixels) of the Gaussian that a neighbourhood is: three of a typical PSF
+EXCESS = 2.0  # by how much the mean square of noise may exceed its variance in the few independent pixels within
+# Chosen so that a classifier of hand-made features (structure, colours of details, noise) tells samples from real
+# targets least well: how much of the stated error is structure, its largest share of the light, and how much of the
+# stated variance takes part in updates where there is hardly any light.
+STRUCTURE, MOST_STRUCTURE, FAINT_SHARE = 0.5, 0.5, 0.1
+BROAD = 20.0  # pixels; errors on larger scales are those of fluxes, which are drawn
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +48,6 @@ class Errors:
     noise: np.ndarray  #: sky rms of the target survey in a pixel, ``[C]``
     photons: np.ndarray  #: variance of the photons' noise per flux, ``[C]``
     amplitudes: np.ndarray  #: of the correlated errors, ``[C, K, N]``, see `astro_galtrans.covariance`
-    between: np.ndarray  #: their correlation between bands, ``[C, C]``
     lengths: tuple  #: of their scales (pixels), ``[K]``
     sharpest: float = 0.0  #: sigma (pixels) of the target's PSF: no light has details as fine as a smaller scale
 
@@ -50,37 +56,49 @@ class Errors:
         sky, photons = (np.asarray(part, np.float32)[:, None, None] for part in (self.noise, self.photons))
         return sky**2 + photons * np.maximum(mean, 0)
 
-    def correlated(self, rng, mean, std, variance):
-        """
-        Return errors of a translation ``[C, H, W]``.
+    @property
+    def scales(self):
+        """Share of the variance of structure on each scale, ``[K]``, of sum 1; 0 for all if there are no errors."""
+        lengths, power = np.array(self.lengths), np.square(self.amplitudes).mean(axis=(0, 2))
+        power[(lengths < self.sharpest) | (lengths > BROAD)] = 0
+        return power / power.sum() if power.any() else power
 
-        Their amplitudes are those stated for pixels of some flux and standard deviation, but no more than a variance
-        allows: they are fitted to aperture fluxes, and what they say of a pixel may be too much.
-        """
-        drawn, shape = np.zeros_like(mean), mean.shape[1:]
-        place = np.log(np.clip(np.divide(mean, std, out=np.zeros_like(mean), where=std > 0), NODES[0], NODES[-1]))
-        scales = range(len(self.lengths))
-
-        def maps(k):
-            bands = zip(place, self.amplitudes, strict=True)
-            return std * np.stack([np.interp(at, np.log(NODES), a[k]) for at, a in bands], dtype=np.float32)
-
-        limit = sum(np.square(maps(k)) for k in scales)
-        limit = np.sqrt(np.minimum(1, np.divide(variance, limit, out=np.zeros_like(limit), where=limit > 0)))
-        transforms = np.sqrt(correlation_transforms(shape, self.lengths))
-        root = np.linalg.cholesky(self.between + 1e-6 * np.eye(len(mean))).astype(np.float32)
-        for k in scales:
-            if self.lengths[k] >= self.sharpest:
-                white = np.tensordot(root, rng.standard_normal(mean.shape, np.float32), 1)
-                drawn += maps(k) * fft.irfft2(fft.rfft2(white) * transforms[k], shape)
-        return limit * drawn
+    def structure(self, rng, shape):
+        """Return a field of unit variance, float32 ``[H, W]``, with the correlations of the errors of structure."""
+        field, transforms = np.zeros(shape, np.float32), correlation_transforms(tuple(shape), self.lengths)
+        for share, transform in zip(self.scales, transforms, strict=True):
+            if share:
+                white = rng.standard_normal(shape, np.float32)
+                field += fft.irfft2(fft.rfft2(white) * np.sqrt(np.float32(share) * transform), shape)
+        return field
 
 
-def light_share(mean, variance):
-    """Return the share of light, not noise, in a translation ``[C, H, W]``, whose errors have some variance, 0 to 1."""
-    square = gaussian_filter(np.square(mean), (0, LOCAL, LOCAL))
-    noise = EXCESS * gaussian_filter(variance, (0, LOCAL, LOCAL))
-    return np.maximum(0, 1 - np.divide(noise, square, out=np.ones_like(noise), where=square > 0))
+def light_of(mean, variance):
+    """
+    Return the light that a translation shows ``[C, H, W]``, without the noise of its source.
+
+    Parameters
+    ----------
+    mean, variance : `~numpy.ndarray`
+        ``[C, H, W]``: the translation, and the variance of its errors beside the target's noise.
+    """
+    local, common = _local(mean), np.sum(mean / _typical(variance), axis=0, keepdims=True)
+    floor = np.sqrt(len(mean))  # the noise of a sum over bands
+    details = (np.maximum(common, 0) + floor) / (np.maximum(_local(common), 0) + floor)
+    expected = np.maximum(local, 0) * details
+    own = mean - expected
+    scatter, noise = _local(np.square(own)), EXCESS * _local(variance)
+    share = 1 - np.divide(noise, scatter, out=np.ones_like(noise), where=scatter > noise)
+    return np.maximum(expected + share * own, 0)
+
+
+def _local(images):
+    return gaussian_filter(images, (0, LOCAL, LOCAL))
+
+
+def _typical(variance):
+    sigma = np.sqrt(np.median(variance.reshape(len(variance), -1), axis=1))[:, None, None]
+    return np.where(sigma > 0, sigma, 1).astype(np.float32)
 
 
 class Conditioned:
@@ -99,15 +117,16 @@ class Conditioned:
     """
 
     def __init__(self, mean, std, patches, rows, errors):
-        self.mean, self.std, self.errors, self.rows = mean, std, errors, rows
-        self.white = errors.white(mean)
-        self.own = np.maximum(np.square(std) - self.white, 0)
-        self.share = light_share(mean, self.own)
-        self.light = self.share * self.own
+        self.errors, self.rows, self.white = errors, rows, errors.white(mean)
+        stated = np.maximum(np.square(std) - self.white, 0)
+        self.light = light_of(mean, stated)
+        relative = np.sqrt(stated) / np.maximum(self.light, np.finfo(np.float32).tiny)
+        self.relative = np.minimum(relative.min(axis=0), MOST_STRUCTURE)  # the best band knows the structure of all
+        self.changes = np.square(self.relative * self.light) + FAINT_SHARE * stated
         self.apertures, self._solvers = _matrix(patches, rows), []
         if rows.any():
             self.blurred = _matrix(patches, rows, self._blurred)
-            pairs = (self.apertures, self.white), (self.blurred, self._spread(self.light))
+            pairs = (self.apertures, self.white), (self.blurred, self._spread(self.changes))
             for c in range(len(mean)):
                 terms = [matrix.multiply(plane[c].ravel()) @ matrix.T for matrix, plane in pairs]
                 self._solvers.append(splu(sum(terms).tocsc()))
@@ -120,18 +139,16 @@ class Conditioned:
         mean.
         """
         sign = np.float32(sign)
-        noise = sign * np.sqrt(self.white) * rng.standard_normal(self.mean.shape, np.float32)
-        errors = sign * np.sqrt(self.share) * self.errors.correlated(rng, self.mean, self.std, self.own)
-        image = np.maximum(self.share * self.mean + errors, 0) + noise  # there is no negative light
+        structure = STRUCTURE * self.relative * self.errors.structure(rng, self.light.shape[1:])
+        image = self.light * np.maximum(1 + sign * structure, 0)
+        image += sign * np.sqrt(self.white) * rng.standard_normal(self.light.shape, np.float32)
         for c, solver in enumerate(self._solvers):
             plane = image[c].ravel()
-            lacking = fluxes[:, :, c][self.rows] - self.apertures @ plane.astype(float)
-            weights = solver.solve(lacking)
+            weights = solver.solve(fluxes[:, :, c][self.rows] - self.apertures @ plane.astype(float))
             plane += self.white[c].ravel() * (self.apertures.T @ weights).astype(np.float32)
-            light = self._spread(self.light[c]) * (self.blurred.T @ weights).reshape(self.light[c].shape)
+            light = self._spread(self.changes[c]) * (self.blurred.T @ weights).reshape(self.changes[c].shape)
             plane += self._blurred(light[None])[0].ravel().astype(np.float32)
         return image
-
 
     def _blurred(self, images):
         """Images ``[n, H, W]`` with the PSF; the blur is symmetric, beyond the edges there is nothing."""

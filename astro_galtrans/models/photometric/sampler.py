@@ -58,8 +58,7 @@ class PhotometricSampler(nn.Module):
         self.errors = Errors(
             np.array(covariance.noise) * unit / softening,
             np.divide(1, electrons, out=np.zeros_like(electrons), where=electrons > 0),
-            np.array(covariance.amplitudes), np.array(covariance.between),
-            tuple((np.array(covariance.lengths) / scale).tolist()),
+            np.array(covariance.amplitudes), tuple((np.array(covariance.lengths) / scale).tolist()),
             min(covariance.fwhm, default=0.0) * gaussian_fwhm_to_sigma / scale,
         )  # fmt: skip
         return self
