@@ -46,6 +46,7 @@ def main():
     parser.add_argument("--estimator", nargs="+", default=["image", "photometric"], choices=list(TRAINERS))
     parser.add_argument("--train-number", type=int, default=6000)
     parser.add_argument("--number", type=int, default=2000)
+    parser.add_argument("--first", type=int, default=0, help="galaxy of the test to begin with")
     parser.add_argument("--n-samples", type=int, default=64)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--device", default="auto", help="where estimators are trained")
@@ -95,9 +96,10 @@ def trained_judges(options, kind):
 
 def judged(options, model):
     """What is measured of the galaxies of the test, in chunks that are kept."""
-    number, folder = len(redshifts(options.test, options.number)), Path(options.output) / Path(model).stem
+    number = len(redshifts(options.test, options.first + options.number))
+    folder = Path(options.output) / Path(model).stem
     folder.mkdir(parents=True, exist_ok=True)
-    todo = [first for first in range(0, number, CHUNK) if not (folder / f"{first:06d}.npz").exists()]
+    todo = [first for first in range(options.first, number, CHUNK) if not (folder / f"{first:06d}.npz").exists()]
     job, end = partial(judge_chunk, options, model, folder), time.monotonic() + (options.seconds or np.inf)
     start = time.monotonic()
     with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn"), initializer=alone) as pool:
@@ -118,7 +120,7 @@ def alone():
 
 def judge_chunk(options, model, folder, first):
     """Translate some galaxies, and judge and measure every sample."""
-    rows = np.arange(first, min(first + CHUNK, options.number, len(PairStore(options.test))))
+    rows = np.arange(first, min(first + CHUNK, options.first + options.number, len(PairStore(options.test))))
     source, target = (stamps_of(options.test, side, rows) for side in ("source", "target"))
     translator = load_translator(model)
     n = options.n_samples if translator.samples else 1
