@@ -16,6 +16,8 @@ from .fluxes import make_flux_table
 
 __all__ = ["add_sampler", "train_sampler"]
 
+SAMPLED = "; samples keep the photometry"  # at the end of a card's description
+
 
 def train_sampler(
     translator, pairs, output, *, held_out=None, count=None, name=None, n_samples=None, settings=None, directory=None,
@@ -98,6 +100,7 @@ def add_sampler(translator, flow, output, settings, *, name=None, n_samples=None
     for parameter in model.sampler.flow.parameters():
         parameter.data = parameter.data.half()
     card["name"] = name or Path(output).stem
+    card["description"] = f"{card.get('description', '').removesuffix(SAMPLED)}{SAMPLED}"
     card["training"] = card.get("training", {}) | {"sampler": told or {}}
     if n_samples is not None:
         card["sampling"] = {"n_samples": n_samples}
