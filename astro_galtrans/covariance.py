@@ -33,7 +33,7 @@ from scipy import fft
 
 from .units import flux_factor
 
-__all__ = ["LENGTHS", "NODES", "Covariance", "brightness_weights", "quadratic_forms"]
+__all__ = ["LENGTHS", "NODES", "Covariance", "brightness_weights", "correlation_transforms", "quadratic_forms"]
 
 LENGTHS = 1.0, 2.0, 4.0, 8.0, 32.0  #: of the scales in pixels of the target; the last is common to a whole galaxy
 #: Stated signal-to-noise ratios of a pixel, between which amplitudes are interpolated: sky, the rim of a galaxy, its
@@ -79,12 +79,23 @@ def quadratic_forms(maps, lengths):
 @lru_cache(maxsize=8)
 def _transforms(shape, lengths):
     """Fourier transforms of the correlations, ``[K, ky, kx]``, padded so that no pixel meets one across the edge."""
-    y, x = (np.minimum(np.arange(n), n - np.arange(n)) for n in (fft.next_fast_len(2 * n - 1) for n in shape))
+    return fft.fft2(_correlations(tuple(fft.next_fast_len(2 * n - 1) for n in shape), lengths)).real
+
+
+@lru_cache(maxsize=8)
+def correlation_transforms(shape, lengths):
+    """Return the transforms of the correlations on a periodic image, ``[K, ky, kx]`` of ``rfft2``, none negative."""
+    return np.maximum(fft.rfft2(_correlations(shape, lengths)).real, 0).astype(np.float32)
+
+
+def _correlations(shape, lengths):
+    """Correlations of the scales on a periodic grid, ``[K, y, x]``."""
+    y, x = (np.minimum(np.arange(n), n - np.arange(n)) for n in shape)
     squares = np.square(lengths)[:, None, None]
     gaussians = np.exp(-(y[:, None] ** 2.0 + x**2.0) / (2 * squares))
     share = squares[:-1] / squares[1:]
     gaussians[:-1] = (gaussians[:-1] - share * gaussians[1:]) / (1 - share)
-    return fft.fft2(gaussians).real
+    return gaussians
 
 
 @dataclass(frozen=True)

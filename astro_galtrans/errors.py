@@ -104,12 +104,16 @@ def aperture_covariance(result, apertures, *, noise=True):
 
 def fluxes(samples, apertures):
     """
-    Return aperture fluxes of samples of a translation, whose scatter is that of a flux that keeps all correlations.
+    Return aperture fluxes of samples of a translation, whose standard deviation over samples is the error of a flux.
+
+    Errors of neighbouring pixels are correlated, in each sample as in the target: their variances do not add up to that
+    of a flux, and the scatter of the fluxes themselves is right.
 
     Parameters
     ----------
-    samples : list
-        What `astro_galtrans.translate` returns with ``combine=None``.
+    samples : iterable
+        What `astro_galtrans.translate` returns with ``combine=None``, or `astro_galtrans.draw_samples`, of which one is
+        held at a time.
     apertures : `~photutils.aperture.Aperture` or sequence of them
         As for `aperture_error`.
 

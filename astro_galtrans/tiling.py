@@ -39,6 +39,14 @@ class TilePlan:
     tiles: tuple[Tile, ...]  #: in source pixels
     scale: int  #: output pixels per source pixel along each axis
     margin: int  #: source pixels next to a cut edge that are not used
+    apart: bool = False  #: whether each tile is an image of its own, all below each other
+
+    @classmethod
+    def stacked(cls, count, shape, scale):
+        """Return the plan of as many images of some rows and columns, below each other, each a tile."""
+        height, width = shape
+        tiles = tuple(Tile(k * height, (k + 1) * height, 0, width) for k in range(count))
+        return cls((count * height, width), tiles, scale, 0, apart=True)
 
     @property
     def output_shape(self):

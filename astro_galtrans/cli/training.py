@@ -142,12 +142,23 @@ def _add_calibrate(commands):
     parser.add_argument("--n-samples", type=int, metavar="N", help="samples averaged, for a translator that samples")
 
 
+    parser.add_argument(
+        "--sampler", action="store_true",
+        help="give a deterministic translator a sampler, which draws samples that keep photometry; best with some ten"
+        " thousand pairs",
+    )  # fmt: skip
+    parser.add_argument("--workers", type=int, default=1, help="processes that measure the pairs for it (%(default)s)")
+
+
 def _calibrate(options):
     from astro_galtrans.models.describe import describe
     from astro_galtrans.pairs.store import PairStore
     from astro_galtrans.training import recalibrate
 
-    card = recalibrate(options.name, PairStore(options.pairs), options.output, n_samples=options.n_samples)
+    card = recalibrate(
+        options.name, PairStore(options.pairs), options.output, n_samples=options.n_samples, sampler=options.sampler,
+        workers=options.workers,
+    )  # fmt: skip
     print(printable(describe(card)))
 
 

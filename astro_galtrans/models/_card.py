@@ -127,6 +127,9 @@ def _network(network):
     settings = network["settings"]
     _demand(isinstance(settings, dict) and all(isinstance(k, str) for k in settings), "settings", "a table", settings)
     _setting(settings, "network.settings", MOST_DEPTH)
+    if (sampler := network.get("sampler")) is not None:
+        _demand(isinstance(sampler, dict) and all(isinstance(k, str) for k in sampler), "sampler", "a table", sampler)
+        _setting(sampler, "network.sampler", MOST_DEPTH)
     return {"in": len(network["in_bands"]), "out": len(network["out_bands"])}
 
 

@@ -97,6 +97,7 @@ class TranslationModel(nn.Module, ABC):
         self.scale, self.observed = int(scale), bool(observed)
         self.in_channels = input_channels(len(self.in_bands), len(self.out_bands), self.scale, self.observed)
         self.extra_terms = {}  # functions of mean, target, weight and skip that training adds to the loss
+        self.sampler = None  # `~astro_galtrans.models.photometric.sampler.PhotometricSampler`, if it was given one
         skip = MatchedSkip if self.observed else SkipConnection
         self.skip = skip(self.in_bands, self.out_bands, self.scale)
 
@@ -211,9 +212,10 @@ class TranslationModel(nn.Module, ABC):
         plan : `astro_galtrans.tiling.TilePlan`
             How to cut the image.
         n_samples : int, optional
-            Number of samples; a deterministic network has one.
+            Number of samples; a deterministic network has one, unless it has been given a sampler.
         seed : int or list of int, optional
-            Seed of the samples; a list has one for each of as many images below each other in ``source``.
+            Seed of the samples; a list has one for each of as many images below each other in ``source``. A
+            deterministic network with a sampler draws samples if there is a seed.
         batch_size : int, optional
             Tiles evaluated at once.
         progress : callable, optional
@@ -226,7 +228,11 @@ class TranslationModel(nn.Module, ABC):
 
         channels = 2 * len(self.out_bands)
         both = tiled_map(evaluate, [source], plan, channels=channels, batch_size=batch_size, progress=progress)
-        yield Prediction(*np.split(both, 2))
+        if self.sampler is None or seed is None:
+            yield Prediction(*np.split(both, 2))
+            return
+        drawn = self.sampler.samples(source, np.split(both, 2), plan, self.spec, n_samples, seed)
+        yield from (Prediction(*sample) for sample in drawn)
 
 
 def _checked_bands(bands):

@@ -88,7 +88,10 @@ def load(path, device="cpu"):
     model = _build(card["network"], path)
     _fill(model, tensors, path)
     # float32 whatever the file holds: a network may have been stored in half precision to save room
-    return Checkpoint(model.float().to(device).eval(), frozen(card), sha256)
+    model = model.float().to(device).eval()
+    if model.sampler is not None:
+        _configure(model.sampler, card, path)
+    return Checkpoint(model, frozen(card), sha256)
 
 
 def read_card(path):
@@ -121,6 +124,8 @@ def _network(given, model):
     own = {"name": spec.name, "in_bands": list(spec.in_bands), "out_bands": list(spec.out_bands), "scale": spec.scale}
     if hasattr(model, "settings"):
         own["settings"] = dict(model.settings)
+    if model.sampler is not None:
+        own["sampler"] = dict(model.sampler.settings)
     for key in own.keys() & given.keys():
         if json.loads(canonical(given[key])) != json.loads(canonical(own[key])):
             msg = f"the card says network {key} = {given[key]!r}, the model has {own[key]!r}"
@@ -156,13 +161,26 @@ def _build(network, path):
 
     try:
         with torch.random.fork_rng(devices=[]):  # initial weights are thrown away: the caller's random state stays
-            return get_model_class(network["name"])(
+            model = get_model_class(network["name"])(
                 network["in_bands"], network["out_bands"], network["scale"], **network["settings"]
             )
+            if "sampler" in network:
+                from .photometric.sampler import PhotometricSampler
+
+                model.sampler = PhotometricSampler(model.spec, **network["sampler"])
+            return model
     except (KeyError, TypeError, ValueError, ArithmeticError, RuntimeError, IndexError, AttributeError) as err:
         if isinstance(err, CheckpointError):
             raise
         msg = f"{path} describes a network that this installation cannot build: {err}"
+        raise CheckpointError(msg) from err
+
+
+def _configure(sampler, card, path):
+    try:
+        sampler.configure(card)
+    except (KeyError, TypeError, ValueError) as err:
+        msg = f"{path} has a sampler, but its card lacks what that needs: {err}"
         raise CheckpointError(msg) from err
 
 

@@ -75,6 +75,8 @@ def _what_it_does(card):
         rows.append([word, end["survey"], " ".join(bands), scale, unit])
     samples = card.get("sampling", {}).get("n_samples")
     answer = f"draws samples, the mean of {samples} unless --n-samples says otherwise" if samples else "one answer"
+    if "sampler" in network:
+        answer += "; with --n-samples also samples that keep the photometry" if not samples else ", photometry kept"
     return ["What it does", *_aligned(rows), f"  network {network['name']} ({network.get('preset', 'own')}): {answer}"]
 
 

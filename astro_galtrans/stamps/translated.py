@@ -46,7 +46,7 @@ def translated(translator, stamps, like=None, *, n_samples=None, seed=0, directo
         warnings.warn(msg, GaltransWarning, stacklevel=3)
     settings = {
         "translator": translator.name, "weights": translator.checkpoint.sha256, "seed": seed, "chunk": CHUNK,
-        "n_samples": n_samples if translator.spec.stochastic else 1, "number": len(stamps),
+        "n_samples": n_samples if translator.samples else 1, "number": len(stamps),
         "bands": like[0].band_names, "zeropoint": like[0].zeropoint, "stamps": _fingerprint(stamps, progress),
     }  # fmt: skip
     chunks = range(0, len(stamps), CHUNK)

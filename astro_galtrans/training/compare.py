@@ -85,8 +85,10 @@ def predict_flux(model, scaling, planes, *, n_samples=1, seed=0):
     """
     spec = model.spec
     plan = plan_tiles(planes.shape[1:], scale=spec.scale, multiple_of=spec.multiple_of, margin=spec.margin)
-    samples = SampleMean(posterior=spec.stochastic)
-    for p in model.predict(np.ascontiguousarray(planes), plan, n_samples=n_samples, seed=seed):
+    samples, sampling = SampleMean(posterior=spec.stochastic), {}
+    if spec.stochastic:  # one that was given a sampler is measured without
+        sampling = {"n_samples": n_samples, "seed": seed}
+    for p in model.predict(np.ascontiguousarray(planes), plan, **sampling):
         samples.add(scaling.inverse(p.values), (scaling.derivative(p.values) * p.std) ** 2)
     return samples.mean, np.sqrt(samples.variance)
 

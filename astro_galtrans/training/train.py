@@ -13,10 +13,12 @@ from astro_galtrans.models._card import check_card
 from astro_galtrans.models.shipped import SUFFIX, find_weights, list_weights
 from astro_galtrans.pairs.simulated import PairSettings, simulate_pairs
 from astro_galtrans.scaling import AsinhScaling
+from astro_galtrans.translate import load_translator
 
 from .calibration import calibrate
 from .card import data_card, export
 from .fit import fit
+from .sampler import train_sampler
 from .scores import score
 
 __all__ = ["recalibrate", "simulate_for", "train"]
@@ -82,7 +84,7 @@ def train(recipe, pairs, held_out, directory, *, n_samples=1, progress=True, **o
     return path
 
 
-def recalibrate(translator, pairs, output, *, n_samples=None, progress=True):
+def recalibrate(translator, pairs, output, *, n_samples=None, sampler=False, workers=1, progress=True):
     """
     Calibrate a translator on pairs of one's own, and score it there; return the new card.
 
@@ -99,6 +101,10 @@ def recalibrate(translator, pairs, output, *, n_samples=None, progress=True):
         The file to write.
     n_samples : int, optional
         Samples averaged, for stochastic networks; by default what the card recommends.
+    sampler : bool, optional
+        Give a deterministic translator a sampler that keeps photometry, trained on the pairs of the calibration.
+    workers : int, optional
+        Processes that measure the pairs for it.
     progress : bool, optional
         Show a progress bar on a terminal.
 
@@ -137,7 +143,11 @@ def recalibrate(translator, pairs, output, *, n_samples=None, progress=True):
     factors = calibrate(there.model, scalings, calibration, **sampling)
     scores = score(there.model, scalings, test, factors, **sampling)
     new = {"calibration": factors | data_card(calibration), "scores": scores}
-    return checkpoint.save(output, there.model, {k: v for k, v in card.items() if k != "created"} | new)
+    card = checkpoint.save(output, there.model, {k: v for k, v in card.items() if k != "created"} | new)
+    if not sampler:
+        return card
+    options = {"name": card["name"], "workers": workers, "progress": progress}
+    return train_sampler(load_translator(Path(output)).mean, calibration, output, **options)
 
 
 def simulate_for(recipe, directory, *, workers=None, progress=True):

@@ -6,7 +6,7 @@ of its shape (`pipeline`), and turned into flux, uncertainty and provenance (`re
 """
 
 from .mosaic import translate_mosaic
-from .pipeline import translate
+from .pipeline import draw_samples, translate
 from .translator import Translator, list_translators, load_translator
 
-__all__ = ["Translator", "list_translators", "load_translator", "translate", "translate_mosaic"]
+__all__ = ["Translator", "draw_samples", "list_translators", "load_translator", "translate", "translate_mosaic"]

@@ -13,7 +13,7 @@ from astro_galtrans._progress import tqdm
 from astro_galtrans.bandstack import write_like
 from astro_galtrans.exceptions import DomainWarning, Failure, GaltransWarning
 from astro_galtrans.geometry import resample
-from astro_galtrans.tiling import Tile, TilePlan
+from astro_galtrans.tiling import TilePlan
 
 from .prepare import Prepared, prepare
 from .request import Request, Sampling, output_grid_of
@@ -21,7 +21,8 @@ from .results import as_stack, error_variance, to_flux
 from .translator import ready
 
 __all__ = [
-    "Result", "bar", "batch_of", "checked_batch", "evaluated", "results", "translate", "warn_of_outside",
+    "Result", "bar", "batch_of", "checked_batch", "draw_samples", "evaluated", "results", "translate",
+    "warn_of_outside",
 ]  # fmt: skip
 
 ASSUMED = "{}: what is typical of the survey is assumed, FWHM in arcsec {}; give the image's own as psf="
@@ -58,7 +59,8 @@ def translate(
     unit : str or `~astropy.units.UnitBase`, optional
         Unit of the pixels; it overrides what the image says.
     n_samples : int, optional
-        Number of samples of a translator that samples; by default what its card recommends.
+        Number of samples of a translator that samples; by default what its card recommends. A deterministic translator
+        that was given a sampler draws samples if asked for, and otherwise gives its own answer.
     combine : {"mean", None}, optional
         Give the mean of the samples, or with None a list of all of them.
     seed : int, optional
@@ -152,31 +154,86 @@ def translate(
     if on_error not in {"raise", "record"}:
         msg = f"on_error must be 'raise' or 'record', got {on_error!r}"
         raise ValueError(msg)
-    reading = {
-        "bands": bands, "zeropoint": zeropoint, "unit": unit, "align": align, "bad_planes": bad_planes,
-        "strict": strict,
-    }  # fmt: skip
-    request = Request(
-        translator, Sampling.of(translator, n_samples, combine, seed), output_grid_of(output_grid, translator.card),
-        reading, subtract_background, tile, checked_batch(batch_size), psf, saturation=saturation,
+    request = _request(
+        translator, Sampling.of(translator, n_samples, combine, seed), bands=bands, zeropoint=zeropoint, unit=unit,
+        output_grid=output_grid, align=align, bad_planes=bad_planes, subtract_background=subtract_background,
+        strict=strict, tile=tile, batch_size=batch_size, psf=psf, saturation=saturation,
     )  # fmt: skip
     if is_lazy(images):
         return _lazy(images, request)
     many = several(images, request, column)
     if many is not None:
         return many.translated(request, record=on_error == "record", progress=progress)
-    image = prepare(images, request, request.sampling.seed)
-    for violation in image.outside:
-        warnings.warn(str(violation), DomainWarning, stacklevel=2)
-    if image.lost:
-        warnings.warn(image.lost, GaltransWarning, stacklevel=2)
-    if image.seen and image.seen.assumed:
-        warnings.warn(ASSUMED.format("no stars tell the PSF", image.seen.psf), GaltransWarning, stacklevel=2)
+    image = _one(images, request)
     evaluations = len(image.plan.tiles) * translator.model.evaluations(request.sampling.n)
     with bar(progress, evaluations, "tile") as step:
         ((parts),) = evaluated([image], request, step)
     objects = [write_like(stack) for stack in Result(0, image, parts).stacks(request)]
     return objects if combine is None else objects[0]
+
+
+def draw_samples(image, translator, n_samples, *, seed=None, device=None, **options):
+    """
+    Draw samples of the translation of one image one after the other, for images too large to hold all samples.
+
+    Parameters
+    ----------
+    image : object
+        As for `translate`, one image.
+    translator : str, `~pathlib.Path` or `Translator`
+        One that samples, or that was given a sampler.
+    n_samples : int
+        How many.
+    seed : int, optional
+        Of the samples; drawn by default.
+    device : str or `torch.device`, optional
+        As for `translate`.
+    **options
+        What else `translate` takes of one image: ``bands``, ``zeropoint``, ``unit``, ``output_grid``, ``align``,
+        ``bad_planes``, ``subtract_background``, ``strict``, ``tile``, ``batch_size``, ``psf``, ``saturation``.
+
+    Yields
+    ------
+    object
+        What `translate` with ``combine=None`` has in its list: each sample is made when it is asked for.
+
+    Raises
+    ------
+    ValueError
+        As `translate`.
+    """
+    translator = ready(translator, device)
+    request = _request(translator, Sampling.of(translator, n_samples, None, seed), **options)
+    image = _one(image, request)
+    for number, (part,) in enumerate(_parts([image], request)):
+        yield write_like(as_stack(part, image, translator, request.sampling, number))
+
+
+def _request(
+    translator, sampling, *, bands=None, zeropoint=None, unit=None, output_grid=None, align=True, bad_planes=None,
+    subtract_background=None, strict=False, tile=None, batch_size=None, psf=None, saturation=None,
+):  # fmt: skip
+    """`Request` of the options of `translate` that concern one image."""
+    reading = {
+        "bands": bands, "zeropoint": zeropoint, "unit": unit, "align": align, "bad_planes": bad_planes,
+        "strict": strict,
+    }  # fmt: skip
+    return Request(
+        translator, sampling, output_grid_of(output_grid, translator.card), reading, subtract_background, tile,
+        checked_batch(batch_size), psf, saturation=saturation,
+    )  # fmt: skip
+
+
+def _one(image, request):
+    """One `Prepared` image, with warnings of what is unusual."""
+    image = prepare(image, request, request.sampling.seed)
+    for violation in image.outside:
+        warnings.warn(str(violation), DomainWarning, stacklevel=3)
+    if image.lost:
+        warnings.warn(image.lost, GaltransWarning, stacklevel=3)
+    if image.seen and image.seen.assumed:
+        warnings.warn(ASSUMED.format("no stars tell the PSF", image.seen.psf), GaltransWarning, stacklevel=3)
+    return image
 
 
 @dataclass(eq=False)
@@ -289,38 +346,35 @@ def _alone(image, request):
 
 def evaluated(images, request, step=None):
     """Parts of each of some images of one shape: data, variance, mask and WCS of each sample, or of their mean."""
+    return [list(parts) for parts in zip(*_parts(images, request, step), strict=True)]
+
+
+def _parts(images, request, step=None):
+    """Yield the parts of all images of each sample, or of their mean."""
     translator, sampling = request.translator, request.sampling
     first = images[0]
     planes, plan, seed = first.planes, first.plan, first.seed
     if len(images) > 1:
         # one image of all stamps below each other, each a tile without overlap: tiles never see one another
         planes, seed = np.concatenate([image.planes for image in images], axis=1), [image.seed for image in images]
-        plan = stacked_plan(len(images), plan)
+        plan = TilePlan.stacked(len(images), plan.shape, plan.scale)
     batch = request.batch_size or batch_of(translator, max(np.prod(tile.shape) for tile in plan.tiles))
     # 4. and 5. Batches of tiles through the network, blended to whole images, one sample after the other.
     predictions = translator.model.predict(
         planes, plan, n_samples=sampling.n, seed=seed if sampling.stochastic else None, batch_size=batch, progress=step
     )
     del planes
-    parts = [[] for _ in images]
     # 6. Network units to flux of the target survey, and samples to their mean.
     for flux, variance in sampling.gather(map(partial(to_flux, card=translator.card), predictions)):
-        rows = flux.shape[1] // len(images)
+        rows, parts = flux.shape[1] // len(images), []
         for k, image in enumerate(images):
             # 7. The variance of its error: what the network states, calibrated, and unusual noise of the input.
             of_image = slice(k * rows, (k + 1) * rows)
             error = error_variance(variance[:, of_image], image.stack, translator, image.seen)
             part = flux[:, of_image], error, image.mask, image.wcs
             # 8. The grid that was asked for, if it is not the finer one.
-            parts[k].append(part if request.grid is None else resample(*part, request.grid))
-    return parts
-
-
-def stacked_plan(count, plan):
-    """Plan of as many images, of one tile each, below each other."""
-    height, width = plan.shape
-    tiles = tuple(Tile(k * height, (k + 1) * height, 0, width) for k in range(count))
-    return TilePlan((count * height, width), tiles, plan.scale, 0)
+            parts.append(part if request.grid is None else resample(*part, request.grid))
+        yield parts
 
 
 def _budget(translator):

@@ -24,16 +24,24 @@ class Sampling:
 
     @classmethod
     def of(cls, translator, n_samples, combine, seed):
-        """Check what is asked for; a seed that is not given is drawn."""
-        stochastic = translator.spec.stochastic
+        """
+        Check what is asked for; a seed that is not given is drawn.
+
+        A deterministic network with a sampler gives its own answer where no samples are asked for.
+        """
         if combine not in {"mean", None}:
             msg = f"combine must be 'mean' or None (all samples), got {combine!r}"
             raise ValueError(msg)
-        if not stochastic and n_samples not in {None, 1}:
-            msg = f"{translator.name} is deterministic and has one answer; leave out n_samples={n_samples!r}"
+        if not translator.samples and n_samples not in {None, 1}:
+            msg = (
+                f"{translator.name} is deterministic and has one answer; leave out n_samples={n_samples!r}, or give it "
+                "a sampler (galtrans calibrate --sampler)"
+            )
             raise ValueError(msg)
-        recommended = translator.card.get("sampling", {}).get("n_samples", 1)
-        n = index(recommended if n_samples is None else n_samples)
+        recommended = translator.card.get("sampling", {}).get("n_samples")
+        asked = n_samples is not None or combine is None or recommended is not None
+        stochastic = translator.spec.stochastic or (translator.samples and asked)
+        n = index((recommended or 1) if n_samples is None else n_samples)
         if n < 1:
             msg = f"n_samples must be 1 or more, got {n}"
             raise ValueError(msg)

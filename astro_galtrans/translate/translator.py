@@ -13,7 +13,7 @@ from astro_galtrans.models._card import check_card
 from astro_galtrans.models.checkpoint import Checkpoint, load
 from astro_galtrans.models.describe import describe
 from astro_galtrans.models.shipped import find_weights, list_weights, pick_device
-from astro_galtrans.tiling import Tile, TilePlan
+from astro_galtrans.tiling import TilePlan
 
 from .request import Sampling
 
@@ -83,6 +83,21 @@ class Translator:
         return self.model.spec
 
     @property
+    def samples(self):
+        """Whether it draws samples: a network that does, or one that was given a sampler."""
+        return self.spec.stochastic or self.model.sampler is not None
+
+    @property
+    def mean(self):
+        """The `Translator` without the sampler that its deterministic network was given."""
+        if self.model.sampler is None:
+            return self
+        model = deepcopy(self.model)
+        model.sampler = None
+        card = {name: entry for name, entry in deepcopy(self.card).items() if name != "sampling"}
+        return Translator(replace(self.checkpoint, model=model, card=card))
+
+    @property
     def inputs(self):
         """What the network sees of an image, `~astro_galtrans.inputs.Inputs`."""
         return Inputs(self.spec, self.source, self.target)
@@ -150,13 +165,12 @@ class Translator:
         from .results import to_flux
 
         images = _checked_stamps(images, self)
-        sampling = Sampling.of(self, n_samples, None, seed)
+        sampling = Sampling.of(self, n_samples, "mean", seed)
         count, _, height, width = images.shape
         # One image of all stamps below each other, each a tile without overlap: tiles never see one another.
         observed = [None] * count if observation is None else observation.rows(count)
         canvas = np.concatenate([self.inputs.planes(*stamp) for stamp in zip(images, observed, strict=True)], axis=1)
-        tiles = tuple(Tile(k * height, (k + 1) * height, 0, width) for k in range(count))
-        plan = TilePlan(canvas.shape[1:], tiles, self.spec.scale, 0)
+        plan = TilePlan.stacked(count, (height, width), self.spec.scale)
         batch = batch_of(self, height * width)
         samples = self.model.predict(canvas, plan, n_samples=sampling.n, seed=sampling.seed, batch_size=batch)
         mean, flux = uncertainty.SampleMean(posterior=sampling.stochastic), []

@@ -34,7 +34,10 @@ from .noise import saturate
 from .population import Sample, draw_scene
 from .render import draw_seeing, render_pair
 
-__all__ = ["SIGNAL", "PairSettings", "default_size", "default_spread", "simulate_pair", "simulate_pairs"]
+__all__ = [
+    "SHARD", "SIGNAL", "PairSettings", "default_size", "default_spread", "simulate_pair", "simulate_pairs",
+    "simulate_shard",
+]  # fmt: skip
 
 SIGNAL = 3.0  #: sigma of the target's sky above which a noise-free pixel counts as signal
 SHARD = 64  # pairs in a file: 27 MB for five bands of SDSS and CFHTLS
@@ -287,8 +290,19 @@ def _context():
 
 
 def _write_shard(directory, settings, number):
+    _write(shard_path(directory, number), settings, range(number * SHARD, (number + 1) * SHARD))
+
+
+def simulate_shard(directory, settings, first, number):
+    """Write ``number`` pairs from ``first`` on, a shard at most, into a folder of their own, and return the store."""
+    header = PairHeader(*settings.surveys, settings.scale, settings.size, simulation=settings.to_dict())
+    with PairWriter(directory, header):
+        _write(shard_path(directory, 0), settings, range(first, first + number))
+    return PairStore(directory)
+
+
+def _write(path, settings, indices):
     sigma = settings.surveys[1].sky_rms(settings.target_pixel_scale)[:, None, None]
-    pairs = [simulate_pair(settings, number * SHARD + k) for k in range(SHARD)]
-    source, target, clean, bad, rows = zip(*pairs, strict=True)
+    source, target, clean, bad, rows = zip(*(simulate_pair(settings, k) for k in indices), strict=True)
     planes = {"source": source, "target": target, "source_mask": bad, "signal": np.array(clean) > SIGNAL * sigma}
-    write_shard(shard_path(directory, number), planes, rows)
+    write_shard(path, planes, rows)
