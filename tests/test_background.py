@@ -70,18 +70,18 @@ def test_level_of_the_sky(shape, sigmas, rng):
 
 def test_translation_tells_of_sky_and_takes_it_out():
     images = make_bands((64, 64), uncertainty=False)
-    usual = translate(images, "swin-sdss-cfhtls")
+    usual = translate(images, "swin-sdss-cfhtls", psf=1.3)
     for band, image in images.items():
         image.data += np.float32(2 * SKY_RMS[band])
     with pytest.warns(
         DomainWarning, match=r"level of the sky in band [ugriz] .*: sky was left in; subtract_background="
     ):
-        raised = translate(images, "swin-sdss-cfhtls")
-    taken = translate(images, "swin-sdss-cfhtls", subtract_background=True)
+        raised = translate(images, "swin-sdss-cfhtls", psf=1.3)
+    taken = translate(images, "swin-sdss-cfhtls", psf=1.3, subtract_background=True)
     for band in images:
         off = [np.median(image[band].data - usual[band].data) for image in (raised, taken)]
         assert abs(off[1]) < 0.15 * abs(off[0])
     assert taken["g"].meta["GTSKY"].startswith("median u ")
-    again = translate(images, "swin-sdss-cfhtls", subtract_background=16)
+    again = translate(images, "swin-sdss-cfhtls", psf=1.3, subtract_background=16)
     assert "boxes of 16 pixels" in again["g"].meta["GTSKY"]
     assert_array_equal(images["g"].data, make_bands((64, 64))["g"].data + np.float32(2 * SKY_RMS["g"]))

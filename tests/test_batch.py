@@ -84,7 +84,7 @@ def test_quoted_globs_and_folders_stand_for_their_files(frames, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"\*.fits matches no file"):
         translate_file([f"{tmp_path}/none-*.fits"], "swin-sdss-cfhtls", tmp_path / "out.fits")
     assert main(["check", f"{frames}/*0132.fits"]) == 0
-    translate_file([f"{frames}/*0132.fits"], "swin-sdss-cfhtls", tmp_path / "out.fits", progress=False)
+    translate_file([f"{frames}/*0132.fits"], "swin-sdss-cfhtls", tmp_path / "out.fits", psf=1.3, progress=False)
     assert fits.getheader(tmp_path / "out.fits")["GTBANDS"] == "u,g,r,i,z"
 
 
@@ -96,12 +96,12 @@ def test_folder_by_slash_or_by_being_one(tmp_path):
 def test_failure_does_not_stop_and_done_is_skipped(frames, tmp_path):
     (frames / "frame-z-000094-1-0131.fits").unlink()
     (frames / "broken.fits").write_bytes(b"SIMPLE  =                    T")
-    failures = translate_files([frames], MODEL, tmp_path / "out", progress=False)
+    failures = translate_files([frames], MODEL, tmp_path / "out", psf=1.3, progress=False)
     assert set(failures) == {"frame-x-000094-1-0131", "broken"}
     assert "z" in failures["frame-x-000094-1-0131"]
     (done,) = (tmp_path / "out").iterdir()
     before = done.stat().st_mtime_ns
-    translate_files([frames], MODEL, tmp_path / "out", progress=False)
+    translate_files([frames], MODEL, tmp_path / "out", psf=1.3, progress=False)
     assert done.stat().st_mtime_ns == before
     cube = CCDData.read(done)
     assert cube.shape == (5, 48, 60) and cube.uncertainty is not None

@@ -31,6 +31,8 @@ from helpers import make_bands, make_cube, make_wcs, shared_data
 
 pytestmark = pytest.mark.filterwarnings("ignore::astro_galtrans.exceptions.DomainWarning")
 
+SWIN = ["-m", "swin-sdss-cfhtls", "--psf", "1.3"]  # the frames of these tests have no stars
+
 
 @pytest.fixture
 def frames(tmp_path):
@@ -105,17 +107,17 @@ def test_messages_do_not_run_into_the_bar(tmp_path):
 
 def test_translate_bands_to_one_file(frames, tmp_path, capsys):
     output = tmp_path / "out.fits"
-    assert main(["translate", *frames, "-m", "swin-sdss-cfhtls", "-o", str(output)]) == 0
+    assert main(["translate", *frames, *SWIN, "-o", str(output)]) == 0
     assert capsys.readouterr().out.strip() == str(output)
     cube = CCDData.read(output)
     assert cube.shape == (5, 48, 60) and cube.unit == "adu"
     with fits.open(output) as hdus:
         hdus.verify("exception")
         assert [hdu.name for hdu in hdus][1:] in (["UNCERT"], ["MASK", "UNCERT"])
-    assert main(["translate", *frames, "-m", "swin-sdss-cfhtls", "-o", str(output)]) == 1
+    assert main(["translate", *frames, *SWIN, "-o", str(output)]) == 1
     error = capsys.readouterr().err
     assert "exists" in error and "--overwrite to replace it" in error and "=True" not in error
-    assert main(["translate", *frames, "-m", "swin-sdss-cfhtls", "-o", str(output), "--overwrite"]) == 0
+    assert main(["translate", *frames, *SWIN, "-o", str(output), "--overwrite"]) == 0
 
 
 def test_planes_and_sky_are_options_of_translate(frames, tmp_path):
@@ -125,7 +127,7 @@ def test_planes_and_sky_are_options_of_translate(frames, tmp_path):
         band.append(fits.ImageHDU(np.where(light, 32, 0).astype("i4"), planes, name="MASK"))
         band.writeto(tmp_path / "with_mask.fits")
     output = tmp_path / "out.fits"
-    command = ["translate", str(tmp_path / "with_mask.fits"), *frames[1:], "-m", "swin-sdss-cfhtls", "-o", str(output)]
+    command = ["translate", str(tmp_path / "with_mask.fits"), *frames[1:], *SWIN, "-o", str(output)]
     command.append("--overwrite")
     assert main(command) == 0
     header = fits.getheader(output)
@@ -163,6 +165,7 @@ def test_seed_repeats_a_sample(frames, tmp_path):
     for k, seed in enumerate((3, 3, 4)):
         output = tmp_path / f"{k}.fits"
         command = ["translate", *frames, "-m", "diffusion-sdss-cfhtls", "-o", str(output), "--seed", str(seed)]
+        command += ["--psf", "1.3"]
         assert main([*command, "--n-samples", "1"]) == 0
         images.append(CCDData.read(output).data)
     np.testing.assert_array_equal(images[0], images[1])
@@ -239,13 +242,13 @@ def test_a_zero_point_for_each_band(tmp_path):
         CCDData(ccd.data * counts, unit="adu", **options).write(paths[-1])
     text = ",".join(f"{band}={value}" for band, value in zeropoints.items())
     output = tmp_path / "out.fits"
-    assert main(["translate", *paths, "-m", "swin-sdss-cfhtls", "-o", str(output), "--zeropoint", text]) == 0
-    expected = translate(bands, "swin-sdss-cfhtls")
+    assert main(["translate", *paths, *SWIN, "-o", str(output), "--zeropoint", text]) == 0
+    expected = translate(bands, "swin-sdss-cfhtls", psf=1.3)
     found = CCDData.read(output)
     for plane, band in zip(found.data, "ugriz", strict=True):
         np.testing.assert_allclose(plane, expected[band].data, rtol=2e-3, atol=0.05)
     with pytest.raises(SystemExit):
-        main(["translate", *paths, "-m", "swin-sdss-cfhtls", "-o", str(output), "--zeropoint", "g=x"])
+        main(["translate", *paths, *SWIN, "-o", str(output), "--zeropoint", "g=x"])
 
 
 def test_quiet_hides_warnings(tmp_path, capsys, monkeypatch):
@@ -270,7 +273,7 @@ def test_preview_shows_source_and_result(frames, tmp_path, capsys, bands):
     image = pytest.importorskip("matplotlib.image")
     output, picture = tmp_path / "out.fits", tmp_path / "out.png"
     if bands == "ugriz":
-        command = ["translate", *frames, "-m", "swin-sdss-cfhtls", "-o", str(output), "--preview", str(picture)]
+        command = ["translate", *frames, *SWIN, "-o", str(output), "--preview", str(picture)]
         assert main(command) == 0
         assert capsys.readouterr().out.split() == [str(output), str(picture)]
     else:
@@ -313,7 +316,8 @@ def test_demo_makes_files_and_a_picture(tmp_path, capsys):
     pytest.importorskip("matplotlib")
     assert main(["demo", "-o", str(tmp_path / "demo")]) == 0
     names = {Path(line).stem for line in capsys.readouterr().out.split()}
-    assert names == {"galtrans-demo"} | {name for name in list_translators() if "-cfhtls-sdss" not in name}
+    fields = {name for name in list_translators() if "-cfhtls-sdss" not in name and "deblend" not in name}
+    assert names == {"galtrans-demo"} | fields
     source = CCDData.read(tmp_path / "demo" / "swin-sdss-cfhtls.fits")
     assert source.shape == (5, 224, 224)
     picture = tmp_path / "demo" / "galtrans-demo.png"
@@ -337,7 +341,7 @@ def test_closed_streams_stop_no_run(frames, tmp_path, closed):
 
 
 def test_a_folder_says_what_it_skipped(frames, tmp_path, capsys):
-    command = ["translate", str(tmp_path), "-m", "swin-sdss-cfhtls", "-o", f"{tmp_path}/out/"]
+    command = ["translate", str(tmp_path), *SWIN, "-o", f"{tmp_path}/out/"]
     (tmp_path / "a").mkdir()
     assert main(command) == 0
     assert "1 images translated, 0 failed" in capsys.readouterr().out

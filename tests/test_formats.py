@@ -288,7 +288,7 @@ def test_jwst_without_the_area_of_its_pixels(tmp_path):
 def test_sdss_frames_are_translated(tmp_path):
     for band in "ugriz":
         sdss_frame(tmp_path / f"{band}.fits", band)
-    out = translate([tmp_path / f"{band}.fits" for band in "ugriz"], "swin-sdss-cfhtls")
+    out = translate([tmp_path / f"{band}.fits" for band in "ugriz"], "swin-sdss-cfhtls", psf=1.3)
     assert out[0].header["BANDS"] == "u,g,r,i,z"
     assert "TELESCOP = '2.5m'" in list(out[0].header["HISTORY"])
 
@@ -305,8 +305,8 @@ def test_bit_planes_do_not_cost_light(tmp_path):
             extension("IMAGE", data, wcs_cards(0.396, BUNIT="nanomaggy")),
             extension("MASK", mask.astype("i4"), fits.Header(LSST_PLANES)),
         ]).writeto(tmp_path / f"{band}.fits")  # fmt: skip
-    plain = translate(images, "swin-sdss-cfhtls")
-    out = translate([tmp_path / f"{band}.fits" for band in "ugriz"], "swin-sdss-cfhtls")
+    plain = translate(images, "swin-sdss-cfhtls", psf=1.3)
+    out = translate([tmp_path / f"{band}.fits" for band in "ugriz"], "swin-sdss-cfhtls", psf=1.3)
     assert out[0].header["GTMASKED"] == "MASK: BAD SAT CR EDGE"
     assert out["MASK"].data.mean() < 0.1
     for plane, image in zip(out[0].data, plain.values(), strict=True):

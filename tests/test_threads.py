@@ -59,7 +59,7 @@ def calls(file, folder):
     good = np.isfinite(ccd.data)
     return {
         "read": lambda: read(file), "write_fits": lambda: write_fits(ccd, folder / "w.fits", overwrite=True),
-        "translate": lambda: translate(images, MODEL),
+        "translate": lambda: translate(images, MODEL, psf=1.3),
         "samples": lambda: translate(images, "diffusion-sdss-cfhtls", seed=1),
         "target grid": lambda: translate(images, MODEL, output_grid="target"),
         "file": lambda: translate_file(list(files.values()), translator, folder / "o.fits", overwrite=True),
@@ -108,12 +108,12 @@ def test_library_code_sets_nothing_that_threads_share():
 
 def test_threads_translate_as_one_does():
     stacks = [make_bands((24, 30), seed=k) for k in range(4)]
-    alone = [translate(images, MODEL)["r"].data for images in stacks]
+    alone = [translate(images, MODEL, psf=1.3)["r"].data for images in stacks]
     before, interval = state(), sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
     try:
         with ThreadPoolExecutor(4) as pool:
-            together = list(pool.map(lambda images: translate(images, MODEL)["r"].data, 10 * stacks))
+            together = list(pool.map(lambda images: translate(images, MODEL, psf=1.3)["r"].data, 10 * stacks))
     finally:
         sys.setswitchinterval(interval)
     for number, found in enumerate(together):

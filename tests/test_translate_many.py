@@ -200,11 +200,12 @@ def test_stamps_in_other_units_and_with_other_bands_in_front(toy):
 @pytest.mark.parametrize("translator", [make_translator(ToySampler), "diffusion-sdss-cfhtls"])
 def test_each_image_has_a_seed_that_repeats_it_alone(translator):
     images = dicts()
-    found = translate(images, translator, seed=3, n_samples=2)
+    told = {"psf": 1.3} if isinstance(translator, str) else {}  # these stamps have no stars
+    found = translate(images, translator, seed=3, n_samples=2, **told)
     seeds = [result["r"].meta["GTSEED"] for result in found]
     assert len(set(seeds)) == 3
     for result, image, seed in zip(found, images, seeds, strict=True):
-        same(result, translate(image, translator, seed=seed, n_samples=2), rtol=1e-3)
+        same(result, translate(image, translator, seed=seed, n_samples=2, **told), rtol=1e-3)
 
 
 def test_samples_apart(toy):

@@ -79,8 +79,9 @@ def mask_of_result(bad, translator):
     source = (np.max(fwhm) for fwhm in translator.card["validity"].get("fwhm", {}).values())
     target = (fwhm for fwhm in translator.card["target"].get("fwhm", ()) if fwhm)
     widest = max((*source, *target), default=0.0)
-    # the linear answer carries a filled-in value further, by what it adds to the sharpest light
-    further = 2 if translator.spec.observed else 0
+    # the linear answer carries a filled-in value further, by what it adds to the sharpest light, and samples by their
+    # blocks of several pixels
+    further = (4 if translator.spec.stochastic else 3) if translator.spec.observed else 0
     reach = min(translator.spec.margin, ceil(1.5 * widest / translator.source["pixel_scale"])) + further
     mask = output_mask(bad.any(axis=0), translator.spec.scale, reach)
     return np.broadcast_to(mask, (len(translator.bands_out), *mask.shape))

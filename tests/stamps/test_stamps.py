@@ -276,11 +276,14 @@ def test_translators_are_told_the_psf_and_noise_of_stamps(rng):
 
 def test_translations_are_converted_kept_and_found_again(tmp_path, rng):
     sdss, cfhtls = get_survey("sdss"), get_survey("cfhtls-wide")
-    translator = load_translator("swin-sdss-cfhtls")  # srgan's is told PSF and noise, see below
-    source = Stamps(rng.normal(size=(3, 5, 16, 16)), sdss, name="source")
+    translator = load_translator("swin-sdss-cfhtls")
+    fwhm, noise = np.array(translator.source["fwhm"]), sdss.sky_rms()
+    told = {"psf": fwhm, "sky_rms": noise}
+    source = Stamps(rng.normal(size=(3, 5, 16, 16)), sdss, name="source", **told)
     real = Stamps(np.zeros((3, 2, 32, 32)), cfhtls.select("gi"), 0.198)
     found = Stamps.from_translator(translator, source, real)
-    direct, variance = translator.stamps(source.read(), seed=0, variance=True)
+    observed = Observation(fwhm, noise, np.ones(5, bool))
+    direct, variance = translator.stamps(source.read(), seed=0, variance=True, observation=observed)
     np.testing.assert_allclose(found.read(), direct[:, :, [1, 3]], rtol=1e-5)
     np.testing.assert_allclose(found.variance, variance[:, [1, 3]], rtol=1e-5)
     assert found.bands == ("g", "i") and found.shape == (32, 32)
@@ -296,7 +299,7 @@ def test_translations_are_converted_kept_and_found_again(tmp_path, rng):
     # One pixel that differs makes other stamps: they must not be taken for these.
     other = source.read()
     other[1, 2, 3, 4] += 1
-    Stamps.from_translator(translator, Stamps(other, sdss), directory=tmp_path)
+    Stamps.from_translator(translator, Stamps(other, sdss, **told), directory=tmp_path)
     assert len(sorted(tmp_path.rglob("*.npy"))) == 2 * len(files)
     with pytest.raises(ValueError, match="needs u, g, r, i, z, but few has g, r, i: u, z missing"):
         Stamps.from_translator(translator, Stamps(np.zeros((1, 3, 8, 8)), sdss.select("gri"), name="few"))

@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from astro_galtrans.models.registry import get_model_class
-from astro_galtrans.training import list_recipes
+from astro_galtrans.models.registry import get_model_class, list_models
 
 
 def terms(name, target, weight=None):
@@ -21,7 +20,7 @@ def terms(name, target, weight=None):
     return found
 
 
-@pytest.mark.parametrize("name", list_recipes())
+@pytest.mark.parametrize("name", list_models())
 def test_bad_pixels_do_not_count(name):
     target = torch.randn(2, 2, 32, 32, generator=torch.Generator().manual_seed(7))
     ones = torch.ones_like(target)
@@ -34,7 +33,7 @@ def test_bad_pixels_do_not_count(name):
     assert terms(name, garbage) != pytest.approx(plain, rel=0.1)
 
 
-@pytest.mark.parametrize("name", list_recipes())
+@pytest.mark.parametrize("name", list_models())
 def test_half_the_weight_is_half_the_pixelwise_loss(name):
     target = torch.randn(2, 2, 32, 32, generator=torch.Generator().manual_seed(7))
     plain, half = terms(name, target), terms(name, target, torch.full_like(target, 0.5))
