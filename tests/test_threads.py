@@ -60,9 +60,11 @@ def calls(file, folder):
     return {
         "read": lambda: read(file), "write_fits": lambda: write_fits(ccd, folder / "w.fits", overwrite=True),
         "translate": lambda: translate(images, MODEL, psf=1.3),
-        "samples": lambda: translate(images, "diffusion-sdss-cfhtls", seed=1),
-        "target grid": lambda: translate(images, MODEL, output_grid="target"),
-        "file": lambda: translate_file(list(files.values()), translator, folder / "o.fits", overwrite=True),
+        "samples": lambda: translate(images, "diffusion-sdss-cfhtls", seed=1, psf=1.3),
+        "target grid": lambda: translate(images, MODEL, output_grid="target", psf=1.3),
+        "file": lambda: translate_file(
+            list(files.values()), translator, folder / "o.fits", overwrite=True, psf=1.3
+        ),
         "stamps": lambda: translator.stamps(np.zeros((2, 5, 16, 16), "f4"), seed=1),
         "list": lambda: (astro_galtrans.list_translators(), astro_galtrans.list_surveys()),
         "survey": lambda: astro_galtrans.get_survey("sdss").describe(),
@@ -101,9 +103,12 @@ def test_library_code_sets_nothing_that_threads_share():
         r"|os\.environ\[.*\] =|np\.random\.seed\(|matplotlib\.use\(|rcParams\[.*\] =|add_enabled_units\("
     )
     package = Path(astro_galtrans.__file__).parent
-    found = {str(p.relative_to(package)) for p in package.rglob("*.py") if setters.search(p.read_text(encoding="utf8"))}
-    # a program of its own; the reference for tests, which runs statmorph in processes; the code of another process
-    assert found == {"cli/_main.py", "measure/morphology/reference.py", "bandstack/_trust.py"}
+    examples = re.compile(r"^ *(>>>|\.\.\.) .*$", re.MULTILINE)
+    texts = {str(p.relative_to(package)): p.read_text(encoding="utf8") for p in package.rglob("*.py")}
+    found = {name for name, text in texts.items() if setters.search(examples.sub("", text))}
+    # programs of their own; the reference for tests, which runs statmorph in processes; the code of other processes
+    programs = {"cli/_main.py", "study/steps.py"}
+    assert found == programs | {"measure/morphology/reference.py", "bandstack/_trust.py", "training/fluxes.py"}
 
 
 def test_threads_translate_as_one_does():

@@ -12,7 +12,7 @@ from astropy.table import Table
 from astro_galtrans import load_translator
 from astro_galtrans.exceptions import GaltransWarning
 from astro_galtrans.inputs import Observation
-from astro_galtrans.psf import Frequencies, MoffatPSF, SampledPSF
+from astro_galtrans.psf import Frequencies, MoffatPSF, SampledPSF, as_psf, widths
 from astro_galtrans.stamps import Stamps
 from astro_galtrans.stamps.lazy import joined, middle, rows_of
 from astro_galtrans.stamps.stamps import translations
@@ -282,7 +282,8 @@ def test_translations_are_converted_kept_and_found_again(tmp_path, rng):
     source = Stamps(rng.normal(size=(3, 5, 16, 16)), sdss, name="source", **told)
     real = Stamps(np.zeros((3, 2, 32, 32)), cfhtls.select("gi"), 0.198)
     found = Stamps.from_translator(translator, source, real)
-    observed = Observation(fwhm, noise, np.ones(5, bool))
+    profiles = widths(as_psf(fwhm, 3, source.bands, source.pixel_scale, "stamps"), range(3), source.pixel_scale)
+    observed = Observation(profiles, noise, np.ones(5, bool))
     direct, variance = translator.stamps(source.read(), seed=0, variance=True, observation=observed)
     np.testing.assert_allclose(found.read(), direct[:, :, [1, 3]], rtol=1e-5)
     np.testing.assert_allclose(found.variance, variance[:, [1, 3]], rtol=1e-5)
