@@ -1,6 +1,7 @@
 """The figures and the page of a study."""
 
 import re
+from functools import partial
 
 import numpy as np
 
@@ -43,7 +44,7 @@ GALAXIES = 2  # in each of the groups best, median and worst of the gallery
 PLACES = 3  # significant digits of the summary
 
 
-def write_figures(tasks, folder):
+def write_figures(tasks, folder, cache):
     """
     Draw the figures of all tasks into a folder; return `~astro_galtrans.fidelity.page.Figure` by (task, level).
 
@@ -52,6 +53,8 @@ def write_figures(tasks, folder):
     tasks : list of `~astro_galtrans.study.run.TaskResult`
     folder : `~pathlib.Path`
         Made if missing; figures of an earlier run are removed.
+    cache : `~astro_galtrans.study.steps.Cache`
+        Where figures of the same results are found again.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for file in (*folder.glob("*.svg"), *folder.glob("*.png")):
@@ -59,33 +62,40 @@ def write_figures(tasks, folder):
     found = {}
     for task in tasks:
         for level, result in task.results.items():
-            found[task.name, level] = [
-                _written(folder / f"{task.name}_{level}_{name}", figure, caption)
-                for name, figure, caption in _drawn(task, level, result)
-            ]
+            figures = (
+                _written(folder, f"{task.name}_{level}_{name}", draw, caption, task.keys[level], cache)
+                for name, draw, caption in _shown(task, level, result)
+            )
+            found[task.name, level] = [figure for figure in figures if figure is not None]
     return found
 
 
-def _drawn(task, level, result):
-    """Yield name, matplotlib figure and caption of what is shown of a level."""
+def _shown(task, level, result):
+    """Yield name, function that draws it and caption of each figure that is shown of a level."""
     for name in SHOWN[level]:
-        figure = getattr(result, f"plot_{name}")()
-        if figure is not None:
-            yield name, figure, f"{result.caption(name)} Task {task.name}."
+        yield name, getattr(result, f"plot_{name}"), f"{result.caption(name)} Task {task.name}."
     for model in (model.name for model in task.models if model.kind == "translator"):
         if level == "redshift":
-            yield f"redshifts_{model}", result.plot_redshifts(model), f"{result.caption('redshifts')} {model}."
+            yield f"redshifts_{model}", partial(result.plot_redshifts, model), f"{result.caption('redshifts')} {model}."
         if level == "anomaly":
-            yield f"worst_{model}", result.plot_worst(model), f"{result.caption('worst')} {model}."
+            yield f"worst_{model}", partial(result.plot_worst, model), f"{result.caption('worst')} {model}."
 
 
-def _written(path, figure, caption):
-    kind = "svg" if path.name.endswith(VECTOR) else "png"
-    data = drawn(figure, kind)
-    file = path.with_name(f"{path.name}.{kind}")
-    with whole_file(file) as place:
+def _written(folder, name, draw, caption, key, cache):
+    """Draw a figure, unless it is in the cache, and write it; None where there is nothing to draw."""
+    kind = "svg" if name.endswith(VECTOR) else "png"
+    kept = cache.path(f"figures/{name}.{kind}", key)
+    data = kept.read_bytes() if kept.exists() else None
+    if data is None:
+        figure = draw()
+        if figure is None:
+            return None
+        data = drawn(figure, kind)
+        with whole_file(kept) as place:
+            place.write_bytes(data)
+    with whole_file(folder / f"{name}.{kind}") as place:
         place.write_bytes(data)
-    return Figure(uri(data, kind), caption, file=f"figures/{file.name}")
+    return Figure(uri(data, kind), caption, file=f"figures/{name}.{kind}")
 
 
 def write_page_of(study, tasks, figures, about, path):
