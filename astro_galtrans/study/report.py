@@ -39,6 +39,7 @@ READINGS = {
     "translation can hold, and on true images of the target survey.",
 }  # fmt: skip
 VECTOR = "colours", "information", "peak_information"  # figures that are small as SVG: others have many points
+EXPECTED = 0.05  # share of true images with a score above 2 that passes for the 1 % that it should be
 WORST = 8  # galaxies of each model in the list of anomalies
 GALAXIES = 2  # in each of the groups best, median and worst of the gallery
 PLACES = 3  # significant digits of the summary
@@ -209,7 +210,7 @@ def _of_task(task, figures):
         blocks = [table, {metric.label: metric.meaning for metric in metrics}] if table else []
         blocks += [READINGS, *result.verdict()] if level == "redshift" else []
         blocks += [_peaks(result)] if level == "peaks" else []
-        blocks += [_worst(task, result)] if level == "anomaly" else []
+        blocks += [*_trust(result), _worst(task, result)] if level == "anomaly" else []
         sections.append(Section(f"{TITLES[level]}, {task.name}", [*blocks, *figures[task.name, level]], level=3))
     gallery = _gallery(task)
     if gallery:
@@ -231,6 +232,15 @@ def _peaks(result):
         rows.append(row)
     caption = "What fluxes in all bands alone tell of the redshift (nats)."
     return Table(("images", "peak fluxes", "total fluxes"), rows, caption)
+
+
+def _trust(result):
+    """A warning where true images are called implausible more often than they should be: then the judge is wrong."""
+    if "target" not in result.models:
+        return []
+    share, *_ = result.value("score", "share_above_2", model="target", band="all")
+    told = f"The true images themselves score above 2 in {100 * share:.0f} % of galaxies, and not in 1 %"
+    return [f"!{told}: PSFs or noise are not known well enough; compare with that."] if share > EXPECTED else []
 
 
 def _worst(task, result):
