@@ -17,6 +17,7 @@ from astro_galtrans._progress import tqdm
 from astro_galtrans._release import __version__
 from astro_galtrans.statistics import Bootstrap
 
+from .findings import findings
 from .levels import measure_level, why_not
 from .metrics import best, summary_rows
 from .recipe import Study, load_study
@@ -272,7 +273,7 @@ def _about(study, tasks, seconds):
     recipe = study.to_dict()
     return {
         "recipe": recipe, "recipe fingerprint": fingerprint(recipe), "versions": versions, "tasks": found,
-        "seconds": seconds, "summary": figures,
+        "seconds": seconds, "summary": figures, "findings": {claim: told for claim, told, _ in findings(tasks)},
     }  # fmt: skip
 
 
