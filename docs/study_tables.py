@@ -37,6 +37,9 @@ def main(folder):
                     lines += [f"   {'*' if k == 0 else ' '} - {text(cell)}".rstrip() for k, cell in enumerate(row)]
                 lines.append("")
         lines += [f"Left out: {what}, as {why}.\n" for what, why in told["left out"].items()]
+    lines += ["What the paper found, and what these pairs say:", ""]
+    for claim, answers in about["findings"].items():
+        lines += [claim, f"    {' '.join(answers) or 'Not measured.'}", ""]
     lines += figures(Path(folder), about)
     (TABLES / "study.rst").write_text("\n".join(lines) + "\n", encoding="utf8")
 

@@ -49,7 +49,7 @@ def why_not(level, data):
 
 def measure_level(level, models, data, study, cache, *, progress=True):
     """
-    Return the `~astro_galtrans.fidelity.result.Result` of a level, and how many of its parts were found in the cache.
+    Return the `~astro_galtrans.fidelity.result.Result` of a level, and a fingerprint of all that it depends on.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def measure_level(level, models, data, study, cache, *, progress=True):
         for k in missing:
             _only(result, [model.name for model in groups[k]]).write(paths[k], overwrite=True)
             found[k] = read(paths[k])
-    return joined_results(found), len(found) - len(missing)
+    return joined_results(found), fingerprint(*(path.name for path in paths))
 
 
 def _of_images(level, models, data, study, _cache, bootstrap, progress):

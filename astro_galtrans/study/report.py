@@ -1,6 +1,7 @@
 """The figures and the page of a study."""
 
 import re
+from functools import partial
 
 import numpy as np
 
@@ -38,12 +39,13 @@ READINGS = {
     "translation can hold, and on true images of the target survey.",
 }  # fmt: skip
 VECTOR = "colours", "information", "peak_information"  # figures that are small as SVG: others have many points
+EXPECTED = 0.05  # share of true images with a score above 2 that passes for the 1 % that it should be
 WORST = 8  # galaxies of each model in the list of anomalies
 GALAXIES = 2  # in each of the groups best, median and worst of the gallery
 PLACES = 3  # significant digits of the summary
 
 
-def write_figures(tasks, folder):
+def write_figures(tasks, folder, cache):
     """
     Draw the figures of all tasks into a folder; return `~astro_galtrans.fidelity.page.Figure` by (task, level).
 
@@ -52,6 +54,8 @@ def write_figures(tasks, folder):
     tasks : list of `~astro_galtrans.study.run.TaskResult`
     folder : `~pathlib.Path`
         Made if missing; figures of an earlier run are removed.
+    cache : `~astro_galtrans.study.steps.Cache`
+        Where figures of the same results are found again.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for file in (*folder.glob("*.svg"), *folder.glob("*.png")):
@@ -59,33 +63,40 @@ def write_figures(tasks, folder):
     found = {}
     for task in tasks:
         for level, result in task.results.items():
-            found[task.name, level] = [
-                _written(folder / f"{task.name}_{level}_{name}", figure, caption)
-                for name, figure, caption in _drawn(task, level, result)
-            ]
+            figures = (
+                _written(folder, f"{task.name}_{level}_{name}", draw, caption, task.keys[level], cache)
+                for name, draw, caption in _shown(task, level, result)
+            )
+            found[task.name, level] = [figure for figure in figures if figure is not None]
     return found
 
 
-def _drawn(task, level, result):
-    """Yield name, matplotlib figure and caption of what is shown of a level."""
+def _shown(task, level, result):
+    """Yield name, function that draws it and caption of each figure that is shown of a level."""
     for name in SHOWN[level]:
-        figure = getattr(result, f"plot_{name}")()
-        if figure is not None:
-            yield name, figure, f"{result.caption(name)} Task {task.name}."
+        yield name, getattr(result, f"plot_{name}"), f"{result.caption(name)} Task {task.name}."
     for model in (model.name for model in task.models if model.kind == "translator"):
         if level == "redshift":
-            yield f"redshifts_{model}", result.plot_redshifts(model), f"{result.caption('redshifts')} {model}."
+            yield f"redshifts_{model}", partial(result.plot_redshifts, model), f"{result.caption('redshifts')} {model}."
         if level == "anomaly":
-            yield f"worst_{model}", result.plot_worst(model), f"{result.caption('worst')} {model}."
+            yield f"worst_{model}", partial(result.plot_worst, model), f"{result.caption('worst')} {model}."
 
 
-def _written(path, figure, caption):
-    kind = "svg" if path.name.endswith(VECTOR) else "png"
-    data = drawn(figure, kind)
-    file = path.with_name(f"{path.name}.{kind}")
-    with whole_file(file) as place:
+def _written(folder, name, draw, caption, key, cache):
+    """Draw a figure, unless it is in the cache, and write it; None where there is nothing to draw."""
+    kind = "svg" if name.endswith(VECTOR) else "png"
+    kept = cache.path(f"figures/{name}.{kind}", key)
+    data = kept.read_bytes() if kept.exists() else None
+    if data is None:
+        figure = draw()
+        if figure is None:
+            return None
+        data = drawn(figure, kind)
+        with whole_file(kept) as place:
+            place.write_bytes(data)
+    with whole_file(folder / f"{name}.{kind}") as place:
         place.write_bytes(data)
-    return Figure(uri(data, kind), caption, file=f"figures/{file.name}")
+    return Figure(uri(data, kind), caption, file=f"figures/{name}.{kind}")
 
 
 def write_page_of(study, tasks, figures, about, path):
@@ -199,7 +210,7 @@ def _of_task(task, figures):
         blocks = [table, {metric.label: metric.meaning for metric in metrics}] if table else []
         blocks += [READINGS, *result.verdict()] if level == "redshift" else []
         blocks += [_peaks(result)] if level == "peaks" else []
-        blocks += [_worst(task, result)] if level == "anomaly" else []
+        blocks += [*_trust(result), _worst(task, result)] if level == "anomaly" else []
         sections.append(Section(f"{TITLES[level]}, {task.name}", [*blocks, *figures[task.name, level]], level=3))
     gallery = _gallery(task)
     if gallery:
@@ -221,6 +232,15 @@ def _peaks(result):
         rows.append(row)
     caption = "What fluxes in all bands alone tell of the redshift (nats)."
     return Table(("images", "peak fluxes", "total fluxes"), rows, caption)
+
+
+def _trust(result):
+    """A warning where true images are called implausible more often than they should be: then the judge is wrong."""
+    if "target" not in result.models:
+        return []
+    share, *_ = result.value("score", "share_above_2", model="target", band="all")
+    told = f"The true images themselves score above 2 in {100 * share:.0f} % of galaxies, and not in 1 %"
+    return [f"!{told}: PSFs or noise are not known well enough; compare with that."] if share > EXPECTED else []
 
 
 def _worst(task, result):

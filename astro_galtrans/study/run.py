@@ -17,6 +17,7 @@ from astro_galtrans._progress import tqdm
 from astro_galtrans._release import __version__
 from astro_galtrans.statistics import Bootstrap
 
+from .findings import findings
 from .levels import measure_level, why_not
 from .metrics import best, summary_rows
 from .recipe import Study, load_study
@@ -38,6 +39,7 @@ class TaskResult:
     data: object  #: `~astro_galtrans.study.steps.TaskData`
     models: list  #: of `~astro_galtrans.study.steps.Model`
     results: dict = field(default_factory=dict)  #: level to `~astro_galtrans.fidelity.result.Result`; also ``"peaks"``
+    keys: dict = field(default_factory=dict)  #: level to a fingerprint of its result
     left_out: dict = field(default_factory=dict)  #: level or baseline to the reason
     summary: list = field(default_factory=list)  #: rows
     columns: dict = field(default_factory=dict)  #: (model, column) to the number of each galaxy
@@ -146,7 +148,7 @@ def _run(study, directory, cache, progress):
         steps.expect(len(opened[name][1]))
     tasks = [_measured(name, *parts, levels, study, cache, steps) for name, parts in opened.items()]
     steps("tables", _write_tables, tasks, directory)
-    figures = steps("figures", write_figures, tasks, directory / "figures")
+    figures = steps("figures", write_figures, tasks, directory / "figures", cache)
     about = _about(study, tasks, steps.seconds)
     page = steps("report", write_page_of, study, tasks, figures, about, directory / "report.html")
     with whole_file(directory / SUMMARY_FILE) as file:
@@ -190,7 +192,7 @@ def _measured(name, data, models, left_out, levels, study, cache, steps):
             task.left_out[level] = why
             steps(f"{name}: {level}, left out: {why}", lambda: None)
             continue
-        task.results[level], _ = steps(
+        task.results[level], task.keys[level] = steps(
             f"{name}: {level}", measure_level, level, models, data, study, cache, progress=steps.progress
         )
         names = [model.name for model in models]
@@ -271,7 +273,7 @@ def _about(study, tasks, seconds):
     recipe = study.to_dict()
     return {
         "recipe": recipe, "recipe fingerprint": fingerprint(recipe), "versions": versions, "tasks": found,
-        "seconds": seconds, "summary": figures,
+        "seconds": seconds, "summary": figures, "findings": {claim: told for claim, told, _ in findings(tasks)},
     }  # fmt: skip
 
 

@@ -76,6 +76,13 @@ def test_the_summary_is_of_the_numbers_per_galaxy(study):
     assert row["value"] == pytest.approx(1.4826 * np.median(np.abs(ratio - np.median(ratio))), rel=1e-4)
 
 
+def test_findings_are_answered_from_what_was_measured(study):
+    found = json.loads((study / "summary.json").read_text())["findings"]
+    structure, *others = found.values()
+    assert len(structure) == 1 and structure[0].startswith("inter: holds for")
+    assert others == [[], [], []]  # of levels that this study leaves out
+
+
 def test_the_best_is_marked_among_translations(study):
     table = Table.read(study / "tables" / "summary.ecsv")
     assert not set(table["model"][table["best"]]) & {"identity", "second"}

@@ -7,6 +7,7 @@ from toy_network import BANDS, SKY_RMS, ToySampler, ToyTranslator, toy_card
 from astro_galtrans._locks import locked
 from astro_galtrans.cli import main
 from astro_galtrans.fidelity.files import redshift_from_files
+from astro_galtrans.fidelity.files.redshift import joined_stamps
 from astro_galtrans.fidelity.redshift.result import RedshiftFidelity
 from astro_galtrans.models.checkpoint import Checkpoint
 from astro_galtrans.pairs.store import PairHeader, PairStore, PairWriter
@@ -188,6 +189,17 @@ def test_too_few_galaxies_are_said_before_any_work(stores, tmp_path):
     with pytest.raises(ValueError, match="at least 20 usable galaxies each must train and test, got 22 and 8"):
         redshift_from_files(few, make_translator(), tmp_path / "out", progress=False)
     assert not (tmp_path / "out").exists()
+
+
+def test_each_galaxy_of_joined_stores_keeps_its_noise(tmp_path):
+    parts = []
+    for name, number in (("one", 3), ("other", 2)):
+        noise = {f"noise_{band}": sky * (1 + np.arange(number)) for band, sky in zip(BANDS, SKY_RMS, strict=True)}
+        parts.append(Stamps.from_pairs(PairStore(write_store(tmp_path / name, number, 4, **noise)), "source"))
+    both = joined_stamps(parts, "source")
+    assert both.images.shape == (5, 5, SIZE, SIZE)
+    np.testing.assert_allclose(both.sky_rms[:, 0] / SKY_RMS[0], [1, 2, 3, 1, 2])
+    np.testing.assert_array_equal(both.read([3, 4]), parts[1].read())
 
 
 def test_two_writers_of_a_folder(stores, tmp_path):
