@@ -63,4 +63,4 @@ for column, before, after in zip(axes.T, table["cutout"], result["cutout"], stri
         axis.set_axis_off()
 
 # %%
-# Whole surveys, with workers, shards and restarts: ``galtrans translate --catalogue``, see :ref:`scale`.
+# Whole surveys, with workers, shards and restarts: ``galtrans translate`` with ``--catalogue``, see :ref:`scale`.

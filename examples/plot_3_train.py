@@ -68,7 +68,7 @@ axes[1].set(xlabel="step", ylabel="gain over interpolation")
 
 # %%
 # The file is a translator like the shipped ones: calibrated, with its scores in its card. ``galtrans info`` prints them, and
-# ``galtrans translate -m FILE`` uses it.
+# ``galtrans translate`` uses it with ``-m``.
 
 translator = load_translator(path)
 with warnings.catch_warnings():

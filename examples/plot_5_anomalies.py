@@ -42,15 +42,14 @@ translated = Stamps.from_translator(
     load_translator("srgan-sdss-cfhtls"), source, target, progress=False
 )
 found = anomalies(source, {"srgan": translated}, target=target, progress=False)
-found["galaxies"]["model", "row", "score", "anomalous", "kind", "band", "x", "y"][
-    :48:8
-].pprint(max_width=-1)
 
 # %%
-# A score is :math:`-\\log_{10}` of the probability that two images of the same sky differ as much. The supernova leads the list of the real images:
+# A score is :math:`-\log_{10}` of the probability that two images of the same sky differ as much. The supernova leads the list of the real images:
 # light that the target shows and the source lacks, in the place where it was put.
 
-print(found.rows("galaxies", model="target")["row", "score", "kind", "x", "y"][:3])
+worst = found.rows("galaxies", model="target")["row", "score", "kind", "x", "y"][:3]
+worst.round(2)
+print(worst)
 figure = found.plot_worst("target")
 
 # %%

@@ -19,10 +19,10 @@ pytest.importorskip("galsim")
 pytest.importorskip("speclite")
 
 ROOT = Path(__file__).parents[1]
-#: Pages, and the sets of pairs that their commands find, made from frames or simulated; other inputs are there for all.
+#: Pages, and the folders that their commands find beside the inputs that are there for all: what it is made of, by name.
 PAGES = {
     "README.rst": {}, "docs/user_guide/calibrate.rst": {"my-pairs": "observed"}, "docs/user_guide/command_line.rst": {},
-    "docs/user_guide/fidelity.rst": {"pairs": "observed", "z-test": "set"}, "docs/user_guide/redshift.rst": {},
+    "docs/user_guide/fidelity.rst": {"pairs": "observed", "z-test": "set", "translated": "translations"}, "docs/user_guide/redshift.rst": {},
     "docs/user_guide/scale.rst": {}, "docs/user_guide/simulate.rst": {},
     "docs/user_guide/train.rst": {"my-pairs": "observed", "pairs": "set", "other-pairs": "others"},
 }  # fmt: skip
@@ -69,7 +69,7 @@ def world(tmp_path_factory):
         shutil.copytree(folder / of, folder / copy)
     files = ["--source", folder / "mine", "--target", folder / "theirs", "--catalogue", folder / "objects.ecsv"]
     run(["pairs", folder / "observed", *files], folder)
-    run(["translate", folder / "mine", "-m", "srgan-sdss-cfhtls", "-o", f"{folder / 'translated'}/"], folder)
+    run(["translate", folder / "mine", "-m", "srgan-sdss-cfhtls", "-o", f"{folder / 'translations'}/"], folder)
     with fits.open(folder / "mine" / "0.fits") as hdus:
         for band in "ugriz":
             hdus[band].writeto(folder / f"{band}.fits")

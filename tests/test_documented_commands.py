@@ -11,6 +11,7 @@ from astro_galtrans.cli._main import make_parser
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.rst", ROOT / "CONTRIBUTING.rst", *sorted((ROOT / "docs").rglob("*.rst"))]
+PAGES += sorted((ROOT / "examples").glob("*.py"))
 # what stands for a value in a synopsis, and a value of its kind
 STAND_INS = {"COMMAND": "list", "N": "1", "RECIPE": "swin", "BANDS": "g,r"}
 
@@ -25,7 +26,7 @@ def shown(text):
 COMMANDS = [
     pytest.param(command, id=f"{page.name}: {command}")
     for page in PAGES
-    if page.exists()
+    if page.exists() and page.parent.name != "gallery"  # made of the examples
     for command in dict.fromkeys(shown(page.read_text(encoding="utf8")))
 ]
 
