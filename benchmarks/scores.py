@@ -6,8 +6,8 @@ that of the interpolated source, fluxes of bright sources in 3 arcsec, and how o
 
 Run as ``python benchmarks/scores.py PAIRS [-n 1000] [-m NAME_OR_FILE ...] [--json FILE] [--rst FILE]``; PAIRS is
 made with ``galtrans simulate PAIRS -n 1000 --seed 7001``. With ``--write`` the scores go into the cards of the
-given files. Without PAIRS the table is made of the scores in the cards, which a training leaves there: of half of its held-out pairs,
-that neither trained, nor chose, nor calibrated anything.
+given files. Without PAIRS the table is made of the scores in the cards, which a training leaves there: of half of its
+held-out pairs, that neither trained, nor chose, nor calibrated anything.
 """
 
 import argparse

@@ -38,6 +38,8 @@ EXCESS = 2.0  # by how much the mean square of noise may exceed its variance in 
 # targets least well: how much of the stated error is structure, its largest share of the light, and how much of the
 # stated variance takes part in updates where there is hardly any light.
 STRUCTURE, MOST_STRUCTURE, FAINT_SHARE = 0.5, 0.5, 0.1
+# Light is nowhere less than this (softening units): pixels of exactly zero would be read as pixels without data.
+DARKEST = np.float32(1e-6)
 BROAD = 20.0  # pixels; errors on larger scales are those of fluxes, which are drawn
 
 
@@ -89,7 +91,7 @@ def light_of(mean, variance):
     own = mean - expected
     scatter, noise = _local(np.square(own)), EXCESS * _local(variance)
     share = 1 - np.divide(noise, scatter, out=np.ones_like(noise), where=scatter > noise)
-    return np.maximum(expected + share * own, 0)
+    return np.maximum(expected + share * own, DARKEST)
 
 
 def _local(images):
@@ -140,7 +142,7 @@ class Conditioned:
         """
         sign = np.float32(sign)
         structure = STRUCTURE * self.relative * self.errors.structure(rng, self.light.shape[1:])
-        image = self.light * np.maximum(1 + sign * structure, 0)
+        image = self.light * np.maximum(1 + sign * structure, DARKEST)
         image += sign * np.sqrt(self.white) * rng.standard_normal(self.light.shape, np.float32)
         for c, solver in enumerate(self._solvers):
             plane = image[c].ravel()
