@@ -19,14 +19,17 @@ pytest.importorskip("galsim")
 pytest.importorskip("speclite")
 
 ROOT = Path(__file__).parents[1]
-#: Pages, and the folders that their commands find beside the inputs that are there for all: what each is made of.
+#: Pages, and the folders that their commands find beside the inputs that are there for all: name, and of what.
 PAGES = {
-    "README.rst": {}, "docs/user_guide/calibrate.rst": {"my-pairs": "observed"}, "docs/user_guide/command_line.rst": {},
+    "README.rst": {},
+    "docs/user_guide/calibrate.rst": {"my-pairs": "observed"},
+    "docs/user_guide/command_line.rst": {},
     "docs/user_guide/fidelity.rst": {"pairs": "observed", "z-test": "set", "translated": "translations"},
     "docs/user_guide/redshift.rst": {},
-    "docs/user_guide/scale.rst": {}, "docs/user_guide/simulate.rst": {},
+    "docs/user_guide/scale.rst": {},
+    "docs/user_guide/simulate.rst": {},
     "docs/user_guide/train.rst": {"my-pairs": "observed", "pairs": "set", "other-pairs": "others"},
-}  # fmt: skip
+}
 #: Options that take the cost out of a command.
 LESS = {
     "train": "--steps 2 --device cpu", "redshift": "--estimator photometric --epochs 2", "fidelity": "--number 12",
