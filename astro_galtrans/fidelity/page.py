@@ -127,12 +127,12 @@ def drawn(figure, kind):
 
 
 def uri(data, kind):
-    """Return bytes of a picture of a kind, "svg", "png" or "webp", as a data URI; PNG as WebP, a third of the size."""
+    """Return bytes of a picture of a kind, "svg", "png" or "webp", as a data URI; PNG as lossless WebP, which is smaller."""
     if kind == "png":
         from PIL import Image
 
         smaller = BytesIO()
-        Image.open(BytesIO(data)).save(smaller, "webp", quality=90)
+        Image.open(BytesIO(data)).save(smaller, "webp", lossless=True)
         data, kind = smaller.getvalue(), "webp"
     return f"data:{TYPES[kind]};base64,{b64encode(data).decode()}"
 

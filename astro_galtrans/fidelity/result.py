@@ -377,6 +377,9 @@ def _read_table(path, name, ending):
         raise FileNotFoundError(msg) from None
     table.convert_bytestring_to_unicode()
     for column in table.colnames:
-        if table[column].dtype.kind == "U" and getattr(table[column], "mask", None) is not None:
+        kind, masked = table[column].dtype.kind, getattr(table[column], "mask", None) is not None
+        if kind == "U" and masked:
             table[column] = np.asarray(table[column].filled(""))
+        elif kind == "f" and masked:  # FITS masks what is NaN
+            table[column] = table[column].filled(np.nan)
     return table
