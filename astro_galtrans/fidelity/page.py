@@ -127,7 +127,7 @@ def drawn(figure, kind):
 
 
 def uri(data, kind):
-    """Return bytes of a picture of a kind, "svg", "png" or "webp", as a data URI; PNG as lossless WebP, which is smaller."""
+    """Return a picture of a kind, "svg", "png" or "webp", as a data URI; PNG as lossless WebP, which is smaller."""
     if kind == "png":
         from PIL import Image
 
