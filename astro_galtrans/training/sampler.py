@@ -32,7 +32,7 @@ def train_sampler(
         Shipped or the user's own; calibrated, so that its card states how its errors are correlated.
     pairs, held_out : `~astro_galtrans.pairs.store.PairStore`, `PairSettings` or path-like
         Pairs to train the density of fluxes on, best some ten thousand, and others to validate it: stores, settings of
-        pairs to simulate, or tables of ```astro_galtrans.training.fluxes.make_flux_table```. By default a twentieth of the
+        pairs to simulate, or tables of ``astro_galtrans.training.fluxes.make_flux_table``. By default a twentieth of the
         pairs validates.
     output : path-like
         The file, ``NAME.safetensors``.
@@ -46,7 +46,7 @@ def train_sampler(
     directory : path-like, optional
         Where checkpoints and tables are kept, with which an interrupted call goes on.
     workers, device, progress
-        As for ```astro_galtrans.training.fluxes.make_flux_table``` and ```astro_galtrans.training.flow.train_flow```.
+        As for ``make_flux_table`` and ``train_flow`` (``astro_galtrans.training.fluxes`` and ``.flow``).
 
     Raises
     ------
