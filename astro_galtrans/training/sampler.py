@@ -32,7 +32,7 @@ def train_sampler(
         Shipped or the user's own; calibrated, so that its card states how its errors are correlated.
     pairs, held_out : `~astro_galtrans.pairs.store.PairStore`, `PairSettings` or path-like
         Pairs to train the density of fluxes on, best some ten thousand, and others to validate it: stores, settings of
-        pairs to simulate, or tables of ``astro_galtrans.training.fluxes.make_flux_table``. By default a twentieth of the
+        pairs to simulate, or tables of ``training.fluxes.make_flux_table``. By default a twentieth of the
         pairs validates.
     output : path-like
         The file, ``NAME.safetensors``.
