@@ -86,9 +86,9 @@ def test_stamps_cut_by_pixels_are_told_of_and_those_by_position_are_whole(rng):
     with pytest.warns(
         GaltransWarning, match=r"\d\d % of the image is masked.*grid of band r; cut all .*cutout\(images"
     ):
-        out = translate(sliced, "swin-sdss-cfhtls")
+        out = translate(sliced, "swin-sdss-cfhtls", psf=1.3)
     assert out["r"].mask.mean() > 0.4
-    out = translate(cutout(images, POSITION, 64), "swin-sdss-cfhtls")
+    out = translate(cutout(images, POSITION, 64), "swin-sdss-cfhtls", psf=1.3)
     assert out["r"].shape == (128, 128)
     assert not out["r"].mask.any()
 
@@ -131,7 +131,7 @@ def test_a_catalogue_off_the_images():
 def test_cutouts_of_a_catalogue_are_translated_without_a_masked_edge(rng):
     images = noisy(frames(), rng)
     table = cutouts(images, SkyCoord([351.6, 351.601], [0.1, 0.101], unit="deg"), 32)
-    found = translate(table, "swin-sdss-cfhtls")
+    found = translate(table, "swin-sdss-cfhtls", psf=1.3)
     assert list(found["row"]) == [0, 1]
     for stamps in found["cutout"]:
         assert stamps["r"].shape == (64, 64) and not stamps["r"].mask.any()
