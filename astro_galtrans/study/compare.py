@@ -50,6 +50,25 @@ def compare_studies(old, new, *, models=None, tolerance=0.0, significant=SIGNIFI
         If a directory holds no study.
     ValueError
         If the studies are not of the same galaxies, or have no task or model in common.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from astro_galtrans.study import compare_studies, run_study
+    >>> recipe = '''
+    ... levels = ["pixel"]
+    ... baselines = ["resampled"]
+    ... data = {number = 20}
+    ... bootstrap = {resamples = 20}
+    ... tasks.inter.translators = ["srgan-sdss-cfhtls"]
+    ... '''
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "mine.toml").write_text(recipe)
+    ...     page = run_study(f"{folder}/mine.toml", f"{folder}/study", progress=False)
+    ...     table = compare_studies(page.parent, page.parent)  # with itself
+    >>> set(table["model"].tolist()), set(table["change"].tolist())
+    ({'resampled', 'srgan-sdss-cfhtls'}, {''})
     """
     bootstrap, (first, second) = bootstrap or Bootstrap(), ((Path(path), _about(path)) for path in (old, new))
     tasks = [name for name in first[1]["tasks"] if name in second[1]["tasks"]]

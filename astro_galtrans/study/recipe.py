@@ -81,7 +81,15 @@ class Task:
 
 @dataclass(frozen=True)
 class Study:
-    """All settings of a study; with the weights of its translators they decide its result."""
+    """All settings of a study; with the weights of its translators they decide its result.
+
+    Examples
+    --------
+    >>> from astro_galtrans.study import load_study
+    >>> study = load_study("quick")
+    >>> sorted(study.tasks), study.baselines
+    (['inter', 'intra'], ['resampled', 'wiener', 'second', 'identity'])
+    """
 
     data: Data
     bootstrap: Bootstrap
@@ -119,7 +127,14 @@ def describe_fields():
 
 
 def list_presets():
-    """Return the names of the studies that come with the package, sorted."""
+    """Return the names of the studies that come with the package, sorted.
+
+    Examples
+    --------
+    >>> from astro_galtrans.study import list_presets
+    >>> list_presets()
+    ['paper', 'quick', 'standard']
+    """
     return sorted(path.name.removesuffix(".toml") for path in _presets().iterdir() if path.name.endswith(".toml"))
 
 
@@ -144,6 +159,12 @@ def load_study(recipe, **sizes):
         If there is no such file or preset.
     ValueError
         If the file is no recipe: the message names the nearest field, level, baseline or training recipe.
+
+    Examples
+    --------
+    >>> from astro_galtrans.study import load_study
+    >>> load_study("quick", number=100).data.number
+    100
     """
     path = Path(recipe)
     if path.is_file():

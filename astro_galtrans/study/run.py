@@ -103,6 +103,24 @@ def run_study(recipe, directory, *, cache=None, update=False, progress=True):
         If a name in the recipe is unknown, or a translator does not fit the pairs of its task; before long work starts.
     OSError
         If the directory holds a study of another recipe, or another process writes to it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from astro_galtrans.study import run_study
+    >>> recipe = '''
+    ... levels = ["pixel"]
+    ... baselines = ["resampled"]
+    ... data = {number = 20}
+    ... bootstrap = {resamples = 20}
+    ... tasks.inter.translators = ["srgan-sdss-cfhtls"]
+    ... '''
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "mine.toml").write_text(recipe)
+    ...     page = run_study(f"{folder}/mine.toml", f"{folder}/study", progress=False)
+    ...     print(page.name, page.stat().st_size < 10e6)
+    report.html True
     """
     for package in ("jinja2", "matplotlib", "pyarrow"):
         require(package, extra="report")

@@ -23,7 +23,14 @@ FEWEST = 200  # rows that can train anything
 
 @dataclass(frozen=True)
 class FlowSettings:
-    """How the density of fluxes is trained."""
+    """How the density of fluxes is trained.
+
+    Examples
+    --------
+    >>> from astro_galtrans.training import FlowSettings
+    >>> FlowSettings(steps=2000).width
+    256
+    """
 
     gaussian_width: int = 128
     width: int = 256

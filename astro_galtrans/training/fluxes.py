@@ -75,6 +75,16 @@ def make_flux_table(
     ------
     ValueError
         If the translator samples.
+
+    Examples
+    --------
+    >>> from astro_galtrans import load_translator
+    >>> from astro_galtrans.pairs.simulated import PairSettings
+    >>> from astro_galtrans.training import make_flux_table
+    >>> settings = PairSettings(size=40, kind="galaxy", seed=5)
+    >>> table = make_flux_table(load_translator("srgan-sdss-cfhtls"), settings, 64, progress=False)
+    >>> table["y"].shape[1:]  # seven apertures and the peak, five bands
+    (8, 5)
     """
     if translator.samples:
         msg = f"{translator.name} samples already; the table is for a deterministic translator"

@@ -53,6 +53,18 @@ def train_sampler(
     ValueError
         If the translator samples already, its card does not state how its errors are correlated, or there are too few
         pairs.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from astro_galtrans.pairs.simulated import PairSettings
+    >>> from astro_galtrans.training import FlowSettings, train_sampler
+    >>> pairs, few = PairSettings(size=40, kind="galaxy", seed=5), FlowSettings(gaussian_steps=2, steps=2)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = f"{folder}/mine.safetensors"
+    ...     card = train_sampler("srgan-sdss-cfhtls", pairs, path, count=320, settings=few, progress=False)
+    >>> card["name"]
+    'mine'
     """
     translator = load_translator(translator) if isinstance(translator, str | Path) else translator
     tables, directory = [], None if directory is None else Path(directory)
@@ -89,6 +101,18 @@ def add_sampler(translator, flow, output, settings, *, name=None, n_samples=None
         With which the flow was made.
     told : dict, optional
         What the card shall say of the training.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from astro_galtrans import load_translator
+    >>> from astro_galtrans.training import FlowSettings, add_sampler
+    >>> flow = load_translator("photometric-sdss-cfhtls").model.sampler.flow  # of this very network
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = f"{folder}/mine.safetensors"
+    ...     card = add_sampler(load_translator("srgan-sdss-cfhtls"), flow, path, FlowSettings(), n_samples=16)
+    ...     print(load_translator(path).samples, card["sampling"])
+    True {'n_samples': 16}
     """
     if Path(output).suffix != SUFFIX:
         msg = f"a translator is a file whose name ends in {SUFFIX}, by which it is found; got {output}"

@@ -201,6 +201,14 @@ def draw_samples(image, translator, n_samples, *, seed=None, device=None, **opti
     ------
     ValueError
         As `translate`.
+
+    Examples
+    --------
+    >>> from astro_galtrans import draw_samples
+    >>> from astro_galtrans.demo import sample
+    >>> samples = draw_samples(sample("sdss"), "diffusion-sdss-cfhtls", 32, seed=1)  # none is made yet
+    >>> next(samples)["r"].shape
+    (224, 224)
     """
     translator = ready(translator, device)
     request = _request(translator, Sampling.of(translator, n_samples, None, seed), **options)
