@@ -1,7 +1,6 @@
 """For sphinx-gallery: figures that pyplot does not know, which results draw; found where examples keep them."""
 
 from matplotlib.figure import Figure
-from sphinx_gallery.scrapers import figure_rst
 
 
 def _get_sg_image_scraper():
@@ -9,6 +8,8 @@ def _get_sg_image_scraper():
 
 
 def _save(_block, block_vars, gallery_conf):
+    from sphinx_gallery.scrapers import figure_rst  # here, since the tests import this file without the extra `docs`
+
     paths = []
     for value in list(block_vars["example_globals"].values()):
         if isinstance(value, Figure) and not hasattr(value, "number"):  # pyplot numbers its own
