@@ -4,7 +4,7 @@ Many images and large ones: what `translate` costs beside the bare network, and 
 - ``stamp``: one stamp of 64 x 64 x 5 pixels, as a cube, as bands on one grid, and as slices of five frames on grids of
   their own: CPU time over that of the bare network on the same pixels;
 - ``many``: stamps a second of the bare network in batches of eight, of a loop with a torch DataLoader as a user would
-  write it (scaling and network, no check, no uncertainty), and of ``translate`` on lists of images and on `Stamps`;
+  write it (planes of the network and network, no check, no uncertainty), and of ``translate`` on lists of images and on `Stamps`;
 - ``memory``: peak memory of an iterator of N images, and of mosaics of several sides, each in a process of its own. The
   mosaics are memory-mapped files of noise, five bands, through a network that only interpolates, and one through Swin;
 - ``tasks``: time of an empty task of `dask.distributed`, with all that a block of a mosaic is sent with.
@@ -108,7 +108,7 @@ def stamp(options):
     images = frames((64, 64))
     cube, big = cube_of(images), frames((200, 200), shift=0.6)
     slices = {band: image[60:124, 60:124] for band, image in big.items()}
-    planes = torch.from_numpy(np.arcsinh(cube.data / SKY[:, None, None] / 4))[None]
+    planes = torch.from_numpy(translator.inputs.planes(cube.data))[None]
 
     def network():
         with torch.inference_mode():
@@ -128,14 +128,14 @@ def stamp(options):
 class Cutouts(torch.utils.data.Dataset):
     """What a user would write."""
 
-    def __init__(self, cubes, scaling):
-        self.cubes, self.scaling = cubes, scaling
+    def __init__(self, cubes, inputs):
+        self.cubes, self.inputs = cubes, inputs
 
     def __len__(self):
         return len(self.cubes)
 
     def __getitem__(self, k):
-        return torch.from_numpy(self.scaling.forward(self.cubes[k].data))
+        return torch.from_numpy(self.inputs.planes(self.cubes[k].data))
 
 
 def many(options):
@@ -144,8 +144,8 @@ def many(options):
     cubes = [cube_of(images) for images in sets]
     slices = {band: image[60:124, 60:124] for band, image in frames((200, 200), shift=0.6).items()}
     arrays, noise = (np.stack([f(cube) for cube in cubes]) for f in (lambda c: c.data, lambda c: c.uncertainty.array))
-    scaling = AsinhScaling.from_dict(translator.source["scaling"])
-    planes = torch.from_numpy(scaling.forward(arrays))
+    inputs = translator.inputs
+    planes = torch.from_numpy(np.stack([inputs.planes(array) for array in arrays]))
 
     def network():
         with torch.inference_mode():
@@ -154,7 +154,7 @@ def many(options):
 
     def loop():
         with torch.inference_mode():
-            for batch in torch.utils.data.DataLoader(Cutouts(cubes, scaling), batch_size=BATCH):
+            for batch in torch.utils.data.DataLoader(Cutouts(cubes, inputs), batch_size=BATCH):
                 np.sinh(translator.model(batch).mean.numpy())
 
     bare = cpu(network, 2)
