@@ -137,7 +137,7 @@ def _sky_limits(band, measured, validity):
     return [-SKY_LEVEL * noise, SKY_LEVEL * noise] if noise else None
 
 
-def measure(data, mask, bands, pixel_scale):
+def measure(data, mask, bands, pixel_scale, noise=None):
     """
     Measure what can be compared with a translator's range.
 
@@ -152,6 +152,8 @@ def measure(data, mask, bands, pixel_scale):
         Names of the bands.
     pixel_scale : float
         Side of a pixel (arcsec).
+    noise : dict, optional
+        Sky rms of these very pixels by band, where `sky_rms` has measured it before.
 
     Returns
     -------
@@ -163,11 +165,11 @@ def measure(data, mask, bands, pixel_scale):
     result = {"pixel_scale": float(pixel_scale), "fwhm": {}, "sky_rms": {}, "peak": {}, "sky_level": {}}
     for band, plane, bad in zip(bands, data, masks, strict=True):
         good = np.isfinite(plane) if bad is None else np.isfinite(plane) & ~np.asarray(bad, dtype=bool)
-        noise = sky_rms(plane, good)
-        result["fwhm"][band] = seeing_from_stars(plane, good, noise, pixel_scale)
-        result["sky_rms"][band] = noise
+        rms = sky_rms(plane, good) if noise is None else noise[band]
+        result["fwhm"][band] = seeing_from_stars(plane, good, rms, pixel_scale)
+        result["sky_rms"][band] = rms
         result["peak"][band] = float(np.max(plane, where=good, initial=-np.inf)) if good.any() else None
-        result["sky_level"][band] = sky_level(plane, good, noise)
+        result["sky_level"][band] = sky_level(plane, good, rms)
     return result
 
 
@@ -239,16 +241,23 @@ def sky_rms(plane, good, n_pairs=150_000):
     if left.size < 2 * MIN_STARS**2:
         return None
     total = left + right
-    difference = (left - right)[total <= np.median(total)]
+    difference = (left - right)[total <= _median(total)]
     return float(_clipped_rms(difference) / np.sqrt(2))
 
 
 def _clipped_rms(values):
     """Robust rms of values around zero: that of a Gaussian whose part within three MAD-sigma is theirs."""
     size = np.abs(values)
-    inside = values[size <= 3 * MAD_TO_SIGMA * np.median(size)]
+    inside = values[size <= 3 * MAD_TO_SIGMA * _median(size)]
     # the rms of what is left also holds for coarsely digitised counts, where a MAD is a multiple of the step
     return np.sqrt(np.mean(inside**2, dtype=float)) / RMS_WITHIN_3_SIGMA
+
+
+def _median(values):
+    """`numpy.median` of finite values ``[n]``: without its search for NaN it takes two thirds of the time."""
+    half = values.size // 2
+    parted = np.partition(values, half)
+    return parted[half] if values.size % 2 else np.mean([parted[:half].max(), parted[half]], dtype=values.dtype)
 
 
 def seeing_from_stars(plane, good, noise, pixel_scale, max_stars=60):

@@ -13,7 +13,7 @@ was. The planes, all on the source's pixels, are
 """
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -132,9 +132,7 @@ class Inputs:
         return _fine(np.arcsinh(parts, out=parts), self.spec.scale)
 
     def _kernels(self, fwhm, beta):
-        psfs = MoffatPSF(fwhm, beta), MoffatPSF(self.target_fwhm)
-        reach = kernel_reach([*fwhm, *self.target_fwhm], self.pixel_scale)
-        return matching_kernels(*psfs, self.pixel_scale, self.spec.scale, reach)
+        return _moffat_kernels(tuple(fwhm), beta, tuple(self.target_fwhm), self.pixel_scale, self.spec.scale)
 
     def _nearest(self, present):
         """Index of the input band that each output band is made from."""
@@ -151,6 +149,13 @@ class Inputs:
         # of another band the same signal-to-noise ratio is a better guess than the same flux
         other = spec.scale**2 / soft[chosen]
         return np.where(same, self.factor / np.array(self.target.softening), other).astype(np.float32)
+
+
+@lru_cache(maxsize=64)
+def _moffat_kernels(fwhm, beta, target_fwhm, pixel_scale, scale):
+    # images of one PSF, given or typical of the survey, come in thousands
+    reach = kernel_reach([*fwhm, *target_fwhm], pixel_scale)
+    return matching_kernels(MoffatPSF(fwhm, beta), MoffatPSF(target_fwhm), pixel_scale, scale, reach)
 
 
 def _fine(parts, scale):

@@ -27,7 +27,7 @@ REST = 0.95  # of the faintest pixel that shows it: what touches it and is as br
 BESIDE = np.ones((3, 3), bool)  # charge spills over: pixels beside saturated ones are not to be trusted
 
 
-def saturated_cores(data, mask=None):
+def saturated_cores(data, mask=None, noise=None):
     """
     Find saturated cores of bright sources, flat or with holes.
 
@@ -37,6 +37,8 @@ def saturated_cores(data, mask=None):
         ``[H, W]``.
     mask : `~numpy.ndarray` of bool, optional
         True where a pixel is bad.
+    noise : float, optional
+        Sky rms of the other pixels; measured by default.
 
     Returns
     -------
@@ -44,7 +46,8 @@ def saturated_cores(data, mask=None):
         True where a pixel is saturated, or beside such a pixel.
     """
     good = np.isfinite(data) if mask is None else np.isfinite(data) & ~mask
-    lowest, found = BRIGHT * (sky_rms(data, good) or np.inf), np.zeros(data.shape, bool)
+    noise = sky_rms(data, good) if noise is None else noise
+    lowest, found = BRIGHT * (noise or np.inf), np.zeros(data.shape, bool)
     bright = good & (data > lowest)
     if bright.any():
         regions, _ = ndimage.label(ndimage.binary_dilation(bright, BESIDE))  # with holes of two pixels
@@ -77,7 +80,7 @@ def _basin(flux, lowest):
     return np.any([ndimage.binary_fill_holes(flux > level) & (flux < HOLE * level) for level in levels], axis=0)
 
 
-def mask_saturated(stack, level=None, *, warn=True):
+def mask_saturated(stack, level=None, *, warn=True, noise=None):
     """
     Mask saturated pixels of a stack, and warn of them.
 
@@ -89,6 +92,8 @@ def mask_saturated(stack, level=None, *, warn=True):
         it are found in any case, see `saturated_cores`.
     warn : bool, optional
         Warn if there are any.
+    noise : dict, optional
+        Sky rms of the stack's pixels by band; measured by default.
 
     Returns
     -------
@@ -105,11 +110,12 @@ def mask_saturated(stack, level=None, *, warn=True):
     GaltransWarning
         If there are saturated pixels.
     """
-    levels, planes = _levels(level, stack.bands), []
+    levels, planes, noise = _levels(level, stack.bands), [], noise or {}
     told = [stack.notes["saturation"]] if "saturation" in stack.notes else []
     for band, plane in zip(stack.bands, stack.planes, strict=True):
         above = plane.good & (plane.data >= levels.get(band, np.inf))
-        shown = saturated_cores(plane.data, ~plane.good | above) & ~above
+        rms = None if above.any() else noise.get(band)  # the brightest pixels belong to the noise that is given
+        shown = saturated_cores(plane.data, ~plane.good | above, rms) & ~above
         parts = (above, "above the level"), (shown, "in cut-off cores")
         counts = [f"{np.count_nonzero(part)} {how}" for part, how in parts if part.any()]
         if counts:

@@ -13,7 +13,7 @@ from astropy.wcs.wcsapi import BaseHighLevelWCS, HighLevelWCSWrapper, SlicedLowL
 
 from astro_galtrans.bands import parse_band, parse_bands
 from astro_galtrans.exceptions import EmptyImageError
-from astro_galtrans.geometry import check_celestial
+from astro_galtrans.geometry import check_celestial, same_grid
 
 from ._companions import IMAGE_HDUS, image_hdus
 from ._layers import bands_of
@@ -59,9 +59,12 @@ class Windows:
         self._items = [_NDData(item) if isinstance(item, NDData) else _Fits(item) for item in items]
         self.named = named
         holder = self._holder(bands[len(bands) // 2])
-        self._reference = holder
         #: rows and columns, and world coordinates, of the middle band
         self.shape, self.wcs = self._items[holder].shape, self._items[holder].wcs
+        # windows of bands on one grid are the same pixels: a margin around them would have them resampled
+        self._on_grid = [
+            item.shape == self.shape and same_grid(item.wcs, self.wcs, self.shape) for item in self._items
+        ]
 
     def _holder(self, band):
         """Number of the item that holds a band."""
@@ -103,9 +106,9 @@ class Windows:
 
     def pieces(self, rows, columns):
         """Return the window of each object on its own grid, and its arrays there, which dask has not computed yet."""
-        wcs, found = self._items[self._reference].wcs, []
+        found = []
         for number, item in enumerate(self._items):
-            window = (rows, columns) if number == self._reference else item.window(wcs, rows, columns)
+            window = (rows, columns) if self._on_grid[number] else item.window(self.wcs, rows, columns)
             found.append((window, item.pieces(*window)))
         return found
 

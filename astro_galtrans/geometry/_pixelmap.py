@@ -61,12 +61,15 @@ class PixelMap:
 
         # of a stamp, too: a few points and splines cost less than the world coordinates of all its pixels
         y, x = (np.linspace(-0.5, size - 0.5, max(5, -(-size // _STEP) + 1)) for size in self._shape)
-        knots = self._exact(*np.meshgrid(x, y))[::-1]
+        between = (y[1:] + y[:-1]) / 2, (x[1:] + x[:-1]) / 2
+        places = [np.meshgrid(x, y), np.meshgrid(*reversed(between))]
+        # in one call: of a stamp, most of the time is that of calls
+        found = self._exact(*(np.concatenate([place[axis].ravel() for place in places]) for axis in (0, 1)))[::-1]
+        knots = [values[: x.size * y.size].reshape(y.size, x.size) for values in found]
+        exact = [values[x.size * y.size :].reshape(y.size - 1, x.size - 1) for values in found]
         if not np.isfinite(knots).all():
             return None
         position = [RectBivariateSpline(y, x, values) for values in knots]
-        between = (y[1:] + y[:-1]) / 2, (x[1:] + x[:-1]) / 2
-        exact = self._exact(*np.meshgrid(*reversed(between)))[::-1]
         off = max(np.abs(spline(*between) - truth).max() for spline, truth in zip(position, exact, strict=True))
         if not off < _TOLERANCE:
             return None

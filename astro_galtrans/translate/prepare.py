@@ -61,12 +61,14 @@ def prepare(image, request, seed=None):
     # 1. Any accepted input to bands on one grid, in the unit that the network was trained with.
     stack = image if isinstance(image, BandStack) else read(image, **request.reading)
     _check_bands(stack, translator)
-    stack = mask_saturated(stack, request.saturation)
+    noise, found = {b: domain.sky_rms(p.data, p.good) for b, p in zip(stack.bands, stack.planes, strict=True)}, stack
+    stack = mask_saturated(stack, request.saturation, noise=noise)
     own = [band for band in spec.in_bands if band in stack.bands]
     stack = to_unit(select(stack, own), card["source"]["unit"], card["source"]["zeropoint"])
     _check_information(stack)
     stack = background.subtracted(stack, request.subtract_background)
-    measured = _measured(stack)
+    untouched = stack.data is found.data and stack.mask is found.mask
+    measured = _measured(stack, noise if untouched else None)
     outside = _compare_with_training(measured, translator, request.strict)
     stack, alignment, lost = _on_one_grid(stack)
     bad = _bad_pixels(stack)
@@ -135,7 +137,7 @@ def _check_information(stack):
             raise EmptyImageError(msg)
 
 
-def _measured(stack):
+def _measured(stack, noise):
     """Measure the image before bands are aligned, which would change its noise."""
     planes = stack.planes
     middle = planes[len(planes) // 2]
@@ -144,6 +146,7 @@ def _measured(stack):
         [plane.mask for plane in planes],
         stack.bands,
         pixel_scale(middle.wcs, middle.data.shape),
+        noise,
     )
 
 

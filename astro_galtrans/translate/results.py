@@ -10,7 +10,6 @@ from scipy.special import ndtr
 
 from astro_galtrans import uncertainty
 from astro_galtrans._release import __version__
-from astro_galtrans.covariance import Covariance
 from astro_galtrans.exceptions import GaltransError
 from astro_galtrans.geometry import output_mask, pixel_scale
 from astro_galtrans.scaling import AsinhScaling
@@ -120,7 +119,6 @@ def _target_psf(target, scale):
 
 
 def _provenance(translator, sampling, image):
-    correlation = translator.card["calibration"].get("correlation")
     return {
         "translator": translator.name,
         "weights_hash": translator.checkpoint.sha256 or None,
@@ -135,6 +133,6 @@ def _provenance(translator, sampling, image):
         "psf": image.seen and image.seen.psf,
         "scale": translator.spec.scale,
         "calibration": translator.card["calibration"]["std"],
-        "covariance": correlation and Covariance.from_dict(correlation).to_text(),
+        "covariance": translator.correlation,
         "domain": "; ".join(map(str, image.outside)) or None,
     }

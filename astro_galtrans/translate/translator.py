@@ -2,12 +2,13 @@
 
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from html import escape
 
 import numpy as np
 
 from astro_galtrans import uncertainty
+from astro_galtrans.covariance import Covariance
 from astro_galtrans.inputs import Inputs
 from astro_galtrans.models._card import check_card
 from astro_galtrans.models.checkpoint import Checkpoint, load
@@ -97,7 +98,13 @@ class Translator:
         card = {name: entry for name, entry in deepcopy(self.card).items() if name != "sampling"}
         return Translator(replace(self.checkpoint, model=model, card=card))
 
-    @property
+    @cached_property
+    def correlation(self):
+        """How errors of pixels are correlated, as `~astro_galtrans.covariance.Covariance.to_text` has it, or None."""
+        found = self.card["calibration"].get("correlation")
+        return found and Covariance.from_dict(found).to_text()
+
+    @cached_property
     def inputs(self):
         """What the network sees of an image, `~astro_galtrans.inputs.Inputs`."""
         return Inputs(self.spec, self.source, self.target)
