@@ -4,13 +4,13 @@ Many images and large ones: what `translate` costs beside the bare network, and 
 - ``stamp``: one stamp of 64 x 64 x 5 pixels, as a cube, as bands on one grid, and as slices of five frames on grids of
   their own: CPU time over that of the bare network on the same pixels;
 - ``many``: stamps a second of the bare network in batches of eight, of a loop with a torch DataLoader as a user would
-  write it (planes of the network and network, no check, no uncertainty), and of ``translate`` on lists of images and on `Stamps`;
+  write it (planes and network, no check, no uncertainty), and of ``translate`` on lists of images and on `Stamps`;
 - ``memory``: peak memory of an iterator of N images, and of mosaics of several sides, each in a process of its own. The
   mosaics are memory-mapped files of noise, five bands, through a network that only interpolates, and one through Swin;
 - ``tasks``: time of an empty task of `dask.distributed`, with all that a block of a mosaic is sent with.
 
 Run as ``python benchmarks/scale.py [stamp many memory tasks] [-m NAME] [--side 2000 6000] [--folder DIR]
-[--rst FILE]``; a mosaic of 20,000 x 20,000 needs 30 GB in ``--folder``. Times are CPU times of one thread: other
+[--zarr] [--rst FILE]``; a mosaic of 20,000 x 20,000 needs 30 GB in ``--folder``, 10 GB with ``--zarr``. Times are CPU times of one thread: other
 work on the machine matters little.
 """
 
@@ -48,6 +48,7 @@ def main():
     parser.add_argument("--number", type=int, default=64)
     parser.add_argument("--side", type=int, nargs="+", default=[2000, 4000])
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
+    parser.add_argument("--zarr", action="store_true", help="mosaics of one file, to zarr: less disk")
     parser.add_argument("--rst", type=Path)
     parser.add_argument("--peak", nargs="+", help=argparse.SUPPRESS)  # one measurement of memory, in this process
     options = parser.parse_args()
@@ -188,6 +189,7 @@ def measured(options, *what):
         options.model,
         "--folder",
         str(options.folder),
+        *(["--zarr"] if options.zarr else []),
         "--peak",
         *map(str, what),
     ]
@@ -207,12 +209,12 @@ def peak(options):
 
 
 def mosaic(options, side, translator):
-    """A mosaic of noise in a file for each band, written row by row, to FITS."""
+    """A mosaic of noise in a file for each band, written row by row, to FITS; or in one for all bands, to zarr."""
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        paths = [Path(folder) / f"{band}.fits" for band in BANDS]
-        for path, sky in zip(paths, SKY, strict=True):
+        paths = {band: Path(folder) / f"{BANDS[0] if options.zarr else band}.fits" for band in BANDS}
+        for path, sky in dict(zip(paths.values(), SKY, strict=True)).items():
             header = grid((side, side)).to_header()
-            header["BUNIT"], header["FILTER"] = "nmgy", path.stem
+            header["BUNIT"] = "nmgy"
             rng = np.random.default_rng(1)
             rows = sky * rng.standard_normal((256, side), "f4")
             stream = fits.StreamingHDU(
@@ -221,7 +223,7 @@ def mosaic(options, side, translator):
             for start in range(0, side, 256):
                 stream.write(np.roll(rows, start, axis=1)[: side - start])
             stream.close()
-        translate_mosaic(paths, translator, Path(folder) / "out.fits")
+        translate_mosaic(paths, translator, Path(folder) / f"out.{'zarr' if options.zarr else 'fits'}")
 
 
 class Interpolator(TranslationModel):

@@ -85,9 +85,9 @@ def worthless(array, variance, label):
     warning; infinities, NaN and inverse variances of zero and below are the usual ways to mark a bad pixel.
     """
     bad = ~(variance >= 0) | np.isinf(variance)  # an inverse variance of zero comes as an infinity
-    low, high = variance.min(), variance.max()
-    if 0 < low and high <= min(WORTHLESS_RATIO**2 * low, WORTHLESS_STD**2) and not (array is not None and array.min() < 0):
-        return bad  # nothing of what follows can be: most images are so, and the percentile takes time
+    low, positive = variance.min(), array is None or array.min() >= 0
+    if positive and low > 0 and variance.max() <= min(WORTHLESS_RATIO**2 * low, WORTHLESS_STD**2):
+        return bad  # none of the values below can be there, as in most images, and the percentile takes time
     negative = np.zeros(variance.shape, bool) if array is None else array < 0
     step = max(1, variance.size // SAMPLE)
     sample = variance.flat[::step][~(bad | negative).flat[::step]]

@@ -55,11 +55,11 @@ class FitsStream:
         with self.path.open("r+b") as file:
             for name, part in parts.items():
                 start, dtype = self._layout[name]
-                for band, plane in enumerate(part.astype(dtype)):
+                for band, plane in enumerate(part.astype(dtype, order="C")):
                     for row, line in enumerate(plane, top):
                         place = (band * self.shape[1] + row) * self.shape[2] + left
                         file.seek(start + dtype.itemsize * place)
-                        file.write(line.tobytes())
+                        file.write(line)
 
     def close(self):
         """Bring what was written to the disk."""

@@ -227,7 +227,10 @@ class _Fits(_Item):
         if not isinstance(hdu, IMAGE_HDUS) or hdu.shape[-2:] != self.shape:
             return hdu.copy()
         key = (*(slice(None),) * (len(hdu.shape) - 2), rows, columns)
-        data = np.array(hdu.section[key] if hdu.fileinfo() else hdu.data[key])
+        # sections are read row by row, in Python; of a memory map of floats, without scaling, numpy copies the window
+        mapped = isinstance(self._item, str | os.PathLike) and not isinstance(hdu, fits.CompImageHDU)
+        mapped &= hdu.header["BITPIX"] < 0 and not {"BSCALE", "BZERO"} & set(hdu.header)
+        data = np.array(hdu.data[key] if mapped or not hdu.fileinfo() else hdu.section[key])
         header = hdu.header.copy()
         for name in ("BSCALE", "BZERO", "BLANK"):
             if data.dtype.kind == "f":
