@@ -9,9 +9,9 @@ Many images and large ones: what `translate` costs beside the bare network, and 
   mosaics are memory-mapped files of noise, five bands, through a network that only interpolates, and one through Swin;
 - ``tasks``: time of an empty task of `dask.distributed`, with all that a block of a mosaic is sent with.
 
-Run as ``python benchmarks/scale.py [stamp many memory tasks] [-m NAME] [--side 2000 6000] [--folder DIR]
-[--zarr] [--rst FILE]``; a mosaic of 20,000 x 20,000 needs 30 GB in ``--folder``, 10 GB with ``--zarr``. Times are CPU times of one thread: other
-work on the machine matters little.
+Run as ``python benchmarks/scale.py [stamp many memory tasks] [-m NAME] [--side 2000 6000] [--folder DIR] [--zarr]
+[--rst FILE]``; a mosaic of 20,000 x 20,000 needs 30 GB in ``--folder``, with ``--zarr`` 10 GB. Times are CPU times of
+one thread: other work on the machine matters little.
 """
 
 import argparse

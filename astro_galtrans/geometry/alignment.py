@@ -15,11 +15,12 @@ from astro_galtrans.exceptions import EmptyImageError
 
 from ._interpolation import interpolate_plane
 from ._pixelmap import PixelMap
-from .grids import _low, _readable, _sky, check_celestial, same_grid
+from .grids import _low, _readable, _sky, check_celestial
 from .masks import fill_masked
 
 __all__ = ["align_planes", "resample"]
 
+SAME = 1e-3  # pixels, to which `same_grid` too takes two grids for one
 APART = "{} does not overlap with {} (or all of it is masked there): check its world coordinates"
 
 
@@ -90,14 +91,17 @@ def _check_shapes(planes):
 def _on_grid(data, variance, mask, grid, reference, shape):
     """Data, variance and mask on the grid of the reference, and the offset in pixels (None if nothing was moved)."""
     data = np.asarray(data)
-    if data.shape == shape and same_grid(grid, reference, shape):
+    if data.shape == shape and grid is reference:
         return (data, variance, mask), None
     pixel_map = PixelMap(reference, grid, shape)
+    y, x = (np.linspace(0, size - 1, min(size, 33)) for size in shape)
+    off = np.subtract(pixel_map.positions(y, x), np.broadcast_arrays(y[:, np.newaxis], x))
+    if data.shape == shape and np.hypot(*off).max() <= SAME:
+        return (data, variance, mask), None
     bad = _lost(data, variance) if mask is None else mask | _lost(data, variance)
     moved = interpolate_plane(_ready(data, bad), _ready(variance, bad), bad, pixel_map, shape)
-    y, x = (np.linspace(0, size - 1, min(size, 33)) for size in shape)
-    there = pixel_map.positions(y, x)
-    return moved, (float(np.nanmedian(there[1] - x)), float(np.nanmedian(there[0] - y[:, np.newaxis])))
+    median = np.median if np.isfinite(off).all() else np.nanmedian  # which costs more than all else of a stamp
+    return moved, (float(median(off[1])), float(median(off[0])))
 
 
 def _store(moved, whole, band):
