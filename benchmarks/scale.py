@@ -3,7 +3,7 @@ Many images and large ones: what `translate` costs beside the bare network, and 
 
 - ``stamp``: one stamp of 64 x 64 x 5 pixels, as a cube, as bands on one grid, and as slices of five frames on grids of
   their own: CPU time over that of the bare network on the same pixels;
-- ``many``: stamps a second of the bare network in batches of eight, of a loop with a torch DataLoader as a user would
+- ``many``: stamps a second of the bare network in batches of four, of a loop with a torch DataLoader as a user would
   write it (planes and network, no check, no uncertainty), and of ``translate`` on lists of images and on `Stamps`;
 - ``memory``: peak memory of an iterator of N images, and of mosaics of several sides, each in a process of its own. The
   mosaics are memory-mapped files of noise, five bands, through a network that only interpolates, and one through Swin;
@@ -38,7 +38,7 @@ from astro_galtrans.translate import Translator
 
 BANDS = "ugriz"
 SKY = np.array([0.055, 0.018, 0.027, 0.044, 0.217], "f4")  # nanomaggy in a pixel of SDSS
-BATCH = 8
+BATCH = 4
 
 
 def main():

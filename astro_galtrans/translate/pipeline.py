@@ -26,9 +26,9 @@ __all__ = [
 ]  # fmt: skip
 
 ASSUMED = "{}: what is typical of the survey is assumed, FWHM in arcsec {}; give the image's own as psf="
-#: Source pixels that a network sees at once by default: eight stamps of 64 x 64. On a CPU larger batches are no faster,
+#: Source pixels that a network sees at once by default: four stamps of 64 x 64. On a CPU larger batches are no faster,
 #: and slower once their activations (1 kB a pixel) leave its cache; a GPU is kept busy by as much as fills a tile.
-BATCH_PIXELS = {"cpu": 1 << 15, "other": 600_000}
+BATCH_PIXELS = {"cpu": 1 << 14, "other": 600_000}
 MOST_AT_ONCE = 256  # images, however small
 
 

@@ -61,6 +61,8 @@ def _unusual_noise(stack, band, translator, seen):
             noise -= np.maximum(stack.data[i], 0) / source["electrons"][k]
     noise[~np.isfinite(noise)] = 0  # of a bad pixel, which the mask tells of
     noise *= to_target
+    if noise.max() <= noise.dtype.type(to_target * known**2):
+        return None  # as in most images
     return uncertainty.propagate_variance(noise, to_target * known**2, translator.spec.scale)
 
 
