@@ -13,6 +13,7 @@ from numpy.testing import assert_allclose
 from photutils.detection import find_peaks
 from photutils.psf import fit_fwhm
 from scipy.optimize import brentq
+from scipy.stats import norm, truncnorm
 
 from astro_galtrans.domain import Violation, check, measure, seeing_from_stars, sky_rms
 from astro_galtrans.exceptions import DomainError, DomainWarning
@@ -51,6 +52,17 @@ def _all_good(image):
 def test_white_noise(shape, rng):
     image = rng.normal(5, 0.3, shape)
     assert_allclose(sky_rms(image, _all_good(image)), 0.3, rtol=5 / np.sqrt(image.size) + 0.005)
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (63, 61), (5, 91)])
+def test_it_is_the_clipped_scatter_of_the_fainter_half_of_pairs(shape, rng):
+    image = rng.normal(5, 0.3, shape).astype("f4")
+    pairs = [(image[:, :-1], image[:, 1:]), (image.T[:, :-1], image.T[:, 1:])]
+    left, right = (np.concatenate([pair[k].ravel() for pair in pairs]) for k in (0, 1))
+    size = np.abs((left - right)[left + right <= np.median(left + right)])
+    inside = size[size <= 3 * norm.isf(0.25) ** -1 * np.median(size)]
+    scatter = np.sqrt(np.mean(inside**2, dtype=float) / truncnorm(-3, 3).var() / 2)
+    assert_allclose(sky_rms(image, _all_good(image)), scatter, rtol=1e-5)
 
 
 @pytest.mark.parametrize("flux", [300, 3000])

@@ -317,3 +317,26 @@ def test_windows_are_what_read_gives(tmp_path):
             height, width = plane.data.shape
             np.testing.assert_array_equal(plane.data, full.data[y : y + height, x : x + width])
             np.testing.assert_array_equal(plane.variance, full.variance[y : y + height, x : x + width])
+
+
+def test_bands_on_one_grid_are_not_resampled(toy, tmp_path):
+    paths = files(make_bands(SHAPE), tmp_path)
+    window = Windows(paths, BANDS).read(slice(20, 60), slice(30, 80))
+    assert window.on_one_grid
+    np.testing.assert_array_equal(window.data, read(paths).data[:, 20:60, 30:80])
+    path = translate_mosaic(paths, toy, tmp_path / "out.fits", block=BLOCK)
+    assert "GTALIGN" not in fits.getheader(path)
+
+
+def test_integers_that_a_header_scales_are_scaled_in_windows(tmp_path):
+    images, paths = make_bands(SHAPE), []
+    for band, image in images.items():
+        header = image.wcs.to_header()
+        header["BUNIT"], header["FILTER"] = "nmgy", band
+        hdu = fits.PrimaryHDU(image.data.copy(), header)  # scaled in place
+        hdu.scale("int16", bscale=1e-3, bzero=2.0)
+        paths.append(tmp_path / f"{band}.fits")
+        hdu.writeto(paths[-1])
+    window, whole = Windows(paths, BANDS).read(slice(20, 60), slice(30, 80)), read(paths)
+    np.testing.assert_array_equal(window.data, whole.data[:, 20:60, 30:80])
+    np.testing.assert_allclose(window.data[2], images[BANDS[2]].data[20:60, 30:80], atol=1e-3)

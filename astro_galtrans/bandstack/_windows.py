@@ -212,7 +212,8 @@ class _Fits(_Item):
     def _opened(self):
         """The HDUs, in a context that closes a file, and nothing that the caller opened."""
         if isinstance(self._item, str | os.PathLike):
-            return fits.open(split_extension(self._item)[0], memmap=True, lazy_load_hdus=False)
+            # mapped by default; asked for explicitly, astropy refuses integers that are scaled
+            return fits.open(split_extension(self._item)[0], lazy_load_hdus=False)
         return nullcontext(fits.HDUList([self._item]) if isinstance(self._item, IMAGE_HDUS) else self._item)
 
     def pieces(self, rows, columns):
