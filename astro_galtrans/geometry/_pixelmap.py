@@ -29,13 +29,10 @@ class PixelMap:
         self._wcs_out, self._wcs_in, self._shape = quiet(wcs_out), quiet(wcs_in), shape
         self._same_frame = same_frame(wcs_out, wcs_in)
         self._splines = self._fit()
-        self.jacobian = self._typical_jacobian()
+        if self._splines is None:
+            self.jacobian = self._typical_jacobian()
 
     def _typical_jacobian(self):
-        if self._splines is not None:
-            y, x = ((size - 1) / 2 for size in self._shape)
-            (y_y, y_x), (x_y, x_x) = ((s(y, x, dx=1).item(), s(y, x, dy=1).item()) for s in self._splines[:2])
-            return np.array([[x_x, x_y], [y_x, y_y]])
         x, y = np.meshgrid(*(np.linspace(0, size - 1, 9) for size in reversed(self._shape)))
         jacobian = self._jacobian(x, y).reshape(2, 2, -1)
         jacobian = jacobian[..., np.isfinite(jacobian).all(axis=(0, 1))]
@@ -74,6 +71,8 @@ class PixelMap:
         if not off < _TOLERANCE:
             return None
         (y_y, y_x), (x_y, x_x) = ((spline(y, x, dx=1), spline(y, x, dy=1)) for spline in position)
+        middle = y.size // 2, x.size // 2
+        self.jacobian = np.array([[x_x[middle], x_y[middle]], [y_x[middle], y_y[middle]]])
         return *position, RectBivariateSpline(y, x, np.abs(x_x * y_y - x_y * y_x))
 
     def _exact(self, x, y):

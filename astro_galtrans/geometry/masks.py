@@ -96,7 +96,9 @@ def _fill_plane(plane, holes):
         found = weight > 0
         values[todo[found]] = total[found] / weight[found]
         todo = todo[~found]
-    if len(todo):
+        if not len(todo):
+            break
+    else:
         values[todo] = np.median(plane[~holes])
     plane[y, x] = values
 
