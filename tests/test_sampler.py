@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from photutils.aperture import CircularAperture
 from toy_network import SKY_RMS, ToyTranslator, toy_card
 
@@ -98,6 +99,33 @@ def test_fluxes_of_sources_scatter_as_the_flow_says(toy):
     np.testing.assert_allclose(scatter, 0.1, rtol=0.35)
     # the stated errors of pixels would say something else: they know nothing of this flow
     assert not np.allclose(aperture_error(mean, aperture).value, drawn.value.std(axis=0), rtol=0.3)
+
+
+def test_a_flow_that_knows_nothing_of_a_source_leaves_it(plain):
+    """Its draws would be fluxes of 10 to the power of dozens; the translation's own stay, within the stated errors."""
+    model = ToyTranslator.from_preset("tiny", BANDS, BANDS, 2).eval()
+    model.sampler = PhotometricSampler(model.spec, **SIZES).configure(plain.card)
+    model.sampler.flow.gaussian[-1].bias.data[model.sampler.flow.n_y :] = -5.0  # standard deviations of exp(5)
+    images = make_bands()
+    mean = translate(images, plain)["r"].data
+    y, x = np.unravel_index(mean.argmax(), mean.shape)
+    aperture = CircularAperture((x, y), 1.5 / 0.198)
+    samples = draw_samples(images, Translator(Checkpoint(model, plain.card, "2" * 64)), 4, seed=3)
+    drawn = fluxes(list(samples), aperture).value[:, BANDS.index("r")]
+    truth = aperture.do_photometry(mean)[0][0]
+    np.testing.assert_allclose(drawn, truth, rtol=0.05)
+
+
+def test_the_shipped_flow_knows_galaxies_and_not_what_contradicts_itself():
+    """A translation of a negative flux where the source has a galaxy gave samples of 1e10 times its light."""
+    flow = load_translator("photometric-sdss-cfhtls").model.sampler.flow
+    growth = torch.tensor([0.1, 0.25, 0.5, 0.3, 0.6, 0.9, 1.0, 0.02])[:, None]  # seven apertures and a pixel
+    colours = torch.tensor([0.1, 0.4, 1.0, 1.4, 1.7])
+    x = (growth * colours * 400 * flow.noise_x.reshape(8, 5)[1]).reshape(1, 40)
+    told = torch.tensor([[0.0] * 10 + [1.0] * 5])  # typical PSF and noise, all bands there
+    m = (2 * flow.noise_y * torch.sinh(torch.asinh(x / (2 * flow.noise_x)))).reshape(1, 40)
+    assert flow.known(x, m, told).tolist() == [True]
+    assert flow.known(x, -m, told).tolist() == [False]
 
 
 def test_stamps_together_are_as_alone(toy):

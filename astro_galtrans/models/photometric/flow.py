@@ -24,6 +24,9 @@ FREQUENCIES = 8  # of the cosines that tell the flow its time
 LIMIT = 8.0  # standard deviations beyond which an input is no farther from the mean than this
 ROBUST = 3.0  # standard deviations from which the likelihood is linear: a few sources are saturated, or blended
 TAIL = 4.0  # ... from which the flow sees the logarithm of a difference
+# Largest standard deviation of a flux that is still knowledge, in units of its differences among all training sources:
+# 0.5 % of these have more (badly blended, mostly), and a few outside their range thousands, with draws that overflow.
+VAGUE = 10.0
 
 
 class FluxFlow(nn.Module):
@@ -88,6 +91,14 @@ class FluxFlow(nn.Module):
         root[:, rows, columns] = below
         return mean, root
 
+    @torch.inference_mode()
+    def known(self, x, m, told):
+        """Return for which sources the density says anything, bool ``[N]``: its fluxes would be arbitrary for others."""
+        _, root = self.shape(self.given(x, m, told))
+        unit = torch.eye(self.n_y, device=root.device).expand_as(root)
+        std = torch.linalg.solve_triangular(root, unit, upper=False).square().sum(dim=2).sqrt()
+        return (std < VAGUE).all(dim=1)
+
     def whitened(self, given, difference):
         """Return the difference in units of the Gaussian's, its tails shortened, ``[N, n_y]``."""
         mean, root = self.shape(given)
@@ -130,7 +141,8 @@ class FluxFlow(nn.Module):
             time = torch.full((len(state), 1), k * h, device=state.device)
             half = state + h / 2 * self.velocity(state, time, given)
             state = state + h * self.velocity(half, time + h / 2, given)
-        return self.fluxes(m, self.unwhitened(given, state))
+        # sources that are not `known` can be anywhere; theirs are not used, but have to be finite
+        return self.fluxes(m, self.unwhitened(given, state.clamp(-LIMIT, LIMIT))).nan_to_num()
 
 
 class Block(nn.Module):
