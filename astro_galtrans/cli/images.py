@@ -162,6 +162,9 @@ def _add_translate(commands):
     )
     parser.add_argument("--size", type=int, default=64, metavar="N", help="side of the stamps, pixels (%(default)s)")
     parser.add_argument("--shard", type=int, metavar="N", help="objects in each part of the output (512)")
+    parser.add_argument(
+        "--fits", metavar="DIR", help="write a FITS file of each object, too; of shards that are there as well"
+    )
     parser.add_argument("--workers", type=int, metavar="N", help="processes that share blocks or shards")
     parser.add_argument("--scheduler", metavar="ADDRESS", help="a running dask scheduler whose workers share them")
     parser.add_argument("--overwrite", action="store_true", help="replace existing files; else a folder's are skipped")
@@ -182,6 +185,8 @@ def _translate(options):
         "saturation": options.saturation,
     }  # fmt: skip
     options.images += options.more
+    if options.fits and not options.catalogue:
+        options.parser.error("--fits goes with --catalogue: other outputs are FITS anyway")
     if not options.images:
         options.parser.error("give one or more images")
     if options.catalogue:
@@ -214,7 +219,7 @@ def _unfit(options, settings, names, where):
 
 
 def _translate_catalogue(options, settings):
-    from astro_galtrans.survey import cluster, translate_catalogue
+    from astro_galtrans.survey import cluster, translate_catalogue, write_objects
 
     _unfit(options, settings, ("block", "preview", "output_grid", "tile", "subtract_background"), "catalogue")
     known = given(options, "bands", "unit", "zeropoint", "bad_planes", "shard", "n_samples", "seed")
@@ -225,6 +230,8 @@ def _translate_catalogue(options, settings):
             options.catalogue, options.images, options.model, options.output, size=options.size, client=client,
             strict=options.strict, report=lambda message: tell(message, options), **known,
         )  # fmt: skip
+        if options.fits:
+            print(f"{options.fits}: {write_objects(options.output, options.fits, client=client)} FITS files written")
     made = counts["objects"] - counts["absent"] if counts["skipped"] == counts["shards"] else counts["translated"]
     skipped = f", {counts['skipped']} of {counts['shards']} shards were there" if counts["skipped"] else ""
     print(

@@ -94,7 +94,7 @@ def measure_shards(
         rows = []
         for name in what:
             columns = _Columns(output, name, number, bootstrap.seed, most)
-            for quantity in columns.quantities:
+            for quantity in (each for each in columns.quantities if not each.endswith("_err")):
                 rows += _statistics(name, quantity, columns, bootstrap)
         table = QTable(rows=rows)
         _write(table, output / "statistics.ecsv")
@@ -215,7 +215,7 @@ def _same_division(first, other, name):
     """Raise ValueError unless both folders have the same objects in each shard."""
     number = _count(first)
     same = _count(other) == number
-    if not (same and all(np.array_equal(_group(first, k)["row"][:], _group(other, k)["row"][:]) for k in range(number))):
+    if not (same and all(np.array_equal(*(_group(f, k)["row"][:] for f in (first, other))) for k in range(number))):
         msg = f"the shards of {name} are not of the same objects as those of {first}; translate one catalogue for both"
         raise ValueError(msg)
 

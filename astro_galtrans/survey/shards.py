@@ -12,7 +12,7 @@ from astro_galtrans._release import __version__
 
 __all__ = ["check_settings", "check_workers", "cluster", "done_by", "shard_path", "sweep_unfinished", "whole_folder"]
 
-PATIENCE = 30  # seconds within which a scheduler must have a worker: a batch system that queues longer starts them first
+PATIENCE = 30  # seconds within which a scheduler must have a worker; who queues for longer starts workers first
 UNFINISHED = ".part-"  # begins the names of shards that are being written
 
 
@@ -88,12 +88,14 @@ def check_workers(client, translator=None, sha256=None):
 
     for worker, (version, weights) in (client.run(found, translator) if client else {}).items():
         if version != __version__:
-            msg = f"the worker {worker} has version {version} of astro_galtrans, this process {__version__}"
-            raise RuntimeError(f"{msg}; install the same on all")
+            which = f"the worker {worker} has version {version} of astro_galtrans, this process {__version__}"
+            msg = f"{which}; install the same on all"
+            raise RuntimeError(msg)
         if weights != sha256:
             other = f"other weights ({weights[:12]})" if " " not in weights else f"no weights ({weights})"
-            msg = f"the worker {worker} has {other} of {translator}, this process {sha256[:12]}"
-            raise RuntimeError(f"{msg}; put the same file where all workers see it")
+            which = f"the worker {worker} has {other} of {translator}, this process {sha256[:12]}"
+            msg = f"{which}; put the same file where all workers see it"
+            raise RuntimeError(msg)
 
 
 def check_settings(place, settings):
@@ -157,8 +159,7 @@ def done_by(function, numbers, *columns, client=None, **common):
     if client is None:
         yield from (function(*each, **common) for each in zip(numbers, *columns, strict=True))
         return
-    from distributed import KilledWorker, as_completed
-    from distributed.client import FuturesCancelledError
+    from distributed import CancelledError, KilledWorker, as_completed
 
     futures = client.map(function, numbers, *columns, pure=False, **common)
     address = client.scheduler.address
@@ -167,9 +168,9 @@ def done_by(function, numbers, *columns, client=None, **common):
             try:
                 yield future.result()
             except KilledWorker as err:
-                msg = f"workers died over one shard {err.allowed_failures + 1} times; is their memory too small? ({err})"
+                msg = f"{err.allowed_failures + 1} workers died over one shard; is their memory too small? ({err})"
                 raise RuntimeError(msg) from err
-            except FuturesCancelledError as err:
+            except CancelledError as err:
                 msg = f"the scheduler {address} is lost; shards that are done are kept, and the same call goes on"
                 raise ConnectionError(msg) from err
             future.release()
