@@ -21,6 +21,7 @@ import resource
 import shlex
 import shutil
 import signal
+import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -30,6 +31,7 @@ import torch
 from astropy import units as u
 from astropy.io import fits
 from astropy.nddata import StdDevUncertainty
+from astropy.table import Table
 
 from astro_galtrans.cli import main
 from astro_galtrans.pairs.store import PairHeader, PairWriter
@@ -63,6 +65,18 @@ def translate_folder(work, out):
     for name in ("one", "two"):
         frames(work, name)
     return ["translate", str(work), "-m", MODEL, "-o", f"{out}/many/"]
+
+
+def translate_catalogue(work, out):
+    Table({"ra": [351.6, 351.6, 351.6], "dec": [0.1, 0.1, 0.1]}).write(work / "objects.ecsv")
+    return ["translate", *frames(work), "-m", "srgan-sdss-cfhtls", "--catalogue", str(work / "objects.ecsv"), "--size",
+            "16", "--shard", "2", "-o", str(out / "x.zarr"), "--fits", str(out / "fits")]  # fmt: skip
+
+
+def measure(work, out):
+    made = translate_catalogue(work, work)
+    subprocess.run([sys.executable, "-m", "astro_galtrans", *made[:-2]], check=True)  # zarr starts threads
+    return ["measure", str(work / "x.zarr"), "-o", str(out / "tables")]
 
 
 def simulate(_work, out):
@@ -168,7 +182,8 @@ def zspec(work, out):
 sys.modules["torch.utils.tensorboard"] = None
 
 COMMANDS = {f.__name__.replace("_", "-"): f for f in
-            (translate, translate_folder, simulate, pairs, train, calibrate, fidelity, redshift, zspec)}  # fmt: skip
+            (translate, translate_folder, translate_catalogue, measure, simulate,
+             pairs, train, calibrate, fidelity, redshift, zspec)}  # fmt: skip
 
 
 # -- faults
@@ -281,9 +296,14 @@ def halves(found, whole):
     """Names of files that are neither whole nor known for work that goes on."""
     return sorted(
         name for name, value in found.items()
-        if not Path(name).name.startswith(".") and whole.get(name) != value
+        if not hidden(name) and whole.get(name) != value
         and not any(fnmatch.fnmatch(Path(name).name, pattern) for pattern in ON_THE_WAY)
     )  # fmt: skip
+
+
+def hidden(name):
+    """Whether it is the name of what is being written, or below a folder that is."""
+    return any(part.startswith(".") for part in Path(name).parts)
 
 
 def differences(found, whole):
@@ -305,7 +325,7 @@ def check(command, out, log, whole, kind, at):
             wrong.append(f"exit status 0 with {differences(found, whole)}; said {last!r}")
         if status and (status != 1 or "Traceback" in said or not last.startswith("galtrans: ") or str(out) not in last):
             wrong.append(f"status {status}, said {said[-600:]!r}")
-        if kind != "read-only" and (strays := [n for n in found if Path(n).name.startswith(".")]):
+        if kind != "read-only" and (strays := [n for n in found if hidden(n)]):
             wrong.append(f"strays {strays}")
     elif status not in {-signal.SIGKILL, -signal.SIGXFSZ, 0} and "was ended from outside" not in said:
         wrong.append(f"killed, but the status is {status}: {said[-600:]}")

@@ -29,7 +29,8 @@ __all__ = ["compare_shards", "measure_shards"]
 
 MEASURES = {"photometry": measure.photometry, "morphology": measure.morphology}
 LEVELS = {
-    "photometry": (photometry_fidelity, photometry_quantities), "morphology": (morphology_fidelity, morphology_quantities),
+    "photometry": (photometry_fidelity, photometry_quantities),
+    "morphology": (morphology_fidelity, morphology_quantities),
 }  # fmt: skip
 #: Galaxies whose values of one quantity are in memory at once; of more, so many are taken at random, which is as good
 #: as all for medians whose errors are then a thousandth of the scatter.
@@ -68,9 +69,9 @@ def measure_shards(
     Returns
     -------
     `~astropy.table.QTable`
-        By ``measured`` (photometry or morphology), ``band``, ``quantity`` and ``statistic`` (``median``, or ``scatter``,
-        1.4826 times the median absolute deviation from it): ``value``, ``low``, ``high``, ``unit``, and ``n``, the
-        galaxies whose value is finite. It is also written, ``statistics.ecsv``.
+        By ``measured`` (photometry or morphology), ``band``, ``quantity`` and ``statistic`` (``median``, or
+        ``scatter``, 1.4826 times the median absolute deviation from it): ``value``, ``low``, ``high``, ``unit``, and
+        ``n``, the galaxies whose value is finite. It is also written, ``statistics.ecsv``.
 
     Raises
     ------
@@ -152,9 +153,12 @@ def compare_shards(
     number = _count(first)
     for name, path in translated.items():
         _same_division(first, path, name)
+    survey, starts = _survey(first, survey), np.cumsum([0, *(_group(first, k)["row"].shape[0] for k in range(number))])
     if (target / SHARDS_FILE).exists():
         _same_division(first, target, "the target")
-    survey = _survey(first, survey)
+    elif len(real := Stamps.from_files(target, survey)) != starts[-1]:
+        msg = f"the target {target} has {len(real)} stamps, the shards {starts[-1]}; give those of the same galaxies"
+        raise ValueError(msg)
     settings = {
         "translated": translated, "made": {name: _made(path) for name, path in translated.items()},
         "target": str(target), "target_made": _made(target), "levels": list(levels), "survey": survey.to_dict(),
@@ -248,7 +252,7 @@ def _measure_shard(number, folder, output, what, survey):
         _write(table, _table(output, name, number))
 
 
-def _compare_shard(number, target, translated, output, what, survey):
+def _compare_shard(number, target, translated, output, what, survey, starts):
     """Compare the galaxies of a shard, and write a table of each level."""
     groups = {name: _group(folder, number) for name, folder in translated.items()}
     first = next(iter(groups.values()))
@@ -258,10 +262,9 @@ def _compare_shard(number, target, translated, output, what, survey):
         real = Stamps.from_files(shard_path(target, number), survey)
         good &= _group(target, number)["flags"][:] & 1 == 0
     else:
-        folder = next(iter(translated.values()))
-        start = sum(_group(folder, k)["row"].shape[0] for k in range(number))
         like = next(iter(ours.values()))
-        real = Stamps.from_files(target, survey, pixel_scale=like.pixel_scale)[start : start + len(like)]
+        whole = Stamps.from_files(target, survey, pixel_scale=like.pixel_scale)
+        real = whole[slice(*map(int, starts[number : number + 2]))]
     rows = np.flatnonzero(good)
     for level in what:
         images = {name: stamps[rows] for name, stamps in ours.items()}
