@@ -209,11 +209,12 @@ def test_pixels_that_cannot_be_read_fail_their_objects_only(survey, tmp_path):
 @quiet
 @pytest.mark.slow
 def test_workers_make_the_same_bytes_even_if_one_is_killed(survey, tmp_path):
-    run(survey, tmp_path / "one.zarr")
+    run(survey, tmp_path / "one.zarr", shard=1)
     with cluster(workers=2) as client:
         victim = next(iter(client.run(os.getpid).values()))
-        killer = subprocess.Popen(["sh", "-c", f"sleep 1; kill -9 {victim}"])
-        counts = run(survey, tmp_path / "two.zarr", client=client)
+        wait = f"until ls {tmp_path}/two.zarr/shard-*; do sleep 0.02; done"
+        killer = subprocess.Popen(["sh", "-c", f"{wait}; kill -9 {victim}"], stderr=subprocess.DEVNULL)
+        counts = run(survey, tmp_path / "two.zarr", shard=1, client=client)
         killer.wait()
     assert counts["translated"] == 12
     assert content(tmp_path / "two.zarr") == content(tmp_path / "one.zarr")

@@ -1,9 +1,8 @@
 """Subcommands that judge translations: fidelity, what they keep of redshifts, and redshifts of spectra."""
 
-from contextlib import contextmanager
 from pathlib import Path
 
-from ._common import bands, command, given, tell
+from ._common import add_workers, bands, command, given, workers
 
 __all__ = ["COMMANDS"]
 
@@ -25,7 +24,7 @@ def _add_fidelity(commands):
         "--shards", action="store_true",
         help="compare shards of a survey: TARGET, then TRANSLATED, no SOURCE; photometry and morphology",
     )  # fmt: skip
-    _add_workers(parser)
+    add_workers(parser)
     _add_shared(parser)
     _add_sides(parser)
     parser.add_argument(
@@ -53,36 +52,20 @@ def _add_measure(commands):
     parser.add_argument(
         "-o", "--output", required=True, metavar="DIR", help="folder of the tables, one for each shard; kept if there"
     )
-    _add_workers(parser)
+    add_workers(parser)
 
 
 def _measure(options):
     from astro_galtrans.statistics.bootstrap import Bootstrap
     from astro_galtrans.survey import measure_shards
 
-    with _workers(options) as client:
+    with workers(options) as client:
         table = measure_shards(
             options.shards, options.output, options.what, survey=options.survey, client=client,
             bootstrap=Bootstrap(seed=options.seed),
         )  # fmt: skip
     table.pprint(max_lines=-1, max_width=-1)
     print(Path(options.output) / "statistics.ecsv")
-
-
-def _add_workers(parser):
-    parser.add_argument("--workers", type=int, metavar="N", help="processes that share the shards")
-    parser.add_argument("--scheduler", metavar="ADDRESS", help="a running dask scheduler whose workers share them")
-
-
-@contextmanager
-def _workers(options):
-    """Yield the client of the workers that are asked for, and say where their dashboard is."""
-    from astro_galtrans.survey import cluster
-
-    with cluster(options.workers, options.scheduler) as client:
-        if client is not None:
-            tell(f"dashboard: {client.dashboard_link}")
-        yield client
 
 
 def _compare_shards(options):
@@ -93,7 +76,7 @@ def _compare_shards(options):
         msg = "with shards, give TARGET, then TRANSLATED: folders that galtrans translate --catalogue wrote"
         raise ValueError(msg)
     levels = [level for level in ("photometry", "morphology") if level not in options.skip]
-    with _workers(options) as client:
+    with workers(options) as client:
         found = compare_shards(
             options.source, _named(options.images), options.output, levels, survey=options.target_survey, client=client,
             bootstrap=Bootstrap(seed=options.seed),

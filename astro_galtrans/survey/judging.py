@@ -166,7 +166,7 @@ def compare_shards(
     with held(output):
         _run(
             _compare_shard, output, settings | {"version": __version__}, [f"{level}-" for level in levels], number,
-            client, progress, target=target, translated=translated, survey=survey,
+            client, progress, target=target, translated=translated, survey=survey, starts=starts,
         )  # fmt: skip
         found = {}
         for level in levels:

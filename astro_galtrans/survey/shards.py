@@ -86,7 +86,15 @@ def check_workers(client, translator=None, sha256=None):
         except Exception as err:  # noqa: BLE001 - whatever is wrong there is told here
             return version, f"{type(err).__name__}: {err}"
 
-    for worker, (version, weights) in (client.run(found, translator) if client else {}).items():
+    # one that dies while it is asked is none to wait for: others do its work
+    answers = client.run(found, translator, on_error="return") if client else {}
+    for worker, answer in answers.items():
+        if isinstance(answer, OSError):
+            continue
+        if isinstance(answer, Exception):
+            msg = f"the worker {worker} cannot be asked for its version: {type(answer).__name__}: {answer}"
+            raise RuntimeError(msg) from answer
+        version, weights = answer
         if version != __version__:
             which = f"the worker {worker} has version {version} of astro_galtrans, this process {__version__}"
             msg = f"{which}; install the same on all"
