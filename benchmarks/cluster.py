@@ -13,6 +13,7 @@ import argparse
 import hashlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -31,7 +32,6 @@ from astro_galtrans import translate_mosaic
 from astro_galtrans.survey import cluster
 
 FIELD = 2000  # pixels a side of an image of the survey
-PORT = 38786
 MODULE = [sys.executable, "-m"]
 
 
@@ -123,10 +123,13 @@ def three_ways(what, command, folder, content, begun):
 @contextmanager
 def processes():
     """A scheduler and two workers, each a program of its own; address and programs."""
-    address = f"tcp://127.0.0.1:{PORT}"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address = f"tcp://127.0.0.1:{port}"
     silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     scheduler = subprocess.Popen(
-        [*MODULE, "distributed.cli.dask_scheduler", "--port", str(PORT), "--dashboard-address", ":0"], **silent
+        [*MODULE, "distributed.cli.dask_scheduler", "--port", str(port), "--dashboard-address", ":0"], **silent
     )
     started = [*MODULE, "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-dashboard"]
     workers = [subprocess.Popen(started, **silent) for _ in range(2)]
