@@ -168,6 +168,7 @@ def done_by(function, numbers, *columns, client=None, **common):
         yield from (function(*each, **common) for each in zip(numbers, *columns, strict=True))
         return
     from distributed import CancelledError, KilledWorker, as_completed
+    from distributed.comm import CommClosedError
 
     futures = client.map(function, numbers, *columns, pure=False, **common)
     address = client.scheduler.address
@@ -178,7 +179,7 @@ def done_by(function, numbers, *columns, client=None, **common):
             except KilledWorker as err:
                 msg = f"{err.allowed_failures + 1} workers died over one shard; is their memory too small? ({err})"
                 raise RuntimeError(msg) from err
-            except CancelledError as err:
+            except (CancelledError, CommClosedError) as err:
                 msg = f"the scheduler {address} is lost; shards that are done are kept, and the same call goes on"
                 raise ConnectionError(msg) from err
             future.release()
