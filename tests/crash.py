@@ -21,6 +21,7 @@ import resource
 import shlex
 import shutil
 import signal
+import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -30,6 +31,7 @@ import torch
 from astropy import units as u
 from astropy.io import fits
 from astropy.nddata import StdDevUncertainty
+from astropy.table import Table
 
 from astro_galtrans.cli import main
 from astro_galtrans.pairs.store import PairHeader, PairWriter
@@ -41,6 +43,7 @@ SIZE = 24
 #: Records of work that is not finished. They change from event to event, and the next run goes on by them.
 ON_THE_WAY = "checkpoint*.pt", "losses.csv", "validation.csv", "progress.jsonl"
 TIMES = {"seconds", "hours", "created", "training", "card_sha256"}  # keys of cards and columns of logs
+LEAST_LOG = 300  # bytes: the limit on the size of a file holds for the log, too, which must have room for the message
 TENSORBOARD = "events.out.tfevents.*"  # their names have the time
 
 
@@ -63,6 +66,18 @@ def translate_folder(work, out):
     for name in ("one", "two"):
         frames(work, name)
     return ["translate", str(work), "-m", MODEL, "-o", f"{out}/many/"]
+
+
+def translate_catalogue(work, out):
+    Table({"ra": [351.6, 351.6, 351.6], "dec": [0.1, 0.1, 0.1]}).write(work / "objects.ecsv")
+    return ["translate", *frames(work), "-m", "srgan-sdss-cfhtls", "--catalogue", str(work / "objects.ecsv"), "--size",
+            "16", "--shard", "2", "-o", str(out / "x.zarr"), "--fits", str(out / "fits")]  # fmt: skip
+
+
+def measure(work, out):
+    made = translate_catalogue(work, work)
+    subprocess.run([sys.executable, "-m", "astro_galtrans", *made[:-2]], check=True)  # zarr starts threads
+    return ["measure", str(work / "x.zarr"), "-o", str(out / "tables")]
 
 
 def simulate(_work, out):
@@ -168,7 +183,8 @@ def zspec(work, out):
 sys.modules["torch.utils.tensorboard"] = None
 
 COMMANDS = {f.__name__.replace("_", "-"): f for f in
-            (translate, translate_folder, simulate, pairs, train, calibrate, fidelity, redshift, zspec)}  # fmt: skip
+            (translate, translate_folder, translate_catalogue, measure, simulate,
+             pairs, train, calibrate, fidelity, redshift, zspec)}  # fmt: skip
 
 
 # -- faults
@@ -281,9 +297,14 @@ def halves(found, whole):
     """Names of files that are neither whole nor known for work that goes on."""
     return sorted(
         name for name, value in found.items()
-        if not Path(name).name.startswith(".") and whole.get(name) != value
+        if not hidden(name) and whole.get(name) != value
         and not any(fnmatch.fnmatch(Path(name).name, pattern) for pattern in ON_THE_WAY)
     )  # fmt: skip
+
+
+def hidden(name):
+    """Whether it is the name of what is being written, or below a folder that is."""
+    return any(part.startswith(".") for part in Path(name).parts)
 
 
 def differences(found, whole):
@@ -305,7 +326,7 @@ def check(command, out, log, whole, kind, at):
             wrong.append(f"exit status 0 with {differences(found, whole)}; said {last!r}")
         if status and (status != 1 or "Traceback" in said or not last.startswith("galtrans: ") or str(out) not in last):
             wrong.append(f"status {status}, said {said[-600:]!r}")
-        if kind != "read-only" and (strays := [n for n in found if Path(n).name.startswith(".")]):
+        if kind != "read-only" and (strays := [n for n in found if hidden(n)]):
             wrong.append(f"strays {strays}")
     elif status not in {-signal.SIGKILL, -signal.SIGXFSZ, 0} and "was ended from outside" not in said:
         wrong.append(f"killed, but the status is {status}: {said[-600:]}")
@@ -334,7 +355,9 @@ def main_(name, work, step):
     sizes = sorted({(p.stat().st_size - 1) for p in out.rglob("*") if p.is_file() and p.stat().st_size > 1})
     print(f"{events} events, files of {[s + 1 for s in sizes]} bytes: {sorted(whole)}", flush=True)
     faults = [(kind, at) for kind in ("kill", "full", "read-only") for at in range(step // 2, events, step)]
-    faults += [(kind, at) for kind in ("cut", "no-room") for at in sizes[:: max(1, step // 2)]]
+    some = sizes[:: max(1, step // 2)]
+    faults += [("cut", at) for at in some]
+    faults += [("no-room", at) for at in some if at >= LEAST_LOG]
     for kind, at in faults:
         for wrong in check(command, out, log, whole, kind, at):
             failed += 1

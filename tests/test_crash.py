@@ -14,7 +14,7 @@ import pytest
 #: Of the dear commands every so many events are tried; GALTRANS_CRASH=1 tries all of them, for some minutes.
 STEPS = {
     "translate": 1, "translate-folder": 3, "zspec": 1, "calibrate": 2, "pairs": 7, "fidelity": 10, "redshift": 72,
-    "train": 28, "simulate": 4,
+    "train": 28, "simulate": 4, "translate-catalogue": 40, "measure": 4,
 }  # fmt: skip
 
 

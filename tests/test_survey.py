@@ -2,10 +2,14 @@
 
 import json
 import os
+import resource
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +17,25 @@ import pytest
 import zarr
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
-from astropy.table import Table
+from astropy.table import QTable, Table, vstack
 
+import astro_galtrans
 from astro_galtrans import cutout, measure, translate
+from astro_galtrans._release import __version__
+from astro_galtrans.bandstack import read
 from astro_galtrans.cli import main
 from astro_galtrans.exceptions import GaltransWarning
+from astro_galtrans.fidelity import photometry_fidelity
+from astro_galtrans.models.shipped import find_weights
 from astro_galtrans.stamps import Stamps
-from astro_galtrans.survey import cluster, translate_catalogue
+from astro_galtrans.survey import (
+    cluster,
+    compare_shards,
+    measure_shards,
+    read_objects,
+    translate_catalogue,
+    write_objects,
+)
 from helpers import BANDS, make_bands
 
 MODEL = "srgan-sdss-cfhtls"
@@ -44,9 +60,47 @@ def survey(tmp_path_factory):
     return folder
 
 
+def package(folder, *, version=None, weights=True):
+    """A copy of this package, made of links, of another version or without weights."""
+    here = Path(astro_galtrans.__file__).parent
+    (folder / "astro_galtrans" / "data").mkdir(parents=True)
+    for path in here.iterdir():
+        if path.name not in {"data", "_release.py", "__pycache__"}:
+            (folder / "astro_galtrans" / path.name).symlink_to(path)
+    for path in (here / "data").iterdir():
+        if weights or path.name != "weights":
+            (folder / "astro_galtrans" / "data" / path.name).symlink_to(path)
+    if not weights:
+        (folder / "astro_galtrans" / "data" / "weights").mkdir()
+    text = (here / "_release.py").read_text()
+    (folder / "astro_galtrans" / "_release.py").write_text(f"{text}\n__version__ = {version or __version__!r}\n")
+    return folder
+
+
+@contextmanager
+def processes(*, workers=1, path=None, cwd=None, start=True):
+    """A scheduler and workers, each a program of its own: its address, and the programs."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    known = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": cwd}
+    known["env"] = os.environ | {"PYTHONPATH": str(path or Path(astro_galtrans.__file__).parents[1])}
+    scheduler, worker = ([sys.executable, "-m", f"distributed.cli.dask_{name}"] for name in ("scheduler", "worker"))
+    scheduler += ["--port", address.rpartition(":")[2], "--dashboard-address", ":0"]
+    worker += [address, "--nthreads", "1", "--no-dashboard", "--no-nanny"]
+    started = [subprocess.Popen(scheduler, **known)]
+    started += [subprocess.Popen(worker, **known) for _ in range(workers)]
+    try:
+        yield address, started
+    finally:
+        for process in reversed(started):
+            process.kill()
+            process.wait()
+
+
 def run(survey, output, **options):
-    known = {"size": SIDE, "shard": 5, "progress": False}
-    return translate_catalogue(survey / "objects.parquet", [str(survey / "*.fits")], MODEL, output, **known, **options)
+    known = {"size": SIDE, "shard": 5, "progress": False} | options
+    return translate_catalogue(survey / "objects.parquet", [str(survey / "*.fits")], MODEL, output, **known)
 
 
 def shards(output):
@@ -155,11 +209,12 @@ def test_pixels_that_cannot_be_read_fail_their_objects_only(survey, tmp_path):
 @quiet
 @pytest.mark.slow
 def test_workers_make_the_same_bytes_even_if_one_is_killed(survey, tmp_path):
-    run(survey, tmp_path / "one.zarr")
+    run(survey, tmp_path / "one.zarr", shard=1)
     with cluster(workers=2) as client:
         victim = next(iter(client.run(os.getpid).values()))
-        killer = subprocess.Popen(["sh", "-c", f"sleep 1; kill -9 {victim}"])
-        counts = run(survey, tmp_path / "two.zarr", client=client)
+        wait = f"until ls {tmp_path}/two.zarr/shard-*; do sleep 0.02; done"
+        killer = subprocess.Popen(["sh", "-c", f"{wait}; kill -9 {victim}"], stderr=subprocess.DEVNULL)
+        counts = run(survey, tmp_path / "two.zarr", shard=1, client=client)
         killer.wait()
     assert counts["translated"] == 12
     assert content(tmp_path / "two.zarr") == content(tmp_path / "one.zarr")
@@ -193,3 +248,178 @@ def test_objects_off_all_images_are_counted(survey, tmp_path, capsys):
     captured = capsys.readouterr()
     assert "12 of 14 objects translated" in captured.out and "off all images" in captured.err
     assert json.loads((tmp_path / "cli.zarr" / "survey.json").read_text())["translator"] == MODEL
+
+
+@quiet
+def test_objects_come_as_fits_where_they_lie_on_the_sky(survey, tmp_path):
+    command = ["translate", "--catalogue", str(survey / "objects.parquet"), str(survey / "*.fits"), "-m", MODEL,
+               "--size", str(SIDE), "--shard", "5", "-o", str(tmp_path / "out.zarr"), "--fits"]  # fmt: skip
+    assert main([*command, str(tmp_path / "fits")]) == 0
+    files = sorted((tmp_path / "fits").glob("*.fits"))
+    assert [int(file.stem) for file in files] == list(range(12))
+    table, found = Table.read(survey / "objects.parquet"), dict(read_objects(tmp_path / "out.zarr"))
+    for row in (0, 3, 9):
+        position = SkyCoord(table["ra"][row], table["dec"][row], unit="deg")
+        field = {band: survey / f"frame-{band}-{int(row > 5)}.fits" for band in BANDS}
+        written = read(files[row])
+        assert written.bands == BANDS and written.unit == "adu" and written.zeropoint == 30
+        if row != 3:
+            alone = translate(cutout(field, position, SIDE), MODEL)
+            np.testing.assert_allclose(written.data[2], alone["r"].data, rtol=1e-3, atol=0.02)
+            np.testing.assert_allclose(np.sqrt(written.variance[2]), alone["r"].uncertainty.array, rtol=1e-3)
+            there = alone["r"].wcs.pixel_to_world(3, 7)
+            assert written.wcs.pixel_to_world(3, 7).separation(there).arcsec < 1e-3
+        x, y = written.wcs.world_to_pixel(position)
+        assert abs(x - SIDE + 0.5) < 1.5 and abs(y - SIDE + 0.5) < 1.5
+        np.testing.assert_array_equal(found[row]["g"].data, written.data[1])
+        np.testing.assert_array_equal(found[row]["g"].mask, written.mask[1])
+    files[4].unlink()
+    assert write_objects(tmp_path / "out.zarr", tmp_path / "fits", rows=range(8), progress=False) == 1
+
+
+@quiet
+def test_measurements_shard_by_shard_are_those_of_all_at_once(survey, tmp_path):
+    run(survey, tmp_path / "out.zarr")
+    found = measure_shards(tmp_path / "out.zarr", tmp_path / "m", progress=False)
+    stamps = Stamps.from_files(tmp_path / "out.zarr", "cfhtls-wide")
+    whole = measure.photometry(stamps, progress=False)
+    parts = vstack([QTable.read(path) for path in sorted((tmp_path / "m").glob("photometry-*.parquet"))])
+    np.testing.assert_array_equal(parts["flux_3"], whole["flux_3"])
+    assert parts["fwhm"].unit == "arcsec" and sorted(set(parts["row"])) == list(range(12))
+    of_r = found[(found["band"] == "r") & (found["quantity"] == "flux_3")]
+    values = whole["flux_3"][whole["band"] == "r"].value
+    assert of_r["value"][of_r["statistic"] == "median"] == pytest.approx(np.median(values))
+    spread = 1.4826 * np.median(np.abs(values - np.median(values)))
+    assert of_r["value"][of_r["statistic"] == "scatter"] == pytest.approx(spread)
+    assert set(of_r["n"]) == {12}
+    kept = (tmp_path / "m" / "photometry-000000.parquet").stat().st_mtime_ns
+    (tmp_path / "m" / "photometry-000001.parquet").unlink()
+    command = ["measure", str(tmp_path / "out.zarr"), "-o", str(tmp_path / "m")]
+    assert main(command) == 0
+    assert (tmp_path / "m" / "photometry-000000.parquet").stat().st_mtime_ns == kept
+    np.testing.assert_array_equal(QTable.read(tmp_path / "m" / "statistics.ecsv")["value"], found["value"])
+    assert main([*command, "--what", "morphology"]) == 1  # other settings
+
+
+@quiet
+def test_comparisons_shard_by_shard_are_those_of_all_at_once(survey, tmp_path):
+    run(survey, tmp_path / "out.zarr")
+    stamps = Stamps.from_files(tmp_path / "out.zarr", "cfhtls-wide")
+    rng = np.random.default_rng(1)
+    np.save(tmp_path / "real.npy", stamps.read() * rng.uniform(0.9, 1.1, (12, 1, 1, 1)).astype("f4"))
+    command = ["fidelity", "--shards", str(tmp_path / "real.npy"), f"mine={tmp_path / 'out.zarr'}", "-o"]
+    assert main([*command, str(tmp_path / "c")]) == 0
+    found = QTable.read(tmp_path / "c" / "photometry.ecsv")
+    real = Stamps.from_files(tmp_path / "real.npy", "cfhtls-wide", pixel_scale=stamps.pixel_scale)
+    whole = photometry_fidelity(real, {"mine": stamps}, bins=1, progress=False)["statistics"]
+    keys = ["model", "band", "quantity", "statistic", "pair"]
+    rows = {tuple(row[keys]): row for row in whole}
+    assert len(found) == len(whole)
+    for row in found:
+        other = rows[tuple(row[keys])]
+        for name in ("value", "low", "high", "n", "not_in_target", "not_in_translated", "not_in_both"):
+            np.testing.assert_array_equal(row[name], other[name], err_msg=str(tuple(row[keys])))
+    with pytest.raises(FileExistsError, match=r"other settings \(translated, made"):
+        compare_shards(tmp_path / "real.npy", {"other": tmp_path / "out.zarr"}, tmp_path / "c", progress=False)
+    np.save(tmp_path / "eleven.npy", stamps.read(slice(11)))
+    with pytest.raises(ValueError, match="has 11 stamps, the shards 12"):
+        compare_shards(tmp_path / "eleven.npy", {"mine": tmp_path / "out.zarr"}, tmp_path / "d", progress=False)
+    run(survey, tmp_path / "less.zarr", seed=1)
+    next((tmp_path / "less.zarr").glob("shard-*1.zarr")).rename(tmp_path / "away")
+    with pytest.raises(FileNotFoundError, match="1 of 3 shards are missing"):
+        compare_shards(tmp_path / "less.zarr", {"mine": tmp_path / "out.zarr"}, tmp_path / "d", progress=False)
+
+
+@quiet
+@pytest.mark.parametrize(
+    ("other", "error"),
+    [
+        ({"version": "0.0.1"}, r"the worker tcp://.* has version 0.0.1 of astro_galtrans, this process .*; install"),
+        ({"weights": False}, r"the worker tcp://.* has no weights \(.*\) of srgan-sdss-cfhtls, this process .*; put"),
+    ],
+)
+def test_a_worker_of_another_version_or_without_weights(survey, tmp_path, other, error):
+    with (
+        processes(path=package(tmp_path / "other", **other), cwd=tmp_path) as (address, _),
+        cluster(scheduler=address) as client,
+        pytest.raises(RuntimeError, match=error),
+    ):
+        run(survey, tmp_path / "out.zarr", client=client)
+    assert shards(tmp_path / "out.zarr") == []
+    assert run(survey, tmp_path / "out.zarr")["translated"] == 12
+
+
+@quiet
+def test_workers_in_another_folder_write_where_this_process_means(survey, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "there").mkdir()
+    shutil.copy(find_weights(MODEL), tmp_path / "here" / "mine.safetensors")
+    monkeypatch.chdir(tmp_path / "here")
+    with processes(cwd=tmp_path / "there") as (address, _), cluster(scheduler=address) as client:
+        counts = translate_catalogue(
+            survey / "objects.parquet", [str(survey / "*.fits")], "mine.safetensors", "out.zarr", size=SIDE, shard=5,
+            progress=False, client=client,
+        )  # fmt: skip
+        measure_shards("out.zarr", "measured", client=client, progress=False)
+    assert counts["translated"] == 12 and len(shards("out.zarr")) == 3
+    run(survey, tmp_path / "one.zarr")
+    assert content("out.zarr") == content(tmp_path / "one.zarr")
+    measure_shards(tmp_path / "one.zarr", "alone", progress=False)
+    names = sorted(path.name for path in Path("alone").glob("*.parquet"))
+    assert len(names) == 3
+    for name in (*names, "statistics.ecsv"):
+        assert (Path("measured") / name).read_bytes() == (Path("alone") / name).read_bytes()
+    assert list((tmp_path / "there").glob("*.zarr")) == []
+
+
+@quiet
+def test_a_disk_that_is_full_is_told_and_finished_shards_are_kept(survey, tmp_path):
+    """The kernel lets no file of the worker become larger than what the shard of two objects needs."""
+    run(survey, tmp_path / "one.zarr")
+    output = tmp_path / "out.zarr"
+    with processes() as (address, _), cluster(scheduler=address) as client:
+        limit = max(p.stat().st_size for p in (tmp_path / "one.zarr" / "shard-000002.zarr").rglob("*") if p.is_file())
+
+        def hold():  # in the main thread of the worker: Python ignores SIGXFSZ already
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+
+        shutil.copytree(tmp_path / "one.zarr", output, ignore=shutil.ignore_patterns("shard-000000.zarr"))
+        before = content(output)
+        client.run(hold)
+        with pytest.raises(OSError, match=r"File too large.*shard-000000\.zarr"):
+            run(survey, output, client=client)
+    assert content(output) == before and list(output.glob(".part*")) == []
+    run(survey, output)
+    assert content(output) == content(tmp_path / "one.zarr")
+
+
+def test_a_scheduler_without_workers(survey, monkeypatch):
+    monkeypatch.setattr("astro_galtrans.survey.shards.PATIENCE", 1)
+    with (
+        processes(workers=0) as (address, _),
+        pytest.raises(TimeoutError, match="has no workers; start some with: dask worker tcp"),
+        cluster(scheduler=address),
+    ):
+        pass
+
+
+@quiet
+@pytest.mark.slow
+def test_a_scheduler_that_is_killed_is_told_and_a_new_one_goes_on(survey, tmp_path):
+    output = tmp_path / "out.zarr"
+    command = [sys.executable, "-m", "astro_galtrans", "translate", "--catalogue", str(survey / "objects.parquet"),
+               "--images", str(survey / "*.fits"), "-m", MODEL, "--size", str(SIDE), "--shard", "1", "-o", str(output),
+               "--scheduler"]  # fmt: skip
+    with processes() as (address, (scheduler, _)):
+        running = subprocess.Popen([*command, address], stderr=subprocess.PIPE, text=True)
+        while not list(output.glob("shard-*.zarr")):
+            assert running.poll() is None
+            time.sleep(0.01)
+        scheduler.kill()
+        error = running.communicate(timeout=120)[1]
+    assert running.returncode == 1 and f"the scheduler {address} is lost" in error and "Traceback" not in error
+    assert "dashboard: http" in error
+    with processes(workers=2) as (address, _):
+        assert main([*command[3:], address]) == 0
+    run(survey, tmp_path / "one.zarr", shard=1)
+    assert content(output) == content(tmp_path / "one.zarr")

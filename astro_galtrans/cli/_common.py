@@ -1,16 +1,17 @@
 """What several subcommands need: messages, types of arguments, and options that mean the same in all of them."""
 
 import argparse
+import logging
 import re
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from importlib import import_module
 
 from astro_galtrans._plain import printable
 
 __all__ = [
-    "PrintFields", "add_bad_planes", "add_background", "add_units", "bands", "command", "given", "in_options", "planes",
-    "psf", "saturation", "tell", "zeropoint",
+    "PrintFields", "add_bad_planes", "add_background", "add_units", "add_workers", "bands", "command", "given",
+    "in_options", "planes", "psf", "saturation", "tell", "workers", "zeropoint",
 ]  # fmt: skip
 
 #: An argument of a Python function as messages write it: unit=, unit='adu', bands=['g', 'r'], overwrite=True, n_samples
@@ -141,3 +142,23 @@ def add_background(parser):
         "--subtract-background", type=int, nargs="?", const=True, default=False, metavar="PIXELS",
         help="subtract the sky, measured in boxes of this side (64)",
     )  # fmt: skip
+
+
+def add_workers(parser, what="shards"):
+    """Add options for the workers of dask that share the work."""
+    parser.add_argument("--workers", type=int, metavar="N", help=f"processes that share {what}")
+    parser.add_argument("--scheduler", metavar="ADDRESS", help="a running dask scheduler whose workers share them")
+
+
+@contextmanager
+def workers(options):
+    """Yield a client of the workers that are asked for, or None, and say where their dashboard is."""
+    from astro_galtrans.survey import cluster
+
+    with cluster(options.workers, options.scheduler) as client:
+        if client is not None:
+            if not options.verbose:  # dask logs tracebacks of lost connections, of which the error says what matters
+                for name in [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]:
+                    logging.getLogger(name).setLevel(logging.CRITICAL)
+            tell(f"dashboard: {client.dashboard_link}")
+        yield client

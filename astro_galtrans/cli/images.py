@@ -7,7 +7,19 @@ from pathlib import Path
 from astro_galtrans._plain import printable
 from astro_galtrans.exceptions import GaltransError
 
-from ._common import add_background, add_bad_planes, add_units, command, given, in_options, psf, saturation, tell
+from ._common import (
+    add_background,
+    add_bad_planes,
+    add_units,
+    add_workers,
+    command,
+    given,
+    in_options,
+    psf,
+    saturation,
+    tell,
+    workers,
+)
 
 __all__ = ["COMMANDS"]
 
@@ -162,8 +174,10 @@ def _add_translate(commands):
     )
     parser.add_argument("--size", type=int, default=64, metavar="N", help="side of the stamps, pixels (%(default)s)")
     parser.add_argument("--shard", type=int, metavar="N", help="objects in each part of the output (512)")
-    parser.add_argument("--workers", type=int, metavar="N", help="processes that share blocks or shards")
-    parser.add_argument("--scheduler", metavar="ADDRESS", help="a running dask scheduler whose workers share them")
+    parser.add_argument(
+        "--fits", metavar="DIR", help="write a FITS file of each object, too; of shards that are there as well"
+    )
+    add_workers(parser, "blocks or shards")
     parser.add_argument("--overwrite", action="store_true", help="replace existing files; else a folder's are skipped")
     parser.add_argument(
         "--preview", metavar="PNG", help="draw source and result side by side, too (one image; needs matplotlib)"
@@ -182,6 +196,8 @@ def _translate(options):
         "saturation": options.saturation,
     }  # fmt: skip
     options.images += options.more
+    if options.fits and not options.catalogue:
+        options.parser.error("--fits goes with --catalogue: other outputs are FITS anyway")
     if not options.images:
         options.parser.error("give one or more images")
     if options.catalogue:
@@ -214,17 +230,17 @@ def _unfit(options, settings, names, where):
 
 
 def _translate_catalogue(options, settings):
-    from astro_galtrans.survey import cluster, translate_catalogue
+    from astro_galtrans.survey import translate_catalogue, write_objects
 
     _unfit(options, settings, ("block", "preview", "output_grid", "tile", "subtract_background"), "catalogue")
     known = given(options, "bands", "unit", "zeropoint", "bad_planes", "shard", "n_samples", "seed")
-    with cluster(options.workers, options.scheduler) as client:
-        if client is not None:
-            tell(f"dashboard: {client.dashboard_link}")
+    with workers(options) as client:
         counts = translate_catalogue(
             options.catalogue, options.images, options.model, options.output, size=options.size, client=client,
             strict=options.strict, report=lambda message: tell(message, options), **known,
         )  # fmt: skip
+        if options.fits:
+            print(f"{options.fits}: {write_objects(options.output, options.fits, client=client)} FITS files written")
     made = counts["objects"] - counts["absent"] if counts["skipped"] == counts["shards"] else counts["translated"]
     skipped = f", {counts['skipped']} of {counts['shards']} shards were there" if counts["skipped"] else ""
     print(
@@ -235,13 +251,12 @@ def _translate_catalogue(options, settings):
 
 
 def _translate_mosaic(options, settings):
-    from astro_galtrans.survey import cluster
     from astro_galtrans.translate import translate_mosaic
 
     _unfit(options, settings, ("preview", "output_grid", "tile", "subtract_background"), "block")
     known = given(options, "bands", "unit", "zeropoint", "bad_planes", "n_samples", "seed", "device")
     images = options.images[0] if len(options.images) == 1 else options.images
-    with cluster(options.workers, options.scheduler) as client:
+    with workers(options) as client:
         print(translate_mosaic(
             images, options.model, options.output, block=options.block, strict=options.strict, progress=True,
             overwrite=options.overwrite, client=client, **known,

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ._common import bands, command, given
+from ._common import add_workers, bands, command, given, workers
 
 __all__ = ["COMMANDS"]
 
@@ -20,6 +20,11 @@ def _add_fidelity(commands):
         help="stamps or frames of the target survey, as SOURCE (left out after a folder of pairs, which holds them), "
         "then those of each translation: PATH, or NAME=PATH",
     )  # fmt: skip
+    parser.add_argument(
+        "--shards", action="store_true",
+        help="compare shards of a survey: TARGET, then TRANSLATED, no SOURCE; photometry and morphology",
+    )  # fmt: skip
+    add_workers(parser)
     _add_shared(parser)
     _add_sides(parser)
     parser.add_argument(
@@ -32,6 +37,52 @@ def _add_fidelity(commands):
         choices=["first", "mean", "both"],
         help="which of several samples to judge (%(default)s)",
     )
+
+
+def _add_measure(commands):
+    text = "Measure the galaxies of a translated survey (galtrans translate --catalogue): tables and statistics."
+    parser = command(commands, "measure", _measure, text)
+    parser.add_argument("shards", metavar="SHARDS", help="folder that galtrans translate --catalogue wrote")
+    parser.add_argument(
+        "--what", nargs="+", default=["photometry"], choices=["photometry", "morphology"],
+        help="kinds of measurement (%(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--survey", metavar="SURVEY", help="whose sky noise is assumed; by default the translator's")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the intervals (%(default)s)")
+    parser.add_argument(
+        "-o", "--output", required=True, metavar="DIR", help="folder of the tables, one for each shard; kept if there"
+    )
+    add_workers(parser)
+
+
+def _measure(options):
+    from astro_galtrans.statistics.bootstrap import Bootstrap
+    from astro_galtrans.survey import measure_shards
+
+    with workers(options) as client:
+        table = measure_shards(
+            options.shards, options.output, options.what, survey=options.survey, client=client,
+            bootstrap=Bootstrap(seed=options.seed),
+        )  # fmt: skip
+    table.pprint(max_lines=-1, max_width=-1)
+    print(Path(options.output) / "statistics.ecsv")
+
+
+def _compare_shards(options):
+    from astro_galtrans.statistics.bootstrap import Bootstrap
+    from astro_galtrans.survey import compare_shards
+
+    if options.models or not options.images:
+        msg = "with shards, give TARGET, then TRANSLATED: folders that galtrans translate --catalogue wrote"
+        raise ValueError(msg)
+    levels = [level for level in ("photometry", "morphology") if level not in options.skip]
+    with workers(options) as client:
+        found = compare_shards(
+            options.source, _named(options.images), options.output, levels, survey=options.target_survey, client=client,
+            bootstrap=Bootstrap(seed=options.seed),
+        )  # fmt: skip
+    for level, table in found.items():
+        print(f"{level}: {len(table)} statistics, {Path(options.output) / level}.ecsv")
 
 
 def _add_sides(parser):
@@ -60,6 +111,11 @@ def _add_sides(parser):
 def _fidelity(options):
     from astro_galtrans.fidelity.files import LEVELS, fidelity_from_files, is_store
 
+    if options.shards:
+        return _compare_shards(options)
+    if options.workers or options.scheduler:
+        msg = "--workers and --scheduler share shards of a survey; give --shards"
+        raise ValueError(msg)
     rest = list(options.images)
     target = None if is_store(options.source) or not rest else rest.pop(0)
     source, target, translated, frames = _images(options, target, rest)
@@ -71,6 +127,7 @@ def _fidelity(options):
     for level, result in results.items():
         print(f"{level}: {', '.join(f'{name} ({len(table)})' for name, table in result.tables.items())}")
     print(Path(options.output) / "index.html")
+    return 0
 
 
 def _judging(options, settings):
@@ -239,4 +296,4 @@ def _zspec(options):
     return int(all(table["flag"] & Flag.UNREADABLE))
 
 
-COMMANDS = _add_fidelity, _add_anomalies, _add_redshift, _add_zspec
+COMMANDS = _add_measure, _add_fidelity, _add_anomalies, _add_redshift, _add_zspec

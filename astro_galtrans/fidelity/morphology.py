@@ -18,7 +18,7 @@ from astro_galtrans import measure
 from .compare import BOOTSTRAP, by_values, compare, excluded, side_by_side, to_qtable
 from .paired import PairedStatistics, checked, measured_alike, settings_of
 
-__all__ = ["QUANTITIES", "MorphologyFidelity", "morphology_fidelity"]
+__all__ = ["QUANTITIES", "MorphologyFidelity", "enters", "morphology_fidelity", "quantities_of"]
 
 QUANTITIES = (
     "gini", "m20", "gini_m20_bulge", "gini_m20_merger", "concentration", "asymmetry", "smoothness", "r20", "r50", "r80",
@@ -58,7 +58,7 @@ class MorphologyFidelity(PairedStatistics):
         """Return a column of ``galaxies``, NaN for galaxies that enter no statistic."""
         end = "_target" if name.endswith("_target") else ""
         columns = {k: self.of_galaxies(f"{k}{end}", model, band) for k in ("flag", "flag_sersic", "sn_per_pixel")}
-        return np.where(_enters(columns, name), self.of_galaxies(name, model, band), np.nan)
+        return np.where(enters(columns, name), self.of_galaxies(name, model, band), np.nan)
 
 
 def morphology_fidelity(
@@ -123,13 +123,18 @@ def morphology_fidelity(
     return MorphologyFidelity(tables, settings_of(target, translated, bootstrap) | meta)
 
 
+def quantities_of(columns):
+    """Return where the real values of quantities are, if not in ``NAME_target``, and by what each is compared."""
+    return {}, {name: "difference" for name in QUANTITIES if name in columns}
+
+
 def _kept(table):
     """The columns that are compared, and those that say why a galaxy is not."""
     return table["row", "band", *QUANTITIES, *OTHERS]
 
 
-def _enters(table, quantity):
-    """Which galaxies enter the statistics of a quantity, by the columns of a table."""
+def enters(table, quantity):
+    """Return which galaxies enter the statistics of a quantity, by the columns of a table."""
     flag, sersic, signal = (np.asarray(table[name]) for name in ("flag", "flag_sersic", "sn_per_pixel"))
     good = (flag <= WORST_FLAG) & (signal >= LEAST_SN)
     return good & (sersic <= WORST_FLAG) if quantity.startswith("sersic") else good
@@ -139,7 +144,7 @@ def _entering_table(table):
     """The quantities, NaN where a galaxy does not enter their statistics."""
     found = QTable(table, copy=True)
     for name in QUANTITIES:
-        found[name][~_enters(table, name)] = np.nan
+        found[name][~enters(table, name)] = np.nan
     return found
 
 

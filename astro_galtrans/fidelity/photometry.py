@@ -36,7 +36,7 @@ from ._profile_sums import profile_tables
 from .compare import BOOTSTRAP, by_values, compare, side_by_side
 from .paired import PairedStatistics, checked, measured_alike, settings_of
 
-__all__ = ["PhotometryFidelity", "photometry_fidelity"]
+__all__ = ["PhotometryFidelity", "photometry_fidelity", "quantities_of"]
 
 LEAST_SNR = 3.0  # of a real flux, for a ratio: below, the ratio is that of noise
 BINNED_BY = 3.0  # diameter of the aperture whose real flux is binned by (arcsec), or the nearest that there is
@@ -147,7 +147,7 @@ def photometry_fidelity(
     settings["by"] = {"flux": np.array(real[flux]).reshape(len(target), -1)} | by
     profiles = {name: _taken(table, "rings", len(target)) for name, table in ({None: real} | ours).items()}
     _prepare(real, ours, circles)
-    quantities = {name: PAIRED_BY.get(name, "ratio") for name in real.colnames[2:] if name != "mag"}
+    quantities = _pairs(real.colnames[2:])
     found, every = [compare(real, ours, quantities, **settings)], {"galaxies": side_by_side(ours, real)}
     every["galaxies"].remove_column("shift_target")
     if len(target.bands) > 1:
@@ -159,6 +159,21 @@ def photometry_fidelity(
     tables |= profile_tables(target, rings, profiles.pop(None), profiles, bootstrap) | every
     meta = {"diameters": list(circles.values()), "least_snr": LEAST_SNR, "take": take}
     return PhotometryFidelity(tables, settings_of(target, translated, bootstrap) | meta)
+
+
+def _pairs(names):
+    return {name: PAIRED_BY.get(name, "ratio") for name in names if name != "mag"}
+
+
+def quantities_of(columns):
+    """
+    Return where the real values of quantities are, if not in ``NAME_target``, and by what each is compared.
+
+    ``columns`` are those of ``galaxies`` and ``colours``. The real image has no shift: it only says where one could be.
+    """
+    names = [name for name in columns if not name.endswith("_target") and name != "colour"]
+    pairs = _pairs(names) | ({"colour": "difference"} if "colour" in columns else {})
+    return {"shift": "centroid_x_target"}, pairs
 
 
 def _taken(table, name, number):

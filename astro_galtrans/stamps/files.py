@@ -192,6 +192,8 @@ def _opened(path, survey):
     """`_Planes` of all stamps in a file or folder."""
     if (path / SHARDS_FILE).exists():
         return _open_shards(path, survey)
+    if (path.parent / SHARDS_FILE).exists() and path.suffix == ".zarr":
+        return _open_shards(path.parent, survey, [path])
     if path.is_dir():
         if not (path / SETTINGS_FILE).exists():
             return _open_folder(path, survey)
@@ -206,16 +208,16 @@ def _opened(path, survey):
 
 
 def _shard_scale(path):
-    """Pixel scale of a folder of shards (arcsec); None of anything else."""
-    place = path / SHARDS_FILE
+    """Pixel scale of a folder of shards, or of one of them (arcsec); None of anything else."""
+    place = (path.parent if path.suffix == ".zarr" and not (path / SHARDS_FILE).exists() else path) / SHARDS_FILE
     return json.loads(place.read_text(encoding="utf8"))["pixel_scale"] if place.exists() else None
 
 
-def _open_shards(folder, survey):
-    """Shards of a survey that was translated, one after the other, as lazy arrays."""
+def _open_shards(folder, survey, shards=None):
+    """Shards of a survey that was translated, all or some, one after the other, as lazy arrays."""
     zarr = require("zarr", "scale")
     settings = json.loads((folder / SHARDS_FILE).read_text(encoding="utf8"))
-    shards = [folder / f"shard-{number:06d}.zarr" for number in range(settings["shards"])]
+    shards = shards or [folder / f"shard-{number:06d}.zarr" for number in range(settings["shards"])]
     missing = [shard.name for shard in shards if not shard.exists()]
     if missing:
         msg = f"{folder} is not complete: {len(missing)} of {len(shards)} shards are missing; translate again"

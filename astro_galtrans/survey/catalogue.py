@@ -1,10 +1,7 @@
 """Catalogues of objects through a translator, in shards that any number of workers make and that a later run keeps."""
 
-import glob
 import json
-import shutil
 import warnings
-from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -12,51 +9,29 @@ from typing import NamedTuple
 import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.table import Table
+from astropy.wcs import WCS
 
-from ._columns import name_rows
-from ._files import whole_file
-from ._locks import locked
-from ._optional import require
-from ._positions import sky_positions
-from ._progress import tqdm
-from ._release import __version__
-from .bandstack import Windows, cut_stack
-from .batch import find_images
-from .exceptions import Failure, GaltransWarning
-from .stamps import SHARDS_FILE, target_survey
-from .translate import load_translator
-from .translate.pipeline import results
-from .translate.request import Request, Sampling
+from astro_galtrans._columns import name_rows
+from astro_galtrans._locks import locked
+from astro_galtrans._optional import require
+from astro_galtrans._positions import sky_positions
+from astro_galtrans._progress import tqdm
+from astro_galtrans._release import __version__
+from astro_galtrans.bandstack import Windows, cut_stack
+from astro_galtrans.exceptions import Failure, GaltransWarning
+from astro_galtrans.stamps import SHARDS_FILE, target_survey
+from astro_galtrans.translate import load_translator
+from astro_galtrans.translate.pipeline import results
+from astro_galtrans.translate.request import Request, Sampling
 
-__all__ = ["cluster", "translate_catalogue"]
+from .fields import assigned, find_fields, in_shards
+from .shards import check_settings, check_workers, done_by, shard_path, sweep_unfinished, whole_folder
+
+__all__ = ["translate_catalogue"]
 
 SHARD = 512  # objects: of 64 x 64 pixels and five bands in and on a finer grid out, 0.4 GB
-CELL = 2048  # source pixels a side that are read at once: of five bands with their noise 170 MB
 CHUNK = 32  # objects of a chunk of zarr, and written at once
 FLAGS = {"failed": 1, "edge": 2, "outside": 4}  #: bits of the column ``flags``
-
-
-class Field(NamedTuple):
-    """One image of a survey: the files of its bands, and where the middle one lies."""
-
-    name: str
-    files: list
-    shape: tuple
-    wcs: object
-
-
-class Part(NamedTuple):
-    """Objects of one shard that lie in one cell of an image."""
-
-    field: Field
-    number: int  # of the field
-    rows: np.ndarray  # in the catalogue
-    places: np.ndarray  # [n, 2] right ascension and declination (deg)
-    pixels: np.ndarray  # [n, 2] (y, x) in the image
-
-    def of(self, objects):
-        """Return the part with some of its objects."""
-        return Part(self.field, self.number, self.rows[objects], self.places[objects], self.pixels[objects])
 
 
 def translate_catalogue(
@@ -109,30 +84,34 @@ def translate_catalogue(
     Raises
     ------
     OSError
-        If the output holds shards made with other settings, or another process writes to it.
+        If the output holds shards made with other settings, another process writes to it, or the disk is full.
+    ConnectionError
+        If the scheduler is lost.
     ValueError
         If the catalogue has no coordinates, or no object lies on an image.
     RuntimeError
-        If a worker has another version of this package, or other weights.
+        If a worker has another version of this package, or other weights or none, or dies again and again.
     """
     require("zarr", "scale")
     if not isinstance(catalogue, Table):
         if Path(catalogue).suffix == ".parquet":
             require("pyarrow", "scale")
         catalogue = Table.read(catalogue)
-    output, report = Path(output).expanduser(), report or (lambda _message: None)
-    named = str(translator)
+    # workers may have been started in another folder
+    output, report = Path(output).expanduser().absolute(), report or (lambda _message: None)
     loaded = load_translator(translator)
+    named = Path(translator).expanduser()
+    named = str(named.absolute() if named.is_file() else translator)
     places = np.stack(sky_positions(catalogue, ra, dec))
-    fields = _fields(images, loaded, reading, report)
-    parts, absent = _assigned(fields, places)
+    fields = find_fields(images, loaded, reading, report)
+    parts, absent = assigned(fields, places)
     if not parts:
         msg = f"none of the {len(catalogue)} objects of the catalogue lies on one of the {len(fields)} images"
         raise ValueError(msg)
     if absent.any():
         msg = f"off all images, or without a position: {absent.sum()} objects ({name_rows(absent)})"
         warnings.warn(msg, GaltransWarning, stacklevel=2)
-    shards = _shards(parts, shard)
+    shards = in_shards(parts, shard)
     survey = target_survey(loaded)
     settings = {
         "translator": loaded.name, "weights": loaded.checkpoint.sha256, "version": __version__, "size": size,
@@ -142,13 +121,16 @@ def translate_catalogue(
     }  # fmt: skip
     output.mkdir(parents=True, exist_ok=True)
     with locked(output):
-        _check_settings(output, settings)
-        todo = [number for number in range(len(shards)) if not _path(output, number).exists()]
+        check_settings(output / SHARDS_FILE, settings)
+        sweep_unfinished(output)
+        todo = [number for number in range(len(shards)) if not shard_path(output, number).exists()]
+        if todo:
+            check_workers(client, named, loaded.checkpoint.sha256)
         job = _Job(named, settings, reading, str(output))
         tally = {"translated": 0, "failed": 0}
         count = sum(len(part.rows) for number in todo for part in shards[number])
         with tqdm(total=count, unit="object", disable=None if progress else True) as bar:
-            for done in _made(job, todo, shards, client):
+            for done in done_by(_make, todo, [shards[number] for number in todo], client=client, job=job):
                 for name in tally:
                     tally[name] += done[name]
                 for message in done["messages"]:
@@ -158,149 +140,6 @@ def translate_catalogue(
         "objects": len(catalogue), "absent": int(absent.sum()), **tally, "shards": len(shards),
         "skipped": len(shards) - len(todo),
     }  # fmt: skip
-
-
-@contextmanager
-def cluster(workers=None, scheduler=None):
-    """
-    Workers of `dask.distributed`, as a client.
-
-    Parameters
-    ----------
-    workers : int, optional
-        Processes on this machine, of one thread each.
-    scheduler : str, optional
-        Address of a scheduler that runs already.
-
-    Yields
-    ------
-    `distributed.Client` or None
-        None if neither is asked for.
-    """
-    if not (workers or scheduler):
-        yield None
-        return
-    distributed = require("distributed", "scale")
-    if scheduler:
-        with distributed.Client(scheduler) as client:
-            yield client
-        return
-    # its workers have one thread for numpy and torch each, by dask's own default (OMP_NUM_THREADS)
-    with (
-        distributed.LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0") as local,
-        distributed.Client(local) as client,
-    ):
-        yield client
-
-
-def _fields(images, translator, reading, report):
-    """Images of a survey; those that cannot be opened are reported and left out."""
-    patterns = [images] if isinstance(images, str | Path) else images
-    files = []
-    for item in map(str, patterns):
-        pattern = glob.has_magic(item) and not Path(item).exists()
-        found = sorted(glob.glob(item, recursive=True)) if pattern else [item]  # noqa: PTH207 - of any root
-        if not found:
-            msg = f"there is no file {item}"
-            raise FileNotFoundError(msg)
-        files += found
-    fields = []
-    for name, group in find_images(files).items():
-        image = group if len(group) > 1 else group[0]
-        try:
-            windows = Windows(image, translator.bands_in, reading.get("bands"))
-        except (OSError, ValueError) as err:
-            report(f"{name}: {err}")
-            continue
-        fields.append(Field(name, image, windows.shape, windows.wcs))
-    if not fields:
-        msg = f"none of {len(files)} files can be read as an image of {', '.join(translator.bands_in)}"
-        raise ValueError(msg)
-    return fields
-
-
-def _assigned(fields, places):
-    """List of `Part`, one for each cell of each image that has objects, and which objects lie on no image."""
-    best, owner = np.full(places.shape[1], -1.0), np.full(places.shape[1], -1)
-    pixels = np.zeros((places.shape[1], 2))
-    known = np.flatnonzero(np.isfinite(places).all(axis=0))
-    for number, field in enumerate(fields):
-        rows = known[_near(field, places[:, known])]
-        if not rows.size:
-            continue
-        x, y = field.wcs.world_to_pixel(SkyCoord(*places[:, rows], unit="deg"))
-        found = np.stack([y, x], axis=1)
-        edge = np.min([found + 0.5, np.array(field.shape) - 0.5 - found], axis=(0, 2))  # how far from the nearest
-        edge[~np.isfinite(edge)] = -1
-        better = edge > best[rows]
-        best[rows[better]], owner[rows[better]], pixels[rows[better]] = edge[better], number, found[better]
-    cells = np.maximum(pixels // CELL, 0).astype(int)
-    order = np.lexsort([np.arange(len(owner)), cells[:, 1], cells[:, 0], owner])
-    order = order[owner[order] >= 0]
-    keys = np.column_stack([owner, cells])[order]
-    starts = np.flatnonzero(np.r_[True, (keys[1:] != keys[:-1]).any(axis=1)]) if len(order) else []
-    groups = np.split(order, starts[1:]) if len(order) else []
-    numbers = (int(owner[rows[0]]) for rows in groups)
-    parts = [Part(fields[k], k, rows, places[:, rows].T, pixels[rows]) for k, rows in zip(numbers, groups, strict=True)]
-    return parts, owner < 0
-
-
-def _near(field, places):
-    """Which positions are within the circle around an image: projections also put the other side of the sky on it."""
-    height, width = field.shape
-    x, y = (
-        np.array([(width - 1) / 2, -0.5, width - 0.5, -0.5, width - 0.5]),
-        np.array([(height - 1) / 2, -0.5, -0.5, height - 0.5, height - 0.5]),
-    )
-    outline = field.wcs.pixel_to_world(x, y).icrs
-    radius = outline[0].separation(outline[1:]).max()
-    return np.flatnonzero(outline[0].separation(SkyCoord(*places, unit="deg")) <= 1.01 * radius)
-
-
-def _shards(parts, size):
-    """Lists of parts with at most ``size`` objects in all; parts are divided where that is needed."""
-    shards, room = [[]], size
-    for part in parts:
-        start = 0
-        while start < len(part.rows):
-            if not room:
-                shards.append([])
-                room = size
-            taken = slice(start, start + room)
-            shards[-1].append(part.of(taken))
-            room -= len(shards[-1][-1].rows)
-            start = taken.stop
-    return shards
-
-
-def _check_settings(output, settings):
-    place = output / SHARDS_FILE
-    if place.exists():
-        there = json.loads(place.read_text(encoding="utf8"))
-        differ = [name for name in settings if there.get(name) != settings[name]]
-        if differ:
-            msg = f"{output} holds shards made with other settings ({', '.join(differ)}); choose another folder"
-            raise FileExistsError(msg)
-        return
-    with whole_file(place) as file:
-        file.write_text(json.dumps(settings, indent=1), encoding="utf8")
-
-
-def _path(output, number):
-    return Path(output) / f"shard-{number:06d}.zarr"
-
-
-def _made(job, todo, shards, client):
-    """Yield what `_Job.make` returns of each shard, as they are done."""
-    if client is None:
-        yield from (job.make(number, shards[number]) for number in todo)
-        return
-    from distributed import as_completed
-
-    futures = client.map(_make, todo, [shards[number] for number in todo], job=job, pure=False)
-    for future in as_completed(futures):
-        yield future.result()
-        future.release()
 
 
 def _make(number, parts, job):
@@ -339,12 +178,8 @@ class _Job(NamedTuple):
         messages = []
         stamps = self._stamps(parts, request, messages)
         found = results(stamps, request, record=True, seeds=rows)
-        place = _path(self.output, number)
-        unfinished = place.with_name(f".part-{place.name}")
-        if unfinished.exists():
-            shutil.rmtree(unfinished)
-        failures = self._write(unfinished, rows, parts, found, translator)
-        unfinished.rename(place)
+        with whole_folder(shard_path(self.output, number)) as place:
+            failures = self._write(place, rows, parts, found, translator)
         return {"translated": len(rows) - len(failures), "failed": len(failures), "messages": messages}
 
     def _stamps(self, parts, request, messages):
@@ -383,7 +218,7 @@ class _Job(NamedTuple):
             "image": np.repeat([part.number for part in parts], [len(part.rows) for part in parts]),
             "flags": np.zeros(len(rows), np.uint8), "seed": np.zeros(len(rows), np.int64),
         }  # fmt: skip
-        notes, start = {"failures": {}, "outside": {}}, 0
+        notes, start, headers = {"failures": {}, "outside": {}}, 0, [b""] * len(rows)
         for block in _blocks(found):
             flux, std = (np.full((len(block), *shape[1:]), np.nan, np.float32) for _ in range(2))
             mask = np.ones(flux.shape, np.uint8)
@@ -393,7 +228,8 @@ class _Job(NamedTuple):
                     columns["flags"][number] |= FLAGS["failed"]
                     notes["failures"][row] = f"{type(result.error).__name__}: {result.error}"
                     continue
-                ((data, variance, bad, _),) = result.parts
+                ((data, variance, bad, wcs),) = result.parts
+                headers[number] = wcs.to_header_string(relax=True).encode() if isinstance(wcs, WCS) else b""
                 flux[k], std[k], mask[k] = data, np.sqrt(variance), 0 if bad is None else bad
                 columns["seed"][number] = result.image.seed or 0
                 if result.image.outside:
@@ -405,6 +241,10 @@ class _Job(NamedTuple):
             for name, values in (("flux", flux), ("std", std), ("mask", mask)):
                 arrays[name][place] = values
             start = place.stop
+        longest = max(80, *map(len, headers))
+        # cards of FITS, as bytes: zarr has no standard for text
+        cards = np.frombuffer(b"".join(h.ljust(longest) for h in headers), np.uint8).reshape(len(rows), longest)
+        group.create_array("wcs", data=cards, dimension_names=("object", "character"))
         for name, values in columns.items():
             group.create_array(name, data=np.asarray(values), dimension_names=("object",))
         group.attrs.update(
