@@ -93,7 +93,7 @@ class FluxFlow(nn.Module):
 
     @torch.inference_mode()
     def known(self, x, m, told):
-        """Return for which sources the density says anything, bool ``[N]``: its fluxes would be arbitrary for others."""
+        """Return for which sources the density says anything, bool ``[N]``; fluxes of others would be arbitrary."""
         _, root = self.shape(self.given(x, m, told))
         unit = torch.eye(self.n_y, device=root.device).expand_as(root)
         std = torch.linalg.solve_triangular(root, unit, upper=False).square().sum(dim=2).sqrt()
