@@ -217,8 +217,11 @@ def _variances(result, apertures, *, noise, between):
         every = np.arange(len(places))
         pairs[every, every] = found
         found = pairs
-    return u.Quantity(found[..., 0] if single else found, stack.unit**2) if between else (
-        u.Quantity(_plain(found, stack, single), stack.unit**2))
+    return (
+        u.Quantity(found[..., 0] if single else found, stack.unit**2)
+        if between
+        else (u.Quantity(_plain(found, stack, single), stack.unit**2))
+    )
 
 
 def _plain(values, stack, single):

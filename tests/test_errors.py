@@ -209,7 +209,9 @@ def test_covariance_survives_its_text():
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("amplitudes", [[[-1.0] * 5] * 3] * 2), ("between", [[1.0, 2.0], [2.0, 1.0]]), ("noise", [1.0]),
+        ("amplitudes", [[[-1.0] * 5] * 3] * 2),
+        ("between", [[1.0, 2.0], [2.0, 1.0]]),
+        ("noise", [1.0]),
         ("lengths", [0.2]),
     ],
 )

@@ -62,9 +62,7 @@ class Windows:
         #: rows and columns, and world coordinates, of the middle band
         self.shape, self.wcs = self._items[holder].shape, self._items[holder].wcs
         # windows of bands on one grid are the same pixels: a margin around them would have them resampled
-        self._on_grid = [
-            item.shape == self.shape and same_grid(item.wcs, self.wcs, self.shape) for item in self._items
-        ]
+        self._on_grid = [item.shape == self.shape and same_grid(item.wcs, self.wcs, self.shape) for item in self._items]
 
     def _holder(self, band):
         """Number of the item that holds a band."""

@@ -141,7 +141,6 @@ def _add_calibrate(commands):
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help="the translator file to write")
     parser.add_argument("--n-samples", type=int, metavar="N", help="samples averaged, for a translator that samples")
 
-
     parser.add_argument(
         "--sampler", action="store_true",
         help="give a deterministic translator a sampler, which draws samples that keep photometry; best with some ten"

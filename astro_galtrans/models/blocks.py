@@ -28,9 +28,7 @@ class SkipConnection(nn.Module):
     def __init__(self, in_bands, out_bands, scale):
         super().__init__()
         self.scale = scale
-        rows = [
-            [float(b == band) if band in in_bands else 1 / len(in_bands) for b in in_bands] for band in out_bands
-        ]
+        rows = [[float(b == band) if band in in_bands else 1 / len(in_bands) for b in in_bands] for band in out_bands]
         self.register_buffer("weights", torch.tensor(rows), persistent=False)
         self.identity = tuple(in_bands) == tuple(out_bands)
 

@@ -78,9 +78,7 @@ class ConvCapsules(nn.Module):
         (types, components), (self.types, self.components) = children, parents
         # each child type has its own kernel, M_t in the paper: a convolution in as many groups
         votes = types * self.types * self.components
-        self.vote = nn.Conv2d(
-            types * components, votes, kernel, stride, padding=kernel // 2, groups=types, bias=False
-        )
+        self.vote = nn.Conv2d(types * components, votes, kernel, stride, padding=kernel // 2, groups=types, bias=False)
         self.bias = nn.Parameter(torch.zeros(self.types, self.components, 1, 1))
         self.iterations = iterations
         # squash shrinks short vectors quadratically: parents have to start with lengths of about one

@@ -13,7 +13,8 @@ the filters of the two surveys (`astro_galtrans.fidelity.anomaly.colour_terms`):
 target bands, pixel by pixel, so that a companion of another colour is treated by its own.
 
 A source that is sharper than the target cannot be predicted from it; then the source is degraded to the target's PSF
-instead, ``degrade_source=True``, and its noise becomes correlated.
+instead, and its noise becomes correlated. Where that is typical of the images, ``degrade_source=True`` asks for it; a
+band of a galaxy whose own source is sharper, in a survey that is not, is degraded without.
 """
 
 import numpy as np
@@ -91,8 +92,13 @@ class Degrader:
     def matched(self, rows):
         """Return the `Matched` PSFs of some galaxies."""
         own, target = self.transfers(rows)
-        common = target if self.degrade_source else own
-        kernel = common * _inverse(own, self._psf.floor) if self.degrade_source else None
+        common, kernel = target if self.degrade_source else own, None
+        widths = [equivalent_fwhm(each, self.frequencies) for each in (own, target)]
+        sharper = self.degrade_source | (widths[1] > BROADER * widths[0])  # [n or 1, C]
+        if sharper.any():
+            sharper = sharper[..., None, None]
+            common = np.where(sharper, target, own)
+            kernel = np.where(sharper, target * _inverse(own, self._psf.floor), np.float32(1))
         return Matched(self, common, _inverse(target, self._target_psf.floor), kernel)
 
 
@@ -213,7 +219,8 @@ def degrade(translated, source, *, terms=None):
     Return images of the target survey as the source survey sees them: float32 ``[N, C, H, W]`` in the source's unit.
 
     C counts the bands that both `~astro_galtrans.stamps.Stamps` have, in the order of the source; ``terms`` ``[C, C]``
-    are the colour terms between them. Of several samples the first is taken. Errors are those of `Degrader`.
+    are the colour terms between them. Of several samples the first is taken. A galaxy that the source shows sharper
+    than the target keeps the PSF of the target. Errors are those of `Degrader`.
     """
     images, degrader, found = translated.sample(), Degrader(source, translated), []
     for rows in images.blocks(BATCH):

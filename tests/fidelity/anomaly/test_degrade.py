@@ -87,6 +87,18 @@ def test_the_source_can_be_degraded_instead():
     assert_allclose(matched.source(source[None, None])[0, 0][inside], theirs, atol=5e-3 * theirs.max())  # 0.8" in 0.4"
 
 
+def test_a_galaxy_seen_sharper_than_the_target_is_compared_at_the_target_s_psf():
+    """One night of the source survey was better than the target's: two are not."""
+    seeing, target = np.array([[1.3], [0.8], [1.4]]), scene(2 * N, PIXEL / 2, 1.1)
+    source = np.array([[scene(N, PIXEL, fwhm)] for (fwhm,) in seeing])
+    degrader = Degrader(stamps(source, PIXEL, seeing), stamps(np.array([[target]] * 3), PIXEL / 2, 1.1))
+    matched = degrader.matched(np.arange(3))
+    expected = np.array([[scene(N, PIXEL, fwhm)] for fwhm in (1.3, 1.1, 1.4)])
+    found = matched.image(matched.spectrum(matched.scene(np.array([[target]] * 3))))
+    assert_allclose(found, expected, atol=1e-3 * source.max())  # of the regularised inverse
+    assert_allclose(matched.source(source), expected, atol=1e-3 * source.max())
+
+
 def test_noise_of_the_translation_comes_out_as_predicted():
     both = (
         (np.zeros((1, 1, N, N)), PIXEL, MoffatPSF([1.2])),

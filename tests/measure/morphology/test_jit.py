@@ -19,8 +19,12 @@ def run(code, folder=None, **environment):
     """The output of a new interpreter, which finds the package in a folder, if given."""
     path = {} if folder is None else {"PYTHONPATH": str(folder)}
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False,
-        cwd=folder, env={**os.environ, **path, **environment},
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+        env={**os.environ, **path, **environment},
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.split()
