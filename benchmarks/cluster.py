@@ -127,7 +127,9 @@ def processes():
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     address = f"tcp://127.0.0.1:{port}"
-    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    # workers import the network that only interpolates from this folder
+    known = os.pathsep.join(filter(None, [str(Path(__file__).parent.resolve()), os.environ.get("PYTHONPATH")]))
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": os.environ | {"PYTHONPATH": known}}
     scheduler = subprocess.Popen(
         [*MODULE, "distributed.cli.dask_scheduler", "--port", str(port), "--dashboard-address", ":0"], **silent
     )
