@@ -6,6 +6,7 @@ import re
 import sys
 from contextlib import contextmanager, suppress
 from importlib import import_module
+from importlib.util import find_spec
 
 from astro_galtrans._plain import printable
 
@@ -160,5 +161,6 @@ def workers(options):
             if not options.verbose:  # dask logs tracebacks of lost connections, of which the error says what matters
                 for name in [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]:
                     logging.getLogger(name).setLevel(logging.CRITICAL)
-            tell(f"dashboard: {client.dashboard_link}")
+            hint = "" if find_spec("bokeh") else " (once bokeh is installed on the scheduler's machine)"
+            tell(f"dashboard: {client.dashboard_link}{hint}")
         yield client
