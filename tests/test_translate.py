@@ -558,6 +558,24 @@ def test_every_shipped_translator_works_and_holes_do_not_reach_beyond_their_mask
     assert change[:, ~holed["r"].mask].max() < 0.2
 
 
+@pytest.mark.filterwarnings("ignore::astro_galtrans.exceptions.DomainWarning")
+@pytest.mark.parametrize("name", ["srgan-sdss-cfhtls", "swin-sdss-cfhtls", "diffusion-sdss-cfhtls"])
+def test_a_single_bad_pixel_costs_little(name):
+    translator = load_translator(name)
+    images, spoilt = source_bands(translator), source_bands(translator)
+    for image in spoilt.values():
+        image.mask = np.zeros((48, 48), bool)
+        image.mask[24, 24] = image.mask[5, 5] = True  # in the galaxy, and in the sky
+        image.data[image.mask] = 1e6
+    whole, holed = (translate(each, name, seed=1, device="cpu", psf=1.3) for each in (images, spoilt))
+    change = np.abs(stacked(holed) - stacked(whole)) / stacked_std(whole)
+    assert change[:, ~holed["r"].mask].max() < 0.2
+    hole = np.kron(images_mask(spoilt), np.ones((translator.spec.scale,) * 2))
+    pixel = holed["r"].wcs.proj_plane_pixel_scales()[0].to_value("arcsec")
+    reach = pixel * distance_transform_cdt(1 - hole, "chessboard")[holed["r"].mask].max()
+    assert reach < 1.5 * 1.3 + 5 * 0.396  # one and a half FWHM, and how far the linear answer carries a filled-in value
+
+
 @pytest.mark.parametrize("name", ["swin", "srgan", "capsule", "diffusion"])
 def test_every_network_goes_through(name):
     model = registry.get_model_class(name).from_preset("tiny", BANDS, BANDS, 2).eval()

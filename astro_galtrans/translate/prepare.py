@@ -83,7 +83,7 @@ def prepare(image, request, seed=None):
         shape, scale=spec.scale, multiple_of=spec.multiple_of, margin=spec.margin, tile=request.tile,
         max_pixels=conf.tile_pixels,
     )  # fmt: skip
-    wcs, mask = rescale_wcs(stack.wcs, spec.scale, shape), mask_of_result(bad, translator)
+    wcs, mask = rescale_wcs(stack.wcs, spec.scale, shape), mask_of_result(bad, translator, seen)
     return Prepared(stack, planes, bad, plan, wcs, mask, outside, alignment, lost, seed, seen)
 
 

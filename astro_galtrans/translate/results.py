@@ -6,6 +6,7 @@ from math import ceil
 
 import numpy as np
 from astropy.stats import gaussian_fwhm_to_sigma
+from scipy.ndimage import convolve
 from scipy.special import ndtr
 
 from astro_galtrans import uncertainty
@@ -66,26 +67,39 @@ def _unusual_noise(stack, band, translator, seen):
     return uncertainty.propagate_variance(noise, to_target * known**2, translator.spec.scale)
 
 
-def mask_of_result(bad, translator):
+def mask_of_result(bad, translator, seen=None):
     """
     Mask of the output: what a bad pixel of any band may have touched.
 
     The light it should have shown is spread over a PSF, so the answer suffers to one and a half FWHM of the widest that
     the network was trained on, in source or target. The network looks further, up to its margin, but what it sees there
     is the filled-in value, which is a likely one: a hole of 5 x 5 pixels in a galaxy changes no pixel beyond by 0.2
-    standard deviations.
+    standard deviations. A single bad pixel, which its neighbours tell, reaches to one and a half FWHM of the image,
+    as it was ``seen``, or of the target if that is wider.
     """
     if bad is None:
         return None
-    source = (np.max(fwhm) for fwhm in translator.card["validity"].get("fwhm", {}).values())
-    target = (fwhm for fwhm in translator.card["target"].get("fwhm", ()) if fwhm)
-    widest = max((*source, *target), default=0.0)
+    spec, validity = translator.spec, translator.card["validity"].get("fwhm", {})
+    trained = [np.max(fwhm) for fwhm in validity.values()]
+    bad = bad.any(axis=0)
+    if seen is None or not bad.any():
+        mask = output_mask(bad, spec.scale, _reach(translator, trained))
+    else:
+        own = np.asarray(seen.observation.fwhm)[np.asarray(seen.observation.present, bool)]
+        more = bad & (convolve(bad.view(np.uint8), np.ones((3, 3), np.uint8), mode="constant") > 1)
+        mask = output_mask(bad, spec.scale, _reach(translator, own))
+        mask |= output_mask(more, spec.scale, _reach(translator, trained))
+    return np.broadcast_to(mask, (len(translator.bands_out), *mask.shape))
+
+
+def _reach(translator, fwhm):
+    """How far a bad pixel reaches (source pixels), for PSFs of these FWHM (arcsec) in the source."""
+    spec, target = translator.spec, (fwhm for fwhm in translator.card["target"].get("fwhm", ()) if fwhm)
+    widest = max((*fwhm, *target), default=0.0)
     # the linear answer carries a filled-in value further, by what it adds to the sharpest light, and samples by their
     # blocks of several pixels
-    further = (4 if translator.spec.stochastic else 3) if translator.spec.observed else 0
-    reach = min(translator.spec.margin, ceil(1.5 * widest / translator.source["pixel_scale"])) + further
-    mask = output_mask(bad.any(axis=0), translator.spec.scale, reach)
-    return np.broadcast_to(mask, (len(translator.bands_out), *mask.shape))
+    further = (4 if spec.stochastic else 3) if spec.observed else 0
+    return min(spec.margin, ceil(1.5 * widest / translator.source["pixel_scale"])) + further
 
 
 def as_stack(part, image, translator, sampling, number=None):
