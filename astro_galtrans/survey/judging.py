@@ -57,7 +57,7 @@ def measure_shards(
         ``"photometry"`` and ``"morphology"``, functions of `astro_galtrans.measure`.
     survey : str, path-like or `~astro_galtrans.surveys.Survey`, optional
         The stamps' own, whose sky noise errors are of; by default the one that the translator is for.
-    bootstrap : `~astro_galtrans.statistics.Bootstrap`, optional
+    bootstrap : `~astro_galtrans.statistics.bootstrap.Bootstrap`, optional
         How intervals are made.
     client : `distributed.Client`, optional
         Workers, see `cluster`; by default this process does the work.
