@@ -67,8 +67,8 @@ def compare_studies(old, new, *, models=None, tolerance=0.0, significant=SIGNIFI
     ...     _ = Path(folder, "mine.toml").write_text(recipe)
     ...     page = run_study(f"{folder}/mine.toml", f"{folder}/study", progress=False)
     ...     table = compare_studies(page.parent, page.parent)  # with itself
-    >>> set(table["model"].tolist()), set(table["change"].tolist())
-    ({'resampled', 'srgan-sdss-cfhtls'}, {''})
+    >>> sorted(set(table["model"].tolist())), set(table["change"].tolist())
+    (['resampled', 'srgan-sdss-cfhtls'], {''})
     """
     bootstrap, (first, second) = bootstrap or Bootstrap(), ((Path(path), _about(path)) for path in (old, new))
     tasks = [name for name in first[1]["tasks"] if name in second[1]["tasks"]]
