@@ -100,6 +100,20 @@ def test_fluxes_of_sources_scatter_as_the_flow_says(toy):
     assert not np.allclose(aperture_error(mean, aperture).value, drawn.value.std(axis=0), rtol=0.3)
 
 
+def test_sources_at_the_edge_keep_their_fluxes(toy):
+    """None of the training lacked apertures; the toy's flow would draw them wider by far."""
+    toy_flow, images = toy.model.sampler.flow, make_bands(shape=(40, 40))
+    row, column = np.unravel_index(images["r"].data.argmax(), (40, 40))
+    cut = {name: np.roll(image.data, (8 - row, 20 - column), axis=(0, 1)) for name, image in images.items()}
+    spread = toy_flow.spread.clone()
+    found = []
+    for width in (0.1, 3.0):
+        toy_flow.spread.fill_(width)
+        found.append(toy.stamps(np.stack(list(cut.values()))[None], n_samples=1, seed=1))
+    toy_flow.spread.copy_(spread)
+    np.testing.assert_array_equal(*found)
+
+
 def test_stamps_together_are_as_alone(toy):
     images = np.stack([np.stack([b.data for b in make_bands(shape=(40, 40)).values()]) * f for f in (1, 0.5)])
     both = toy.stamps(images, n_samples=2, seed=4)

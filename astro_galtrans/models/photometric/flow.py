@@ -10,6 +10,10 @@ built of two networks.
 2. A *flow* (conditional flow matching, Lipman et al. 2023, arXiv:2210.02747) from unit normal numbers to the whitened
    difference, whose density it learns where that is not normal: colours of galaxies lie on curves.
 
+Sources unlike those of the training, such as stars brighter than any or galaxies cut by the edge, are known by the
+Mahalanobis distance of what is given of them. Networks say nothing of use there, up to fluxes a million times too high,
+so the farther out such a source is, the more its fluxes are drawn to those of the translation (`FluxFlow.trust`).
+
 A flow along straight paths, :math:`w_t = (1 - t) n + t w`, has as its velocity the mean of :math:`w - n` given
 :math:`w_t`, which is learnt as a regression. Since n and w are alike, few steps follow it.
 """
@@ -24,6 +28,8 @@ FREQUENCIES = 8  # of the cosines that tell the flow its time
 LIMIT = 8.0  # standard deviations beyond which an input is no farther from the mean than this
 ROBUST = 3.0  # standard deviations from which the likelihood is linear: a few sources are saturated, or blended
 TAIL = 4.0  # ... from which the flow sees the logarithm of a difference
+USUAL = 0.99  # share of the training rows that are nearer than the distance from which a source counts as unlike them
+RIDGE = 0.01  # added to unit variances: fluxes of one source in neighbouring apertures are nearly the same
 
 
 class FluxFlow(nn.Module):
@@ -45,6 +51,8 @@ class FluxFlow(nn.Module):
             self.register_buffer(name, torch.ones(size))
         self.register_buffer("mean", torch.zeros(given))
         self.register_buffer("spread", torch.ones(n_y))
+        self.register_buffer("decorrelation", torch.zeros(given, given))  # until it is fitted no source is far
+        self.register_buffer("usual", torch.ones(()))
         self.gaussian = nn.Sequential(
             nn.Linear(given, gaussian_width), nn.SiLU(), nn.Linear(gaussian_width, gaussian_width), nn.SiLU(),
             nn.Linear(gaussian_width, n_y + n_y * (n_y + 1) // 2),
@@ -63,6 +71,24 @@ class FluxFlow(nn.Module):
         self.mean.copy_(given.mean(dim=0))
         self.std.copy_(given.std(dim=0).clamp(min=1e-3))
         self.spread.copy_(self.difference(m, y).std(dim=0).clamp(min=1e-6))
+        self.fit_distance(self.given(x, m, told))
+
+    def fit_distance(self, given):
+        """Take from training rows ``[N, G]``, as `given` returns them, what is usual of them."""
+        covariance = torch.cov(given.T.double()) + RIDGE * torch.eye(given.shape[1], dtype=torch.float64)
+        self.decorrelation.copy_(torch.linalg.inv(torch.linalg.cholesky(covariance)))
+        self.usual.copy_(self._distance(given).quantile(USUAL))
+
+    def _distance(self, given):
+        """Mahalanobis distance of each row from the mean of the training."""
+        return (given @ self.decorrelation.T).norm(dim=1)
+
+    def trust(self, given):
+        """
+        Return how much of a drawn difference from the translation holds, ``[N]``: 1 for sources as the training had
+        them, falling to 0 for those at twice the distance that is usual there.
+        """
+        return (2 - self._distance(given) / self.usual).clamp(0, 1)
 
     def _raw(self, x, m, told):
         return torch.cat([torch.asinh(x / (2 * self.noise_x)), torch.asinh(m / (2 * self.noise_y)), told], dim=1)
@@ -130,7 +156,7 @@ class FluxFlow(nn.Module):
             time = torch.full((len(state), 1), k * h, device=state.device)
             half = state + h / 2 * self.velocity(state, time, given)
             state = state + h * self.velocity(half, time + h / 2, given)
-        return self.fluxes(m, self.unwhitened(given, state))
+        return self.fluxes(m, self.trust(given)[:, None] * self.unwhitened(given, state))
 
 
 class Block(nn.Module):

@@ -93,6 +93,7 @@ class PhotometricSampler(nn.Module):
             use = kept(found.patches, found.positions, self.pixel_scale)
             sources.append(found)
             images.append(Conditioned(mean[:, rows], self.std_factor * sigma[:, rows], found.patches, use, self.errors))
+            sigma[:, rows] = images[-1].std / self.std_factor  # which multiplies it again where the error is stated
         for index in range(n_samples):
             fluxes, sample = self._fluxes(sources, seeds, index), np.empty_like(mean)
             for image, rows, flux, seed in zip(images, fine, fluxes, seeds, strict=True):
