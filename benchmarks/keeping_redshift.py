@@ -199,9 +199,9 @@ def page(options, judges, results):
     ranks = [f'rank variance, {d:g}"' for d in DIAMETERS]
     rows = [("model", "band", *ranks, "within 1 sigma", "RMSE over the network's own", "classifier")]
     for model, found in results.items():
-        accuracy = classified(options, found)
+        accuracy, several = classified(options, found), f"{options.estimator[0]}-{AVERAGED[1]}" in found
         for k, band in enumerate(stamps_of(options.test, "target", [0]).bands):
-            ranks = [f"{found['rank'][:, a, k].var():.3f}" for a in range(len(DIAMETERS))]
+            ranks = [f"{found['rank'][:, a, k].var():.3f}" for a in range(len(DIAMETERS))] if several else [""] * len(DIAMETERS)
             share = found["within"][:, k].sum() / found["signal"][:, k].sum()
             better = np.sqrt(np.divide(*(found[name][:, k].sum() for name in ("squares", "own_squares"))))
             last = accuracy if k == 0 else ""
@@ -250,8 +250,8 @@ def stand_ins(r, z, known, rows):
 
 
 def of_parts(options, kind, judges, results, what, parts):
-    """Rows of the information in source and average, of parts of the galaxies."""
-    rows = [("model", what, "galaxies", "source", "average")]
+    """Rows of the information in sources and in translations (averaged over samples), of parts of the galaxies."""
+    rows = [("model", what, "galaxies", "source", "translated")]
     for model, found in results.items():
         last = max(n for n in AVERAGED if f"{kind}-{n}" in found)
         z = redshifts(options.test, None)[found["row"]]
