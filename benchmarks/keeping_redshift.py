@@ -201,7 +201,7 @@ def page(options, judges, results):
     for model, found in results.items():
         accuracy, several = classified(options, found), f"{options.estimator[0]}-{AVERAGED[1]}" in found
         for k, band in enumerate(stamps_of(options.test, "target", [0]).bands):
-            ranks = [f"{found['rank'][:, a, k].var():.3f}" for a in range(len(DIAMETERS))] if several else [""] * len(DIAMETERS)
+            ranks = [f"{found['rank'][:, a, k].var():.3f}" if several else "" for a in range(len(DIAMETERS))]
             share = found["within"][:, k].sum() / found["signal"][:, k].sum()
             better = np.sqrt(np.divide(*(found[name][:, k].sum() for name in ("squares", "own_squares"))))
             last = accuracy if k == 0 else ""
