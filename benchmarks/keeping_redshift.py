@@ -3,11 +3,14 @@ What samples keep of the redshift: PDFs averaged over samples, ranks of true flu
 
     python benchmarks/keeping_redshift.py Z_TRAIN Z_TEST -o OUT --models NAME ... [--estimator image photometric]
         [--train-number 6000] [--number 2000] [--n-samples 64] [--workers 1] [--device auto]
+        [--catalogues shared/data/catalogues]
         [--rst docs/tables/keeping_redshift.rst] [--figure docs/user_guide/keeping_redshift.svg]
 
 The pairs are simulated, ``PairSettings(size=40, kind="galaxy", sample=Sample(r_faint=20.3, z_max=0.6, offset=0.2))``
 with two seeds. Samples are not kept: galaxies are translated, judged and measured in chunks, whose results are kept in
-OUT, so that a run that was interrupted goes on. Estimators are kept there too.
+OUT, so that a run that was interrupted goes on. Estimators are kept there too. With catalogues, scores are also given
+for simulated galaxies whose magnitudes and redshifts are those of real ones: for each real galaxy the nearest one that
+was not yet taken.
 """
 
 import argparse
@@ -20,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from astropy.table import Table
 from photutils.aperture import CircularAperture
 
 from astro_galtrans import load_translator
@@ -34,6 +38,8 @@ DIAMETERS = 1.5, 3.0, 6.0  # arcsec, of the apertures whose ranks are looked at
 AVERAGED = 1, 4, 16, 32, 64
 MAGNITUDES = 14.5, 17.3, 18.3, 19.3, 20.3
 TRAINERS = {"image": train_image, "photometric": train_photometric}
+NEAREST = 0.25, 0.02  # in r (mag) and in ln(1 + z): farther away, a simulated galaxy does not stand for a real one
+SHARE = 0.2  # real galaxies that are stood for, per simulated one: with more, near ones are soon taken
 CLASSIFIED = 3  # of four galaxies train the classifier, the fourth tests it
 
 
@@ -51,6 +57,7 @@ def main():
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--device", default="auto", help="where estimators are trained")
     parser.add_argument("--seconds", type=float, help="per model; what is judged by then is shown")
+    parser.add_argument("--catalogues", help="folder of catalogues of real magnitudes and redshifts")
     parser.add_argument("--rst")
     parser.add_argument("--figure")
     options = parser.parse_args()
@@ -185,12 +192,16 @@ def page(options, judges, results):
         lines += [f"**{kind.capitalize()} estimator**", "", *list_table(rows), ""]
         binned = by_magnitude(options, kind, judges[kind], results)
         lines += [f"**{kind.capitalize()} estimator, information by magnitude (nats)**", "", *list_table(binned), ""]
+        if options.catalogues:
+            real = by_catalogue(options, kind, judges[kind], results)
+            title = f"**{kind.capitalize()} estimator, information with real magnitudes and redshifts (nats)**"
+            lines += [title, "", *list_table(real), ""]
     ranks = [f'rank variance, {d:g}"' for d in DIAMETERS]
     rows = [("model", "band", *ranks, "within 1 sigma", "RMSE over the network's own", "classifier")]
     for model, found in results.items():
-        accuracy = classified(options, found)
+        accuracy, several = classified(options, found), f"{options.estimator[0]}-{AVERAGED[1]}" in found
         for k, band in enumerate(stamps_of(options.test, "target", [0]).bands):
-            ranks = [f"{found['rank'][:, a, k].var():.3f}" for a in range(len(DIAMETERS))]
+            ranks = [f"{found['rank'][:, a, k].var():.3f}" if several else "" for a in range(len(DIAMETERS))]
             share = found["within"][:, k].sum() / found["signal"][:, k].sum()
             better = np.sqrt(np.divide(*(found[name][:, k].sum() for name in ("squares", "own_squares"))))
             last = accuracy if k == 0 else ""
@@ -200,16 +211,58 @@ def page(options, judges, results):
 
 def by_magnitude(options, kind, judges, results):
     """Rows of the information in source and average, of galaxies in bins of the true r magnitude."""
-    r, rows = np.asarray(PairStore(options.test).column("r"), float), [("model", "r", "galaxies", "source", "average")]
+    r = np.asarray(PairStore(options.test).column("r"), float)
+    ranges = {f"{low:g} to {high:g}": (low, high) for low, high in itertools.pairwise(MAGNITUDES)}
+    parts = {name: lambda rows, ends=ends: (r[rows] >= ends[0]) & (r[rows] < ends[1]) for name, ends in ranges.items()}
+    return of_parts(options, kind, judges, results, "r", parts)
+
+
+def by_catalogue(options, kind, judges, results):
+    """The same, of galaxies that stand for those of real catalogues."""
+    store = PairStore(options.test)
+    r, z = (np.asarray(store.column(name), float) for name in "rz")
+    parts = {name: partial(stand_ins, r, z, known) for name, known in catalogues(options.catalogues).items()}
+    return of_parts(options, kind, judges, results, "catalogue", parts)
+
+
+def catalogues(folder):
+    """Magnitudes and redshifts ``[2, N]`` of real galaxies, in an order that has nothing to do with them."""
+    sdss = np.loadtxt(Path(folder) / "sdss_mgs_ugriz_zspec.txt", usecols=(3, 0)).T
+    vvds = Table.read(Path(folder) / "vvds_deep_cfhtls_ugriz_zspec.csv")
+    sure = np.isin(vvds["ds_spectra.ZFLAGS"], (3, 4))
+    sure &= vvds["ds_spectra.Z"] > 0  # stars have 0
+    deep = np.array([vvds[name][sure] for name in ("MAG_AUTO_R", "ds_spectra.Z")], float)
+    rng = np.random.default_rng(0)
+    known = {"SDSS": sdss, "VVDS-Deep": deep[:, (deep[0] > MAGNITUDES[0]) & (deep[0] < MAGNITUDES[-1])]}
+    return {name: rng.permutation(values, axis=1) for name, values in known.items()}
+
+
+def stand_ins(r, z, known, rows):
+    """Whether each of some simulated galaxies is the nearest to a real one that stands for no other."""
+    places = np.array([r[rows] / NEAREST[0], np.log1p(z[rows]) / NEAREST[1]]).T
+    taken = np.zeros(len(rows), bool)
+    for magnitude, redshift in known.T[: round(SHARE * len(rows))]:
+        distance = np.linalg.norm(places - (magnitude / NEAREST[0], np.log1p(redshift) / NEAREST[1]), axis=1)
+        distance[taken] = np.inf
+        if distance.min() < 1:
+            taken[distance.argmin()] = True
+    return taken
+
+
+def of_parts(options, kind, judges, results, what, parts):
+    """Rows of the information in sources and in translations (averaged over samples), of parts of the galaxies."""
+    rows = [("model", what, "galaxies", "source", "translated")]
     for model, found in results.items():
         last = max(n for n in AVERAGED if f"{kind}-{n}" in found)
         z = redshifts(options.test, None)[found["row"]]
-        for low, high in itertools.pairwise(MAGNITUDES):
-            use = (r[found["row"]] >= low) & (r[found["row"]] < high)
+        for part, chosen in parts.items():
+            use = chosen(found["row"])
+            if not use.any():
+                continue
             names = ("source", "source"), (str(last), "target")
             gains = [scores(found[f"{kind}-{name}"][use], z[use], judges[side])[1:3] for name, side in names]
             cells = (f"{gain:.3f} +- {error:.3f}" for gain, error in gains)
-            rows.append((Path(model).stem, f"{low:g} to {high:g}", str(np.count_nonzero(use)), *cells))
+            rows.append((Path(model).stem, part, str(np.count_nonzero(use)), *cells))
     return rows
 
 

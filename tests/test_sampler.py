@@ -101,11 +101,13 @@ def test_fluxes_of_sources_scatter_as_the_flow_says(toy):
     assert not np.allclose(aperture_error(mean, aperture).value, drawn.value.std(axis=0), rtol=0.3)
 
 
-def test_a_flow_that_knows_nothing_of_a_source_leaves_it(plain):
+def test_a_flow_leaves_sources_unlike_those_of_its_training(plain):
     """Its draws would be fluxes of 10 to the power of dozens; the translation's own stay, within the stated errors."""
     model = ToyTranslator.from_preset("tiny", BANDS, BANDS, 2).eval()
     model.sampler = PhotometricSampler(model.spec, **SIZES).configure(plain.card)
-    model.sampler.flow.gaussian[-1].bias.data[model.sampler.flow.n_y :] = -5.0  # standard deviations of exp(5)
+    flow = model.sampler.flow
+    flow.gaussian[-1].bias.data[flow.n_y :] = -5.0  # standard deviations of exp(5)
+    flow.fit_distance(torch.randn(1000, len(flow.mean), generator=torch.Generator().manual_seed(0)) / 100)
     images = make_bands()
     mean = translate(images, plain)["r"].data
     y, x = np.unravel_index(mean.argmax(), mean.shape)
@@ -116,7 +118,7 @@ def test_a_flow_that_knows_nothing_of_a_source_leaves_it(plain):
     np.testing.assert_allclose(drawn, truth, rtol=0.05)
 
 
-def test_the_shipped_flow_knows_galaxies_and_not_what_contradicts_itself():
+def test_the_shipped_flow_trusts_galaxies_and_not_what_contradicts_itself():
     """A translation of a negative flux where the source has a galaxy gave samples of 1e10 times its light."""
     flow = load_translator("photometric-sdss-cfhtls").model.sampler.flow
     growth = torch.tensor([0.1, 0.25, 0.5, 0.3, 0.6, 0.9, 1.0, 0.02])[:, None]  # seven apertures and a pixel
@@ -124,8 +126,22 @@ def test_the_shipped_flow_knows_galaxies_and_not_what_contradicts_itself():
     x = (growth * colours * 400 * flow.noise_x.reshape(8, 5)[1]).reshape(1, 40)
     told = torch.tensor([[0.0] * 10 + [1.0] * 5])  # typical PSF and noise, all bands there
     m = (2 * flow.noise_y * torch.sinh(torch.asinh(x / (2 * flow.noise_x)))).reshape(1, 40)
-    assert flow.known(x, m, told).tolist() == [True]
-    assert flow.known(x, -m, told).tolist() == [False]
+    assert flow.trust(flow.given(x, m, told)).item() > 0.5
+    assert flow.trust(flow.given(x, -m, told)).item() == 0
+
+
+def test_sources_at_the_edge_keep_their_fluxes(toy):
+    """None of the training lacked apertures; the toy's flow would draw them wider by far."""
+    toy_flow, images = toy.model.sampler.flow, make_bands(shape=(40, 40))
+    row, column = np.unravel_index(images["r"].data.argmax(), (40, 40))
+    cut = {name: np.roll(image.data, (8 - row, 20 - column), axis=(0, 1)) for name, image in images.items()}
+    spread = toy_flow.spread.clone()
+    found = []
+    for width in (0.1, 3.0):
+        toy_flow.spread.fill_(width)
+        found.append(toy.stamps(np.stack(list(cut.values()))[None], n_samples=1, seed=1))
+    toy_flow.spread.copy_(spread)
+    np.testing.assert_array_equal(*found)
 
 
 def test_stamps_together_are_as_alone(toy):

@@ -1,4 +1,4 @@
-"""Subcommands that judge translations: fidelity, what they keep of redshifts, and redshifts of spectra."""
+"""Subcommands that judge translations, and those that give redshifts, of images and of spectra."""
 
 from pathlib import Path
 
@@ -246,6 +246,56 @@ def _redshift(options):
     print(Path(options.output) / "report.html")
 
 
+def _add_photoz(commands):
+    text = "Estimate redshifts from images of one survey with an estimator for another: PDFs averaged over samples."
+    parser = command(commands, "photoz", _photoz, text)
+    parser.add_argument("estimator", metavar="ESTIMATOR", help="file of an estimator trained on real target images")
+    parser.add_argument(
+        "images", metavar="IMAGES",
+        help="a folder of pairs, whose sources are taken; or stamps of galaxies ([N, C, H, W] in .npy or FITS, or a "
+        "folder of files)",
+    )  # fmt: skip
+    parser.add_argument("-m", "--model", required=True, metavar="NAME", help="a translator that samples: name or file")
+    parser.add_argument("-o", "--output", required=True, metavar="TABLE", help="ECSV file of redshifts, a row a galaxy")
+    parser.add_argument("--pdfs", metavar="FITS", help="file of the PDFs, too")
+    parser.add_argument("--n-samples", type=int, default=32, metavar="N", help="samples of a galaxy (%(default)s)")
+    parser.add_argument("--number", type=int, metavar="N", help="the first N galaxies only")
+    parser.add_argument("--survey", help="whose stamps, a name or .ecsv file; a folder of pairs says so itself")
+    parser.add_argument("--bands", type=bands, metavar="BANDS", help="its bands in the stamps, e.g. g,r,i; else all")
+    parser.add_argument("--pixel-scale", type=float, metavar="ARCSEC", help="of the stamps, if not the survey's")
+    parser.add_argument("--fwhm", type=_numbers, metavar="ARCSEC", help="seeing of stamps, one or one per band")
+    parser.add_argument("--seed", type=int, default=0, help="of the samples (%(default)s)")
+    parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
+
+
+def _photoz(options):
+    from astro_galtrans import load_translator
+    from astro_galtrans.fidelity.files import is_store
+    from astro_galtrans.pairs.store import PairStore
+    from astro_galtrans.photoz import load, predict_averaged
+    from astro_galtrans.stamps import Stamps
+
+    for path in filter(None, (options.output, options.pdfs)):
+        if Path(path).exists() and not options.overwrite:
+            msg = f"{path} is there already; --overwrite replaces it"
+            raise FileExistsError(msg)
+    if is_store(options.images):
+        stamps = Stamps.from_pairs(PairStore(options.images), "source")
+    elif options.survey is None:
+        msg = "stamps do not say whose they are: give --survey, a name or an .ecsv file (galtrans survey lists names)"
+        raise ValueError(msg)
+    else:
+        known = given(options, "bands", "pixel_scale") | ({} if options.fwhm is None else {"psf": options.fwhm})
+        stamps = Stamps.from_files(_paths(options.images), options.survey, **known)
+    parts = load(options.estimator), load_translator(options.model), stamps[: options.number]
+    found = predict_averaged(*parts, n_samples=options.n_samples, seed=options.seed)
+    table = found.to_table()
+    table.write(options.output, format="ascii.ecsv", overwrite=options.overwrite)
+    if options.pdfs:
+        found.write(options.pdfs, overwrite=options.overwrite)
+    print(f"{options.output}: redshifts of {len(table)} galaxies, averaged over {options.n_samples} samples")
+
+
 def _translators(models):
     from astro_galtrans import load_translator
 
@@ -296,4 +346,4 @@ def _zspec(options):
     return int(all(table["flag"] & Flag.UNREADABLE))
 
 
-COMMANDS = _add_measure, _add_fidelity, _add_anomalies, _add_redshift, _add_zspec
+COMMANDS = _add_measure, _add_fidelity, _add_anomalies, _add_redshift, _add_photoz, _add_zspec

@@ -85,7 +85,10 @@ def train_flow(table, card, held_out=None, settings=None, *, directory=None, dev
     settings = settings or FlowSettings()
     table, held_out = _tables(table, held_out)
     if len(table["z"]) < FEWEST:
-        msg = f"{len(table['z'])} sources in the table of fluxes are too few to train on; {FEWEST} are the least"
+        msg = (
+            f"{len(table['z'])} sources in the table of fluxes are too few to train on; {FEWEST} are the least, and "
+            "some ten thousand are good: give more pairs (a calibration trains on half of them)"
+        )
         raise ValueError(msg)
     rows, validation = map(_tensors, (table, held_out))
     with torch.random.fork_rng(devices=[]):

@@ -4,6 +4,7 @@ From pairs to a translator file: simulate, train, calibrate, score, write; or ca
 Calibration and scores come from pairs that the training never saw, and not from the same ones.
 """
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -111,8 +112,8 @@ def recalibrate(translator, pairs, output, *, n_samples=None, sampler=False, wor
     Raises
     ------
     ValueError
-        If the pairs are not of the translator's kind, or too few, or the output's name does not end in
-        ``.safetensors``.
+        If the pairs are not of the translator's kind, or too few, the output's name does not end in ``.safetensors``,
+        or a sampler is wanted for a translator that samples already.
 
     Examples
     --------
@@ -136,6 +137,9 @@ def recalibrate(translator, pairs, output, *, n_samples=None, sampler=False, wor
     check_card(card, translator)
     _check_kind(card, pairs.header, translator)
     pairs.check_images()
+    if sampler and there.model.spec.stochastic:
+        msg = f"{translator} samples already; a sampler is for a deterministic translator, leave out sampler=True"
+        raise ValueError(msg)
     calibration, test = _two_parts(pairs)
     scalings = tuple(AsinhScaling.from_dict(card[end]["scaling"]) for end in ("source", "target"))
     recommended = card.get("sampling", {}).get("n_samples", 1)
@@ -143,11 +147,14 @@ def recalibrate(translator, pairs, output, *, n_samples=None, sampler=False, wor
     factors = calibrate(there.model, scalings, calibration, **sampling)
     scores = score(there.model, scalings, test, factors, **sampling)
     new = {"calibration": factors | data_card(calibration), "scores": scores}
-    card = checkpoint.save(output, there.model, {k: v for k, v in card.items() if k != "created"} | new)
+    card = {k: v for k, v in card.items() if k != "created"} | new
     if not sampler:
-        return card
+        return checkpoint.save(output, there.model, card)
     options = {"name": card["name"], "workers": workers, "progress": progress}
-    return train_sampler(load_translator(Path(output)).mean, calibration, output, **options)
+    with tempfile.TemporaryDirectory() as folder:  # no file without a sampler is left where the training fails
+        calibrated = Path(folder) / Path(output).name
+        checkpoint.save(calibrated, there.model, card)
+        return train_sampler(load_translator(calibrated).mean, calibration, output, **options)
 
 
 def simulate_for(recipe, directory, *, workers=None, progress=True):

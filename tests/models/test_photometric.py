@@ -224,3 +224,26 @@ def test_an_untrained_flow_draws_its_gaussian():
     difference = torch.asinh(fluxes / 2) - np.arcsinh(0.5)
     unshortened = 4 * torch.sinh(torch.randn(100_000) / 4)
     assert float(difference.std()) == pytest.approx(float(unshortened.std()), rel=0.03)
+
+
+def test_sources_unlike_the_training_keep_the_fluxes_of_the_translation(trained):
+    """Sources ten thousand times brighter than any that the flow was trained on."""
+    flow, _ = trained
+    table = known_table(np.random.default_rng(14), 50)
+    far = table | {name: 1e4 * table[name] for name in ("x", "m")}
+    np.testing.assert_allclose(drawn(flow, far, 3), np.broadcast_to(far["m"][:, :, 0], (3, 50, 8)), rtol=1e-3)
+    near = np.log(drawn(flow, table, 3) / table["m"][:, :, 0])
+    assert near.mean() == pytest.approx(np.log(2 / 1.5), abs=0.05)
+
+
+def test_two_thirds_of_blank_sky_are_within_the_error_stated():
+    """Of true sky with the target's noise; the translation shows noise of its source, which samples do not."""
+    rng, shape = np.random.default_rng(15), (3, 96, 96)
+    leaked = gaussian_filter(rng.normal(size=shape), (0, 1.5, 1.5)).astype("f4")
+    leaked *= 0.7 / leaked.std()
+    there, whole = patches(np.empty((0, 2)), shape[1:], 1.0), np.full(shape, np.sqrt(2 * 0.49), "f4")
+    image = Conditioned(leaked, whole, there, there.inside, flat_errors(3))
+    mean = np.mean([image.draw(np.random.default_rng(16), np.empty((0, 8, 3)), sign) for sign in (1, -1)], axis=0)
+    missed = np.abs(rng.normal(0, 0.7, shape) - mean)
+    assert 0.66 < (missed < image.std).mean() < 0.75
+    assert (missed < whole).mean() > 0.8  # the error stated of the translation itself

@@ -1,5 +1,7 @@
 """The table of fluxes against the truth of simulated pairs, and a sampler trained on it, as a file."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -11,9 +13,11 @@ from test_sampler import card, correlation
 from toy_network import BANDS, ToyTranslator
 
 from astro_galtrans import Translator, load_translator
+from astro_galtrans.cli import main
 from astro_galtrans.models import registry
 from astro_galtrans.models.checkpoint import Checkpoint
 from astro_galtrans.pairs.simulated import PairSettings, Sample, simulate_pairs
+from astro_galtrans.stamps import Stamps
 from astro_galtrans.training.flow import FlowSettings
 from astro_galtrans.training.fluxes import make_flux_table
 from astro_galtrans.training.sampler import train_sampler
@@ -98,3 +102,31 @@ def test_a_card_without_correlation_is_told_of(toy, table, tmp_path):
     many = {name: np.repeat(values, 20, axis=0) for name, values in table.items()}
     with pytest.raises(ValueError, match="does not state how its errors are correlated"):
         train_sampler(bare, many, tmp_path / "x.safetensors", progress=False)
+
+
+def test_a_calibration_that_fails_leaves_no_file(tmp_path, capsys):
+    store = simulate_pairs(tmp_path / "pairs", 64, SETTINGS, workers=1, progress=False)
+    path = tmp_path / "mine.safetensors"
+    arguments = ["calibrate", "srgan-sdss-cfhtls", str(store.directory), "--sampler", "-o", str(path)]
+    assert main(arguments) == 1
+    assert "too few to train on; 200 are the least" in capsys.readouterr().err
+    assert not path.exists()
+    assert main(["calibrate", "diffusion-sdss-cfhtls", *arguments[2:]]) == 1
+    assert "samples already" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_calibrate_with_a_sampler_from_the_command_line(tmp_path, capsys):
+    """As a newcomer would: simulate, calibrate, translate; the fluxes drawn scatter about the truth as they should."""
+    test, path = replace(SETTINGS, seed=4), tmp_path / "mine.safetensors"
+    pairs = simulate_pairs(tmp_path / "pairs", 832, SETTINGS, workers=1, progress=False)
+    assert main(["calibrate", "srgan-sdss-cfhtls", str(pairs.directory), "--sampler", "-o", str(path)]) == 0
+    assert "samples keep the photometry" in capsys.readouterr().out
+    mine, there = load_translator(path), simulate_pairs(tmp_path / "test", 128, test, workers=1, progress=False)
+    source, target = (Stamps.from_pairs(there, side) for side in ("source", "target"))
+    drawn = Stamps.from_translator(mine, source, target, n_samples=16, progress=False).read()
+    middle = np.s_[..., 30:50, 30:50]
+    samples, truth = drawn[middle].sum(axis=(-2, -1)), target.read()[middle].sum(axis=(-2, -1))
+    pull = (truth - samples.mean(axis=1)) / samples.std(axis=1)
+    for k in (1, 2, 3):
+        assert 0.6 < 1.4826 * np.median(np.abs(pull[:, k] - np.median(pull[:, k]))) < 1.7

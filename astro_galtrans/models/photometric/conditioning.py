@@ -38,6 +38,9 @@ EXCESS = 2.0  # by how much the mean square of noise may exceed its variance in 
 # targets least well: how much of the stated error is structure, its largest share of the light, and how much of the
 # stated variance takes part in updates where there is hardly any light.
 STRUCTURE, MOST_STRUCTURE, FAINT_SHARE = 0.5, 0.5, 0.1
+# Shares of the variance stated beside the target's noise that are errors of samples, in blank sky and in light: filter
+# and sampled fluxes take out noise of the source. With them 68 % of the pixels of simulated pairs are within one sigma.
+LEFT_IN_SKY, LEFT_IN_LIGHT = 0.1, 0.7
 # Light is nowhere less than this (softening units): pixels of exactly zero would be read as pixels without data.
 DARKEST = np.float32(1e-6)
 BROAD = 20.0  # pixels; errors on larger scales are those of fluxes, which are drawn
@@ -122,6 +125,9 @@ class Conditioned:
         self.errors, self.rows, self.white = errors, rows, errors.white(mean)
         stated = np.maximum(np.square(std) - self.white, 0)
         self.light = light_of(mean, stated)
+        lit = np.minimum(self.light / np.sqrt(np.maximum(self.white, np.finfo(np.float32).tiny)), 1)
+        #: of the errors of the mean of samples, noise of the target included
+        self.std = np.sqrt(self.white + (LEFT_IN_SKY + (LEFT_IN_LIGHT - LEFT_IN_SKY) * lit) * stated)
         relative = np.sqrt(stated) / np.maximum(self.light, np.finfo(np.float32).tiny)
         self.relative = np.minimum(relative.min(axis=0), MOST_STRUCTURE)  # the best band knows the structure of all
         self.changes = np.square(self.relative * self.light) + FAINT_SHARE * stated

@@ -10,6 +10,10 @@ built of two networks.
 2. A *flow* (conditional flow matching, Lipman et al. 2023, arXiv:2210.02747) from unit normal numbers to the whitened
    difference, whose density it learns where that is not normal: colours of galaxies lie on curves.
 
+Sources unlike those of the training, such as stars brighter than any or galaxies cut by the edge, are known by the
+Mahalanobis distance of what is given of them. Networks say nothing of use there, up to fluxes a million times too high,
+so the farther out such a source is, the more its fluxes are drawn to those of the translation (`FluxFlow.trust`).
+
 A flow along straight paths, :math:`w_t = (1 - t) n + t w`, has as its velocity the mean of :math:`w - n` given
 :math:`w_t`, which is learnt as a regression. Since n and w are alike, few steps follow it.
 """
@@ -22,11 +26,11 @@ __all__ = ["FluxFlow"]
 
 FREQUENCIES = 8  # of the cosines that tell the flow its time
 LIMIT = 8.0  # standard deviations beyond which an input is no farther from the mean than this
+FARTHEST = 20.0  # the same of drawn differences: of the training sources one in a thousand has a flux that is farther
 ROBUST = 3.0  # standard deviations from which the likelihood is linear: a few sources are saturated, or blended
 TAIL = 4.0  # ... from which the flow sees the logarithm of a difference
-# Largest standard deviation of a flux that is still knowledge, in units of its differences among all training sources:
-# 0.5 % of these have more (badly blended, mostly), and a few outside their range thousands, with draws that overflow.
-VAGUE = 10.0
+USUAL = 0.99  # share of the training rows that are nearer than the distance from which a source counts as unlike them
+RIDGE = 0.01  # added to unit variances: fluxes of one source in neighbouring apertures are nearly the same
 
 
 class FluxFlow(nn.Module):
@@ -48,6 +52,9 @@ class FluxFlow(nn.Module):
             self.register_buffer(name, torch.ones(size))
         self.register_buffer("mean", torch.zeros(given))
         self.register_buffer("spread", torch.ones(n_y))
+        # lower triangular, its rows one after the other; until it is fitted no source is far
+        self.register_buffer("decorrelation", torch.zeros(given * (given + 1) // 2))
+        self.register_buffer("usual", torch.ones(()))
         self.gaussian = nn.Sequential(
             nn.Linear(given, gaussian_width), nn.SiLU(), nn.Linear(gaussian_width, gaussian_width), nn.SiLU(),
             nn.Linear(gaussian_width, n_y + n_y * (n_y + 1) // 2),
@@ -66,6 +73,29 @@ class FluxFlow(nn.Module):
         self.mean.copy_(given.mean(dim=0))
         self.std.copy_(given.std(dim=0).clamp(min=1e-3))
         self.spread.copy_(self.difference(m, y).std(dim=0).clamp(min=1e-6))
+        self.fit_distance(self.given(x, m, told))
+
+    def fit_distance(self, given):
+        """Take from training rows ``[N, G]``, as `given` returns them, what is usual of them."""
+        covariance = torch.cov(given.T.double()) + RIDGE * torch.eye(given.shape[1], dtype=torch.float64)
+        rows, columns = torch.tril_indices(len(covariance), len(covariance))
+        self.decorrelation.copy_(torch.linalg.inv(torch.linalg.cholesky(covariance))[rows, columns])
+        self.usual.copy_(self._distance(given).quantile(USUAL))
+
+    def _distance(self, given):
+        """Mahalanobis distance of each row from the mean of the training."""
+        size = given.shape[1]
+        rows, columns = torch.tril_indices(size, size, device=given.device)
+        matrix = given.new_zeros(size, size)
+        matrix[rows, columns] = self.decorrelation.to(given)
+        return (given @ matrix.T).norm(dim=1)
+
+    def trust(self, given):
+        """
+        Return how much of a drawn difference from the translation holds, ``[N]``: 1 for sources as the training had
+        them, falling to 0 for those at twice the distance that is usual there.
+        """
+        return (2 - self._distance(given) / self.usual).clamp(0, 1)
 
     def _raw(self, x, m, told):
         return torch.cat([torch.asinh(x / (2 * self.noise_x)), torch.asinh(m / (2 * self.noise_y)), told], dim=1)
@@ -90,14 +120,6 @@ class FluxFlow(nn.Module):
         rows, columns = torch.tril_indices(n, n, -1, device=given.device)
         root[:, rows, columns] = below
         return mean, root
-
-    @torch.inference_mode()
-    def known(self, x, m, told):
-        """Return for which sources the density says anything, bool ``[N]``; fluxes of others would be arbitrary."""
-        _, root = self.shape(self.given(x, m, told))
-        unit = torch.eye(self.n_y, device=root.device).expand_as(root)
-        std = torch.linalg.solve_triangular(root, unit, upper=False).square().sum(dim=2).sqrt()
-        return (std < VAGUE).all(dim=1)
 
     def whitened(self, given, difference):
         """Return the difference in units of the Gaussian's, its tails shortened, ``[N, n_y]``."""
@@ -141,8 +163,9 @@ class FluxFlow(nn.Module):
             time = torch.full((len(state), 1), k * h, device=state.device)
             half = state + h / 2 * self.velocity(state, time, given)
             state = state + h * self.velocity(half, time + h / 2, given)
-        # sources that are not `known` can be anywhere; theirs are not used, but have to be finite
-        return self.fluxes(m, self.unwhitened(given, state.clamp(-LIMIT, LIMIT))).nan_to_num()
+        # Far from the training the Gaussian can be so wide that draws overflow, which no trust of zero would undo.
+        drawn = self.unwhitened(given, state).nan_to_num().clamp(-FARTHEST, FARTHEST)
+        return self.fluxes(m, self.trust(given)[:, None] * drawn)
 
 
 class Block(nn.Module):

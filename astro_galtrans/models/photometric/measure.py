@@ -59,8 +59,8 @@ def find_sources(planes, mean, spec, pixel_scale, source_noise):
     return Sources(fine, positions, coarse.fluxes(image), fine.fluxes(mean), told)
 
 
-# arcsec to the edge from which a source's fluxes are sampled: nearer, too much of its light is not there to be measured
-NEAREST = 0.6 * REACH
+# arcsec to the edge from which fluxes of a source are sampled: the training had sources with all of their apertures on
+NEAREST = REACH
 
 
 def _from_edge(positions, shape):

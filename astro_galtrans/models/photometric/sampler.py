@@ -90,9 +90,10 @@ class PhotometricSampler(nn.Module):
         sources, images = [], []
         for part, rows in zip(parts, fine, strict=True):
             found = find_sources(planes[:, part], mean[:, rows], spec, self.pixel_scale, self.source_noise)
-            use = kept(found.patches, found.positions, self.pixel_scale) & self._known(found)[:, None]
+            use = kept(found.patches, found.positions, self.pixel_scale)
             sources.append(found)
             images.append(Conditioned(mean[:, rows], self.std_factor * sigma[:, rows], found.patches, use, self.errors))
+            sigma[:, rows] = images[-1].std / self.std_factor  # which multiplies it again where the error is stated
         for index in range(n_samples):
             fluxes, sample = self._fluxes(sources, seeds, index), np.empty_like(mean)
             for image, rows, flux, seed in zip(images, fine, fluxes, seeds, strict=True):
@@ -101,14 +102,6 @@ class PhotometricSampler(nn.Module):
                 sample[:, rows] = image.draw(rng, flux, (-1) ** index) / self.factor
             values = np.arcsinh(sample, out=sample)
             yield values, sigma / self.factor / np.cosh(values)
-
-    def _known(self, sources):
-        """Whether the density of a source's fluxes says anything, bool ``[n]``; others keep the translation's."""
-        if not len(sources):
-            return np.zeros(0, bool)
-        parts = (part.reshape(len(sources), -1) for part in (sources.x, sources.m, sources.numbers))
-        known = self.flow.known(*(torch.tensor(part, device=self.flow.mean.device) for part in parts))
-        return known.cpu().numpy()
 
     def _fluxes(self, sources, seeds, index):
         """Fluxes ``[n, A, C]`` of the sources of each image in one sample, all through the flow at once."""
