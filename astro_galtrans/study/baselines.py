@@ -31,8 +31,9 @@ from astro_galtrans.units import flux_factor
 
 __all__ = ["baseline", "cannot"]
 
-# Below, errors of the PSF, which is known to some percent, are amplified more than light is won (residuals of simulated
-# SDSS galaxies are smallest for 1e-3); above, the filter only smooths.
+# Below, errors of the PSF, which is known to some percent, are amplified more than light is won (the median residual of
+# 128 galaxies of each task, of other seeds than those of the presets, is smallest for 1e-3); above, the filter only
+# smooths.
 EPSILON = 1e-3, 0.3
 REACH = 2  # times the kernels of networks: the less noise, the further a filter rings
 LEAST_LIGHT = 1e-3  # of the noise: an image without light has some, too, lest the filter be undefined
