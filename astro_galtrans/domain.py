@@ -6,6 +6,9 @@ Measured are the pixel scale, and per band the level and the noise of the sky, t
 
     {"pixel_scale": [0.38, 0.41], "fwhm": {"r": [0.9, 1.6]}, "sky_rms": {"r": [0.02, 0.04]}, "peak": {"r": 90.0}}
 
+What stars show is also compared with the PSF that a network is told: a width given in pixels instead of arcsec, or a
+PSF that varies across a mosaic, is a violation too.
+
 A quantity that the card does not limit, or that the image does not tell, is not compared. Sky noise is estimated from a
 sample of pixels and seeing from a few dozen stars, so that a survey frame takes a fraction of a second.
 """
@@ -22,6 +25,7 @@ from .moments import SIGMA_TO_FWHM, Ellipse, round_moments
 
 __all__ = [
     "SKY_LEVEL", "Violation", "check", "find_stars", "measure", "seeing_from_stars", "sky_level", "sky_rms",
+    "star_limits",
     "violations",
 ]  # fmt: skip
 
@@ -30,10 +34,13 @@ RMS_WITHIN_3_SIGMA = 0.98658  # rms of a Gaussian of sigma 1 that is cut at 3 si
 MIN_STARS = 5  # fewer do not show where sizes crowd
 STAR_SIZES = 0.1  # relative difference from the typical size: PSFs vary less across a frame, galaxies more
 
+STARS_AGREE = 0.15  # relative: stars this far from the PSF that a network is told contradict it, see `STAR_SIZES`
+
 # what is measured: (name in messages, unit, what to expect below the range, what to expect above it)
 QUANTITIES = {
     "pixel_scale": ("pixel scale", "arcsec", "sizes are taken for larger", "sizes are taken for smaller"),
     "fwhm": ("seeing (FWHM)", "arcsec", "sources come out too sharp", "sources come out too blurred"),
+    "stars": ("FWHM of stars", "arcsec", "sources come out too sharp", "sources come out too blurred"),
     "sky_rms": ("sky rms", "flux units", "faint detail is taken for noise", "noise is taken for detail"),
     "peak": ("brightest pixel", "flux units", "", "fluxes of bright cores are extrapolated"),
     "sky_level": (
@@ -50,7 +57,7 @@ SKY_LEVEL = 0.3
 
 @dataclass(frozen=True)
 class Violation:
-    """One quantity of an image that lies outside a translator's range."""
+    """One quantity of an image that lies outside a translator's range, or contradicts what was given."""
 
     quantity: str  #: key of the validity range
     band: str | None  #: None for what all bands share
@@ -63,7 +70,10 @@ class Violation:
         where = f" in band {self.band}" if self.band else ""
         allowed = f"at most {self.high:.4g}" if self.low == -np.inf else f"from {self.low:.4g} to {self.high:.4g}"
         expect = below if self.value < self.low else above
-        return f"{title}{where} is {self.value:.4g} {unit}; the translator was trained on {allowed}: {expect}"
+        claim = "the translator was trained on"
+        if self.quantity == "stars":
+            claim = "by the PSF that was given, or measured elsewhere in the mosaic, it would be"
+        return f"{title}{where} is {self.value:.4g} {unit}; {claim} {allowed}: {expect}"
 
 
 def check(measured, validity, strict=False, stacklevel=2):
@@ -127,6 +137,11 @@ def violations(measured, validity):
             low, high = limit if np.iterable(limit) else (-np.inf, limit)
             if not low <= value <= high:
                 yield Violation(quantity, band, value, low, high)
+
+
+def star_limits(fwhm):
+    """Return the range of ``stars`` for `violations`, of PSFs by band whose FWHM (arcsec) a network is told."""
+    return {"stars": {band: [(1 - STARS_AGREE) * width, (1 + STARS_AGREE) * width] for band, width in fwhm.items()}}
 
 
 def _sky_limits(band, measured, validity):

@@ -10,8 +10,8 @@ from astropy.io.fits import Header
 from astropy.nddata import CCDData
 from astropy.wcs import WCS
 
-from astro_galtrans import Translator, translate
-from astro_galtrans.exceptions import GaltransWarning
+from astro_galtrans import Translator, translate, translate_mosaic
+from astro_galtrans.exceptions import DomainError, DomainWarning, GaltransWarning
 from astro_galtrans.models.checkpoint import Checkpoint
 from astro_galtrans.models.registry import get_model_class
 from astro_galtrans.moments import gaussian_fwhm
@@ -168,3 +168,45 @@ def test_what_the_header_states(translator):
         image.header["SEEING"] = (3.6, "in pixels")
     with pytest.warns(GaltransWarning, match="no stars tell the PSF"):
         translate(cutout, translator)
+
+
+def test_stars_that_contradict_the_given_psf_are_told_of(translator):
+    """A width in pixels instead of arcsec; the networks would sharpen by too much, and say nothing."""
+    images = field(TYPICAL)
+    shown = measured_fwhm(np.array(TYPICAL), pixel_scale=PIXEL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        translate(images, translator, psf=dict(zip(BANDS, 1.05 * shown, strict=True)))
+    with pytest.warns(DomainWarning) as record:
+        translate(images, translator, psf=dict(zip(BANDS, shown / PIXEL, strict=True)))
+    told = [str(each.message) for each in record]
+    assert len(told) == 3
+    assert all("FWHM of stars in band" in each and "too sharp" in each for each in told)
+    with pytest.raises(DomainError, match=r"FWHM of stars in band g is 1\.36"):
+        translate(images, translator, psf=2.5, strict=True)
+
+
+def test_a_given_psf_is_compared_with_the_training_where_there_are_no_stars(translator):
+    card = translator.card | {"validity": {"fwhm": {band: [0.9, 1.6] for band in BANDS}}}
+    limited = Translator(Checkpoint(translator.model, card, "0" * 64))
+    images = field(TYPICAL, stars=0)
+    with pytest.warns(DomainWarning, match="seeing .* in band r is 2 arcsec.*too blurred"):
+        translate(images, limited, psf={"g": 1.3, "r": 2.0, "i": 1.1})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        translate(images, limited, psf=1.3)
+
+
+def test_a_mosaic_whose_psf_varies_is_told_of(translator, tmp_path):
+    """One part is measured for all blocks: stars in another seeing would get another PSF than the target's."""
+    parts = field([1.1] * 3), field([1.6] * 3)
+    both = {
+        band: CCDData(np.hstack([part[band].data for part in parts]), unit="nanomaggy", wcs=wcs(),
+                      meta=Header({"FILTER": band}))
+        for band in BANDS
+    }  # fmt: skip
+    with pytest.warns(DomainWarning) as record:
+        translate_mosaic(both, translator, tmp_path / "out.fits", block=189)
+    assert [str(each.message)[:62] for each in record] == [
+        f"1 of 2 blocks, such as number 0: FWHM of stars in band {band} is 1." for band in BANDS
+    ]

@@ -10,6 +10,7 @@ from astro_galtrans.bandstack import BandStack, read, select, to_unit
 from astro_galtrans.exceptions import EmptyImageError
 from astro_galtrans.geometry import align_planes, fill_masked, pixel_scale, rescale_wcs
 from astro_galtrans.observe import Seen, carried_psf, observe
+from astro_galtrans.psf import measured_fwhm
 from astro_galtrans.saturation import mask_saturated
 from astro_galtrans.tiling import TilePlan, plan_tiles
 
@@ -69,12 +70,13 @@ def prepare(image, request, seed=None):
     stack = background.subtracted(stack, request.subtract_background)
     untouched = stack.data is found.data and stack.mask is found.mask
     measured = _measured(stack, noise if untouched else None)
-    outside = _compare_with_training(measured, translator, request.strict)
+    outside = _compare(measured, card["validity"], request.strict)
     stack, alignment, lost = _on_one_grid(stack)
     bad = _bad_pixels(stack)
     # 2. Flux to network units.
     filled = fill_masked(stack.data, bad).astype(np.float32, copy=False)
     seen = request.seen or (_seen(image, stack, measured, request) if spec.observed else None)
+    outside += _compare_psf(measured, seen, translator, request.strict)
     planes = _planes(filled, own, translator, seen)
     del filled  # it may be as large as the image
     # 3. Tiles that overlap by what the network needs to see; and, before it starts its work, what else can go wrong.
@@ -150,11 +152,21 @@ def _measured(stack, noise):
     )
 
 
-def _compare_with_training(measured, translator, strict):
+def _compare(measured, limits, strict):
     """What is unusual of an image; with ``strict``, an error."""
-    if strict:
-        return domain.check(measured, translator.card["validity"], strict=True)
-    return list(domain.violations(measured, translator.card["validity"]))
+    return domain.check(measured, limits, strict=True) if strict else list(domain.violations(measured, limits))
+
+
+def _compare_psf(measured, seen, translator, strict):
+    """Where the PSF that the network is told contradicts the stars or, where there are none, its training."""
+    if seen is None:
+        return []
+    told = measured_fwhm(seen.observation.fwhm, seen.observation.beta, measured["pixel_scale"])
+    told = {band: width for band, width in zip(translator.bands_in, told, strict=True) if band in measured["fwhm"]}
+    stars = measured["fwhm"]
+    without = {band: width for band, width in told.items() if stars[band] is None}
+    limits = {"fwhm": translator.card["validity"].get("fwhm")} | domain.star_limits(told)
+    return _compare({"fwhm": without, "stars": stars}, limits, strict)
 
 
 def _on_one_grid(stack):
