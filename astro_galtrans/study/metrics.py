@@ -47,6 +47,7 @@ PIXEL = {
     "rmse": "rmse_sigma_source", "residual": "residual_mean_sigma_source", "ssim": "ssim",
     "coverage": "coverage_1_source", "noise": "noise_ratio",
 }  # fmt: skip
+CLASSICAL = "wiener"  #: the baseline that gains are over
 RATIOS = {"flux": "flux_kron", "peak": "peak", "fwhm": "fwhm"}
 
 
@@ -66,6 +67,11 @@ def per_galaxy(metric, result, model, band, number):
 
 
 def _of_pixels(metric, result, model, band, _number):
+    if metric.name in {"gain", "worse"}:  # against the best answer without a network
+        if CLASSICAL not in result.models or model == CLASSICAL:
+            return None
+        ratio = np.divide(*(result.of_galaxies(PIXEL["rmse"], each, band) for each in (model, CLASSICAL)))
+        return 1 - ratio if metric.name == "gain" else np.where(np.isfinite(ratio), ratio > 1, np.nan)
     columns = result["galaxies"].colnames
     return result.of_galaxies(PIXEL[metric.name], model, band) if PIXEL[metric.name] in columns else None
 

@@ -60,6 +60,11 @@ def test_baselines_are_where_they_have_to_be(study):
     # two images with independent noise differ by the root of two, plus the photon noise of the source
     assert 2**0.5 <= value("rmse", "second") < 1.7
     assert value("rmse", "wiener") < value("rmse", "resampled")
+    assert value("gain", "identity") == 1 and value("worse", "identity") == 0
+    assert value("gain", "resampled") < 0 < value("gain", "srgan-sdss-cfhtls")
+    galaxies = Table.read(study / "tables" / "galaxies_inter.ecsv")
+    ours, theirs = (galaxies["rmse_r"][galaxies["model"] == name] for name in ("srgan-sdss-cfhtls", "wiener"))
+    assert value("worse", "srgan-sdss-cfhtls") == pytest.approx(np.mean(ours > theirs))
     assert abs(value("fwhm", "wiener") - 1) < abs(value("fwhm", "resampled") - 1)
 
 
