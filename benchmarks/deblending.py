@@ -28,6 +28,7 @@ from astropy.utils.exceptions import AstropyUserWarning
 from photutils.segmentation import SourceCatalog, deblend_sources, detect_sources, make_2dgaussian_kernel
 
 from astro_galtrans import translate
+from astro_galtrans._photutils import NO_BAR
 from astro_galtrans._progress import tqdm
 from astro_galtrans.pairs.simulated import PairSettings, simulate_pairs
 from astro_galtrans.pairs.simulated.population import Sample
@@ -89,7 +90,7 @@ def kron_flux(image, place, near, threshold, *, deblended):
         if segments is None:
             return np.nan
         if deblended:
-            segments = deblend_sources(smooth, segments, 5, progress_bar=False)
+            segments = deblend_sources(smooth, segments, 5, **NO_BAR)
         catalogue = SourceCatalog(image, segments, convolved_data=smooth)
         flux = np.atleast_1d(catalogue.kron_flux)
     distance = np.hypot(*(np.atleast_2d(catalogue.centroid) - place).T)

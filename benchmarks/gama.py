@@ -35,6 +35,7 @@ from scipy.ndimage import gaussian_filter
 from tqdm.auto import tqdm
 
 from astro_galtrans import load_translator
+from astro_galtrans._photutils import aperture_sums
 from astro_galtrans.moments import SIGMA_TO_FWHM, gaussian_fwhm
 from astro_galtrans.pairs.simulated import PairSettings
 from astro_galtrans.pairs.simulated.build import SIGNAL
@@ -214,7 +215,7 @@ class Galaxy:
         x, y = self.kids.wcs.wcs.crpix - 1
         filled = np.where(np.isfinite(image), image, 0)
         return np.array(
-            [CircularAperture((x, y), d / 2 / KIDS.pixel_scale).do_photometry(filled)[0][0] for d in APERTURES]
+            [aperture_sums(filled, CircularAperture((x, y), d / 2 / KIDS.pixel_scale))[0] for d in APERTURES]
         )
 
 

@@ -8,6 +8,7 @@ from astropy.io import fits
 from astropy.stats import mad_std
 from photutils.segmentation import SourceCatalog, SourceFinder
 
+from astro_galtrans._photutils import NO_BAR
 from astro_galtrans.pairs.store import PairStore
 from astro_galtrans.surveys import get_survey
 
@@ -78,7 +79,7 @@ def w3(folder):
 def cut(image, size, bright):
     """Stamps and labels around extended sources; a stamp at the edge of the image is left out."""
     image = image - np.median(image)
-    labels = SourceFinder(n_pixels=PIXELS, progress_bar=False)(image, THRESHOLD * mad_std(image))
+    labels = SourceFinder(n_pixels=PIXELS, **NO_BAR)(image, THRESHOLD * mad_std(image))
     catalogue = SourceCatalog(image, labels)
     radius = catalogue.flux_radius(0.5).value
     stars = np.nanpercentile(radius[bright(catalogue)], 10)
@@ -116,7 +117,7 @@ def simulated(pairs, number, band="r"):
 
 
 def segments(image):
-    found = SourceFinder(n_pixels=PIXELS, progress_bar=False)(image, THRESHOLD * mad_std(image))
+    found = SourceFinder(n_pixels=PIXELS, **NO_BAR)(image, THRESHOLD * mad_std(image))
     return np.zeros(image.shape, int) if found is None else found.data
 
 

@@ -34,6 +34,7 @@ from scipy.signal import fftconvolve
 
 import astro_galtrans
 from astro_galtrans import get_survey, list_translators, load_translator, translate
+from astro_galtrans._photutils import aperture_sums
 from astro_galtrans.bandstack import read
 from astro_galtrans.geometry import align_planes
 from astro_galtrans.moments import gaussian_fwhm
@@ -100,7 +101,7 @@ def translated(translator, data, sky, psf=None):
 def apertures(planes, x, y, diameter):
     """Fluxes ``[C, N]`` in circles (pixels)."""
     circle = CircularAperture(np.transpose([x, y]), diameter / 2)
-    return np.array([circle.do_photometry(np.asarray(plane, float))[0] for plane in planes])
+    return np.array([aperture_sums(np.asarray(plane, float), circle) for plane in planes])
 
 
 def stated_error(result, x, y, diameter):
@@ -109,7 +110,7 @@ def stated_error(result, x, y, diameter):
     circle = CircularAperture((x, y), diameter / 2)
     if own is not None:
         return np.ravel(own(result, circle))
-    return np.sqrt([circle.do_photometry(plane.astype(float) ** 2)[0][0] for plane in result.uncertainty.array])
+    return np.sqrt([aperture_sums(plane.astype(float) ** 2, circle)[0] for plane in result.uncertainty.array])
 
 
 def seeing(translator):
@@ -260,7 +261,7 @@ def sdss_itself(data):
 def enclosed(psf, diameter, pixel):
     """Share of a PSF's light in a circle around a pixel's centre, pixel included."""
     image = psf.drawImage(nx=151, ny=151, scale=pixel).array.astype(float)
-    return CircularAperture((75, 75), diameter / 2 / pixel).do_photometry(image)[0][0]
+    return aperture_sums(image, CircularAperture((75, 75), diameter / 2 / pixel))[0]
 
 
 def stars(planes):

@@ -50,7 +50,7 @@ for axis, title in zip(axes, titles, strict=True):
 from photutils.aperture import SkyCircularAperture
 from photutils.detection import find_peaks
 
-from astro_galtrans import aperture_error, significance
+from astro_galtrans import aperture_error, fluxes, significance
 
 peaks = find_peaks(significance(cfhtls["r"]), 5.0, box_size=11)
 sky = cfhtls["r"].wcs.pixel_to_world(peaks["x_peak"], peaks["y_peak"])
@@ -60,18 +60,15 @@ apertures = SkyCircularAperture(sky, r=1.5 * u.arcsec)
 # Neighbouring pixels of a translation share their errors. `~astro_galtrans.aperture_error` knows how, and adding the variances
 # of pixels does not.
 
-flux = [
-    apertures.to_pixel(cfhtls[band].wcs).do_photometry(cfhtls[band].data)[0] for band in "gri"
-]
+flux, true = fluxes(
+    [cfhtls, data / "sample_cfhtls-wide.fits.fz"], apertures
+)  # [bands, positions], with unit
 error = aperture_error(cfhtls, apertures)
-true = [
-    apertures.to_pixel(truth.wcs).do_photometry(plane.data)[0] for plane in truth.planes[1:4]
-]
 
 figure, axis = plt.subplots(figsize=(5, 3.5), layout="constrained")
-for k, band in enumerate("gri"):
-    pull = (flux[k] - true[k]) / error[k + 1].value
-    axis.plot(30 - 2.5 * np.log10(np.abs(true[k])), pull, "o", label=band)
+for k, band in enumerate("ugriz"):
+    pull = (flux[k] - true[k]) / error[k]
+    axis.plot(30 - 2.5 * np.log10(np.abs(true[k].value)), pull, "o", label=band)
 axis.axhspan(-1, 1, color="0.9", zorder=0)
 axis.set(xlabel="true magnitude (AB, 3 arcsec)", ylabel="(translated - true) / stated error")
 axis.legend()

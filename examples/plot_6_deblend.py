@@ -32,7 +32,7 @@ isolated = load_translator("srgan-deblend-sdss")(blends).images
 def watershed(image):
     """Segments of the r image, and which is that of the galaxy in the middle."""
     segments = detect_sources(image, 2 * np.std(image[:8]), 5)
-    segments = deblend_sources(image, segments, 5, progress_bar=False)
+    segments = deblend_sources(image, segments, 5)
     middle = np.hypot(
         *(np.atleast_2d(SourceCatalog(image, segments).centroid) - 31.5).T
     ).argmin()

@@ -212,7 +212,7 @@ def information_bars(models, limits, *, n, title=None):
         place, bars = _places(models, reading, height)
         value, low, high = _without_infinity(axes, place, np.array(bars).T)
         axes.barh(
-            place, value, 0.88 * height, xerr=_bars(value, low, high),
+            place, value, 0.88 * height, xerr=_bars(value, low, high).tolist(),
             color=_colour(reading, k), alpha=0.85, error_kw={"elinewidth": 0.8}, label=LABELS.get(reading, reading),
         )  # fmt: skip
     axes.axvline(0, color="0.3", lw=0.6)

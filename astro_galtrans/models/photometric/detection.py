@@ -4,6 +4,8 @@ import numpy as np
 from photutils.segmentation import SegmentationImage, deblend_sources
 from scipy.ndimage import gaussian_filter, label, maximum_position
 
+from astro_galtrans._photutils import NO_BAR
+
 __all__ = ["detect"]
 
 # The noise of the source that a translation lets pass is smooth, with 0.24 of the standard deviation of the source's
@@ -33,7 +35,7 @@ def detect(flux, noise, pixel_scale):
     segments = _segments(image > THRESHOLD, least)
     if segments is None:
         return np.empty((0, 2))
-    parts = deblend_sources(image, segments, least, contrast=CONTRAST, progress_bar=False)
+    parts = deblend_sources(image, segments, least, contrast=CONTRAST, **NO_BAR)
     peaks = np.array(maximum_position(image, parts.data, parts.labels))
     peaks = peaks[np.argsort(-image[tuple(peaks.T)], kind="stable")]
     return np.array([_centre(image, *peak) for peak in peaks])

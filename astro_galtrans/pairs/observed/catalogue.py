@@ -10,6 +10,7 @@ from astropy.table import Table
 
 from astro_galtrans._columns import name_rows
 from astro_galtrans._files import fingerprint
+from astro_galtrans._photutils import NO_BAR
 from astro_galtrans._positions import find_column, numbers, sky_positions
 from astro_galtrans.exceptions import GaltransWarning
 
@@ -143,7 +144,7 @@ def detect(frame, data, mask, *, faint=None, bright=None, threshold=3.0, pixels=
     if not len(labels):
         return found_objects([], []), found
     segments.keep_labels(labels, relabel=True)
-    segments = deblend_sources(smooth, segments, pixels, progress_bar=False)
+    segments = deblend_sources(smooth, segments, pixels, **NO_BAR)
     catalogue = SourceCatalog(image, segments, convolved_data=smooth, mask=bad)
     return _selected(catalogue, frame, bright, faint), found
 

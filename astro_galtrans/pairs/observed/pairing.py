@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from astro_galtrans._photutils import aperture_sums
 from astro_galtrans.exceptions import GaltransWarning
 from astro_galtrans.units import flux_factor
 
@@ -255,5 +256,5 @@ def _magnitude(image, x, y, scale, zeropoint):
     from photutils.aperture import CircularAperture
 
     middle = (len(image) - 1) / 2
-    flux = CircularAperture((middle + x, middle + y), APERTURE / 2 / scale).do_photometry(image)[0].item()
+    flux = aperture_sums(image, CircularAperture((middle + x, middle + y), APERTURE / 2 / scale)).item()
     return zeropoint - 2.5 * np.log10(flux) if flux > 0 else np.nan
