@@ -206,14 +206,19 @@ class _Judge:
         electrons = self.source.electrons[self.degrader.in_source]
         return Noise(self._sky, electrons, np.maximum(own, 1e-30)[self.degrader.in_target])  # zero would divide
 
+    @property
+    def calibration(self):
+        """Relative flux error that is tolerated in each band, ``[C]``."""
+        flux = self.tolerance.flux
+        return self.terms.tolerated if flux is None else np.full(len(self.degrader.bands), flux)
+
     def compare(self, stamps, rows):
         """`~astro_galtrans.fidelity.anomaly.residuals.Comparison` of some galaxies."""
-        self.degrader.terms, flux = self.terms.matrix, self.tolerance.flux
-        calibration = self.terms.tolerated if flux is None else np.full(len(self.degrader.bands), flux)
+        self.degrader.terms = self.terms.matrix
         variance = None if self.source.variance is None else np.asarray(self.source.variance[rows])
         found = compare(
             self.degrader.matched(rows), self.source.read(rows), stamps.read(rows), self.noise.of(rows), self.tolerance,
-            calibration, variance=variance, mask=self.source.bad(rows),
+            self.calibration, variance=variance, mask=self.source.bad(rows),
         )  # fmt: skip
         return found if self.correlation is None else self.correlation.corrected(found)
 
@@ -293,8 +298,11 @@ class _Judge:
         each = log_peak_probability(peak**2, 1, self._size, found.roughness, single)
         every = log_peak_probability(together, bands, self._size, found.roughness.mean(axis=1), both)
         z, weight = np.nan_to_num(found.flux_error / found.flux_sigma), np.nan_to_num(1 / found.flux_sigma)
-        grey = (z * weight).sum(axis=1) ** 2 / np.maximum((weight**2).sum(axis=1), 1e-30)
+        total = np.maximum((weight**2).sum(axis=1), 1e-30)
+        grey = (z * weight).sum(axis=1) ** 2 / total
         coloured = (z**2).sum(axis=1) - grey  # errors that differ between bands are independent of a common one
+        # what is tolerated may be common to all bands: then their mean is known no better than each
+        grey = grey / np.maximum(total * np.min(self.calibration) ** 2, 1)
         flux = np.stack([log_chi2_sf(grey, 1), log_chi2_sf(np.maximum(coloured, 0), bands - 1)])
         return {
             "chi2": log_chi2_sf((found.chi2 * share).sum(axis=1), found.independent.sum(axis=1)),

@@ -15,11 +15,12 @@ vector :math:`t_k`, and the covariance is :math:`C = \mathrm{diag}(\sigma^2) + \
 formula of Woodbury. Chi-squared with that :math:`C` keeps its distribution.
 """
 
+import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import fft
-from scipy.ndimage import gaussian_filter, minimum_filter
+from scipy.ndimage import binary_dilation, binary_propagation, gaussian_filter, minimum_filter
 
 from astro_galtrans.moments import SIGMA_TO_FWHM
 from astro_galtrans.psf import both_halves, moffat_transform
@@ -30,6 +31,11 @@ from .blanksky import roughness
 __all__ = ["Comparison", "Correlation", "Noise", "Tolerance", "compare", "measure_correlation", "measure_own_factor"]
 
 SMOOTH = 1.5  # pixels, about the sigma of a PSF: light that stands out of its own noise does so at that width
+# Chi-squared over the square of a deviation that N of its own pixels tell scatters by sqrt(3.44 / N), not sqrt(2 / N):
+# 4 (1.36 + 0.5 - 2 * 0.5) / N, the relative variances of a median of absolute values and of an rms being 1.36 and 0.5.
+KNOWN_FROM_SKY = 2 / 3.44
+STANDS_OUT = 5.0, 2.5  # sigma of a smoothed residual at the edge that comes from beyond it, and of what belongs to it
+INWARD = 1.5  # margins inside the edge as far as which such light is followed: farther in it is the galaxy's
 LAG, CLIPPED = 3, 4  # pixels to which interpolation correlates noise; sigma beyond which a pixel is no mere noise
 WINGS = 2.8, 4.765  # Moffat exponents: wide wings, and those of turbulence alone (Trujillo et al. 2001)
 
@@ -97,13 +103,35 @@ class Correlation:
     independent: np.ndarray  #: share of independent pixels: one over the sum of squared correlations
 
     def corrected(self, found):
-        """Return a `Comparison` whose statistics are corrected for this noise."""
-        scale, width = (each.astype(np.float32)[:, None, None] for each in (self.residual, self.significance))
+        """
+        Return a `Comparison` whose statistics are corrected for this noise.
+
+        It is that of a typical image. How deep an image is and how it was resampled differs: the sky of each galaxy
+        tells the noise of its pixels, and that of all its bands how much it is correlated.
+        """
+        residual, maps = (
+            each / size[:, None, None].astype(np.float32)
+            for each, size in ((found.residual, self.residual), (found.significance, self.significance))
+        )
+        scale = _deviation(residual)
+        width = scale * _deviation((maps / _to_maps(scale)).reshape(len(maps), 1, -1, maps.shape[-1]))
         return replace(
-            found, chi2=found.chi2 / self.residual**2, independent=found.independent * self.independent,
-            flux_sigma=found.flux_sigma * self.flux, residual=found.residual / scale,
-            significance=found.significance / width,
+            found, chi2=found.chi2 / (self.residual * scale) ** 2,
+            independent=found.independent * self.independent * KNOWN_FROM_SKY, residual=residual / _to_maps(scale),
+            flux_sigma=found.flux_sigma * self.flux * width, significance=maps / _to_maps(width),
         )  # fmt: skip
+
+
+def _deviation(maps):
+    """Standard deviation ``[n, C]`` by the median of absolute values; 1 where there is none."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)  # of a galaxy without a usable pixel
+        found = MAD_TO_SIGMA * np.nanmedian(np.abs(maps), axis=(2, 3))
+    return np.where(found > 0, found, 1)
+
+
+def _to_maps(values):
+    return values[..., None, None].astype(np.float32)
 
 
 def measure_own_factor(parts):
@@ -160,13 +188,14 @@ def compare(matched, source, translated, noise, tolerance, calibration, *, varia
     usable &= ~broken[:, None, None, None]
     own = noise.own**2 * _mean_power(matched.target_noise(), matched)
     sigma2 = _variance(matched, degraded, noise, variance) + own[:, :, None, None]
-    weight = np.where(usable, 1 / sigma2, 0).astype(np.float32)
     residual = degraded - given
+    usable &= ~_light_from_outside(residual / np.sqrt(sigma2), matched.degrader.margin)
     distortions = list(_distortions(matched, tolerance))
     effects = _effects(matched, spectrum, degraded, sigma2, tolerance.sky, distortions)
     calibration = np.broadcast_to(np.asarray(calibration, dtype=float), degraded.shape[1:2])
     light = _light(degraded, own)
-    effects.insert(0, degraded * calibration.astype(np.float32)[:, None, None])
+    weight = np.where(usable, 1 / sigma2, 0).astype(np.float32)
+    effects.insert(0, light * calibration.astype(np.float32)[:, None, None])
     shared = _own_products(
         matched, noise.own[:, None, None] ** 2, weight, light, [None] * bool(tolerance.sky) + distortions
     )
@@ -174,12 +203,16 @@ def compare(matched, source, translated, noise, tolerance, calibration, *, varia
         [residual, light, *effects], weight, calibration, (shared, _own_spread(matched, own, weight, light))
     )
     cleaned = np.where(usable, residual - fitted.pop("explained"), 0)
+    # what was explained is common to all sources of a stamp; each has an error of its own, too
+    weight = weight / (1 + weight * np.square(calibration[:, None, None] * light)).astype(np.float32)
+    chi2 = (weight * np.square(cleaned)).sum(axis=(2, 3), dtype=float) + fitted.pop("cost")
     point = matched.point()
     maps = _matched_filter(matched, cleaned, weight, point, own)
     dof = usable.sum(axis=(2, 3))
     nowhere = np.where(usable, np.float32(1), np.float32(np.nan))
     return Comparison(
-        **fitted, dof=dof, independent=dof * _independent(matched), residual=cleaned * np.sqrt(weight) * nowhere,
+        **fitted, chi2=chi2, dof=dof, independent=dof * _independent(matched),
+        residual=cleaned * np.sqrt(weight) * nowhere,
         roughness=np.broadcast_to(roughness(point, matched.frequencies.shape), dof.shape),
         own=np.broadcast_to(own, dof.shape),
         significance=maps * nowhere, degraded=degraded, source=given,
@@ -195,6 +228,25 @@ def _usable(degrader, source, mask):
     inside = np.zeros(usable.shape[-2:], bool)
     inside[m : inside.shape[0] - m, m : inside.shape[1] - m] = True
     return usable[:, degrader.in_source] & inside
+
+
+def _light_from_outside(significance, margin):
+    """
+    Where sources beyond the edge shine in: what stands out in the outermost pixels, as far as it is connected.
+
+    A bright star outside is seen by the broader PSF of the source, and hardly by that of the target.
+    """
+    smooth = gaussian_filter(np.nan_to_num(significance), (0, 0, SMOOTH, SMOOTH), mode="constant")
+    smooth *= 2 * np.sqrt(np.pi) * SMOOTH  # white noise has unit variance again, correlated noise more
+    smooth /= np.maximum(MAD_TO_SIGMA * np.median(np.abs(smooth), axis=(2, 3), keepdims=True), 1)
+    depth = np.minimum.outer(*(np.minimum(np.arange(n), np.arange(n)[::-1]) for n in smooth.shape[-2:]))
+    seeds, region = (np.abs(smooth) > limit for limit in STANDS_OUT)
+    seeds &= depth < margin
+    region &= depth < (1 + INWARD) * margin
+    found, near = np.zeros(smooth.shape, bool), np.ones((3, 3), bool)
+    for where in zip(*np.nonzero(seeds.any(axis=(2, 3))), strict=True):
+        found[where] = binary_dilation(binary_propagation(seeds[where], near, region[where]), near, iterations=2)
+    return found
 
 
 def _variance(matched, degraded, noise, variance):
@@ -292,28 +344,31 @@ def _own_spread(matched, own, weight, light):
 
 
 def _marginalised(images, weight, calibration, own):
-    """Chi-squared and flux error with effects marginalised, and what they explain; of residual, light and effects."""
+    """What effects explain, what that costs chi-squared, and the flux error without; of residual, light and effects."""
     vectors = np.stack(images, axis=2).astype(np.float32)
     n, bands, number = vectors.shape[:3]
     flat = vectors.reshape(n, bands, number, -1)
     products = np.matmul(flat * weight.reshape(n, bands, 1, -1), flat.swapaxes(-1, -2)).astype(float)
-    left, size = _projected(products, 2)
-    explained = np.einsum("nbk,nbkyx->nbyx", size[..., 0].astype(np.float32), vectors[:, :, 2:])
+    # the translation's own noise is in residual and effects alike; what it makes of their products is no effect
+    by_noise = np.concatenate([(calibration * own[0][..., 0, 1])[..., None], own[0][..., 0, 2:]], axis=-1)
+    inner, outer = products[..., 2:, 2:] + np.eye(number - 2), products[..., 2:, 0]
+    size = np.linalg.solve(inner, (outer - by_noise)[..., None])[..., 0]
+    explained = np.einsum("nbk,nbkyx->nbyx", size.astype(np.float32), vectors[:, :, 2:])
     # calibration (the third) is an error of the flux: it comes last
     others = np.delete(np.arange(number), 2)
-    rest, _ = _projected(products[..., others[:, None], others] - own[0], 2)
+    rest = _projected(products[..., others[:, None], others] - own[0], 2)
     light = np.where(rest[..., 1, 1] > 0, rest[..., 1, 1], np.nan)
     noise = light + own[0][..., 1, 1] + own[1]
     sigma = np.hypot(np.sqrt(noise) / light, calibration)
-    chi2 = np.maximum(left[..., 0, 0], 0)
-    return {"chi2": chi2, "flux_error": rest[..., 0, 1] / light, "flux_sigma": sigma, "explained": explained}
+    cost = np.square(size).sum(axis=-1)
+    return {"cost": cost, "flux_error": rest[..., 0, 1] / light, "flux_sigma": sigma, "explained": explained}
 
 
 def _projected(products, first):
-    """Products of the first two vectors with those from ``first`` on marginalised, and how much of these they hold."""
+    """Products of the first two vectors, with those from ``first`` on marginalised."""
     outer, n = products[..., first:, :2], products.shape[-1] - first
     size = np.linalg.solve(products[..., first:, first:] + np.eye(n), outer)
-    return products[..., :2, :2] - np.einsum("...ka,...kb->...ab", outer, size), size
+    return products[..., :2, :2] - np.einsum("...ka,...kb->...ab", outer, size)
 
 
 def _matched_filter(matched, residual, weight, point, own):
