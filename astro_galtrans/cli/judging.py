@@ -103,9 +103,6 @@ def _add_sides(parser):
     parser.add_argument("--size", type=int, metavar="PIXELS", help="side of stamps cut out of frames (source pixels)")
     parser.add_argument("--faint", type=float, metavar="MAG", help="faintest object found, or cut (AB)")
     parser.add_argument("--no-colour-terms", action="store_true", help="take the filters of both surveys for the same")
-    parser.add_argument(
-        "--degrade-source", action="store_true", help="look for anomalies at the target's PSF, if it is broader"
-    )
 
 
 def _fidelity(options):
@@ -134,7 +131,7 @@ def _judging(options, settings):
     """Return the options of `fidelity_from_files` that do not depend on the images."""
     from astro_galtrans.statistics.bootstrap import Bootstrap
 
-    anomaly = {"degrade_source": options.degrade_source, "colour_terms": None if options.no_colour_terms else "fit"}
+    anomaly = {"colour_terms": None if options.no_colour_terms else "fit"}
     psf = {"source": options.source_fwhm, "target": options.target_fwhm}
     return {
         "psf": {side: fwhm for side, fwhm in psf.items() if fwhm is not None}, "bins": options.bins,

@@ -12,9 +12,8 @@ where the ratio, the matching kernel, is regularised as Wiener did. The matrix :
 the filters of the two surveys (`astro_galtrans.fidelity.anomaly.colour_terms`): light of a source band as light of
 target bands, pixel by pixel, so that a companion of another colour is treated by its own.
 
-A source that is sharper than the target cannot be predicted from it; then the source is degraded to the target's PSF
-instead, and its noise becomes correlated. Where that is typical of the images, ``degrade_source=True`` asks for it; a
-band of a galaxy whose own source is sharper, in a survey that is not, is degraded without.
+A source that is sharper than the target cannot be predicted from it; in such a band of a galaxy the source is degraded
+to the target's PSF instead, and its noise becomes correlated.
 """
 
 import numpy as np
@@ -35,16 +34,15 @@ class Degrader:
     """
     Brings stamps of the target survey to the PSF, pixels, bands (by name) and flux unit of the source survey.
 
-    With ``degrade_source`` the source is brought to the PSF of the target instead, see `Matched.source`. Stamps that do
-    not show the same field on whole numbers of pixels, surveys without a common band, PSFs that do not fit, and a PSF
-    broader than that it is brought to, are a `ValueError`.
+    Where the PSF of the target is the broader one, the source is brought to it instead, see `Matched.source`. Stamps
+    that do not show the same field on whole numbers of pixels, surveys without a common band, and PSFs that do not fit
+    are a `ValueError`.
     """
 
-    def __init__(self, source, target, *, degrade_source=False):
+    def __init__(self, source, target):
         number, pixel_scale = len(source), source.pixel_scale
         self.shape, self.scale = source.shape, _scale(source.shape, target.shape)
         self.factor = np.float32(flux_factor(target.survey.zeropoint, source.survey.zeropoint))
-        self.degrade_source = degrade_source
         self.in_source, self.in_target = common_bands(source.bands, target.bands)
         self.bands = tuple(source.bands[k] for k in self.in_source)
         self._psf = as_psf(source.psf, number, source.bands, pixel_scale, "psf of the source")
@@ -53,8 +51,10 @@ class Degrader:
         probed = np.unique(np.linspace(0, number - 1, PROBED).astype(int))
         widths = (equivalent_fwhm(each, self.frequencies) for each in self.transfers(probed))
         self.fwhm, self.target_fwhm = (np.median(each, axis=0) for each in widths)  #: typical, per common band (arcsec)
-        self._check_sharper()
-        self.margin = int(np.ceil(REACH * max(self.target_fwhm if degrade_source else self.fwhm) / pixel_scale))
+        #: per common band (arcsec), of the PSF that images are typically compared at
+        self.common_fwhm = np.where(self.target_fwhm > BROADER * self.fwhm, self.target_fwhm, self.fwhm)
+        self.compared_at = np.where(self.common_fwhm > self.fwhm, "PSF of the target", "PSF of the source").tolist()
+        self.margin = int(np.ceil(REACH * max(self.common_fwhm) / pixel_scale))
         if 2 * self.margin + 4 > min(self.shape):
             size = " x ".join(map(str, self.shape))
             msg = f"stamps of {size} pixels are too small for PSFs that reach {self.margin} pixels"
@@ -70,36 +70,17 @@ class Degrader:
             self._target_psf.transform(self.frequencies, rows, self.in_target),
         )
 
-    def _check_sharper(self):
-        """Raise where a PSF is broader than the one it is brought to."""
-        widths = dict(zip(self.bands, zip(self.fwhm, self.target_fwhm, strict=True), strict=True))
-        broader = {
-            "source": [band for band, (own, target) in widths.items() if own > BROADER * target],
-            "target": [band for band, (own, target) in widths.items() if target > BROADER * own],
-        }
-        side, other = ("source", "target") if self.degrade_source else ("target", "source")
-        if not broader[side]:
-            return
-        hint = "leave degrade_source out" if self.degrade_source else "degrade_source=True compares at the target's PSF"
-        if broader[other]:
-            apart = "compare these bands apart, with and without degrade_source=True"
-            hint = f"in {', '.join(broader[other])} that of the {other} is: {apart}"
-        figures = {band: (max(widths[band]), min(widths[band])) for band in broader[side]}
-        told = ", ".join(f"{band} ({a:.2f} arcsec against {b:.2f})" for band, (a, b) in figures.items())
-        msg = f"the PSF of the {side} is broader than that of the {other} in {told}; {hint}"
-        raise ValueError(msg)
-
     def matched(self, rows):
         """Return the `Matched` PSFs of some galaxies."""
         own, target = self.transfers(rows)
-        common, kernel = target if self.degrade_source else own, None
+        common, kernel = own, None
         widths = [equivalent_fwhm(each, self.frequencies) for each in (own, target)]
-        sharper = self.degrade_source | (widths[1] > BROADER * widths[0])  # [n or 1, C]
+        sharper = widths[1] > BROADER * widths[0]  # [n or 1, C]
         if sharper.any():
-            sharper = sharper[..., None, None]
-            common = np.where(sharper, target, own)
-            kernel = np.where(sharper, target * _inverse(own, self._psf.floor), np.float32(1))
-        return Matched(self, common, _inverse(target, self._target_psf.floor), kernel)
+            where = sharper[..., None, None]
+            common = np.where(where, target, own)
+            kernel = np.where(where, target * _inverse(own, self._psf.floor), np.float32(1))
+        return Matched(self, common, _inverse(target, self._target_psf.floor), kernel, sharper)
 
 
 class Matched:
@@ -107,11 +88,13 @@ class Matched:
     Matched PSFs of a batch of galaxies, made by `Degrader.matched`.
 
     ``common`` ``[n or 1, C, ky, kx]`` is the transfer function of the PSF at which images are compared, ``inverse`` the
-    regularised inverse of that of the target, ``kernel`` what the source is convolved with (None for nothing).
+    regularised inverse of that of the target, ``kernel`` what the source is convolved with (None for nothing),
+    ``sharper`` ``[n or 1, C]`` where that is done.
     """
 
-    def __init__(self, degrader, common, inverse, kernel):
+    def __init__(self, degrader, common, inverse, kernel, sharper):
         self.degrader, self.common, self.frequencies = degrader, common, degrader.frequencies
+        self.sharper = sharper
         self._inverse, self._kernel = inverse, kernel
 
     def scene(self, images):

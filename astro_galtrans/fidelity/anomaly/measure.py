@@ -49,7 +49,7 @@ SHARE = 0.05  # false discovery rate of anomalous galaxies (Benjamini & Hochberg
 
 def anomalies(
     source, translated, *, target=None, noise="stated", own_noise=None, colour_terms="fit", tolerance=None,
-    degrade_source=False, worst=12, seed=0, progress=True,
+    worst=12, seed=0, progress=True,
 ):  # fmt: skip
     """
     Score how implausible translations are, given the source images.
@@ -75,8 +75,6 @@ def anomalies(
         Between the filters: measured on the galaxies given, none, or known.
     tolerance : `~astro_galtrans.fidelity.anomaly.residuals.Tolerance`, optional
         What is not known exactly.
-    degrade_source : bool, optional
-        Compare at the target's PSF: for targets that are less sharp than the source.
     worst : int, optional
         Number of galaxies of each model whose maps are kept.
     seed : int, optional
@@ -93,8 +91,7 @@ def anomalies(
     TypeError
         If nothing says of which survey the images are.
     ValueError
-        If numbers, shapes or bands do not fit, or the target's PSF is broader than the source's and ``degrade_source``
-        is False; the message names the argument, and the band.
+        If numbers, shapes or bands do not fit; the message names the argument, and the band.
 
     Examples
     --------
@@ -117,7 +114,7 @@ def anomalies(
         raise ValueError(msg)
     models = sides(source, target, translated)
     models.pop("source")
-    degrader = Degrader(source, next(iter(models.values())), degrade_source=degrade_source)
+    degrader = Degrader(source, next(iter(models.values())))
     judge = _Judge(degrader, source, _tolerance(tolerance or Tolerance(), source.psf), seed)
     galaxies, terms, maps = [], [], []
     for name, stamps in models.items():
@@ -138,7 +135,8 @@ def anomalies(
     }  # fmt: skip
     about = {
         "bands": list(degrader.bands), "pixel_scale": source.pixel_scale, "galaxies": len(source), "noise": noise,
-        "margin": degrader.margin, "degrade_source": bool(degrade_source), "tolerance": vars(judge.tolerance),
+        "margin": degrader.margin, "compared at": dict(zip(degrader.bands, degrader.compared_at, strict=True)),
+        "tolerance": vars(judge.tolerance),
         "equivalent_fwhm": np.round(degrader.fwhm, 3).tolist(),
         "equivalent_target_fwhm": np.round(degrader.target_fwhm, 3).tolist(),
         "not compared": [band for band in source.bands if band not in degrader.bands],

@@ -31,6 +31,8 @@ from .blanksky import roughness
 __all__ = ["Comparison", "Correlation", "Noise", "Tolerance", "compare", "measure_correlation", "measure_own_factor"]
 
 SMOOTH = 1.5  # pixels, about the sigma of a PSF: light that stands out of its own noise does so at that width
+MEDIAN_VARIANCE = 1.36  # of a standard deviation by the median of absolute values: its relative variance, times N
+SPREAD = 0.2  # relative, of how deep the images of a survey are, and of what interpolation makes of their noise
 # Chi-squared over the square of a deviation that N of its own pixels tell scatters by sqrt(3.44 / N), not sqrt(2 / N):
 # 4 (1.36 + 0.5 - 2 * 0.5) / N, the relative variances of a median of absolute values and of an rms being 1.36 and 0.5.
 KNOWN_FROM_SKY = 2 / 3.44
@@ -86,6 +88,7 @@ class Comparison:
     flux_error: np.ndarray
     flux_sigma: np.ndarray
     roughness: np.ndarray
+    beam: np.ndarray  #: pixels of the source that the PSF correlates in a map of matched filtering
     own: np.ndarray  #: variance of the translation's own noise in a pixel of the source
     residual: np.ndarray  #: ``[n, C, H, W]``: residual in sigma, after what is tolerated; NaN where not compared
     significance: np.ndarray  #: ``[n, C, H, W]``: the map of matched filtering; NaN where not compared
@@ -113,8 +116,9 @@ class Correlation:
             each / size[:, None, None].astype(np.float32)
             for each, size in ((found.residual, self.residual), (found.significance, self.significance))
         )
-        scale = _deviation(residual)
-        width = scale * _deviation((maps / _to_maps(scale)).reshape(len(maps), 1, -1, maps.shape[-1]))
+        scale = _deviation(residual, found.independent * self.independent)
+        together = (maps / _to_maps(scale)).reshape(len(maps), 1, -1, maps.shape[-1])
+        width = scale * _deviation(together, (found.dof / found.beam).sum(axis=1, keepdims=True))
         return replace(
             found, chi2=found.chi2 / (self.residual * scale) ** 2,
             independent=found.independent * self.independent * KNOWN_FROM_SKY, residual=residual / _to_maps(scale),
@@ -122,12 +126,14 @@ class Correlation:
         )  # fmt: skip
 
 
-def _deviation(maps):
-    """Standard deviation ``[n, C]`` by the median of absolute values; 1 where there is none."""
+def _deviation(maps, number):
+    """Standard deviation ``[n, C]`` of maps that are expected to have 1, from so many independent values in each."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)  # of a galaxy without a usable pixel
         found = MAD_TO_SIGMA * np.nanmedian(np.abs(maps), axis=(2, 3))
-    return np.where(found > 0, found, 1)
+    found = np.log(np.where(found > 0, found, 1))
+    own = MEDIAN_VARIANCE / np.maximum(number, 1)
+    return np.exp(found * SPREAD**2 / (SPREAD**2 + own))
 
 
 def _to_maps(values):
@@ -180,7 +186,7 @@ def compare(matched, source, translated, noise, tolerance, calibration, *, varia
     ``calibration`` ``[C]`` is the relative flux error tolerated; ``variance`` stands for that of sky and photons, and
     ``mask`` (``[n, C or 1, H, W]``) is True for pixels to leave out.
     """
-    usable = _usable(matched.degrader, source, mask)
+    usable = _usable(matched, source, mask)
     broken = ~np.isfinite(translated).all(axis=(1, 2, 3))  # has no transform: no comparison
     scene = matched.scene(np.where(broken[:, None, None, None], 0, translated))
     spectrum = matched.spectrum(scene)
@@ -214,20 +220,21 @@ def compare(matched, source, translated, noise, tolerance, calibration, *, varia
         **fitted, chi2=chi2, dof=dof, independent=dof * _independent(matched),
         residual=cleaned * np.sqrt(weight) * nowhere,
         roughness=np.broadcast_to(roughness(point, matched.frequencies.shape), dof.shape),
+        beam=np.broadcast_to(_beam(matched), dof.shape),
         own=np.broadcast_to(own, dof.shape),
         significance=maps * nowhere, degraded=degraded, source=given,
     )  # fmt: skip
 
 
-def _usable(degrader, source, mask):
+def _usable(matched, source, mask):
     """Pixels to compare: finite, not masked, and far enough from the edge; in each common band."""
-    usable = np.isfinite(source) & ~mask
-    m = degrader.margin
-    if degrader.degrade_source:  # the convolution has spread bad pixels
-        usable = minimum_filter(usable.view(np.uint8), (1, 1, 2 * m + 1, 2 * m + 1)).view(bool)
+    usable, m = (np.isfinite(source) & ~mask)[:, matched.degrader.in_source], matched.degrader.margin
+    if matched.sharper.any():  # the convolution has spread bad pixels
+        spread = minimum_filter(usable.view(np.uint8), (1, 1, 2 * m + 1, 2 * m + 1)).view(bool)
+        usable = np.where(matched.sharper[..., None, None], spread, usable)
     inside = np.zeros(usable.shape[-2:], bool)
     inside[m : inside.shape[0] - m, m : inside.shape[1] - m] = True
-    return usable[:, degrader.in_source] & inside
+    return usable & inside
 
 
 def _light_from_outside(significance, margin):
@@ -276,6 +283,12 @@ def _independent(matched):
     return mean**2 / _mean_power(power, matched)
 
 
+def _beam(matched):
+    """Pixels ``[C]`` over which a map of matched filtering is the same: of a Gaussian of twice the PSF's variance."""
+    sigma = matched.degrader.common_fwhm / SIGMA_TO_FWHM / matched.frequencies.pixel_scale
+    return np.maximum(4 * np.pi * 2 * sigma**2, 1)
+
+
 def _effects(matched, spectrum, degraded, sigma2, sky, distortions):
     """Images ``[n, C, H, W]`` of one sigma of each effect that is tolerated beside calibration."""
     found = []
@@ -288,7 +301,7 @@ def _effects(matched, spectrum, degraded, sigma2, sky, distortions):
 def _distortions(matched, tolerance):
     """Yield transfer functions of small changes of PSF and registration, ``[C, ky, kx]``."""
     y, x = matched.frequencies.along(fine=False)
-    fwhm = matched.degrader.target_fwhm if matched.degrader.degrade_source else matched.degrader.fwhm
+    fwhm = matched.degrader.common_fwhm
     # A PSF wider by a Gaussian of variance s2 is multiplied by exp(-k2 s2 / 2); a FWHM larger by e is s2 = 2 e sigma2.
     sigma2 = ((fwhm / SIGMA_TO_FWHM) ** 2)[:, None, None]
     for size, pattern in (

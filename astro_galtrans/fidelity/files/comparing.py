@@ -64,7 +64,7 @@ def fidelity_from_files(
     bootstrap : `~astro_galtrans.statistics.bootstrap.Bootstrap`, optional
         How intervals are made. Its seed is that of samples and of simulated blank sky too.
     options : dict of str to dict, optional
-        More options of a level, such as ``{"anomaly": {"degrade_source": True}, "pixel": {"take": "mean"}}``, and of
+        More options of a level, such as ``{"anomaly": {"worst": 30}, "pixel": {"take": "mean"}}``, and of
         ``"translate"``, `~astro_galtrans.stamps.Stamps.from_translator`: ``n_samples``, ``directory`` (to share
         translated stamps between runs; ``translated/`` in the output by default).
     format : {"ecsv", "fits"}, optional
@@ -176,7 +176,7 @@ def _check_sides(psf, levels, options, **stamps):
     if {"morphology", "anomaly"} & set(levels):
         _check_seeing(stamps)
     if "anomaly" in levels:
-        Degrader(*stamps.values(), degrade_source=options.get("anomaly", {}).get("degrade_source", False))
+        Degrader(*stamps.values())
 
 
 def _check_seeing(stamps):

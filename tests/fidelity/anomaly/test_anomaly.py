@@ -223,9 +223,8 @@ def test_a_broader_target_is_compared_at_its_own_psf():
     rng = np.random.default_rng(12)
     sharp = coarse / scenes.FACTOR + rng.standard_normal(coarse.shape) * scenes.SKY[:, None, None]
     blurred = scenes.pairs(150, seed=11, noise=False)[0] * scenes.FACTOR
-    with pytest.raises(ValueError, match="degrade_source=True"):
-        anomalies(*scenes.stamps(sharp, blurred, **swapped), **KNOWN)
-    result = anomalies(*scenes.stamps(sharp, blurred, **swapped), degrade_source=True, **KNOWN)
+    result = anomalies(*scenes.stamps(sharp, blurred, **swapped), **KNOWN)
+    assert set(result.meta["compared at"].values()) == {"PSF of the target"}
     ratio = ordered(result, "chi2_dof")
     assert_allclose(ratio.mean(), 1, atol=0.02)
     assert 0.002 < (result.scores("translated", "chi2") > 2).mean() + 0.002 < 0.05
@@ -233,7 +232,7 @@ def test_a_broader_target_is_compared_at_its_own_psf():
     fake = blurred + np.float32(
         [2000 * scenes.gaussian(scenes.SIDE, scenes.PIXEL, fwhm * scenes.TO_SIGMA, 2, 2) for fwhm in scenes.FWHM]
     )
-    result = anomalies(*scenes.stamps(sharp, fake, **swapped), degrade_source=True, **KNOWN)
+    result = anomalies(*scenes.stamps(sharp, fake, **swapped), **KNOWN)
     assert ordered(result, "anomalous").mean() > 0.95
 
 

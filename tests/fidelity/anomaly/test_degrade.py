@@ -71,14 +71,11 @@ def test_colour_terms_mix_bands_at_one_psf():
     assert_allclose(found[0], expected, atol=2e-5)
 
 
-def test_the_source_can_be_degraded_instead():
+def test_the_source_is_degraded_where_the_target_is_broader():
     source, target = scene(N, PIXEL, 0.8), scene(2 * N, PIXEL / 2, 1.3)
     both = stamps(source[None, None], PIXEL, 0.8), stamps(target[None, None], PIXEL / 2, 1.3)
-    with pytest.raises(
-        ValueError, match=r"the target is broader .* r \(1.30 arcsec against 0.80\).*degrade_source=True"
-    ):
-        Degrader(*both)
-    degrader = Degrader(*both, degrade_source=True)
+    degrader = Degrader(*both)
+    assert degrader.compared_at == ["PSF of the target"]
     matched = degrader.matched([0])
     m = degrader.margin
     inside = slice(m, -m), slice(m, -m)
