@@ -119,7 +119,7 @@ def anomalies(
     galaxies, terms, maps = [], [], []
     for name, stamps in models.items():
         stamps, own = stamps.sample(), own_noise.get(name) if isinstance(own_noise, dict) else own_noise
-        judge.noise = judge.noise_of(measure_own_noise(stamps) if own is None else own, stamps.bands)
+        judge.noise = judge.noise_of(measure_own_noise(stamps) if own is None else own, stamps)
         if target is None or name == "target":
             judge.terms = _terms(colour_terms, judge, stamps, progress)
         judge.correlation = judge.correlation_of(stamps) if noise == "measured" else None
@@ -195,14 +195,22 @@ class _Judge:
         middle = degrader.matched(np.array([len(source) // 2])).point()[0]
         self._blank = blank_sky(middle, degrader.frequencies.shape, self._size, seed=seed)
 
-    def noise_of(self, own, bands):
-        """Return the noise of the source with that of a translation, given per band of the target."""
+    def noise_of(self, own, stamps):
+        """
+        Return the noise of the source with that of a translation, given per band of the target.
+
+        An image with the noise of its survey's sky has its photon noise too; a smooth translation has neither.
+        """
+        bands = stamps.bands
         own = np.array(own, dtype=float)
         if own.shape != (len(bands),) or not (own >= 0).all():
             msg = f"own_noise must be one number, zero or positive, per band ({', '.join(bands)}), got {own}"
             raise ValueError(msg)
         electrons = self.source.electrons[self.degrader.in_source]
-        return Noise(self._sky, electrons, np.maximum(own, 1e-30)[self.degrader.in_target])  # zero would divide
+        share = np.nan_to_num(np.minimum(own / np.median(stamps.sky_rms, axis=0), 1)) ** 2
+        photons = share * np.nan_to_num(1 / stamps.electrons)
+        own, photons = (each[self.degrader.in_target] for each in (np.maximum(own, 1e-30), photons))  # 0 would divide
+        return Noise(self._sky, electrons, own, photons)
 
     @property
     def calibration(self):

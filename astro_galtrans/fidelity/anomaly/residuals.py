@@ -72,6 +72,7 @@ class Noise:
     sky: np.ndarray  #: ``[1 or N, C]``: rms of the source's sky in a pixel
     electrons: np.ndarray  #: ``[C]``: electrons per flux unit, NaN for no photon noise
     own: np.ndarray  #: ``[C]``: rms of white noise in a pixel of the translation, its own flux unit
+    photons: np.ndarray  #: ``[C]``: variance per flux of the translation's own photon noise, its own flux unit
 
     def of(self, rows):
         """Return the noise of some galaxies."""
@@ -192,8 +193,11 @@ def compare(matched, source, translated, noise, tolerance, calibration, *, varia
     spectrum = matched.spectrum(scene)
     degraded, given = matched.image(spectrum), matched.source(np.where(np.isfinite(source), source, 0))
     usable &= ~broken[:, None, None, None]
-    own = noise.own**2 * _mean_power(matched.target_noise(), matched)
+    power = _mean_power(matched.target_noise(), matched)
+    own = noise.own**2 * power
     sigma2 = _variance(matched, degraded, noise, variance) + own[:, :, None, None]
+    flux = np.clip(degraded, 0, None) / (matched.degrader.factor * matched.degrader.scale**2)  # per fine pixel
+    sigma2 = sigma2 + (noise.photons * power)[..., None, None] * flux
     residual = degraded - given
     usable &= ~_light_from_outside(residual / np.sqrt(sigma2), matched.degrader.margin)
     distortions = list(_distortions(matched, tolerance))
