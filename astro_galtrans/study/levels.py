@@ -63,7 +63,8 @@ def measure_level(level, models, data, study, cache, *, progress=True):
         Show progress bars on a terminal.
     """
     bootstrap = Bootstrap(study.bootstrap.resamples, study.seed, study.bootstrap.confidence)
-    options = {"morphology": study.morphology, "redshift": study.redshift, "peaks": study.redshift}.get(level)
+    sections = {name: getattr(study, name) for name in ("morphology", "anomaly", "redshift")}
+    options = (sections | {"peaks": study.redshift}).get(level)
     settings = {"options": options and asdict(options), "bootstrap": asdict(bootstrap), "crop": data.crop, "bins": BINS}
     content, read = fingerprint(__version__, data.key, level, settings), KINDS[level].read
     # tables of redshifts have a column per model; estimators, which are what takes time there, are kept on their own
@@ -91,9 +92,11 @@ def _of_images(level, models, data, study, _cache, bootstrap, progress):
     """Pixels, photometry, morphology or anomalies of some models."""
     source, translated = data.stamps("source"), {model.name: model.stamps() for model in models}
     if level == "anomaly":
+        rows = slice(study.anomaly.number or None)
         judging = judging_of(data.judged, source) | {"seed": study.seed, "progress": progress}
-        target = data.stamps("target") if data.truth else None
-        return anomalies(source, translated, target=target, **judging)
+        target = data.stamps("target")[rows] if data.truth else None
+        translated = {name: stamps[rows] for name, stamps in translated.items()}
+        return anomalies(source[rows], translated, target=target, **judging)
     by = known_of(data.judged)
     if level == "morphology":  # which measures magnitude and size itself
         by = {name: values for name, values in by.items() if name == "redshift"}

@@ -44,6 +44,13 @@ class Morphology:
 
 
 @dataclass(frozen=True)
+class Anomaly:
+    """The level ``anomaly``."""
+
+    number: int = field("galaxies that are looked at, the first of those judged; 0: all", 0, 0)
+
+
+@dataclass(frozen=True)
 class Redshift:
     """The level ``redshift``."""
 
@@ -94,6 +101,7 @@ class Study:
     data: Data
     bootstrap: Bootstrap
     morphology: Morphology
+    anomaly: Anomaly
     redshift: Redshift
     training: Training
     tasks: dict  #: name to `Task`
@@ -113,7 +121,7 @@ class Study:
         return replace(self, data=data)
 
 
-SECTIONS = {each.__name__.lower(): each for each in (Data, Bootstrap, Morphology, Redshift, Training)}
+SECTIONS = {each.__name__.lower(): each for each in (Data, Bootstrap, Morphology, Anomaly, Redshift, Training)}
 
 
 def describe_fields():

@@ -170,8 +170,12 @@ def translators_of(task, header):
 
 
 def _shipped(header):
-    """The package's translators from the survey and bands of the pairs to those of their target."""
-    found = []
+    """
+    The package's translators from the survey and bands of the pairs to those of their target.
+
+    One that takes neighbours away (trained on blends) is none of them, unless the pairs are blends.
+    """
+    found, blends = [], bool((header.simulation or {}).get("blends"))
     for name in list_weights():
         translator = load_translator(name)
         ends = (translator.source, header.source, header.source.pixel_scale), (
@@ -181,6 +185,7 @@ def _shipped(header):
             end["survey"] == survey.name and np.isclose(end["pixel_scale"], scale, rtol=0.01)
             for end, survey, scale in ends
         )
+        same &= bool(translator.card["training"]["data"].get("blends")) == blends
         if same and set(translator.bands_in) <= set(header.source_bands):
             found.append(translator)
     return found
