@@ -86,6 +86,7 @@ def prepare(image, request, seed=None):
         max_pixels=conf.tile_pixels,
     )  # fmt: skip
     wcs, mask = rescale_wcs(stack.wcs, spec.scale, shape), mask_of_result(bad, translator, seen)
+    lost = lost and lost.format(masked=100 * mask.mean())
     return Prepared(stack, planes, bad, plan, wcs, mask, outside, alignment, lost, seed, seen)
 
 
@@ -188,9 +189,11 @@ def _lost_sky(stack, mask, reference):
     if lost <= LOST_SHARE:
         return None
     where = f"the grid of band {stack.bands[reference]}"
+    # The result loses more than the image, since its mask grows by the reach of a pixel: its share is filled in later.
     return (
-        f"{100 * lost:.0f} % of the image is masked, since the bands lie on different grids and not all of them "
-        f"cover {where}; cut all bands by sky position: astro_galtrans.cutout(images, position, size)"
+        f"{100 * lost:.0f} % of the image and {{masked:.0f}} % of the result is masked, since the bands lie on "
+        f"different grids and not all of them cover {where}; cut all bands by sky position: "
+        "astro_galtrans.cutout(images, position, size)"
     )
 
 
