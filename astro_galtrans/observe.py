@@ -65,9 +65,9 @@ def observe(stack, bands, typical, measured, pixel_scale, psf=None):
     Raises
     ------
     ValueError
-        If ``psf`` names a band that the image does not have, or a width is not one of a PSF.
+        If ``psf`` names a band that neither the image nor the network has, or a width is not one of a PSF.
     """
-    given = _given(psf, stack.bands, pixel_scale)
+    given = _given(psf, stack.bands, bands, pixel_scale)
     seen = {}
     for band in stack.bands:
         ways = (given, "given"), (measured["fwhm"], "stars"), (stack.seeing, "header")
@@ -85,8 +85,8 @@ def observe(stack, bands, typical, measured, pixel_scale, psf=None):
     return Seen(observation, told, assumed=not known)
 
 
-def _given(psf, bands, pixel_scale):
-    """FWHM (arcsec, as measured of stars) of the bands that are given."""
+def _given(psf, bands, known, pixel_scale):
+    """FWHM (arcsec, as measured of stars) of the bands that are given; others of the network's may be among them."""
     if psf is None:
         return {}
     if not isinstance(psf, Mapping):
@@ -96,11 +96,11 @@ def _given(psf, bands, pixel_scale):
             raise ValueError(msg)
         psf = dict(zip(bands, psf if several else [psf] * len(bands), strict=True))
     psf = {parse_bands([band])[0]: value for band, value in psf.items()}
-    unknown = [band for band in psf if band not in bands]
+    unknown = [band for band in psf if band not in {*bands, *known}]
     if unknown:
         msg = f"psf is given for {', '.join(unknown)}, and the image has {', '.join(bands)}"
         raise ValueError(msg)
-    return {band: _width(value, band, pixel_scale) for band, value in psf.items()}
+    return {band: _width(value, band, pixel_scale) for band, value in psf.items() if band in bands}
 
 
 def _width(value, band, pixel_scale):
