@@ -210,3 +210,16 @@ def test_a_mosaic_whose_psf_varies_is_told_of(translator, tmp_path):
     assert [str(each.message)[:62] for each in record] == [
         f"1 of 2 blocks, such as number 0: FWHM of stars in band {band} is 1." for band in BANDS
     ]
+
+
+def test_one_psf_for_images_of_different_bands(translator):
+    """It names bands of the survey that this image lacks; a name that neither has is still an error."""
+    images, widths = field(TYPICAL), {"g": 1.3, "r": 1.2, "i": 1.1}
+    two = {band: images[band] for band in "gr"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        whole = translate(two, translator, psf=widths)
+    part = translate(two, translator, psf={band: widths[band] for band in two})
+    np.testing.assert_array_equal(whole["r"].data, part["r"].data)
+    with pytest.raises(ValueError, match="psf is given for y, and the image has g, r"):
+        translate(two, translator, psf=widths | {"y": 1.0})

@@ -114,7 +114,7 @@ def fidelity_from_files(
     _check(source, target, translated, levels, options)
     making = {"directory": output / "translated", "seed": bootstrap.seed, "progress": progress}
     making |= options.get("translate", {})
-    making["check"] = partial(_check_sides, psf or {}, levels, options)
+    making["check"] = partial(_check_sides, psf or {}, levels)
     with held(output):
         if is_store(source):
             found = from_store(source, translated, making, number)
@@ -170,7 +170,7 @@ def _check(source, target, translated, levels, options):
         raise ValueError(msg)
 
 
-def _check_sides(psf, levels, options, **stamps):
+def _check_sides(psf, levels, **stamps):
     """Raise an error where the PSFs or pixels of source and target are none that a level can use; before long work."""
     stamps = {side: replace(each, psf=psf[side]) if side in psf else each for side, each in stamps.items()}
     if {"morphology", "anomaly"} & set(levels):

@@ -11,7 +11,7 @@ from astro_galtrans.fidelity.anomaly.blanksky import blank_sky, log_peak_probabi
 from astro_galtrans.fidelity.anomaly.colour_terms import ColourTerms
 from astro_galtrans.fidelity.anomaly.degrade import Degrader
 from astro_galtrans.fidelity.anomaly.measure import anomalies
-from astro_galtrans.fidelity.anomaly.residuals import Tolerance
+from astro_galtrans.fidelity.anomaly.residuals import Tolerance, _light_from_outside
 from astro_galtrans.fidelity.anomaly.result import AnomalyResult
 from astro_galtrans.statistics.logprob import log_any, log_chi2_sf, log_complement
 from helpers import make_survey
@@ -182,6 +182,58 @@ def test_noise_that_is_correlated_or_not_as_stated_is_measured():
     assert_allclose(spread, np.sqrt(2 * dof[0] * (1 + 2 * 0.5**2)), rtol=0.2)
     with pytest.raises(ValueError, match="'stated' or 'measured', got 'white'"):
         judged(source, target, noise="white")
+
+
+def test_images_of_different_depth_are_judged_alike():
+    """One factor for all would call the translations of the deep and of the shallow images wrong."""
+    source, target, _ = scenes.pairs(160, seed=21, faint=5, bright=30, noise=False)
+    rng = np.random.default_rng(4)
+    depth = rng.uniform(0.75, 1.35, 160)
+    noise = rng.standard_normal((160, 3, scenes.SIDE, scenes.SIDE + 1)) * scenes.SKY[:, None, None]
+    noise[::2, ..., 1:] = (noise[::2, ..., 1:] + noise[::2, ..., :-1]) / np.sqrt(2)  # every other one was resampled
+    source = (source + depth[:, None, None, None] * noise[..., 1:]).astype(np.float32)
+    result = judged(source, target, noise="measured", known={"surveys": WITHOUT_PHOTONS})
+    ratio = ordered(result, "chi2_dof")
+    assert_allclose(ratio.mean(), 1, atol=0.02)
+    assert abs(np.corrcoef(ratio, depth)[0, 1]) < 0.5
+    for statistic in (None, "chi2", "peak", "flux"):
+        assert (result.scores("translated", statistic) > 2).mean() < 0.1
+    fake = target.copy()
+    bright = 2000 * np.array([scenes.gaussian(2 * scenes.SIDE, scenes.PIXEL / 2, w * scenes.TO_SIGMA, 2, 2)
+                              for w in scenes.TARGET_FWHM])  # fmt: skip
+    fake[::10] += np.float32(bright)
+    found = judged(source, fake, noise="measured", known={"surveys": WITHOUT_PHOTONS}).scores("translated")
+    assert (found[::10] > 2).all()
+
+
+def test_noise_that_a_translation_has_is_not_taken_for_an_effect():
+    """Where both images are as noisy, it explained a quarter of chi-squared, as if the PSF and flux were off."""
+    clean = scenes.pairs(200, seed=22, faint=3, bright=8, noise=False)[0]
+    rng = np.random.default_rng(5)
+    source, translated = (
+        (factor * (clean + rng.standard_normal(clean.shape) * scenes.SKY[:, None, None])).astype(np.float32)
+        for factor in (1, scenes.FACTOR)
+    )
+    surveys = WITHOUT_PHOTONS[0], make_survey(scenes.BANDS, scenes.PIXEL, zeropoint=scenes.TARGET_ZEROPOINT)
+    known = {
+        "tolerance": Tolerance(flux=0.05, width=0.05, ellipticity=0.03, wings=0, shift=0.05, sky=0.2),
+        "own_noise": list(scenes.FACTOR * scenes.SKY),
+    }
+    both = scenes.stamps(source, translated, target_psf=scenes.FWHM, surveys=surveys)
+    result = anomalies(*both, **KNOWN | known)
+    assert_allclose(ordered(result, "chi2_dof").mean(), 1, atol=0.03)
+    assert (result.scores("translated", "peak") > 2).mean() < 0.05
+
+
+def test_light_from_beyond_the_edge_is_left_out_and_no_other():
+    rng = np.random.default_rng(6)
+    maps = rng.standard_normal((3, 2, 40, 40))
+    y, x = np.mgrid[:40, :40]
+    maps[0, 1] += 12 * np.exp(-((x - 41) ** 2 + (y - 12) ** 2) / 30)  # the wing of a star outside
+    maps[1, 0] += 12 * np.exp(-((x - 20) ** 2 + (y - 22) ** 2) / 8)  # an error inside
+    out = _light_from_outside(maps, 6)
+    assert out[0, 1, 12, 34:].all() and not out[0, 1, :, :20].any()
+    assert not out[0, 0].any() and not out[1:].any()
 
 
 def test_colour_terms_of_filters_are_found_and_taken_out():
