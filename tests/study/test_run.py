@@ -176,6 +176,25 @@ def test_pairs_without_true_images(study, tmp_path):
     left_out = about["tasks"]["own"]["left out"]
     assert {left_out[name] for name in ("pixel", "redshift", "second", "identity")} == {"there are no true images"}
     assert {row["level"] for row in about["summary"]} == {"anomaly"}
+    few = text.replace("'pixel', 'anomaly', 'redshift'", "'anomaly'") + "translators = ['srgan-sdss-cfhtls']"
+    (tmp_path / "few.toml").write_text(few + "\n[anomaly]\nnumber = 7\n")
+    run_study(tmp_path / "few.toml", tmp_path / "few", cache=tmp_path / "out" / "cache", progress=False)
+    assert {row["n"] for row in figures(tmp_path / "few")} == {7}
+
+
+def test_what_is_shipped_for_blends_is_not_judged_on_other_pairs():
+    from astro_galtrans.pairs.simulated import PairSettings
+    from astro_galtrans.pairs.store import PairHeader
+    from astro_galtrans.study.recipe import Task
+    from astro_galtrans.study.steps import translators_of
+
+    task, names = Task(target="sdss", translators=["shipped"]), {}
+    for blends in (0.0, 0.7):
+        settings = PairSettings(source="sdss", target="sdss", blends=blends)
+        header = PairHeader(*settings.surveys, settings.scale, settings.size, simulation=settings.to_dict())
+        names[blends] = set(translators_of(task, header))
+    assert names[0.7] == {"srgan-deblend-sdss"}
+    assert {f"{kind}-sdss-sdss" for kind in ("swin", "srgan", "capsule", "diffusion")} == names[0.0]
 
 
 def test_wrong_options_of_the_command(capsys):
