@@ -6,10 +6,9 @@ Many images and large ones: what `translate` costs beside the bare network, and 
 - ``many``: stamps a second of the bare network in batches of four, of a loop with a torch DataLoader as a user would
   write it (planes and network, no check, no uncertainty), and of ``translate`` on lists of images and on `Stamps`;
 - ``memory``: peak memory of an iterator of N images, and of mosaics of several sides, each in a process of its own. The
-  mosaics are memory-mapped files of noise, five bands, through a network that only interpolates, and one through Swin;
-- ``tasks``: time of an empty task of `dask.distributed`, with all that a block of a mosaic is sent with.
+  mosaics are memory-mapped files of noise, five bands, through a network that only interpolates, and one through Swin.
 
-Run as ``python benchmarks/scale.py [stamp many memory tasks] [-m NAME] [--side 2000 6000] [--folder DIR] [--zarr]
+Run as ``python benchmarks/scale.py [stamp many memory] [-m NAME] [--side 2000 6000] [--folder DIR] [--zarr]
 [--rst FILE]``; a mosaic of 20,000 x 20,000 needs 30 GB in ``--folder``, with ``--zarr`` 10 GB. Times are CPU times of
 one thread: other work on the machine matters little.
 """
@@ -43,7 +42,7 @@ BATCH = 4
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
-    parser.add_argument("parts", nargs="*", default=["stamp", "many", "memory", "tasks"])
+    parser.add_argument("parts", nargs="*", default=["stamp", "many", "memory"])
     parser.add_argument("-m", "--model", default="swin-sdss-cfhtls")
     parser.add_argument("--number", type=int, default=64)
     parser.add_argument("--side", type=int, nargs="+", default=[2000, 4000])
@@ -59,7 +58,7 @@ def main():
         return
     rows = []
     for part in options.parts:
-        for row in {"stamp": stamp, "many": many, "memory": memory, "tasks": tasks}[part](options):
+        for row in {"stamp": stamp, "many": many, "memory": memory}[part](options):
             rows.append(row)
             print(*row, sep="   ", flush=True)
     if options.rst:
@@ -253,27 +252,6 @@ def interpolator(scale):
     ones = {"flux": [1.0] * 5, "std": [1.0] * 5}
     card = {"name": "interpolator", "source": source, "target": target, "calibration": ones, "validity": {}}
     return Translator(Checkpoint(model, card, ""))
-
-
-def tasks(options, number=200):
-    from astro_galtrans.bandstack import Windows
-    from astro_galtrans.survey import cluster
-    from astro_galtrans.translate.mosaic import Plan
-    from astro_galtrans.translate.request import Request, Sampling
-
-    translator = load_translator(options.model)
-    reading = {"bands": None, "zeropoint": None, "unit": None, "align": True, "bad_planes": None, "strict": False}
-    request = Request(translator, Sampling.of(translator, None, "mean", None), None, reading, None, None, None)
-    plan = Plan(Windows(frames((64, 64)), BANDS), request, 1024)
-    with cluster(workers=2) as client:
-        client.gather(client.map(empty, range(2), plan=plan, pure=False))
-        start = time.perf_counter()
-        client.gather(client.map(empty, range(number), plan=plan, pure=False))
-        yield "an empty task", f"{1e3 * (time.perf_counter() - start) / number:.1f} ms", "two processes"
-
-
-def empty(number, plan):
-    return number, plan.side
 
 
 def table(rows):

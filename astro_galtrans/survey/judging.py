@@ -22,8 +22,9 @@ from astro_galtrans.stamps import SHARDS_FILE, Stamps
 from astro_galtrans.statistics import Bootstrap
 from astro_galtrans.statistics.resampling import centre_and_scatter
 from astro_galtrans.surveys import get_survey
+from astro_galtrans.translate.workers import done_by
 
-from .shards import check_settings, check_workers, done_by, shard_path
+from .shards import check_settings, check_workers, shard_path
 
 __all__ = ["compare_shards", "measure_shards"]
 

@@ -14,8 +14,9 @@ from astro_galtrans._optional import require
 from astro_galtrans._progress import tqdm
 from astro_galtrans.bandstack import write_fits
 from astro_galtrans.stamps import SHARDS_FILE
+from astro_galtrans.translate.workers import done_by
 
-from .shards import done_by, shard_path
+from .shards import shard_path
 
 __all__ = ["read_objects", "write_objects"]
 

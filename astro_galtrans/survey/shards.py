@@ -10,7 +10,7 @@ from astro_galtrans._files import whole_file
 from astro_galtrans._optional import require
 from astro_galtrans._release import __version__
 
-__all__ = ["check_settings", "check_workers", "cluster", "done_by", "shard_path", "sweep_unfinished", "whole_folder"]
+__all__ = ["check_settings", "check_workers", "cluster", "shard_path", "sweep_unfinished", "whole_folder"]
 
 PATIENCE = 30  # seconds within which a scheduler must have a worker; who queues for longer starts workers first
 UNFINISHED = ".part-"  # begins the names of shards that are being written
@@ -149,40 +149,3 @@ def sweep_unfinished(folder):
     """Remove shards that killed runs left half-written."""
     for place in Path(folder).glob(f"{UNFINISHED}*"):
         shutil.rmtree(place, ignore_errors=True)
-
-
-def done_by(function, numbers, *columns, client=None, **common):
-    """
-    Yield what a function returns of each shard, as they are done: ``function(number, *columns, **common)``.
-
-    Raises
-    ------
-    ConnectionError
-        If the scheduler is lost.
-    RuntimeError
-        If a worker died over a shard again and again, out of memory say.
-    Exception
-        The first one that a shard raises; shards that are finished are kept.
-    """
-    if client is None:
-        yield from (function(*each, **common) for each in zip(numbers, *columns, strict=True))
-        return
-    from distributed import CancelledError, KilledWorker, as_completed
-    from distributed.comm import CommClosedError
-
-    futures = client.map(function, numbers, *columns, pure=False, **common)
-    address = client.scheduler.address
-    try:
-        for future in as_completed(futures):
-            try:
-                yield future.result()
-            except KilledWorker as err:
-                msg = f"{err.allowed_failures + 1} workers died over one shard; is their memory too small? ({err})"
-                raise RuntimeError(msg) from err
-            except (CancelledError, CommClosedError) as err:
-                msg = f"the scheduler {address} is lost; shards that are done are kept, and the same call goes on"
-                raise ConnectionError(msg) from err
-            future.release()
-    finally:
-        if client.status == "running":
-            client.cancel(futures)
