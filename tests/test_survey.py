@@ -25,7 +25,9 @@ from astro_galtrans._release import __version__
 from astro_galtrans.bandstack import read
 from astro_galtrans.cli import main
 from astro_galtrans.exceptions import GaltransWarning
-from astro_galtrans.fidelity import photometry_fidelity
+from astro_galtrans.fidelity import morphology_fidelity, photometry_fidelity, pixel_fidelity
+from astro_galtrans.fidelity.compare import EXCLUDED
+from astro_galtrans.fidelity.result import Result
 from astro_galtrans.models.shipped import find_weights
 from astro_galtrans.stamps import Stamps
 from astro_galtrans.survey import (
@@ -302,25 +304,47 @@ def test_measurements_shard_by_shard_are_those_of_all_at_once(survey, tmp_path):
 
 
 @quiet
-def test_comparisons_shard_by_shard_are_those_of_all_at_once(survey, tmp_path):
+@pytest.mark.parametrize("largest", [4096, 4])
+def test_comparisons_shard_by_shard_are_those_of_all_at_once(survey, tmp_path, monkeypatch, largest):
+    monkeypatch.setattr("astro_galtrans.statistics.resampling.LARGEST", largest)
     run(survey, tmp_path / "out.zarr")
     stamps = Stamps.from_files(tmp_path / "out.zarr", "cfhtls-wide")
     rng = np.random.default_rng(1)
     np.save(tmp_path / "real.npy", stamps.read() * rng.uniform(0.9, 1.1, (12, 1, 1, 1)).astype("f4"))
     command = ["fidelity", "--shards", str(tmp_path / "real.npy"), f"mine={tmp_path / 'out.zarr'}", "-o"]
     assert main([*command, str(tmp_path / "c")]) == 0
-    found = QTable.read(tmp_path / "c" / "photometry.ecsv")
     real = Stamps.from_files(tmp_path / "real.npy", "cfhtls-wide", pixel_scale=stamps.pixel_scale)
-    whole = photometry_fidelity(real, {"mine": stamps}, bins=1, progress=False)["statistics"]
-    keys = ["model", "band", "quantity", "statistic", "pair"]
-    rows = {tuple(row[keys]): row for row in whole}
-    assert len(found) == len(whole)
-    for row in found:
-        other = rows[tuple(row[keys])]
-        for name in ("value", "low", "high", "n", "not_in_target", "not_in_translated", "not_in_both"):
-            np.testing.assert_array_equal(row[name], other[name], err_msg=str(tuple(row[keys])))
+    keys = ["model", "band", "region", "quantity", "statistic", "pair", "frequency"]
+    for level, compared in (
+        ("pixel", pixel_fidelity), ("photometry", photometry_fidelity), ("morphology", morphology_fidelity)
+    ):  # fmt: skip
+        found = Result.read(tmp_path / "c" / level)
+        whole = compared(real, {"mine": stamps}, bins=1, progress=False)
+        assert (tmp_path / "c" / level / "report.html").exists() and found.meta["galaxies"] == 12
+        for name, table in found.tables.items():
+            labels = [key for key in keys if key in table.colnames]
+            rows = {tuple(row[labels]): row for row in whole[name]}
+            assert len(table) == len(whole[name]) > 0
+            for row in table:
+                for column in {"value", "low", "high", "n", "none_in_region", *EXCLUDED} & set(table.colnames):
+                    other, what = rows[tuple(row[labels])][column], (level, name, column, *row[labels])
+                    np.testing.assert_allclose(row[column], other, rtol=1e-6, atol=1e-9, err_msg=str(what))
+    page = (tmp_path / "c" / "index.html").read_text()
+    assert all(f"{level}/report.html" in page for level in ("pixel", "photometry", "morphology"))
+
+
+@quiet
+def test_what_shards_cannot_be_compared_by_is_told(survey, tmp_path):
+    run(survey, tmp_path / "out.zarr")
+    stamps = Stamps.from_files(tmp_path / "out.zarr", "cfhtls-wide")
+    np.save(tmp_path / "real.npy", stamps.read())
+    real, known = tmp_path / "real.npy", {"progress": False, "levels": ["photometry"]}
+    compare_shards(real, {"mine": tmp_path / "out.zarr"}, tmp_path / "c", **known)
+    for level, command in (("anomaly", "galtrans anomalies"), ("redshift", "galtrans redshift")):
+        with pytest.raises(ValueError, match=command):
+            compare_shards(real, {"mine": tmp_path / "out.zarr"}, tmp_path / "d", [level])
     with pytest.raises(FileExistsError, match=r"other settings \(translated, made"):
-        compare_shards(tmp_path / "real.npy", {"other": tmp_path / "out.zarr"}, tmp_path / "c", progress=False)
+        compare_shards(real, {"other": tmp_path / "out.zarr"}, tmp_path / "c", **known)
     np.save(tmp_path / "eleven.npy", stamps.read(slice(11)))
     with pytest.raises(ValueError, match="has 11 stamps, the shards 12"):
         compare_shards(tmp_path / "eleven.npy", {"mine": tmp_path / "out.zarr"}, tmp_path / "d", progress=False)

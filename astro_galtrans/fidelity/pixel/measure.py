@@ -260,9 +260,9 @@ def _read(stamps, rows, labels):
         yield label, images, stack if several and k == 0 else None, stated
 
 
-def _galaxies(sums, ends, bands, **more):
+def _galaxies(whole, ends, bands, **more):
     """A row for each galaxy and band."""
-    parts = named(sums)
+    parts = named(whole)
     columns = {name: parts[region, "pixels"].astype(int) for region, name in PIXELS.items()}
     for (region, name), part in quantities(parts, ends[:, 1] - ends[:, 0]).items():
         columns[f"{name}_source" if region == "source" else name] = part
