@@ -6,14 +6,18 @@ Many images and large ones: what `translate` costs beside the bare network, and 
 - ``many``: stamps a second of the bare network in batches of four, of a loop with a torch DataLoader as a user would
   write it (planes and network, no check, no uncertainty), and of ``translate`` on lists of images and on `Stamps`;
 - ``memory``: peak memory of an iterator of N images, and of mosaics of several sides, each in a process of its own. The
-  mosaics are memory-mapped files of noise, five bands, through a network that only interpolates, and one through Swin.
+  mosaics are memory-mapped files of noise, five bands, through a network that only interpolates, and one through Swin;
+- ``fidelity``: peak memory of the comparison of N galaxies of a survey with real ones (pixels, photometry, morphology),
+  in a process of its own. All shards are links to one of 250 galaxies, and so are the tables of all but one, so that
+  the time is that of a shard and of the statistics of all.
 
-Run as ``python benchmarks/scale.py [stamp many memory] [-m NAME] [--side 2000 6000] [--folder DIR] [--zarr]
+Run as ``python benchmarks/scale.py [stamp many memory fidelity] [-m NAME] [--side 2000 6000] [--folder DIR] [--zarr]
 [--rst FILE]``; a mosaic of 20,000 x 20,000 needs 30 GB in ``--folder``, with ``--zarr`` 10 GB. Times are CPU times of
 one thread: other work on the machine matters little.
 """
 
 import argparse
+import json
 import resource
 import subprocess
 import sys
@@ -26,6 +30,7 @@ import numpy as np
 import torch
 from astropy.io import fits
 from astropy.nddata import CCDData, StdDevUncertainty
+from astropy.table import Table
 from astropy.wcs import WCS
 
 from astro_galtrans import load_translator, translate, translate_mosaic
@@ -33,18 +38,21 @@ from astro_galtrans.models.base import Estimate, TranslationModel
 from astro_galtrans.models.checkpoint import Checkpoint
 from astro_galtrans.scaling import AsinhScaling
 from astro_galtrans.stamps import Stamps
+from astro_galtrans.survey import compare_shards, translate_catalogue
 from astro_galtrans.translate import Translator
 
 BANDS = "ugriz"
 SKY = np.array([0.055, 0.018, 0.027, 0.044, 0.217], "f4")  # nanomaggy in a pixel of SDSS
 BATCH = 4
+SHARD = 250  # galaxies
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
-    parser.add_argument("parts", nargs="*", default=["stamp", "many", "memory"])
+    parser.add_argument("parts", nargs="*", default=["stamp", "many", "memory", "fidelity"])
     parser.add_argument("-m", "--model", default="swin-sdss-cfhtls")
     parser.add_argument("--number", type=int, default=64)
+    parser.add_argument("--galaxies", type=int, nargs="+", default=[2000, 8000, 32000])
     parser.add_argument("--side", type=int, nargs="+", default=[2000, 4000])
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
     parser.add_argument("--zarr", action="store_true", help="mosaics of one file, to zarr: less disk")
@@ -58,7 +66,7 @@ def main():
         return
     rows = []
     for part in options.parts:
-        for row in {"stamp": stamp, "many": many, "memory": memory}[part](options):
+        for row in {"stamp": stamp, "many": many, "memory": memory, "fidelity": fidelity}[part](options):
             rows.append(row)
             print(*row, sep="   ", flush=True)
     if options.rst:
@@ -179,6 +187,11 @@ def memory(options):
     yield f"peak memory, mosaic of 1500 x 1500 x 5, {options.model}", measured(options, "network", 1500), ""
 
 
+def fidelity(options):
+    for number in options.galaxies:
+        yield f"peak memory, fidelity of {number:,} galaxies of a survey", measured(options, "fidelity", number), ""
+
+
 def measured(options, *what):
     """Run one measurement in a process of its own."""
     command = [
@@ -201,6 +214,8 @@ def peak(options):
     if what == "stamps":
         for _ in translate((frames((64, 64), seed) for seed in range(number)), interpolator(2)):
             pass
+    elif what == "fidelity":
+        start = compare_linked(options, number)
     else:
         mosaic(options, number, load_translator(options.model) if what == "network" else interpolator(1))
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
@@ -223,6 +238,40 @@ def mosaic(options, side, translator):
                 stream.write(np.roll(rows, start, axis=1)[: side - start])
             stream.close()
         translate_mosaic(paths, translator, Path(folder) / f"out.{'zarr' if options.zarr else 'fits'}")
+
+
+def compare_linked(options, number):
+    """Compare so many galaxies, of which all shards are one; return when that began."""
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        folder, rng = Path(folder), np.random.default_rng(1)
+        x, y = rng.uniform(30, 770, (2, SHARD)).round().astype(int)
+        galaxy = np.exp(-np.hypot(*np.indices((41, 41)) - 20) / 3).astype("f4")
+        for (band, image), sky in zip(frames((800, 800)).items(), SKY, strict=True):
+            for place, brightness in zip(zip(y, x, strict=True), rng.uniform(5, 50, SHARD), strict=True):
+                image.data[tuple(slice(k - 20, k + 21) for k in place)] += brightness * sky * galaxy
+            image.write(folder / f"{band}.fits")
+        objects, translated, one = Table(grid((800, 800)).pixel_to_world_values(x, y), names=["ra", "dec"]), [], []
+        for name in ("srgan", "capsule"):
+            one.append(folder / f"{name}-one.zarr")
+            known = {"size": 24, "progress": False}
+            translate_catalogue(objects, [folder / "*.fits"], f"{name}-sdss-cfhtls", one[-1], **known)
+            translated.append(folder / f"{name}.zarr")
+            links(one[-1], translated[-1], "shard-000000.zarr", range(-(-number // SHARD)))
+            settings = json.loads((one[-1] / "survey.json").read_text())
+            settings["shards"] = -(-number // SHARD)
+            (translated[-1] / "survey.json").write_text(json.dumps(settings))
+        compare_shards(one[0], {"ours": one[1]}, folder / "one", progress=False)
+        for level in ("pixel", "photometry", "morphology"):
+            links(folder / "one", folder / "all", f"{level}-000000.parquet", range(1, -(-number // SHARD)))
+        start = time.perf_counter()
+        compare_shards(translated[0], {"ours": translated[1]}, folder / "all", progress=False)
+    return start
+
+
+def links(there, here, first, numbers):
+    here.mkdir(exist_ok=True)
+    for number in numbers:
+        (here / first.replace("000000", f"{number:06d}")).symlink_to(there / first)
 
 
 class Interpolator(TranslationModel):

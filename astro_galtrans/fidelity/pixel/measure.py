@@ -36,7 +36,7 @@ from .sums import PIXELS, PixelSums, checked_ends, named, quantities, softening
 __all__ = ["PixelFidelity", "data_ranges", "pixel_fidelity", "pixel_galaxies"]
 
 TAIL = 0.001  # share of pixels beyond either end of the data range: cores of the brightest sources
-BUDGET = 2**23  # pixels of all samples of a block of galaxies: 32 MiB
+BUDGET = 2**19  # pixels of all samples of a block of galaxies: their sums take some 300 bytes of maps a pixel
 SHOWN = {
     ("all", "psnr"): "PSNR (dB)", ("all", "ssim"): "SSIM", ("sky", "noise_ratio"): "sky noise, translated / target",
     ("source", "residual_mean_sigma"): "mean residual in sources (noise)",
