@@ -294,6 +294,10 @@ def test_measurements_shard_by_shard_are_those_of_all_at_once(survey, tmp_path):
     spread = 1.4826 * np.median(np.abs(values - np.median(values)))
     assert of_r["value"][of_r["statistic"] == "scatter"] == pytest.approx(spread)
     assert set(of_r["n"]) == {12}
+    some = measure_shards(tmp_path / "out.zarr", tmp_path / "m", most=8, progress=False)
+    assert 0 < some["n"].max() < 12 and len(some) == len(found)
+    assert set(some["value"]) - set(found["value"])
+    measure_shards(tmp_path / "out.zarr", tmp_path / "m", progress=False)
     kept = (tmp_path / "m" / "photometry-000000.parquet").stat().st_mtime_ns
     (tmp_path / "m" / "photometry-000001.parquet").unlink()
     command = ["measure", str(tmp_path / "out.zarr"), "-o", str(tmp_path / "m")]
@@ -352,6 +356,27 @@ def test_what_shards_cannot_be_compared_by_is_told(survey, tmp_path):
     next((tmp_path / "less.zarr").glob("shard-*1.zarr")).rename(tmp_path / "away")
     with pytest.raises(FileNotFoundError, match="1 of 3 shards are missing"):
         compare_shards(tmp_path / "less.zarr", {"mine": tmp_path / "out.zarr"}, tmp_path / "d", progress=False)
+
+
+@pytest.mark.parametrize(
+    ("option", "way"),
+    [
+        (["--output-grid", "target", "--catalogue", "x.ecsv"], "reproject_interp"),
+        (["--psf", "1.3", "--catalogue", "x.ecsv"], "SEEING"),
+        (["--subtract-background", "--block"], "Background2D"),
+        (["--saturation", "50", "--block"], "--bad-planes"),
+    ],
+)
+def test_options_that_need_a_whole_image_are_refused_with_a_way_out(option, way, capsys):
+    assert main(["translate", "x.fits", "-m", MODEL, "-o", "out.zarr", *option]) == 1
+    error = capsys.readouterr().err
+    assert f"{option[0]} does not go with --" in error and way in error
+
+
+def test_options_that_shards_cannot_have_are_refused(capsys):
+    assert main(["fidelity", "--shards", "a.npy", "b.zarr", "-o", "out", "--number", "3", "--take", "mean"]) == 1
+    error = capsys.readouterr().err
+    assert "--take, --number cannot be had of shards; without --shards: galtrans fidelity SOURCE" in error
 
 
 @quiet
@@ -447,3 +472,27 @@ def test_a_scheduler_that_is_killed_is_told_and_a_new_one_goes_on(survey, tmp_pa
         assert main([*command[3:], address]) == 0
     run(survey, tmp_path / "one.zarr", shard=1)
     assert content(output) == content(tmp_path / "one.zarr")
+
+
+@quiet
+@pytest.mark.slow
+def test_a_mosaic_goes_on_after_its_scheduler_was_killed(tmp_path):
+    for band, image in make_bands((260, 200)).items():
+        image.write(tmp_path / f"frame-{band}.fits")
+    frames, output = [str(tmp_path / f"frame-{band}.fits") for band in BANDS], tmp_path / "out.zarr"
+    command = [sys.executable, "-m", "astro_galtrans", "translate", *frames, "-m", MODEL, "--block", "32", "-o"]
+    with processes() as (address, (scheduler, _)):
+        running = subprocess.Popen([*command, output, "--scheduler", address], stderr=subprocess.PIPE, text=True)
+        journal = tmp_path / ".part-out.zarr.blocks"
+        while not (journal.exists() and len(journal.read_text().splitlines()) > 1):
+            assert running.poll() is None
+            time.sleep(0.01)
+        scheduler.kill()
+        error = running.communicate(timeout=120)[1]
+    assert running.returncode == 1 and f"the scheduler {address} is lost" in error and "Traceback" not in error
+    assert not output.exists()
+    assert main([*command[3:], str(output)]) == 0
+    assert main([*command[3:], str(tmp_path / "one.zarr")]) == 0
+    found, whole = (zarr.open_group(path, mode="r") for path in (output, tmp_path / "one.zarr"))
+    for name, array in whole.arrays():
+        np.testing.assert_array_equal(found[name][:], array[:])

@@ -6,6 +6,12 @@ from ._common import add_workers, bands, command, given, tell, workers
 
 __all__ = ["COMMANDS"]
 
+#: Options of fidelity that need all stamps in one process, or say what shards say themselves.
+UNSHARED = (
+    "bins", "take", "number", "n_samples", "catalogue", "detect", "size", "faint", "source_survey", "source_bands",
+    "target_bands", "source_fwhm", "target_fwhm", "pixel_scale", "degrade_source",
+)  # fmt: skip
+
 
 def _add_fidelity(commands):
     text = "Compare translated with real images: pixels, photometry, morphology, and what the source contradicts."
@@ -75,6 +81,11 @@ def _compare_shards(options):
 
     if options.models or not options.images:
         msg = "with shards, give TARGET, then TRANSLATED: folders that galtrans translate --catalogue wrote"
+        raise ValueError(msg)
+    unfit = [name for name in UNSHARED if getattr(options, name) != options.parser.get_default(name)]
+    if unfit:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in unfit)
+        msg = f"{names} cannot be had of shards; without --shards: galtrans fidelity SOURCE TARGET NAME=SHARDS"
         raise ValueError(msg)
     levels = [level for level in LEVELS if level not in options.skip]
     if "anomaly" not in options.skip:
