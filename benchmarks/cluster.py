@@ -14,7 +14,6 @@ file are replaced by those of the same name, and others kept.
 import argparse
 import hashlib
 import os
-import re
 import shutil
 import signal
 import socket
@@ -64,14 +63,7 @@ def main():
             for row in {"stamps": stamps, "mosaic": mosaic, "tasks": tasks}[part](options, Path(folder)):
                 print(*row, sep="   ", flush=True)
                 if options.rst:  # row by row: the whole takes long
-                    table = scale.table([*({row[0]: row for row in (*rows_of(options.rst), row)}).values()])
-                    options.rst.write_text(table.replace("beside it", "same bytes as one process"), encoding="utf8")
-
-
-def rows_of(path):
-    """Rows of a table that `scale.table` made, without its head."""
-    cells = re.findall(r"^   [* ] -(.*)$", path.read_text(encoding="utf8") if path.exists() else "", re.MULTILINE)
-    return list(zip(*(iter(cell.strip() for cell in cells),) * 3, strict=True))[1:]
+                    scale.write_rows(options.rst, [row], "same bytes as one process")
 
 
 def stamps(options, folder):

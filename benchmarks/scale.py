@@ -12,12 +12,14 @@ Many images and large ones: what `translate` costs beside the bare network, and 
   the time is that of a shard and of the statistics of all.
 
 Run as ``python benchmarks/scale.py [stamp many memory fidelity] [-m NAME] [--side 2000 6000] [--folder DIR] [--zarr]
-[--rst FILE]``; a mosaic of 20,000 x 20,000 needs 30 GB in ``--folder``, with ``--zarr`` 10 GB. Times are CPU times of
-one thread: other work on the machine matters little.
+[--rst FILE]``. Rows of the table in the file are replaced by those of the same name, and others kept. A mosaic of
+20,000 x 20,000 needs 30 GB in ``--folder``, with ``--zarr`` 10 GB. Times are CPU times of one thread: other work on the
+machine matters little.
 """
 
 import argparse
 import json
+import re
 import resource
 import subprocess
 import sys
@@ -51,7 +53,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
     parser.add_argument("parts", nargs="*", default=["stamp", "many", "memory", "fidelity"])
     parser.add_argument("-m", "--model", default="swin-sdss-cfhtls")
-    parser.add_argument("--number", type=int, default=64)
+    parser.add_argument("--number", type=int, default=32)
     parser.add_argument("--galaxies", type=int, nargs="+", default=[2000, 8000, 32000])
     parser.add_argument("--side", type=int, nargs="+", default=[2000, 4000])
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
@@ -70,7 +72,7 @@ def main():
             rows.append(row)
             print(*row, sep="   ", flush=True)
     if options.rst:
-        options.rst.write_text(table(rows), encoding="utf8")
+        write_rows(options.rst, rows, "beside it")
 
 
 def frames(shape, seed=0, shift=0.0):
@@ -123,14 +125,20 @@ def stamp(options):
             translator.model(planes)
 
     bare = cpu(network, 15)
-    yield "one stamp, bare network", f"{1e3 * bare:.0f} ms", ""
+    own = named(options.model)
+    yield f"one stamp, {own}bare network", f"{1e3 * bare:.0f} ms", ""
     for name, image, bands in (
         ("a cube", cube, BANDS),
         ("bands on one grid", images, None),
         ("five grids", slices, None),
     ):
         seconds = cpu(lambda image=image, bands=bands: translate(image, translator, bands=bands), 15)
-        yield f"one stamp, {name}", f"{1e3 * seconds:.0f} ms", f"{seconds / bare:.2f} x"
+        yield f"one stamp, {own}{name}", f"{1e3 * seconds:.0f} ms", f"{seconds / bare:.2f} x"
+
+
+def named(model):
+    """What names of rows say of a network that is not Swin."""
+    return "" if model.startswith("swin") else f"{model.partition('-')[0]}, "
 
 
 class Cutouts(torch.utils.data.Dataset):
@@ -166,7 +174,8 @@ def many(options):
                 np.sinh(translator.model(batch).mean.numpy())
 
     bare = cpu(network, 2)
-    yield f"{number} stamps, bare network", f"{number / bare:.0f} /s", ""
+    own = named(options.model)
+    yield f"{number} stamps, {own}bare network", f"{number / bare:.0f} /s", ""
     for name, function in (
         ("DataLoader loop", loop),
         ("Stamps", lambda: translate(Stamps(arrays, "sdss", variance=noise**2), translator)),
@@ -176,7 +185,7 @@ def many(options):
         ("loop over cubes", lambda: [translate(cube, translator, bands=BANDS) for cube in cubes]),
     ):
         seconds = cpu(function, 2)
-        yield f"{number} stamps, {name}", f"{number / seconds:.0f} /s", f"{bare / seconds:.2f} of the bare network"
+        yield f"{number} stamps, {own}{name}", f"{number / seconds:.0f} /s", f"{bare / seconds:.2f} of the bare network"
 
 
 def memory(options):
@@ -303,11 +312,14 @@ def interpolator(scale):
     return Translator(Checkpoint(model, card, ""))
 
 
-def table(rows):
+def write_rows(path, rows, head):
+    """Write rows of three cells into a table; those of the same name are replaced, others that are there are kept."""
+    cells = re.findall(r"^   [* ] -(.*)$", path.read_text(encoding="utf8") if path.exists() else "", re.MULTILINE)
+    there = list(zip(*(iter(cell.strip() for cell in cells),) * 3, strict=True))[1:]
     lines = [".. list-table::", "   :header-rows: 1", ""]
-    for row in [("", "", "beside it"), *rows]:
-        lines += [f"   {'*' if k == 0 else ' '} - {cell}" for k, cell in enumerate(row)]
-    return "\n".join(lines) + "\n"
+    for row in [("", "", head), *{row[0]: row for row in (*there, *rows)}.values()]:
+        lines += [f"   {'*' if k == 0 else ' '} - {cell}".rstrip() for k, cell in enumerate(row)]
+    path.write_text("\n".join(lines) + "\n", encoding="utf8")
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from astro_galtrans.fidelity.compare import EXCLUDED
 from astro_galtrans.fidelity.result import Result
 from astro_galtrans.models.shipped import find_weights
 from astro_galtrans.stamps import Stamps
+from astro_galtrans.statistics import Bootstrap
 from astro_galtrans.survey import (
     cluster,
     compare_shards,
@@ -189,17 +190,35 @@ def test_a_damaged_file_does_not_stop_the_others(survey, tmp_path):
         translate_catalogue(Table({"ra": [1.0, 2.0], "dec": [0.0, 0.0]}), [images], MODEL, tmp_path / "no", size=SIDE)
 
 
-@quiet
-def test_pixels_that_cannot_be_read_fail_their_objects_only(survey, tmp_path):
-    images = tmp_path / "images"
-    images.mkdir()
+@pytest.fixture
+def half_blank(survey, tmp_path):
+    """The images of the survey, of which one has no pixel in a band: the first six objects cannot be translated."""
+    (tmp_path / "images").mkdir()
     for path in survey.glob("*.fits"):
         with fits.open(path) as hdus:
             if path.name == "frame-z-0.fits":
                 hdus[0].data[:] = np.nan
-            hdus.writeto(images / path.name)
+            hdus.writeto(tmp_path / "images" / path.name)
+    return tmp_path / "images"
+
+
+@quiet
+def test_shards_of_which_all_objects_failed_are_measured_and_compared(survey, half_blank, tmp_path):
+    output, known = tmp_path / "out.zarr", {"size": SIDE, "shard": 3, "progress": False}
+    translate_catalogue(survey / "objects.parquet", [half_blank], MODEL, output, **known)
+    assert [(group["flags"][:] & 1).all() for group in shards(output)] == [True, True, False, False]
+    quick = {"bootstrap": Bootstrap(resamples=2), "progress": False}
+    found = measure_shards(output, tmp_path / "m", **quick)
+    assert found["n"].max() == 6
+    compared = compare_shards(output, {"itself": output}, tmp_path / "c", ["pixel", "photometry"], **quick)
+    assert compared["pixel"].meta["galaxies"] == 6 and compared["pixel"].value("mae")[0] == 0
+    assert compared["pixel"]["statistics"]["n"].max() == 6 and compared["photometry"].value("flux_3", "bias")[0] == 1
+
+
+@quiet
+def test_pixels_that_cannot_be_read_fail_their_objects_only(survey, half_blank, tmp_path):
     counts = translate_catalogue(
-        survey / "objects.parquet", [images], MODEL, tmp_path / "out.zarr", size=SIDE, progress=False
+        survey / "objects.parquet", [half_blank], MODEL, tmp_path / "out.zarr", size=SIDE, progress=False
     )
     assert counts["translated"] == 6 and counts["failed"] == 6
     (group,) = shards(tmp_path / "out.zarr")

@@ -239,8 +239,7 @@ def _measure_shard(number, folder, output, what, survey):
     group, stamps = _group(folder, number), Stamps.from_files(shard_path(folder, number), survey)
     good = np.flatnonzero(group["flags"][:] & 1 == 0)
     for name in what:
-        table = MEASURES[name](stamps[good], progress=False)
-        _place(table, group, good)
+        table = _place(MEASURES[name](stamps[_some(good)], progress=False), group, good)
         write_table(table, table_path(output, name, number))
 
 
@@ -259,17 +258,24 @@ def _compare_shard(number, target, translated, output, what, survey, starts, end
         real = whole[slice(*map(int, starts[number : number + 2]))]
     rows = np.flatnonzero(good)
     for level in what:
-        table = LEVELS[level].galaxies(real[rows], {name: stamps[rows] for name, stamps in ours.items()}, ends)
-        _place(table, first, rows)
+        some = _some(rows)
+        table = LEVELS[level].galaxies(real[some], {name: stamps[some] for name, stamps in ours.items()}, ends)
+        table = _place(table, first, rows)
         write_table(table, table_path(output, level, number))
 
 
+def _some(rows):
+    """Return rows of galaxies, or the first one where all of a shard failed: a table without rows has its columns."""
+    return rows if len(rows) else np.array([0])
+
+
 def _place(table, group, rows):
-    """Put in the rows of the catalogue, and the positions."""
+    """Return a table with the rows of the catalogue, and the positions."""
+    table = table if len(rows) else table[:0]
     of = np.asarray(table["row"])
     for name in ("row", "ra", "dec", "flags"):
-        values = group[name][:][rows][of]
-        table["survey_flags" if name == "flags" else name] = values
+        table["survey_flags" if name == "flags" else name] = group[name][:][rows][of]
+    return table
 
 
 def _statistics(name, tables, bootstrap):

@@ -43,7 +43,7 @@ class Pixels(NamedTuple):
         """Return the result of all shards; ``target`` are some of the real stamps."""
         sums = PixelSums(target, ends, bootstrap)
         for model in models:
-            for part in tables.parts(("sums", "power"), model):
+            for part in tables.parts(("sums", "power"), model, every=True):
                 sums.add(model, part["sums"], part["power"])
         return PixelFidelity(sums.tables(), about | sums.about | asdict(bootstrap))
 

@@ -67,13 +67,17 @@ class ShardTables:
         other.bands = list(bands)
         return other
 
-    def parts(self, names, model=None):
-        """Yield columns of each shard by name, ``[n, C, ...]``: of the galaxies that are chosen, and of one model."""
+    def parts(self, names, model=None, *, every=False):
+        """
+        Yield columns of each shard by name, ``[n, C, ...]``, of one model.
+
+        They are of the galaxies that are chosen, or of every galaxy.
+        """
         where = [("band", "in", self.bands)] + ([] if model is None else [("model", "=", model)])
         for k, path in enumerate(self._paths):
             table = self._read(path, columns=list(dict.fromkeys(names)), filters=where)
             found = {name: _array(table[name], len(self.bands)) for name in table.column_names}
-            if self._share < 1:
+            if self._share < 1 and not every:
                 number = len(next(iter(found.values())))
                 chosen = np.random.default_rng([self._seed, k]).random(number) < self._share
                 found = {name: values[chosen] for name, values in found.items()}
