@@ -30,6 +30,7 @@ from astro_galtrans.fidelity.compare import EXCLUDED
 from astro_galtrans.fidelity.result import Result
 from astro_galtrans.models.shipped import find_weights
 from astro_galtrans.stamps import Stamps
+from astro_galtrans.stamps.stamps import translations
 from astro_galtrans.statistics import Bootstrap
 from astro_galtrans.survey import (
     cluster,
@@ -156,6 +157,8 @@ def test_stamps_read_shards(survey, tmp_path):
     loaded = Stamps(stamps.read(), "cfhtls-wide", **known)
     lazy, whole = (measure.photometry(each, progress=False) for each in (stamps, loaded))
     np.testing.assert_array_equal(lazy["flux_3"], whole["flux_3"])
+    (given,) = translations(stamps, {"mine": tmp_path / "out.zarr"}).values()  # as galtrans fidelity takes files
+    np.testing.assert_array_equal(given.read(), stamps.read())
     next((tmp_path / "out.zarr").glob("shard-*1.zarr")).rename(tmp_path / "elsewhere")
     with pytest.raises(FileNotFoundError, match="1 of 3 shards are missing"):
         Stamps.from_files(tmp_path / "out.zarr", "cfhtls-wide")

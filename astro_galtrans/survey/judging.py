@@ -1,6 +1,5 @@
 """What is measured of the stamps of a survey, and compared with real ones: a table for each shard, then statistics."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ from astro_galtrans.surveys import get_survey
 from astro_galtrans.translate.workers import done_by
 
 from .levels import ELSEWHERE, LEVELS, MOST
-from .shards import check_settings, check_workers, shard_path
+from .shards import check_settings, check_workers, open_shard, read_settings, shard_path
 from .tables import ShardTables, table_path, write_table
 
 __all__ = ["compare_shards", "measure_shards"]
@@ -135,7 +134,7 @@ def compare_shards(
         If a level is unknown or cannot be had of shards, there is nothing to compare, or stamps are not of the same
         galaxies.
     """
-    _known(levels, LEVELS)
+    _known(levels, LEVELS, ELSEWHERE)
     require_report()
     if not translated:
         msg = "there is nothing to compare: give folders of translated shards by name"
@@ -146,7 +145,8 @@ def compare_shards(
     number = _count(first)
     for name, path in translated.items():
         _same_division(first, path, name)
-    survey, starts = _survey(first, survey), np.cumsum([0, *(_group(first, k)["row"].shape[0] for k in range(number))])
+    survey, lengths = _survey(first, survey), [open_shard(first, k)["row"].shape[0] for k in range(number)]
+    starts = np.cumsum([0, *lengths])
     if (target / SHARDS_FILE).exists():
         _same_division(first, target, "the target")
     scale = Stamps.from_files(shard_path(first, 0), survey).pixel_scale
@@ -175,22 +175,15 @@ def compare_shards(
     return found
 
 
-def _known(what, known):
-    for name in what:
-        if name in ELSEWHERE and known is LEVELS:
-            raise ValueError(ELSEWHERE[name])
+def _known(what, known, elsewhere=()):
     unknown = [name for name in what if name not in known]
     if unknown or not what:
         msg = f"expected some of {', '.join(known)}, got {', '.join(unknown) or 'none'}"
-        raise ValueError(msg)
+        raise ValueError("; ".join([msg, *(elsewhere[name] for name in unknown if name in elsewhere)]))
 
 
 def _count(folder):
-    place = Path(folder) / SHARDS_FILE
-    if not place.exists():
-        msg = f"{folder} holds no shards of a survey (no {SHARDS_FILE}), which galtrans translate --catalogue makes"
-        raise FileNotFoundError(msg)
-    number = json.loads(place.read_text(encoding="utf8"))["shards"]
+    number = read_settings(folder)["shards"]
     missing = sum(not shard_path(folder, k).exists() for k in range(number))
     if missing:
         msg = f"{folder} is not complete: {missing} of {number} shards are missing; translate again"
@@ -199,7 +192,7 @@ def _count(folder):
 
 
 def _survey(folder, survey):
-    known = json.loads((Path(folder) / SHARDS_FILE).read_text(encoding="utf8"))["survey"]
+    known = read_settings(folder)["survey"]
     return get_survey(known["name"] if survey is None else survey).select([band["name"] for band in known["bands"]])
 
 
@@ -209,15 +202,11 @@ def _made(folder):
     return fingerprint(place.read_bytes()) if place.exists() else Path(folder).stat().st_mtime
 
 
-def _group(folder, number):
-    return require("zarr", "scale").open_group(shard_path(folder, number), mode="r")
-
-
 def _same_division(first, other, name):
     """Raise ValueError unless both folders have the same objects in each shard."""
     number = _count(first)
     same = _count(other) == number
-    if not (same and all(np.array_equal(*(_group(f, k)["row"][:] for f in (first, other))) for k in range(number))):
+    if not (same and all(np.array_equal(*(open_shard(f, k)["row"][:] for f in (first, other))) for k in range(number))):
         msg = f"the shards of {name} are not of the same objects as those of {first}; translate one catalogue for both"
         raise ValueError(msg)
 
@@ -236,7 +225,7 @@ def _run(function, output, settings, what, number, client, progress, **common):
 
 def _measure_shard(number, folder, output, what, survey):
     """Measure the galaxies of a shard, and write a table of each kind of measurement."""
-    group, stamps = _group(folder, number), Stamps.from_files(shard_path(folder, number), survey)
+    group, stamps = open_shard(folder, number), Stamps.from_files(shard_path(folder, number), survey)
     good = np.flatnonzero(group["flags"][:] & 1 == 0)
     for name in what:
         table = _place(MEASURES[name](stamps[_some(good)], progress=False), group, good)
@@ -245,13 +234,13 @@ def _measure_shard(number, folder, output, what, survey):
 
 def _compare_shard(number, target, translated, output, what, survey, starts, ends):
     """Compare the galaxies of a shard, and write a table of each level."""
-    groups = {name: _group(folder, number) for name, folder in translated.items()}
+    groups = {name: open_shard(folder, number) for name, folder in translated.items()}
     first = next(iter(groups.values()))
     good = np.all([group["flags"][:] & 1 == 0 for group in groups.values()], axis=0)
     ours = {name: Stamps.from_files(shard_path(folder, number), survey) for name, folder in translated.items()}
     if (target / SHARDS_FILE).exists():
         real = Stamps.from_files(shard_path(target, number), survey)
-        good &= _group(target, number)["flags"][:] & 1 == 0
+        good &= open_shard(target, number)["flags"][:] & 1 == 0
     else:
         like = next(iter(ours.values()))
         whole = Stamps.from_files(target, survey, pixel_scale=like.pixel_scale)

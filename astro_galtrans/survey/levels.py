@@ -24,7 +24,7 @@ MOST = 2**20
 #: What cannot be had of shards: why, and what does it.
 ELSEWHERE = {
     "anomaly": "anomalies need stamps of the source, which shards do not hold; one process looks for them, with "
-    "galtrans anomalies SOURCE NAME=SHARDS",
+    "galtrans anomalies SOURCE NAME=SHARDS --target TARGET",
     "redshift": "what is kept of redshifts is told by estimators that are trained on all galaxies; one process does "
     "it, with galtrans redshift PAIRS --translated NAME=STAMPS",
 }  # fmt: skip

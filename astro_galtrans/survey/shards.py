@@ -9,8 +9,12 @@ from pathlib import Path
 from astro_galtrans._files import whole_file
 from astro_galtrans._optional import require
 from astro_galtrans._release import __version__
+from astro_galtrans.stamps import SHARDS_FILE
 
-__all__ = ["check_settings", "check_workers", "cluster", "shard_path", "sweep_unfinished", "whole_folder"]
+__all__ = [
+    "check_settings", "check_workers", "cluster", "open_shard", "read_settings", "shard_path", "sweep_unfinished",
+    "whole_folder",
+]  # fmt: skip
 
 PATIENCE = 30  # seconds within which a scheduler must have a worker; who queues for longer starts workers first
 UNFINISHED = ".part-"  # begins the names of shards that are being written
@@ -117,6 +121,20 @@ def check_settings(place, settings):
         return
     with whole_file(place) as file:
         file.write_text(json.dumps(settings, indent=1), encoding="utf8")
+
+
+def read_settings(folder):
+    """Return the settings of a translated survey; FileNotFoundError if the folder holds none."""
+    place = Path(folder).expanduser() / SHARDS_FILE
+    if not place.exists():
+        msg = f"{folder} holds no shards of a survey (no {SHARDS_FILE}), which galtrans translate --catalogue makes"
+        raise FileNotFoundError(msg)
+    return json.loads(place.read_text(encoding="utf8"))
+
+
+def open_shard(folder, number):
+    """Return the zarr group of a shard."""
+    return require("zarr", "scale").open_group(shard_path(folder, number), mode="r")
 
 
 def shard_path(folder, number):
