@@ -19,7 +19,7 @@ reproject_adaptive, Hann                      6e-06    1e-01             -5 %   
 
 Splines keep positions because they reproduce polynomials, which windowed sincs do not; and of all these the quintic one
 changes noise least, so that a network meets the noise it was trained on. On pixels of equal size the values are those
-of `reproject.reproject_interp` with ``order=5``, to 1e-9 of the brightest pixel. Three things are done here that it
+of `reproject.reproject_interp` with ``order=5``, to 1e-9 of the brightest pixel. Four things are done here that it
 does not do:
 
 - Variance goes along, as that of a weighted sum, :math:`\sum_i w_i^2 v_i`. Noise of neighbouring output pixels is
@@ -27,7 +27,8 @@ does not do:
 - Where an output pixel is larger than a source pixel, the spline is averaged over k x k points inside of it, which
   tends to the integral over the pixel (and is the sum where pixels are binned).
 - Bands of a stamp, on grids that are nearly parallel, are interpolated by products of small matrices (`_separable`), to
-  1e-8 of the noise: flux and variance in less than half the time.
+  1e-8 of the noise. The variance is exact then, at the edges too. It takes a third of the time where grids are parallel,
+  and 0.8 of it where they are turned against each other as those of SDSS.
 - World coordinates are evaluated on a lattice and splined in between (`_pixelmap`): a frame of SDSS (1489 x 2048
   pixels, on the grid of another band) takes 0.7 s and with its variance 0.8 s, a sixth and a fifth of what
   ``reproject_interp(order=5)`` takes for the flux alone, 4.1 s on the same processor.
