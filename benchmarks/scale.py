@@ -46,14 +46,13 @@ from astro_galtrans.translate import Translator
 BANDS = "ugriz"
 SKY = np.array([0.055, 0.018, 0.027, 0.044, 0.217], "f4")  # nanomaggy in a pixel of SDSS
 BATCH = 4
-MODEL = "swin-sdss-cfhtls"
 SHARD = 250  # galaxies
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
     parser.add_argument("parts", nargs="*", default=["stamp", "many", "memory", "fidelity"])
-    parser.add_argument("-m", "--model", default=MODEL)
+    parser.add_argument("-m", "--model", default="swin-sdss-cfhtls")
     parser.add_argument("--number", type=int, default=32)
     parser.add_argument("--galaxies", type=int, nargs="+", default=[2000, 8000, 32000])
     parser.add_argument("--side", type=int, nargs="+", default=[2000, 4000])
@@ -114,13 +113,8 @@ def cpu(function, repeat=5):
     return min(times)
 
 
-def network_of(options):
-    """What rows say of the network: its name, unless it is the default."""
-    return "" if options.model == MODEL else f"{options.model.split('-')[0]}, "
-
-
 def stamp(options):
-    translator, of = load_translator(options.model), network_of(options)
+    translator = load_translator(options.model)
     images = frames((64, 64))
     cube, big = cube_of(images), frames((200, 200), shift=0.6)
     slices = {band: image[60:124, 60:124] for band, image in big.items()}
@@ -161,7 +155,7 @@ class Cutouts(torch.utils.data.Dataset):
 
 
 def many(options):
-    translator, number, of = load_translator(options.model), options.number, network_of(options)
+    translator, number = load_translator(options.model), options.number
     sets = [frames((64, 64), seed) for seed in range(number)]
     cubes = [cube_of(images) for images in sets]
     slices = {band: image[60:124, 60:124] for band, image in frames((200, 200), shift=0.6).items()}

@@ -27,7 +27,7 @@ does not do:
 - Where an output pixel is larger than a source pixel, the spline is averaged over k x k points inside of it, which
   tends to the integral over the pixel (and is the sum where pixels are binned).
 - Bands of a stamp, on grids that are nearly parallel, are interpolated by products of small matrices (`_separable`), to
-  1e-8 of the noise. The variance is exact then, at the edges too. It takes a third of the time where grids are parallel,
+  1e-8 of the noise. The variance is exact then, at the edges too. It takes a third of the time on parallel grids,
   and 0.8 of it where they are turned against each other as those of SDSS.
 - World coordinates are evaluated on a lattice and splined in between (`_pixelmap`): a frame of SDSS (1489 x 2048
   pixels, on the grid of another band) takes 0.7 s and with its variance 0.8 s, a sixth and a fifth of what
