@@ -181,7 +181,7 @@ def pixel_galaxies(target, translated, data_range, *, take="first"):
     Returns
     -------
     `~astropy.table.QTable`
-        The table ``galaxies`` of `PixelFidelity`, with two more columns that ``astro_galtrans.fidelity.pixel.sums`` adds
+        The table ``galaxies`` of `PixelFidelity`, with two more columns that ``fidelity.pixel.sums`` adds
         up: ``sums`` over the pixels, and ``power``, the logarithm of the ratio of power spectra.
 
     Raises
