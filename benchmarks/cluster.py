@@ -85,7 +85,7 @@ def stamps(options, folder):
             *(["--scheduler", scheduler] if scheduler else []),
         ]  # fmt: skip
 
-    what = f"{options.number:,} stamps of 64 x 64 x 5"
+    what = f"{options.number:,} stamps of 64 x 64 x 5, {options.model.partition('-')[0]}"
     yield from killed(what, options.kill, command, folder, content_of_shards, begun_shards)
 
 
@@ -127,7 +127,8 @@ def killed(what, victims, command, folder, content, begun):
                 subprocess.run(command(output, address), check=True, stderr=subprocess.DEVNULL)
         seconds = time.perf_counter() - start
         then = ", run again" if running.returncode else ""
-        yield f"{what}, two workers, {name} killed{then}", f"{seconds:.0f} s", str(content(output) == alone)
+        which = "a worker" if name == "worker" else name
+        yield f"{what}, two workers, {which} killed{then}", f"{seconds:.0f} s", str(content(output) == alone)
 
 
 def tasks(options, _folder, number=200):

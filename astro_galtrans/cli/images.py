@@ -26,8 +26,8 @@ __all__ = ["COMMANDS"]
 #: Options that need the whole of one image, and what to do instead of them.
 WHOLE = {
     "preview": "draw a part of the result, translated by itself",
-    "output_grid": "leave it out, and bring the result to the grid with reproject_interp, or swarp",
-    "subtract_background": "subtract the sky from the images before, with photutils' Background2D or swarp",
+    "output_grid": "leave it out, and bring the result to the grid with reproject_interp or SWarp",
+    "subtract_background": "subtract the sky from the images before, with photutils' Background2D or SWarp",
     "saturation": "mark saturated pixels in a mask of the images, and say which planes are bad with --bad-planes",
     "tile": "leave it out",
 }

@@ -32,8 +32,8 @@ ENTERING = "flag", "flag_sersic", "sn_per_pixel"  # columns that say which galax
 BARE = {"bins": 1, "bootstrap": Bootstrap(resamples=0), "progress": False}  # statistics of a shard are not needed
 
 
-class Pixels(NamedTuple):
-    """Pixels: sums of each galaxy, of which only those over all are kept."""
+class Pixels:
+    """Pixels: the sums of a galaxy are in the table of its shard, and are added up over all galaxies."""
 
     def galaxies(self, target, translated, ends):
         """Return the table of a shard."""
@@ -51,9 +51,9 @@ class Pixels(NamedTuple):
 class Paired(NamedTuple):
     """Quantities that are measured in both images of a galaxy."""
 
-    compared: object  #: function of `astro_galtrans.fidelity`
-    kind: type  #: of its result
-    quantities_of: object
+    compared: object  #: function of `astro_galtrans.fidelity` that compares the galaxies of a shard
+    kind: type  #: class of its result
+    quantities_of: object  #: function that says which columns are compared, and by ratio or difference
 
     def galaxies(self, target, translated, _ends):
         """Return the table of a shard; colours are in rows of their own."""

@@ -169,12 +169,25 @@ def pixel_fidelity(
 
 def pixel_galaxies(target, translated, data_range, *, take="first"):
     """
-    Return the table ``galaxies`` of `pixel_fidelity`, with the columns ``sums`` and ``power`` that `PixelSums` adds up.
+    Measure the pixels of some galaxies of a larger set, whose statistics are made of the tables of all parts.
 
     Parameters
     ----------
-    target, translated, data_range, take
+    target, translated, take
         As for `pixel_fidelity`.
+    data_range : array-like
+        ``[C, 2]``: lowest and highest flux, the same for all parts.
+
+    Returns
+    -------
+    `~astropy.table.QTable`
+        The table ``galaxies`` of `PixelFidelity`, with two more columns that ``fidelity.pixel.sums`` adds
+        up: ``sums`` over the pixels, and ``power``, the logarithm of the ratio of power spectra.
+
+    Raises
+    ------
+    ValueError
+        If numbers, bands or shapes do not fit, or the target's noise is not known.
     """
     ends, parts = checked_ends(data_range, target.bands), {}
     for _, label, *columns in _measured(target, checked(target, translated, take), take, ends, progress=False):
