@@ -3,15 +3,18 @@ A survey and a mosaic on several processes that die: the bytes are those of one 
 
 Stamps of a catalogue go through a translator, and a mosaic through a network that interpolates, each in three ways: in
 one process; on a scheduler with workers of which one is killed on the way (kill -9); and on a scheduler that is killed,
-after which a new one is started and the same command given again. Time is wall-clock time on whatever else the machine
-does.
+after which a new one is started and the same command given again. The part ``tasks`` measures an empty task, with all
+that a block of a mosaic is sent with. Time is wall-clock time on whatever else the machine does.
 
-Run as ``python benchmarks/cluster.py [stamps mosaic] [--number 5000] [--side 6000] [--folder DIR] [--rst FILE]``.
+Run as ``python benchmarks/cluster.py [stamps mosaic tasks] [--number 5000] [--side 12000] [--kill worker scheduler]
+[--folder DIR] [--rst FILE]``; it takes half an hour on two cores, and 10 GB in ``--folder``. Rows of the table in the
+file are replaced by those of the same name, and others kept.
 """
 
 import argparse
 import hashlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -28,8 +31,11 @@ import zarr
 from astropy.io import fits
 from astropy.table import Table
 
-from astro_galtrans import translate_mosaic
+from astro_galtrans import load_translator, translate_mosaic
+from astro_galtrans.bandstack import Windows
 from astro_galtrans.survey import cluster
+from astro_galtrans.translate.mosaic import Plan
+from astro_galtrans.translate.request import Request, Sampling
 
 FIELD = 2000  # pixels a side of an image of the survey
 MODULE = [sys.executable, "-m"]
@@ -37,10 +43,11 @@ MODULE = [sys.executable, "-m"]
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
-    parser.add_argument("parts", nargs="*", default=["stamps", "mosaic"])
-    parser.add_argument("-m", "--model", default="srgan-sdss-cfhtls")
+    parser.add_argument("parts", nargs="*", default=["stamps", "mosaic", "tasks"])
+    parser.add_argument("-m", "--model", default="capsule-sdss-cfhtls")  # the quickest
     parser.add_argument("--number", type=int, default=5000)
-    parser.add_argument("--side", type=int, default=6000)
+    parser.add_argument("--side", type=int, default=12000)
+    parser.add_argument("--kill", nargs="+", default=["worker", "scheduler"], choices=["worker", "scheduler"])
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
     parser.add_argument("--rst", type=Path)
     parser.add_argument("--translate", nargs=2, help=argparse.SUPPRESS)  # a mosaic, in this process
@@ -51,14 +58,12 @@ def main():
             paths = sorted(options.folder.glob("*.fits"), key=lambda path: "ugriz".index(path.stem))
             translate_mosaic(paths, scale.interpolator(1), options.translate[0], client=client)
         return
-    rows = []
     for part in options.parts:
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-            for row in {"stamps": stamps, "mosaic": mosaic}[part](options, Path(folder)):
-                rows.append(row)
+            for row in {"stamps": stamps, "mosaic": mosaic, "tasks": tasks}[part](options, Path(folder)):
                 print(*row, sep="   ", flush=True)
-    if options.rst:
-        options.rst.write_text(scale.table(rows).replace("beside it", "same bytes as one process"), encoding="utf8")
+                if options.rst:  # row by row: the whole takes long
+                    scale.write_rows(options.rst, [row], "same bytes as one process")
 
 
 def stamps(options, folder):
@@ -80,7 +85,8 @@ def stamps(options, folder):
             *(["--scheduler", scheduler] if scheduler else []),
         ]  # fmt: skip
 
-    yield from three_ways(f"{options.number:,} stamps of 64 x 64 x 5", command, folder, content_of_shards, begun_shards)
+    what = f"{options.number:,} stamps of 64 x 64 x 5, {options.model.partition('-')[0]}"
+    yield from killed(what, options.kill, command, folder, content_of_shards, begun_shards)
 
 
 def mosaic(options, folder):
@@ -91,33 +97,55 @@ def mosaic(options, folder):
         fits.writeto(path, sky * noise, header)
 
     def command(output, scheduler):
-        return [sys.executable, __file__, "--folder", str(folder), "--translate", f"{output}.zarr", scheduler or ""]
+        return [sys.executable, __file__, "--folder", str(folder), "--translate", str(output), scheduler or ""]
 
     what = f"mosaic of {options.side:,} x {options.side:,} x 5"
-    yield from three_ways(what, command, folder, content_of_mosaic, begun_mosaic)
+    yield from killed(what, options.kill, command, folder, content_of_mosaic, begun_mosaic)
 
 
-def three_ways(what, command, folder, content, begun):
-    """Run a command in one process, with a worker killed, and with the scheduler killed; yield rows of the table."""
-    one = folder / "one"
+def killed(what, victims, command, folder, content, begun):
+    """Run a command in one process, and with a worker or the scheduler killed; yield rows of the table."""
+    output = folder / "out.zarr"
     start = time.perf_counter()
-    subprocess.run(command(one, None), check=True)
-    alone = content(one)
+    subprocess.run(command(output, None), check=True)
     yield f"{what}, one process", f"{time.perf_counter() - start:.0f} s", ""
-    for name, output in (("a worker killed", folder / "two"), ("scheduler killed, run again", folder / "three")):
+    alone = content(output)
+    for name in victims:
+        shutil.rmtree(output)  # a mosaic takes gigabytes
         start = time.perf_counter()
         with processes() as (address, scheduler, workers):
             running = subprocess.Popen(command(output, address), stderr=subprocess.PIPE, text=True)
             while not begun(output) and running.poll() is None:
                 time.sleep(0.02)
-            victim = workers[0] if "worker" in name else scheduler
-            os.kill(child_of(victim) if "worker" in name else victim.pid, signal.SIGKILL)
+            victim = workers[0] if name == "worker" else scheduler
+            os.kill(child_of(victim) if name == "worker" else victim.pid, signal.SIGKILL)
             error = running.communicate()[1]
         if running.returncode:
-            print(f"exit status {running.returncode}: {error.strip().splitlines()[-1]}", flush=True)
+            lost = time.perf_counter() - start
+            print(f"exit status {running.returncode} after {lost:.0f} s: {error.strip().splitlines()[-1]}", flush=True)
             with processes() as (address, *_):
                 subprocess.run(command(output, address), check=True, stderr=subprocess.DEVNULL)
-        yield f"{what}, two workers, {name}", f"{time.perf_counter() - start:.0f} s", str(content(output) == alone)
+        seconds = time.perf_counter() - start
+        then = ", run again" if running.returncode else ""
+        which = "a worker" if name == "worker" else name
+        yield f"{what}, two workers, {which} killed{then}", f"{seconds:.0f} s", str(content(output) == alone)
+
+
+def tasks(options, _folder, number=200):
+    """Time of a task that does nothing."""
+    translator = load_translator(options.model)
+    reading = {"bands": None, "zeropoint": None, "unit": None, "align": True, "bad_planes": None, "strict": False}
+    request = Request(translator, Sampling.of(translator, None, "mean", None), None, reading, None, None, None)
+    plan = Plan(Windows(scale.frames((64, 64)), scale.BANDS), request, 1024)
+    with cluster(workers=2) as client:
+        client.gather(client.map(empty, range(2), plan=plan, pure=False))
+        start = time.perf_counter()
+        client.gather(client.map(empty, range(number), plan=plan, pure=False))
+        yield "an empty task, two workers", f"{1e3 * (time.perf_counter() - start) / number:.0f} ms", ""
+
+
+def empty(number, plan):
+    return number, plan.side
 
 
 @contextmanager
@@ -158,7 +186,7 @@ def begun_shards(output):
 
 
 def begun_mosaic(output):
-    return any(path.is_file() and "/c/" in str(path) for path in output.parent.glob(f".*{output.name}.zarr*/**/*"))
+    return any(path.is_file() and "/c/" in str(path) for path in output.parent.glob(f".*{output.name}*/**/*"))
 
 
 def content_of_shards(output):
@@ -173,7 +201,7 @@ def content_of_shards(output):
 
 def content_of_mosaic(output):
     digest = hashlib.sha256()
-    group = zarr.open_group(f"{output}.zarr", mode="r")
+    group = zarr.open_group(output, mode="r")
     for _, array in sorted(group.arrays()):
         rows = range(0, array.shape[-2], 1024)
         for start in rows:

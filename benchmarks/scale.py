@@ -7,14 +7,19 @@ Many images and large ones: what `translate` costs beside the bare network, and 
   write it (planes and network, no check, no uncertainty), and of ``translate`` on lists of images and on `Stamps`;
 - ``memory``: peak memory of an iterator of N images, and of mosaics of several sides, each in a process of its own. The
   mosaics are memory-mapped files of noise, five bands, through a network that only interpolates, and one through Swin;
-- ``tasks``: time of an empty task of `dask.distributed`, with all that a block of a mosaic is sent with.
+- ``fidelity``: peak memory of the comparison of N galaxies of a survey with real ones (pixels, photometry, morphology),
+  in a process of its own. All shards are links to one of 250 galaxies, and so are the tables of all but one, so that
+  the time is that of a shard and of the statistics of all.
 
-Run as ``python benchmarks/scale.py [stamp many memory tasks] [-m NAME] [--side 2000 6000] [--folder DIR] [--zarr]
-[--rst FILE]``; a mosaic of 20,000 x 20,000 needs 30 GB in ``--folder``, with ``--zarr`` 10 GB. Times are CPU times of
-one thread: other work on the machine matters little.
+Run as ``python benchmarks/scale.py [stamp many memory fidelity] [-m NAME] [--side 2000 6000] [--folder DIR] [--zarr]
+[--rst FILE]``. Rows of the table in the file are replaced by those of the same name, and others kept. A mosaic of
+20,000 x 20,000 needs 30 GB in ``--folder``, with ``--zarr`` 10 GB. Times are CPU times of one thread: other work on the
+machine matters little.
 """
 
 import argparse
+import json
+import re
 import resource
 import subprocess
 import sys
@@ -27,6 +32,7 @@ import numpy as np
 import torch
 from astropy.io import fits
 from astropy.nddata import CCDData, StdDevUncertainty
+from astropy.table import Table
 from astropy.wcs import WCS
 
 from astro_galtrans import load_translator, translate, translate_mosaic
@@ -34,18 +40,21 @@ from astro_galtrans.models.base import Estimate, TranslationModel
 from astro_galtrans.models.checkpoint import Checkpoint
 from astro_galtrans.scaling import AsinhScaling
 from astro_galtrans.stamps import Stamps
+from astro_galtrans.survey import compare_shards, translate_catalogue
 from astro_galtrans.translate import Translator
 
 BANDS = "ugriz"
 SKY = np.array([0.055, 0.018, 0.027, 0.044, 0.217], "f4")  # nanomaggy in a pixel of SDSS
 BATCH = 4
+SHARD = 250  # galaxies
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
-    parser.add_argument("parts", nargs="*", default=["stamp", "many", "memory", "tasks"])
+    parser.add_argument("parts", nargs="*", default=["stamp", "many", "memory", "fidelity"])
     parser.add_argument("-m", "--model", default="swin-sdss-cfhtls")
-    parser.add_argument("--number", type=int, default=64)
+    parser.add_argument("--number", type=int, default=32)
+    parser.add_argument("--galaxies", type=int, nargs="+", default=[2000, 8000, 32000])
     parser.add_argument("--side", type=int, nargs="+", default=[2000, 4000])
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
     parser.add_argument("--zarr", action="store_true", help="mosaics of one file, to zarr: less disk")
@@ -59,11 +68,11 @@ def main():
         return
     rows = []
     for part in options.parts:
-        for row in {"stamp": stamp, "many": many, "memory": memory, "tasks": tasks}[part](options):
+        for row in {"stamp": stamp, "many": many, "memory": memory, "fidelity": fidelity}[part](options):
             rows.append(row)
             print(*row, sep="   ", flush=True)
     if options.rst:
-        options.rst.write_text(table(rows), encoding="utf8")
+        write_rows(options.rst, rows, "beside it")
 
 
 def frames(shape, seed=0, shift=0.0):
@@ -116,14 +125,20 @@ def stamp(options):
             translator.model(planes)
 
     bare = cpu(network, 15)
-    yield "one stamp, bare network", f"{1e3 * bare:.0f} ms", ""
+    own = named(options.model)
+    yield f"one stamp, {own}bare network", f"{1e3 * bare:.0f} ms", ""
     for name, image, bands in (
         ("a cube", cube, BANDS),
         ("bands on one grid", images, None),
         ("five grids", slices, None),
     ):
         seconds = cpu(lambda image=image, bands=bands: translate(image, translator, bands=bands), 15)
-        yield f"one stamp, {name}", f"{1e3 * seconds:.0f} ms", f"{seconds / bare:.2f} x"
+        yield f"one stamp, {own}{name}", f"{1e3 * seconds:.0f} ms", f"{seconds / bare:.2f} x"
+
+
+def named(model):
+    """What names of rows say of a network that is not Swin."""
+    return "" if model.startswith("swin") else f"{model.partition('-')[0]}, "
 
 
 class Cutouts(torch.utils.data.Dataset):
@@ -159,7 +174,8 @@ def many(options):
                 np.sinh(translator.model(batch).mean.numpy())
 
     bare = cpu(network, 2)
-    yield f"{number} stamps, bare network", f"{number / bare:.0f} /s", ""
+    own = named(options.model)
+    yield f"{number} stamps, {own}bare network", f"{number / bare:.0f} /s", ""
     for name, function in (
         ("DataLoader loop", loop),
         ("Stamps", lambda: translate(Stamps(arrays, "sdss", variance=noise**2), translator)),
@@ -169,7 +185,7 @@ def many(options):
         ("loop over cubes", lambda: [translate(cube, translator, bands=BANDS) for cube in cubes]),
     ):
         seconds = cpu(function, 2)
-        yield f"{number} stamps, {name}", f"{number / seconds:.0f} /s", f"{bare / seconds:.2f} of the bare network"
+        yield f"{number} stamps, {own}{name}", f"{number / seconds:.0f} /s", f"{bare / seconds:.2f} of the bare network"
 
 
 def memory(options):
@@ -178,6 +194,11 @@ def memory(options):
     for side in options.side:
         yield f"peak memory, mosaic of {side} x {side} x 5", measured(options, "mosaic", side), ""
     yield f"peak memory, mosaic of 1500 x 1500 x 5, {options.model}", measured(options, "network", 1500), ""
+
+
+def fidelity(options):
+    for number in options.galaxies:
+        yield f"peak memory, fidelity of {number:,} galaxies of a survey", measured(options, "fidelity", number), ""
 
 
 def measured(options, *what):
@@ -202,6 +223,8 @@ def peak(options):
     if what == "stamps":
         for _ in translate((frames((64, 64), seed) for seed in range(number)), interpolator(2)):
             pass
+    elif what == "fidelity":
+        start = compare_linked(options, number)
     else:
         mosaic(options, number, load_translator(options.model) if what == "network" else interpolator(1))
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
@@ -224,6 +247,40 @@ def mosaic(options, side, translator):
                 stream.write(np.roll(rows, start, axis=1)[: side - start])
             stream.close()
         translate_mosaic(paths, translator, Path(folder) / f"out.{'zarr' if options.zarr else 'fits'}")
+
+
+def compare_linked(options, number):
+    """Compare so many galaxies, of which all shards are one; return when that began."""
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        folder, rng = Path(folder), np.random.default_rng(1)
+        x, y = rng.uniform(30, 770, (2, SHARD)).round().astype(int)
+        galaxy = np.exp(-np.hypot(*np.indices((41, 41)) - 20) / 3).astype("f4")
+        for (band, image), sky in zip(frames((800, 800)).items(), SKY, strict=True):
+            for place, brightness in zip(zip(y, x, strict=True), rng.uniform(5, 50, SHARD), strict=True):
+                image.data[tuple(slice(k - 20, k + 21) for k in place)] += brightness * sky * galaxy
+            image.write(folder / f"{band}.fits")
+        objects, translated, one = Table(grid((800, 800)).pixel_to_world_values(x, y), names=["ra", "dec"]), [], []
+        for name in ("srgan", "capsule"):
+            one.append(folder / f"{name}-one.zarr")
+            known = {"size": 24, "progress": False}
+            translate_catalogue(objects, [folder / "*.fits"], f"{name}-sdss-cfhtls", one[-1], **known)
+            translated.append(folder / f"{name}.zarr")
+            links(one[-1], translated[-1], "shard-000000.zarr", range(-(-number // SHARD)))
+            settings = json.loads((one[-1] / "survey.json").read_text())
+            settings["shards"] = -(-number // SHARD)
+            (translated[-1] / "survey.json").write_text(json.dumps(settings))
+        compare_shards(one[0], {"ours": one[1]}, folder / "one", progress=False)
+        for level in ("pixel", "photometry", "morphology"):
+            links(folder / "one", folder / "all", f"{level}-000000.parquet", range(1, -(-number // SHARD)))
+        start = time.perf_counter()
+        compare_shards(translated[0], {"ours": translated[1]}, folder / "all", progress=False)
+    return start
+
+
+def links(there, here, first, numbers):
+    here.mkdir(exist_ok=True)
+    for number in numbers:
+        (here / first.replace("000000", f"{number:06d}")).symlink_to(there / first)
 
 
 class Interpolator(TranslationModel):
@@ -255,32 +312,14 @@ def interpolator(scale):
     return Translator(Checkpoint(model, card, ""))
 
 
-def tasks(options, number=200):
-    from astro_galtrans.bandstack import Windows
-    from astro_galtrans.survey import cluster
-    from astro_galtrans.translate.mosaic import Plan
-    from astro_galtrans.translate.request import Request, Sampling
-
-    translator = load_translator(options.model)
-    reading = {"bands": None, "zeropoint": None, "unit": None, "align": True, "bad_planes": None, "strict": False}
-    request = Request(translator, Sampling.of(translator, None, "mean", None), None, reading, None, None, None)
-    plan = Plan(Windows(frames((64, 64)), BANDS), request, 1024)
-    with cluster(workers=2) as client:
-        client.gather(client.map(empty, range(2), plan=plan, pure=False))
-        start = time.perf_counter()
-        client.gather(client.map(empty, range(number), plan=plan, pure=False))
-        yield "an empty task", f"{1e3 * (time.perf_counter() - start) / number:.1f} ms", "two processes"
-
-
-def empty(number, plan):
-    return number, plan.side
-
-
-def table(rows):
+def write_rows(path, rows, head):
+    """Write rows of three cells into a table; those of the same name are replaced, others that are there are kept."""
+    cells = re.findall(r"^   [* ] -(.*)$", path.read_text(encoding="utf8") if path.exists() else "", re.MULTILINE)
+    there = list(zip(*(iter(cell.strip() for cell in cells),) * 3, strict=True))[1:]
     lines = [".. list-table::", "   :header-rows: 1", ""]
-    for row in [("", "", "beside it"), *rows]:
-        lines += [f"   {'*' if k == 0 else ' '} - {cell}" for k, cell in enumerate(row)]
-    return "\n".join(lines) + "\n"
+    for row in [("", "", head), *{row[0]: row for row in (*there, *rows)}.values()]:
+        lines += [f"   {'*' if k == 0 else ' '} - {cell}".rstrip() for k, cell in enumerate(row)]
+    path.write_text("\n".join(lines) + "\n", encoding="utf8")
 
 
 if __name__ == "__main__":

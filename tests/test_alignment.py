@@ -12,7 +12,7 @@ from gwcs import coordinate_frames
 from photutils.aperture import CircularAperture
 from photutils.centroids import centroid_2dg, centroid_sources
 from reproject import reproject_exact, reproject_interp
-from scipy.ndimage import maximum_filter
+from scipy.ndimage import map_coordinates, maximum_filter
 from scipy.special import erf
 
 from astro_galtrans.geometry import align_planes, pixel_area, pixel_scale, resample, same_grid
@@ -138,6 +138,33 @@ def test_variance_is_that_of_the_weighted_sum(name):
     assert np.abs(result - truth).max() < 0.04 * truth.max()
     flat = interpolate_plane(star, np.ones(shape), None, MAPS[name], small)[1]
     np.testing.assert_allclose(flat, (weights**2).sum(axis=-1), rtol=0.006)
+
+
+@pytest.mark.parametrize("angle", [0.0, 1e-10, 1e-6, 3e-5, 3e-4, 1.5e-3, 0.1])
+def test_nearly_parallel_grids_of_small_images(angle, rng):
+    """
+    Flux is the spline of scipy, to the edge, and variance that of its weights.
+
+    The angles are 0 to 4 derivatives of the Taylor series, and one for which it is not used.
+    """
+    shape = (20, 23)
+    turned = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    there = Affine(turned, np.array([0.3, -0.4]) - np.array(turned) @ [11, 9.5] + [11, 9.5])
+    image, variance = rng.normal(size=shape), rng.uniform(1, 2, shape)
+    data, noise, mask = interpolate_plane(image, variance, None, there, shape)
+    place = np.array(there.positions(*map(np.arange, shape)))
+    last = np.reshape(shape, (2, 1, 1)) - 1
+    outside = ((place < -0.5) | (place > last + 0.5)).any(axis=0)
+    np.testing.assert_array_equal(mask, outside)
+
+    def spline(image):
+        return map_coordinates(image, np.clip(place, 0, last), order=5, mode="mirror")
+
+    np.testing.assert_allclose(data[~mask], spline(image)[~mask], rtol=0, atol=1e-8)
+    units = np.eye(image.size).reshape(-1, *shape)
+    truth = sum(value * spline(unit) ** 2 for value, unit in zip(variance.ravel(), units, strict=True))
+    if angle < 0.1:
+        np.testing.assert_allclose(noise[~mask], truth[~mask], rtol=1e-9 if angle == 0 else 2e-3)
 
 
 @pytest.mark.parametrize("scale", [0.15, 0.396, 0.55, 1.0])

@@ -55,7 +55,8 @@ def commands(page):
 def reduced(command):
     for pattern, less in REPLACED.items():
         command = re.sub(pattern, less, command)
-    less = [options for start, options in LESS.items() if command.startswith(start)]
+    shared = "--shards" in command  # which are small as they are
+    less = [options for start, options in LESS.items() if command.startswith(start) and not shared]
     return " ".join([command, *less])
 
 

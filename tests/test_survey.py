@@ -25,9 +25,13 @@ from astro_galtrans._release import __version__
 from astro_galtrans.bandstack import read
 from astro_galtrans.cli import main
 from astro_galtrans.exceptions import GaltransWarning
-from astro_galtrans.fidelity import photometry_fidelity
+from astro_galtrans.fidelity import morphology_fidelity, photometry_fidelity, pixel_fidelity
+from astro_galtrans.fidelity.compare import EXCLUDED
+from astro_galtrans.fidelity.result import Result
 from astro_galtrans.models.shipped import find_weights
 from astro_galtrans.stamps import Stamps
+from astro_galtrans.stamps.stamps import translations
+from astro_galtrans.statistics import Bootstrap
 from astro_galtrans.survey import (
     cluster,
     compare_shards,
@@ -153,6 +157,8 @@ def test_stamps_read_shards(survey, tmp_path):
     loaded = Stamps(stamps.read(), "cfhtls-wide", **known)
     lazy, whole = (measure.photometry(each, progress=False) for each in (stamps, loaded))
     np.testing.assert_array_equal(lazy["flux_3"], whole["flux_3"])
+    (given,) = translations(stamps, {"mine": tmp_path / "out.zarr"}).values()  # as galtrans fidelity takes files
+    np.testing.assert_array_equal(given.read(), stamps.read())
     next((tmp_path / "out.zarr").glob("shard-*1.zarr")).rename(tmp_path / "elsewhere")
     with pytest.raises(FileNotFoundError, match="1 of 3 shards are missing"):
         Stamps.from_files(tmp_path / "out.zarr", "cfhtls-wide")
@@ -187,17 +193,35 @@ def test_a_damaged_file_does_not_stop_the_others(survey, tmp_path):
         translate_catalogue(Table({"ra": [1.0, 2.0], "dec": [0.0, 0.0]}), [images], MODEL, tmp_path / "no", size=SIDE)
 
 
-@quiet
-def test_pixels_that_cannot_be_read_fail_their_objects_only(survey, tmp_path):
-    images = tmp_path / "images"
-    images.mkdir()
+@pytest.fixture
+def half_blank(survey, tmp_path):
+    """The images of the survey, of which one has no pixel in a band: the first six objects cannot be translated."""
+    (tmp_path / "images").mkdir()
     for path in survey.glob("*.fits"):
         with fits.open(path) as hdus:
             if path.name == "frame-z-0.fits":
                 hdus[0].data[:] = np.nan
-            hdus.writeto(images / path.name)
+            hdus.writeto(tmp_path / "images" / path.name)
+    return tmp_path / "images"
+
+
+@quiet
+def test_shards_of_which_all_objects_failed_are_measured_and_compared(survey, half_blank, tmp_path):
+    output, known = tmp_path / "out.zarr", {"size": SIDE, "shard": 3, "progress": False}
+    translate_catalogue(survey / "objects.parquet", [half_blank], MODEL, output, **known)
+    assert [(group["flags"][:] & 1).all() for group in shards(output)] == [True, True, False, False]
+    quick = {"bootstrap": Bootstrap(resamples=2), "progress": False}
+    found = measure_shards(output, tmp_path / "m", **quick)
+    assert found["n"].max() == 6
+    compared = compare_shards(output, {"itself": output}, tmp_path / "c", ["pixel", "photometry"], **quick)
+    assert compared["pixel"].meta["galaxies"] == 6 and compared["pixel"].value("mae")[0] == 0
+    assert compared["pixel"]["statistics"]["n"].max() == 6 and compared["photometry"].value("flux_3", "bias")[0] == 1
+
+
+@quiet
+def test_pixels_that_cannot_be_read_fail_their_objects_only(survey, half_blank, tmp_path):
     counts = translate_catalogue(
-        survey / "objects.parquet", [images], MODEL, tmp_path / "out.zarr", size=SIDE, progress=False
+        survey / "objects.parquet", [half_blank], MODEL, tmp_path / "out.zarr", size=SIDE, progress=False
     )
     assert counts["translated"] == 6 and counts["failed"] == 6
     (group,) = shards(tmp_path / "out.zarr")
@@ -292,6 +316,10 @@ def test_measurements_shard_by_shard_are_those_of_all_at_once(survey, tmp_path):
     spread = 1.4826 * np.median(np.abs(values - np.median(values)))
     assert of_r["value"][of_r["statistic"] == "scatter"] == pytest.approx(spread)
     assert set(of_r["n"]) == {12}
+    some = measure_shards(tmp_path / "out.zarr", tmp_path / "m", most=8, progress=False)
+    assert 0 < some["n"].max() < 12 and len(some) == len(found)
+    assert set(some["value"]) - set(found["value"])
+    measure_shards(tmp_path / "out.zarr", tmp_path / "m", progress=False)
     kept = (tmp_path / "m" / "photometry-000000.parquet").stat().st_mtime_ns
     (tmp_path / "m" / "photometry-000001.parquet").unlink()
     command = ["measure", str(tmp_path / "out.zarr"), "-o", str(tmp_path / "m")]
@@ -302,25 +330,47 @@ def test_measurements_shard_by_shard_are_those_of_all_at_once(survey, tmp_path):
 
 
 @quiet
-def test_comparisons_shard_by_shard_are_those_of_all_at_once(survey, tmp_path):
+@pytest.mark.parametrize("largest", [4096, 4])
+def test_comparisons_shard_by_shard_are_those_of_all_at_once(survey, tmp_path, monkeypatch, largest):
+    monkeypatch.setattr("astro_galtrans.statistics.resampling.LARGEST", largest)
     run(survey, tmp_path / "out.zarr")
     stamps = Stamps.from_files(tmp_path / "out.zarr", "cfhtls-wide")
     rng = np.random.default_rng(1)
     np.save(tmp_path / "real.npy", stamps.read() * rng.uniform(0.9, 1.1, (12, 1, 1, 1)).astype("f4"))
     command = ["fidelity", "--shards", str(tmp_path / "real.npy"), f"mine={tmp_path / 'out.zarr'}", "-o"]
     assert main([*command, str(tmp_path / "c")]) == 0
-    found = QTable.read(tmp_path / "c" / "photometry.ecsv")
     real = Stamps.from_files(tmp_path / "real.npy", "cfhtls-wide", pixel_scale=stamps.pixel_scale)
-    whole = photometry_fidelity(real, {"mine": stamps}, bins=1, progress=False)["statistics"]
-    keys = ["model", "band", "quantity", "statistic", "pair"]
-    rows = {tuple(row[keys]): row for row in whole}
-    assert len(found) == len(whole)
-    for row in found:
-        other = rows[tuple(row[keys])]
-        for name in ("value", "low", "high", "n", "not_in_target", "not_in_translated", "not_in_both"):
-            np.testing.assert_array_equal(row[name], other[name], err_msg=str(tuple(row[keys])))
+    keys = ["model", "band", "region", "quantity", "statistic", "pair", "frequency"]
+    for level, compared in (
+        ("pixel", pixel_fidelity), ("photometry", photometry_fidelity), ("morphology", morphology_fidelity)
+    ):  # fmt: skip
+        found = Result.read(tmp_path / "c" / level)
+        whole = compared(real, {"mine": stamps}, bins=1, progress=False)
+        assert (tmp_path / "c" / level / "report.html").exists() and found.meta["galaxies"] == 12
+        for name, table in found.tables.items():
+            labels = [key for key in keys if key in table.colnames]
+            rows = {tuple(row[labels]): row for row in whole[name]}
+            assert len(table) == len(whole[name]) > 0
+            for row in table:
+                for column in {"value", "low", "high", "n", "none_in_region", *EXCLUDED} & set(table.colnames):
+                    other, what = rows[tuple(row[labels])][column], (level, name, column, *row[labels])
+                    np.testing.assert_allclose(row[column], other, rtol=1e-6, atol=1e-9, err_msg=str(what))
+    page = (tmp_path / "c" / "index.html").read_text()
+    assert all(f"{level}/report.html" in page for level in ("pixel", "photometry", "morphology"))
+
+
+@quiet
+def test_what_shards_cannot_be_compared_by_is_told(survey, tmp_path):
+    run(survey, tmp_path / "out.zarr")
+    stamps = Stamps.from_files(tmp_path / "out.zarr", "cfhtls-wide")
+    np.save(tmp_path / "real.npy", stamps.read())
+    real, known = tmp_path / "real.npy", {"progress": False, "levels": ["photometry"]}
+    compare_shards(real, {"mine": tmp_path / "out.zarr"}, tmp_path / "c", **known)
+    for level, command in (("anomaly", "galtrans anomalies"), ("redshift", "galtrans redshift")):
+        with pytest.raises(ValueError, match=command):
+            compare_shards(real, {"mine": tmp_path / "out.zarr"}, tmp_path / "d", [level])
     with pytest.raises(FileExistsError, match=r"other settings \(translated, made"):
-        compare_shards(tmp_path / "real.npy", {"other": tmp_path / "out.zarr"}, tmp_path / "c", progress=False)
+        compare_shards(real, {"other": tmp_path / "out.zarr"}, tmp_path / "c", **known)
     np.save(tmp_path / "eleven.npy", stamps.read(slice(11)))
     with pytest.raises(ValueError, match="has 11 stamps, the shards 12"):
         compare_shards(tmp_path / "eleven.npy", {"mine": tmp_path / "out.zarr"}, tmp_path / "d", progress=False)
@@ -328,6 +378,27 @@ def test_comparisons_shard_by_shard_are_those_of_all_at_once(survey, tmp_path):
     next((tmp_path / "less.zarr").glob("shard-*1.zarr")).rename(tmp_path / "away")
     with pytest.raises(FileNotFoundError, match="1 of 3 shards are missing"):
         compare_shards(tmp_path / "less.zarr", {"mine": tmp_path / "out.zarr"}, tmp_path / "d", progress=False)
+
+
+@pytest.mark.parametrize(
+    ("option", "way"),
+    [
+        (["--output-grid", "target", "--catalogue", "x.ecsv"], "reproject_interp"),
+        (["--psf", "1.3", "--catalogue", "x.ecsv"], "SEEING"),
+        (["--subtract-background", "--block"], "Background2D"),
+        (["--saturation", "50", "--block"], "--bad-planes"),
+    ],
+)
+def test_options_that_need_a_whole_image_are_refused_with_a_way_out(option, way, capsys):
+    assert main(["translate", "x.fits", "-m", MODEL, "-o", "out.zarr", *option]) == 1
+    error = capsys.readouterr().err
+    assert f"{option[0]} does not go with --" in error and way in error
+
+
+def test_options_that_shards_cannot_have_are_refused(capsys):
+    assert main(["fidelity", "--shards", "a.npy", "b.zarr", "-o", "out", "--number", "3", "--take", "mean"]) == 1
+    error = capsys.readouterr().err
+    assert "--take, --number cannot be had of shards; without --shards: galtrans fidelity SOURCE" in error
 
 
 @quiet
@@ -423,3 +494,27 @@ def test_a_scheduler_that_is_killed_is_told_and_a_new_one_goes_on(survey, tmp_pa
         assert main([*command[3:], address]) == 0
     run(survey, tmp_path / "one.zarr", shard=1)
     assert content(output) == content(tmp_path / "one.zarr")
+
+
+@quiet
+@pytest.mark.slow
+def test_a_mosaic_goes_on_after_its_scheduler_was_killed(tmp_path):
+    for band, image in make_bands((260, 200)).items():
+        image.write(tmp_path / f"frame-{band}.fits")
+    frames, output = [str(tmp_path / f"frame-{band}.fits") for band in BANDS], tmp_path / "out.zarr"
+    command = [sys.executable, "-m", "astro_galtrans", "translate", *frames, "-m", MODEL, "--block", "32", "-o"]
+    with processes() as (address, (scheduler, _)):
+        running = subprocess.Popen([*command, output, "--scheduler", address], stderr=subprocess.PIPE, text=True)
+        journal = tmp_path / ".part-out.zarr.blocks"
+        while not (journal.exists() and len(journal.read_text().splitlines()) > 1):
+            assert running.poll() is None
+            time.sleep(0.01)
+        scheduler.kill()
+        error = running.communicate(timeout=120)[1]
+    assert running.returncode == 1 and f"the scheduler {address} is lost" in error and "Traceback" not in error
+    assert not output.exists()
+    assert main([*command[3:], str(output)]) == 0
+    assert main([*command[3:], str(tmp_path / "one.zarr")]) == 0
+    found, whole = (zarr.open_group(path, mode="r") for path in (output, tmp_path / "one.zarr"))
+    for name, array in whole.arrays():
+        np.testing.assert_array_equal(found[name][:], array[:])

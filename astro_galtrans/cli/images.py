@@ -23,6 +23,14 @@ from ._common import (
 
 __all__ = ["COMMANDS"]
 
+#: Options that need the whole of one image, and what to do instead of them.
+WHOLE = {
+    "preview": "draw a part of the result, translated by itself",
+    "output_grid": "leave it out, and bring the result to the grid with reproject_interp or SWarp",
+    "subtract_background": "subtract the sky from the images before, with photutils' Background2D or SWarp",
+    "saturation": "mark saturated pixels in a mask of the images, and say which planes are bad with --bad-planes",
+    "tile": "leave it out",
+}
 BLOCK = 1024  # as in `astro_galtrans.translate.mosaic`, which it takes long to import
 
 
@@ -221,18 +229,22 @@ def _translate(options):
     return 1 if failures else 0
 
 
-def _unfit(options, settings, names, where):
-    """Raise if options are set that do not apply."""
-    for name in names:
+def _unfit(options, settings, ways, where):
+    """Raise if options are set that do not apply; ``ways`` says what to do instead of each."""
+    for name, way in ways.items():
         if settings.get(name, getattr(options, name, None)) not in {None, False}:
-            msg = f"--{name.replace('_', '-')} does not go with --{where}"
+            msg = f"--{name.replace('_', '-')} does not go with --{where}: {way}"
             raise ValueError(msg)
 
 
 def _translate_catalogue(options, settings):
     from astro_galtrans.survey import translate_catalogue, write_objects
 
-    _unfit(options, settings, ("block", "preview", "output_grid", "tile", "subtract_background"), "catalogue")
+    more = {
+        "block": "--shard says how many objects a part of the output has",
+        "psf": "the cards SEEING of the images may tell, in arcsec", "device": "each worker takes what it has",
+    }  # fmt: skip
+    _unfit(options, settings, WHOLE | more, "catalogue")
     known = given(options, "bands", "unit", "zeropoint", "bad_planes", "shard", "n_samples", "seed")
     with workers(options) as client:
         counts = translate_catalogue(
@@ -253,8 +265,8 @@ def _translate_catalogue(options, settings):
 def _translate_mosaic(options, settings):
     from astro_galtrans.translate import translate_mosaic
 
-    _unfit(options, settings, ("preview", "output_grid", "tile", "subtract_background"), "block")
-    known = given(options, "bands", "unit", "zeropoint", "bad_planes", "n_samples", "seed", "device")
+    _unfit(options, settings, WHOLE, "block")
+    known = given(options, "bands", "unit", "zeropoint", "bad_planes", "n_samples", "seed", "device", "psf")
     images = options.images[0] if len(options.images) == 1 else options.images
     with workers(options) as client:
         print(translate_mosaic(

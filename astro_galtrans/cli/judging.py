@@ -2,9 +2,15 @@
 
 from pathlib import Path
 
-from ._common import add_workers, bands, command, given, workers
+from ._common import add_workers, bands, command, given, tell, workers
 
 __all__ = ["COMMANDS"]
+
+#: Options of fidelity that need all stamps in one process, or say what shards say themselves.
+UNSHARED = (
+    "bins", "take", "number", "n_samples", "catalogue", "detect", "size", "faint", "source_survey", "source_bands",
+    "target_bands", "source_fwhm", "target_fwhm", "pixel_scale", "degrade_source",
+)  # fmt: skip
 
 
 def _add_fidelity(commands):
@@ -22,7 +28,7 @@ def _add_fidelity(commands):
     )  # fmt: skip
     parser.add_argument(
         "--shards", action="store_true",
-        help="compare shards of a survey: TARGET, then TRANSLATED, no SOURCE; photometry and morphology",
+        help="compare shards of a survey: TARGET, then TRANSLATED, no SOURCE; all but anomalies",
     )  # fmt: skip
     add_workers(parser)
     _add_shared(parser)
@@ -71,18 +77,32 @@ def _measure(options):
 def _compare_shards(options):
     from astro_galtrans.statistics.bootstrap import Bootstrap
     from astro_galtrans.survey import compare_shards
+    from astro_galtrans.survey.levels import ELSEWHERE, LEVELS
 
     if options.models or not options.images:
         msg = "with shards, give TARGET, then TRANSLATED: folders that galtrans translate --catalogue wrote"
         raise ValueError(msg)
-    levels = [level for level in ("photometry", "morphology") if level not in options.skip]
+    unfit = [name for name in UNSHARED if getattr(options, name) != options.parser.get_default(name)]
+    if unfit:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in unfit)
+        msg = f"{names} cannot be had of shards; without --shards: galtrans fidelity SOURCE TARGET NAME=SHARDS"
+        raise ValueError(msg)
+    levels = [level for level in LEVELS if level not in options.skip]
+    if "anomaly" not in options.skip:
+        tell(f"{ELSEWHERE['anomaly']} (--skip anomaly leaves this out)")
     with workers(options) as client:
         found = compare_shards(
             options.source, _named(options.images), options.output, levels, survey=options.target_survey, client=client,
-            bootstrap=Bootstrap(seed=options.seed),
+            bootstrap=Bootstrap(seed=options.seed), format=options.format,
         )  # fmt: skip
-    for level, table in found.items():
-        print(f"{level}: {len(table)} statistics, {Path(options.output) / level}.ecsv")
+    _show(found, options.output)
+
+
+def _show(results, output):
+    """Print what is in the reports of each level, and where the page is that links them."""
+    for level, result in results.items():
+        print(f"{level}: {', '.join(f'{name} ({len(table)})' for name, table in result.tables.items())}")
+    print(Path(output) / "index.html")
 
 
 def _add_sides(parser):
@@ -121,9 +141,7 @@ def _fidelity(options):
         source, target, translated, options.output, frames=frames,
         levels=[level for level in LEVELS if level not in options.skip], **_judging(options, settings),
     )  # fmt: skip
-    for level, result in results.items():
-        print(f"{level}: {', '.join(f'{name} ({len(table)})' for name, table in result.tables.items())}")
-    print(Path(options.output) / "index.html")
+    _show(results, options.output)
     return 0
 
 

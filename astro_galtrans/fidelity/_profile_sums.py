@@ -63,11 +63,14 @@ class _ProfileSums:
                 parts.append([np.where(usable, part / scale, 0) for part in (profile, translated)] + [usable])
             self._sums[name].add(np.moveaxis(np.array(parts, dtype=float), 2, 0))
 
+    def _results(self):
+        return {name: sums.result() for name, sums in self._sums.items()}
+
     def light(self):
         """Return the table ``profiles``."""
         curves = []
-        for name, sums in self._sums.items():
-            total, draws = sums.total[0], sums.draws[:, 0]
+        for name, (total, draws) in self._results().items():
+            total, draws = total[0], draws[:, 0]
             with np.errstate(divide="ignore", invalid="ignore"):
                 real, ours = total[:2] / total[2] / self._rings.area
                 ratio = [part[..., 1, :, :] / part[..., 0, :, :] for part in (total, draws)]
@@ -80,10 +83,10 @@ class _ProfileSums:
     def colours(self):
         """Return the table ``colour_profiles``."""
         pairs, curves = [" - ".join(pair) for pair in pairwise(self._bands)], []
-        for name, sums in self._sums.items():
-            (real, ours), (real_draws, our_draws) = (_colours(part) for part in (sums.total[1], sums.draws[:, 1]))
+        for name, (total, draws) in self._results().items():
+            (real, ours), (real_draws, our_draws) = (_colours(part) for part in (total[1], draws[:, 1]))
             columns = {"target": real, "translated": ours, "difference": (ours - real, our_draws - real_draws)}
-            number = sums.total[1, 2, :, 0]
+            number = total[1, 2, :, 0]
             curves += self._curves(name, pairs, columns, np.minimum(number[1:], number[:-1]))
         return curve_table(curves, COLOURS | RADII)
 

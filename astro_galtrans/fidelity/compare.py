@@ -16,8 +16,8 @@ from astro_galtrans.statistics.bootstrap import bin_edges, in_bins
 from astro_galtrans.statistics.resampling import centre_and_scatter, paired_statistics
 
 __all__ = [
-    "APART", "BOOTSTRAP", "bins_of", "by_values", "check_bins", "compare", "curve_table", "excluded", "side_by_side",
-    "sides", "to_qtable",
+    "APART", "BOOTSTRAP", "EXCLUDED", "bins_of", "by_values", "check_bins", "compare", "curve_table", "excluded",
+    "side_by_side", "sides", "to_qtable",
 ]  # fmt: skip
 
 BOOTSTRAP = Bootstrap()  #: 1,000 resamples, intervals of 68 %

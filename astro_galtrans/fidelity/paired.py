@@ -172,13 +172,15 @@ class PairedStatistics(PairedResult):
 
     def plot_violins(self, band=None):
         """
-        Distributions of the paired ratios (minus one) or differences of all models.
+        Distributions of the paired ratios (minus one) or differences of all models; None without a table of galaxies.
 
         Parameters
         ----------
         band : str, optional
             The middle one by default.
         """
+        if "galaxies" not in self.tables:
+            return None
         band, found, labels = band or self._middle, {}, {}
         for quantity, label in self.shown.items():
             if quantity in self._pairs and quantity in self["galaxies"].colnames:

@@ -79,7 +79,9 @@ class PhotometryFidelity(PairedStatistics):
         return plots.by_band(self["statistics"], shown, colours, lines=perfect)
 
     def plot_profiles(self):
-        """Light profiles of translations over those of the real images, and curves of growth."""
+        """Light profiles of translations over those of the real images, and curves of growth; None without profiles."""
+        if "profiles" not in self.tables:
+            return None
         rows = {"ratio": ("radius", "light, ratio"), "growth": ("outer_radius", "flux within, ratio")}
         return plots.over_radius(self["profiles"], rows, 1)
 

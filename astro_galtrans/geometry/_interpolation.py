@@ -19,25 +19,29 @@ reproject_adaptive, Hann                      6e-06    1e-01             -5 %   
 
 Splines keep positions because they reproduce polynomials, which windowed sincs do not; and of all these the quintic one
 changes noise least, so that a network meets the noise it was trained on. On pixels of equal size the values are those
-of `reproject.reproject_interp` with ``order=5``, to 1e-9 of the brightest pixel. Three things are done here that it
+of `reproject.reproject_interp` with ``order=5``, to 1e-9 of the brightest pixel. Four things are done here that it
 does not do:
 
 - Variance goes along, as that of a weighted sum, :math:`\sum_i w_i^2 v_i`. Noise of neighbouring output pixels is
   correlated: that is where the rest of the white noise went. A variance per pixel cannot say so.
 - Where an output pixel is larger than a source pixel, the spline is averaged over k x k points inside of it, which
   tends to the integral over the pixel (and is the sum where pixels are binned).
+- Bands of a stamp, on grids that are nearly parallel, are interpolated by products of small matrices (`_separable`), to
+  1e-8 of the noise. The variance is exact then, at the edges too. It takes a third of the time on parallel grids,
+  and 0.8 of it where they are turned against each other as those of SDSS.
 - World coordinates are evaluated on a lattice and splined in between (`_pixelmap`): a frame of SDSS (1489 x 2048
   pixels, on the grid of another band) takes 0.7 s and with its variance 0.8 s, a sixth and a fifth of what
   ``reproject_interp(order=5)`` takes for the flux alone, 4.1 s on the same processor.
 """
 
-from functools import cache, lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 
+from ._separable import ORDER, Separable, mirrored_spline
+
 __all__ = ["interpolate_plane"]
 
-_ORDER = 5
 _BLOCK = 1 << 17  # output pixels at a time: with their coordinates 3 MB, which stay in the processor's cache
 _EDGE = 0.5 + 1e-6  # pixels: an image reaches half a pixel beyond the centres of its outermost pixels
 _PHASES = 64  # steps of a pixel in the table of weights; the variance is good to half a per cent
@@ -66,44 +70,68 @@ def interpolate_plane(data, variance, mask, pixel_map, shape):
     data, variance, mask : `~numpy.ndarray`
         On the new grid; variance None for None. Outside the plane data and variance are NaN, and the mask is True.
     """
-    from scipy.ndimage import spline_filter
-
-    offsets = _offsets(pixel_map.jacobian)
-    source = (
-        spline_filter(data, order=_ORDER, output=np.float64, mode="mirror"),
-        None if variance is None else _Noise(variance, pixel_map.jacobian, offsets),
-        None if mask is None or not mask.any() else mask.astype(np.float32),
-    )
+    source = _Source(data, variance, mask, pixel_map.jacobian)
     new = [None if old is None else np.empty(shape, old.dtype) for old in (data, variance)] + [np.empty(shape, bool)]
     rows = max(1, _BLOCK // shape[1])  # in strips of whole rows
     for start in range(0, shape[0], rows):
         y, x = np.arange(start, min(start + rows, shape[0])), np.arange(shape[1])
-        for whole, part in zip(new, _block(*source, pixel_map, offsets, y, x), strict=True):
+        for whole, part in zip(new, _block(source, pixel_map, y, x), strict=True):
             if whole is not None:
                 whole[y] = part
     return tuple(new)
 
 
-def _block(coefficients, noise, bad, pixel_map, offsets, y, x):
+def _block(source, pixel_map, y, x):
     """Flux, variance and mask of the output pixels ``y`` times ``x``."""
     from scipy.ndimage import map_coordinates
 
-    last = np.array(coefficients.shape).reshape(2, 1, 1) - 1.0
-    flux, covered, touched, middle = 0.0, True, False, None
-    for dx, dy in offsets:
+    last = np.array(source.data.shape).reshape(2, 1, 1) - 1.0
+    flux, covered, touched = 0.0, True, False
+    for dx, dy in source.offsets:
         place = np.array(pixel_map.positions(y + dy, x + dx))
         covered = covered & ((place >= -_EDGE) & (place <= last + _EDGE)).all(axis=0)
         # the outer half of an edge pixel gets the value at its centre: beyond it a spline would extrapolate
         place = np.clip(np.nan_to_num(place), 0, last)
-        middle = place if len(offsets) == 1 else middle
-        flux = flux + map_coordinates(coefficients, place, order=_ORDER, prefilter=False, mode="mirror") / len(offsets)
-        if bad is not None:
+        weights = Separable.of(place, source.data.shape) if len(source.offsets) == 1 else None
+        flux = flux + source.flux(place, weights) / len(source.offsets)
+        if source.bad is not None:
             # linear, not quintic: bad pixels were filled, so that only the nearest ones matter much
-            touched = touched | (map_coordinates(bad, place, order=1, mode="nearest") > 0.01)
-    area = np.where(covered, pixel_map.area(y, x), np.nan)
-    if noise is not None and middle is None:
-        middle = np.clip(np.nan_to_num(pixel_map.positions(y, x)), 0, last)
-    return flux * area, None if noise is None else area**2 * noise(middle), touched | ~covered
+            touched = touched | (map_coordinates(source.bad, place, order=1, mode="nearest") > 0.01)
+    area, noise = np.where(covered, pixel_map.area(y, x), np.nan), None
+    if source.variance is not None:
+        if len(source.offsets) > 1:
+            place = np.clip(np.nan_to_num(pixel_map.positions(y, x)), 0, last)
+        noise = area**2 * (source.noise(place) if weights is None else weights.variance(source.variance))
+    return flux * area, noise, touched | ~covered
+
+
+class _Source:
+    """One plane of pixels, with what is derived from it when it is needed."""
+
+    def __init__(self, data, variance, mask, jacobian):
+        self.data, self.variance = data, variance
+        self.bad = None if mask is None or not mask.any() else mask.astype(np.float32)
+        self.offsets = _offsets(jacobian)
+        self._jacobian = jacobian
+
+    def flux(self, place, weights):
+        """Values of the spline at positions ``(y, x)``, by their `Separable` weights if there are such."""
+        from scipy.ndimage import map_coordinates
+
+        if weights is not None:
+            return weights.flux(self.data)
+        return map_coordinates(self._coefficients, place, order=ORDER, prefilter=False, mode="mirror")
+
+    @cached_property
+    def _coefficients(self):
+        from scipy.ndimage import spline_filter
+
+        return spline_filter(self.data, order=ORDER, output=np.float64, mode="mirror")
+
+    @cached_property
+    def noise(self):
+        """Variance at positions."""
+        return _Noise(self.variance, self._jacobian, self.offsets)
 
 
 def _offsets(jacobian):
@@ -156,17 +184,9 @@ def _squared_weights(jacobian, offsets):
     spread = max(np.abs(dx).max(), np.abs(dy).max())
     n = _PHASES if len(offsets) == 1 else _PHASES // 4  # the weights of a large pixel change little with its phase
     middle = _TAIL + int(np.ceil(spread))
-    weight = _cardinal_spline(2 * middle + 1)
+    weight = mirrored_spline(2 * middle + 1)
     phase = np.arange(n + 1)[:, np.newaxis] / n + middle
     weights = np.einsum("aki,bkj->ijab", weight(phase + dy), weight(phase + dx), optimize=True) / len(offsets)
     squares, reach = weights**2, 1 + int(np.ceil(spread))
     near = slice(len(squares) // 2 - reach, len(squares) // 2 + reach + 2)
     return squares[near, near] * (squares.sum(axis=(0, 1)) / squares[near, near].sum(axis=(0, 1))), reach
-
-
-@cache
-def _cardinal_spline(n):
-    """Weights of ``n`` source pixels in the value at a position, as a spline over position."""
-    from scipy.interpolate import make_interp_spline
-
-    return make_interp_spline(np.arange(n), np.eye(n), k=_ORDER)

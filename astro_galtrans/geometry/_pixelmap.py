@@ -6,6 +6,8 @@ than their interpolation. They are therefore evaluated on a coarse lattice, with
 to `_TOLERANCE`, and at every pixel where it is not.
 """
 
+from functools import lru_cache
+
 import numpy as np
 from astropy.wcs.utils import pixel_to_pixel
 
@@ -28,8 +30,8 @@ class PixelMap:
     def __init__(self, wcs_out, wcs_in, shape):
         self._wcs_out, self._wcs_in, self._shape = quiet(wcs_out), quiet(wcs_in), shape
         self._same_frame = same_frame(wcs_out, wcs_in)
-        self._splines = self._fit()
-        if self._splines is None:
+        self._knots = self._fit()
+        if self._knots is None:
             self.jacobian = self._typical_jacobian()
 
     def _typical_jacobian(self):
@@ -41,23 +43,27 @@ class PixelMap:
 
     def positions(self, y, x):
         """Source coordinates ``(y, x)`` of the lattice ``y`` times ``x``, one array each; NaN where there are none."""
-        if self._splines is None:
+        if self._knots is None:
             return self._exact(*np.meshgrid(x, y))[::-1]
-        return tuple(spline(y, x) for spline in self._splines[:2])
+        along_y, along_x = self._weights(y, x)
+        return tuple(along_y @ self._knots[:2] @ along_x.T)
 
     def area(self, y, x):
         """Area of a pixel of this grid in pixels of the source grid, on the lattice ``y`` times ``x``."""
-        if self._splines is None:
+        if self._knots is None:
             (x_x, x_y), (y_x, y_y) = self._jacobian(*np.meshgrid(x, y))
             return np.abs(x_x * y_y - x_y * y_x)
-        return self._splines[2](y, x)
+        along_y, along_x = self._weights(y, x)
+        return along_y @ self._knots[2] @ along_x.T
+
+    def _weights(self, y, x):
+        """Weights of the knots at places along y, and along x."""
+        return [_lattice(size)[1](place) for size, place in zip(self._shape, (y, x), strict=True)]
 
     def _fit(self):
-        """Splines of y, x and the area over the lattice, or None where they would not be exact enough."""
-        from scipy.interpolate import RectBivariateSpline  # scipy.interpolate costs more to import than this package
-
+        """Return y, x and the area at the knots of the lattice, or None where splines would not be exact enough."""
         # of a stamp, too: a few points and splines cost less than the world coordinates of all its pixels
-        y, x = (np.linspace(-0.5, size - 0.5, max(5, -(-size // _STEP) + 1)) for size in self._shape)
+        (y, along_y), (x, along_x) = map(_lattice, self._shape)
         between = (y[1:] + y[:-1]) / 2, (x[1:] + x[:-1]) / 2
         places = [np.meshgrid(x, y), np.meshgrid(*reversed(between))]
         # in one call: of a stamp, most of the time is that of calls
@@ -66,14 +72,13 @@ class PixelMap:
         exact = [values[x.size * y.size :].reshape(y.size - 1, x.size - 1) for values in found]
         if not np.isfinite(knots).all():
             return None
-        position = [RectBivariateSpline(y, x, values) for values in knots]
-        off = max(np.abs(spline(*between) - truth).max() for spline, truth in zip(position, exact, strict=True))
+        knots, middle = np.array(knots), (y.size // 2, x.size // 2)
+        off = np.abs(along_y(between[0]) @ knots @ along_x(between[1]).T - exact).max()
         if not off < _TOLERANCE:
             return None
-        (y_y, y_x), (x_y, x_x) = ((spline(y, x, dx=1), spline(y, x, dy=1)) for spline in position)
-        middle = y.size // 2, x.size // 2
+        (y_y, x_y), (y_x, x_x) = along_y(y, 1) @ knots, knots @ along_x(x, 1).T
         self.jacobian = np.array([[x_x[middle], x_y[middle]], [y_x[middle], y_y[middle]]])
-        return *position, RectBivariateSpline(y, x, np.abs(x_x * y_y - x_y * y_x))
+        return np.stack([*knots, np.abs(x_x * y_y - x_y * y_x)])
 
     def _exact(self, x, y):
         # inverting SIP may fail far outside the source image; the round trip finds those points
@@ -92,3 +97,12 @@ class PixelMap:
         along_x = np.subtract(self._exact(x + 0.5, y), self._exact(x - 0.5, y))
         along_y = np.subtract(self._exact(x, y + 0.5), self._exact(x, y - 0.5))
         return np.stack([along_x, along_y], axis=1)
+
+
+@lru_cache(maxsize=16)
+def _lattice(size):
+    """Knots along an axis of so many pixels, and the weights of each in the value at a position: a cubic spline."""
+    from scipy.interpolate import make_interp_spline  # scipy.interpolate costs more to import than this package
+
+    knots = np.linspace(-0.5, size - 0.5, max(5, -(-size // _STEP) + 1))
+    return knots, make_interp_spline(knots, np.eye(knots.size))

@@ -328,7 +328,9 @@ def as_stamps(images, like, name="translated"):
     if isinstance(first, str | PathLike):
         from .files import from_files
 
-        return like.like(**from_files(images, like.survey), name=name)
+        found = from_files(images, like.survey)
+        found.pop("pixel_scale", None)  # which shards of a survey state, to the digits of their translator
+        return like.like(**found, name=name)
     if not hasattr(images, "shape") and not isinstance(images, list | tuple):
         msg = f"{name} must be Stamps, an array or files, got {images!r}"
         raise ValueError(msg)

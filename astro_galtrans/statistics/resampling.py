@@ -21,42 +21,55 @@ DISTANCES = "ks", "wasserstein"
 
 
 def resampled_sums(columns, n=1000, seed=0):
-    """
-    Return the sums of columns ``[N, ...]`` over each of n resamples of the galaxies, float64 ``[n, ...]``.
-
-    Of more than `LARGEST` galaxies the resamples are those of `StreamedSums`.
-    """
+    """Return the sums of columns ``[N, ...]`` over each of n resamples of the galaxies, float64 ``[n, ...]``."""
     columns = np.asarray(columns)
-    if len(columns) <= LARGEST:
-        flat = columns.reshape(len(columns), -1).astype(float)
-        sums = np.concatenate([counts.astype(float) @ flat for _, counts in draws(len(flat), n, seed)])
-        return sums.reshape(n, *columns.shape[1:])
-    streamed = StreamedSums(columns.shape[1:], n, seed)
-    for start in range(0, len(columns), LARGEST):
-        streamed.add(columns[start : start + LARGEST])
-    return streamed.draws
+    sums = StreamedSums(columns.shape[1:], n, seed)
+    sums.add(columns)
+    return sums.result()[1]
 
 
 class StreamedSums:
     """
-    Sums over galaxies that come block by block, and over n resamples of them; no galaxy is kept.
+    Sums over galaxies that come block by block, and over n resamples of them; `LARGEST` galaxies are kept at most.
 
-    Each galaxy enters each resample as often as a Poisson number of mean 1 says, which needs no knowledge of how many
-    galaxies there will be (Chamandy et al. 2012). Resamples then differ in their number of galaxies, which drops out of
-    means and ratios of sums. Blocks of the same sizes get the same weights from the same seed.
+    Up to so many galaxies are resampled when all are there. Of more, each galaxy enters each resample as often as a
+    Poisson number of mean 1 says, which needs no knowledge of how many galaxies there will be (Chamandy et al. 2012).
+    Resamples then differ in their number of galaxies, which drops out of means and ratios of sums. The resamples depend
+    on the order of the galaxies and on the seed, not on how the galaxies are divided into blocks.
     """
 
     def __init__(self, shape, n, seed):
-        self._seed, self._blocks = seed, 0
-        self.total, self.draws = np.zeros(shape), np.zeros((n, *shape))
+        self._seed, self._blocks, self._waiting = seed, 0, np.zeros((0, *shape), np.float32)
+        self._total, self._draws = np.zeros(shape), np.zeros((n, *shape))
 
     def add(self, columns):
         """Take in ``[m, ...]``, what each of m galaxies adds."""
+        for start in range(0, len(columns), LARGEST):
+            self._waiting = np.concatenate([self._waiting, columns[start : start + LARGEST]])
+            if len(self._waiting) > LARGEST:
+                block, self._waiting = self._waiting[:LARGEST], self._waiting[LARGEST:]
+                self._take(block, self._poisson(LARGEST))
+
+    def _poisson(self, number):
         rng = np.random.default_rng([self._seed, self._blocks])
-        weights = rng.poisson(1, (len(self.draws), len(columns))).astype(float)
         self._blocks += 1
-        self.total += columns.sum(axis=0, dtype=float)
-        self.draws += np.tensordot(weights, columns.astype(float), axes=1)
+        yield rng.poisson(1, (len(self._draws), number))
+
+    def _take(self, block, counts):
+        """Add a block of galaxies, which occur in the resamples as often as ``counts`` say, int ``[b, m]`` each."""
+        flat = block.reshape(len(block), -1).astype(float)
+        self._total += flat.sum(axis=0).reshape(self._total.shape)
+        sums = np.concatenate([some.astype(float) @ flat for some in counts]) if len(self._draws) else self._draws
+        self._draws += sums.reshape(self._draws.shape)
+
+    def result(self):
+        """Return the sums ``[...]`` over all galaxies, and those over the resamples ``[n, ...]``."""
+        block, self._waiting = self._waiting, self._waiting[:0]
+        if len(block) and self._blocks:
+            self._take(block, self._poisson(len(block)))
+        elif len(block):
+            self._take(block, (counts for _, counts in draws(len(block), len(self._draws), self._seed)))
+        return self._total, self._draws
 
 
 def centre_and_scatter(values, n=1000, seed=0, level=0.68):

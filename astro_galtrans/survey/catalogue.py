@@ -23,9 +23,10 @@ from astro_galtrans.stamps import SHARDS_FILE, target_survey
 from astro_galtrans.translate import load_translator
 from astro_galtrans.translate.pipeline import results
 from astro_galtrans.translate.request import Request, Sampling
+from astro_galtrans.translate.workers import done_by
 
 from .fields import assigned, find_fields, in_shards
-from .shards import check_settings, check_workers, done_by, shard_path, sweep_unfinished, whole_folder
+from .shards import check_settings, check_workers, shard_path, sweep_unfinished, whole_folder
 
 __all__ = ["translate_catalogue"]
 

@@ -1,6 +1,5 @@
 """Objects of a translated survey one by one: as CCDData, and as FITS files."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +9,11 @@ from astropy.nddata import CCDData, StdDevUncertainty
 from astropy.wcs import WCS
 
 from astro_galtrans._locks import held
-from astro_galtrans._optional import require
 from astro_galtrans._progress import tqdm
 from astro_galtrans.bandstack import write_fits
-from astro_galtrans.stamps import SHARDS_FILE
+from astro_galtrans.translate.workers import done_by
 
-from .shards import done_by, shard_path
+from .shards import open_shard, read_settings, shard_path
 
 __all__ = ["read_objects", "write_objects"]
 
@@ -44,7 +42,7 @@ def read_objects(folder, rows=None):
     FileNotFoundError
         If the folder holds no shards.
     """
-    settings = _settings(folder)
+    settings = read_settings(folder)
     wanted = None if rows is None else np.asarray(list(rows))
     for number in range(settings["shards"]):
         if shard_path(folder, number).exists():
@@ -78,7 +76,7 @@ def write_objects(folder, output, rows=None, *, client=None, progress=True):
     OSError
         If another process writes to the output, or the disk is full.
     """
-    settings, output = _settings(folder), Path(output).expanduser().absolute()
+    settings, output = read_settings(folder), Path(output).expanduser().absolute()
     wanted = None if rows is None else np.asarray(list(rows))
     todo = [number for number in range(settings["shards"]) if shard_path(folder, number).exists()]
     common = {"folder": str(Path(folder).absolute()), "settings": settings, "wanted": wanted, "output": str(output)}
@@ -88,14 +86,6 @@ def write_objects(folder, output, rows=None, *, client=None, progress=True):
             count += written
             bar.update()
     return count
-
-
-def _settings(folder):
-    place = Path(folder).expanduser() / SHARDS_FILE
-    if not place.exists():
-        msg = f"{folder} holds no shards of a survey (no {SHARDS_FILE}), which galtrans translate --catalogue makes"
-        raise FileNotFoundError(msg)
-    return json.loads(place.read_text(encoding="utf8"))
 
 
 def _write_shard(number, folder, settings, wanted, output):
@@ -111,7 +101,7 @@ def _write_shard(number, folder, settings, wanted, output):
 
 def _of_shard(number, folder, settings, wanted):
     """Yield row and images of the objects of one shard."""
-    group = require("zarr", "scale").open_group(shard_path(folder, number), mode="r")
+    group = open_shard(folder, number)
     rows, bands, unit = group["row"][:], group.attrs["bands"], u.Unit(group.attrs["unit"])
     columns = {name: group[name][:] for name in ("flags", "ra", "dec", "seed", "image")}
     chosen = (columns["flags"] & 1 == 0) & (True if wanted is None else np.isin(rows, wanted))

@@ -9,8 +9,12 @@ from pathlib import Path
 from astro_galtrans._files import whole_file
 from astro_galtrans._optional import require
 from astro_galtrans._release import __version__
+from astro_galtrans.stamps import SHARDS_FILE
 
-__all__ = ["check_settings", "check_workers", "cluster", "done_by", "shard_path", "sweep_unfinished", "whole_folder"]
+__all__ = [
+    "check_settings", "check_workers", "cluster", "open_shard", "read_settings", "shard_path", "sweep_unfinished",
+    "whole_folder",
+]  # fmt: skip
 
 PATIENCE = 30  # seconds within which a scheduler must have a worker; who queues for longer starts workers first
 UNFINISHED = ".part-"  # begins the names of shards that are being written
@@ -119,6 +123,20 @@ def check_settings(place, settings):
         file.write_text(json.dumps(settings, indent=1), encoding="utf8")
 
 
+def read_settings(folder):
+    """Return the settings of a translated survey; FileNotFoundError if the folder holds none."""
+    place = Path(folder).expanduser() / SHARDS_FILE
+    if not place.exists():
+        msg = f"{folder} holds no shards of a survey (no {SHARDS_FILE}), which galtrans translate --catalogue makes"
+        raise FileNotFoundError(msg)
+    return json.loads(place.read_text(encoding="utf8"))
+
+
+def open_shard(folder, number):
+    """Return the zarr group of a shard."""
+    return require("zarr", "scale").open_group(shard_path(folder, number), mode="r")
+
+
 def shard_path(folder, number):
     """Return the path of a shard of a survey."""
     return Path(folder) / f"shard-{number:06d}.zarr"
@@ -149,40 +167,3 @@ def sweep_unfinished(folder):
     """Remove shards that killed runs left half-written."""
     for place in Path(folder).glob(f"{UNFINISHED}*"):
         shutil.rmtree(place, ignore_errors=True)
-
-
-def done_by(function, numbers, *columns, client=None, **common):
-    """
-    Yield what a function returns of each shard, as they are done: ``function(number, *columns, **common)``.
-
-    Raises
-    ------
-    ConnectionError
-        If the scheduler is lost.
-    RuntimeError
-        If a worker died over a shard again and again, out of memory say.
-    Exception
-        The first one that a shard raises; shards that are finished are kept.
-    """
-    if client is None:
-        yield from (function(*each, **common) for each in zip(numbers, *columns, strict=True))
-        return
-    from distributed import CancelledError, KilledWorker, as_completed
-    from distributed.comm import CommClosedError
-
-    futures = client.map(function, numbers, *columns, pure=False, **common)
-    address = client.scheduler.address
-    try:
-        for future in as_completed(futures):
-            try:
-                yield future.result()
-            except KilledWorker as err:
-                msg = f"{err.allowed_failures + 1} workers died over one shard; is their memory too small? ({err})"
-                raise RuntimeError(msg) from err
-            except (CancelledError, CommClosedError) as err:
-                msg = f"the scheduler {address} is lost; shards that are done are kept, and the same call goes on"
-                raise ConnectionError(msg) from err
-            future.release()
-    finally:
-        if client.status == "running":
-            client.cancel(futures)

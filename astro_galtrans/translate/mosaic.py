@@ -21,6 +21,7 @@ from .prepare import prepare
 from .request import Request, Sampling
 from .results import as_stack
 from .translator import ready
+from .workers import done_by
 
 __all__ = ["BLOCK", "is_lazy", "lazy_mosaic", "translate_mosaic"]
 
@@ -176,6 +177,10 @@ def translate_mosaic(
     ------
     OSError
         If the output exists and ``overwrite`` is false, part of it was made with other settings, or the disk is full.
+    ConnectionError
+        If the scheduler is lost.
+    RuntimeError
+        If workers die over a block again and again.
     ValueError
         As for `translate`, or if the output is neither FITS nor zarr.
 
@@ -210,7 +215,8 @@ def translate_mosaic(
         todo = [number for number in range(len(plan.blocks)) if number not in journal.done]
         outside = {}
         with bar(progress, len(todo), "block") as step:
-            for number, found in _written(plan, todo, stream, client):
+            # with each task, not scattered: a worker that ends takes what was scattered with it
+            for number, found in done_by(_write, todo, client=client, plan=plan, stream=stream):
                 journal.add(number)
                 for violation in found:
                     outside.setdefault((violation.quantity, violation.band), []).append((number, violation))
@@ -258,19 +264,6 @@ def _stream(part, plan):
         sides = tuple(min(plan.side, n) * plan.request.translator.spec.scale for n in plan.windows.shape)
         return ZarrStream(part, plan.template(), plan.shape, sides)
     return FitsStream(part, plan.template(), plan.shape)
-
-
-def _written(plan, todo, stream, client):
-    """Yield the number of each block once it is written, and what is unlike the images of the training."""
-    if client is None:
-        yield from (plan.write(number, stream) for number in todo)
-        return
-    from distributed import as_completed
-
-    # not scattered: a worker that ends takes what was scattered with it
-    for future in as_completed(client.map(_write, todo, plan=plan, stream=stream, pure=False)):
-        yield future.result()
-        future.release()
 
 
 def _write(number, plan, stream):

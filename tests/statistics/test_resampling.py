@@ -6,7 +6,13 @@ from scipy import stats
 
 from astro_galtrans.statistics import resampling
 from astro_galtrans.statistics.bootstrap import draws
-from astro_galtrans.statistics.resampling import PAIRED, centre_and_scatter, paired_statistics, resampled_sums
+from astro_galtrans.statistics.resampling import (
+    PAIRED,
+    StreamedSums,
+    centre_and_scatter,
+    paired_statistics,
+    resampled_sums,
+)
 
 
 def scatter(values):
@@ -98,6 +104,20 @@ def test_sums_scatter_as_theory_says(rng, monkeypatch, largest):
     ratio = sums[:, 0, 0] / sums[:, 0, 1]
     theory = np.std(above - 2 * below) / np.sqrt(500) / below.mean()
     np.testing.assert_allclose([ratio.mean(), ratio.std()], [above.sum() / below.sum(), theory], rtol=0.08)
+
+
+@pytest.mark.parametrize("largest", [4096, 64, 50])
+def test_sums_do_not_depend_on_how_galaxies_are_divided(rng, monkeypatch, largest):
+    monkeypatch.setattr(resampling, "LARGEST", largest)
+    columns = rng.uniform(1, 2, (200, 3))
+    whole = resampled_sums(columns, 50)
+    for sizes in ([200], [1, 63, 1, 135], [64, 64, 64, 8], [10] * 20):
+        sums = StreamedSums((3,), 50, 0)
+        for part in np.split(columns, np.cumsum(sizes)[:-1]):
+            sums.add(part)
+        total, draws = sums.result()
+        np.testing.assert_allclose(total, columns.sum(axis=0), rtol=1e-12)
+        np.testing.assert_array_equal(draws, whole)
 
 
 def test_the_same_seed_draws_the_same_galaxies(pairs):

@@ -14,7 +14,7 @@ from astro_galtrans.fidelity.photometry import photometry_fidelity
 from astro_galtrans.fidelity.pixel.measure import pixel_fidelity
 from astro_galtrans.fidelity.result import clear_report
 
-__all__ = ["LEVELS", "compare_levels"]
+__all__ = ["LEVELS", "compare_levels", "write_index"]
 
 GALLERY = {"pixel": "rmse", "photometry": "flux_3", "morphology": "gini"}  #: what galleries are sorted by
 LEVELS = "pixel", "photometry", "morphology", "anomaly"  #: what is measured, in this order
@@ -47,7 +47,7 @@ def compare_levels(stamps, output, *, levels, options, by, bins, bootstrap, abou
         results[level].report(output / level, format=format, overwrite=True)
         pictures[level] = _galleries(output / level, results[level], GALLERY.get(level), source, target, translated)
         # After each level, so that what is done can be looked at while the next is measured.
-        _index(output, results, pictures, about | {"galaxies": len(source), "translations": ", ".join(translated)})
+        write_index(output, results, pictures, about | {"galaxies": len(source), "translations": ", ".join(translated)})
     return results
 
 
@@ -75,11 +75,24 @@ def _galleries(folder, result, metric, source, target, translated):
     return files
 
 
-def _index(output, results, pictures, about):
-    """Write the page of all levels, which links their reports and shows no pictures of an earlier run."""
+def write_index(output, results, pictures, about):
+    """
+    Write the page of all levels, ``index.html``, which links their reports and shows their pictures.
+
+    Parameters
+    ----------
+    output : `~pathlib.Path`
+        The folder, in which each level has a folder with its report.
+    results : dict of str to `~astro_galtrans.fidelity.result.Result`
+        Results by level.
+    pictures : dict of str to list of str
+        Names of more pictures in the folder of a level.
+    about : dict
+        What the page says of the images.
+    """
     sections = []
     for level, result in results.items():
-        galleries = {file.removesuffix(".png"): output / level / file for file in pictures[level]}
+        galleries = {file.removesuffix(".png"): output / level / file for file in pictures.get(level, ())}
         beside = [name for name in files_of(output / level / "report.html") if name.endswith(".png")]
         shown = result.pictures({name.removesuffix(".png"): output / level / name for name in beside})
         shown += [replace(figure, caption=figure.alt.replace("_", " of ", 1)) for figure in result.pictures(galleries)]

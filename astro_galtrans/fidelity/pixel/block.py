@@ -3,16 +3,19 @@
 import numpy as np
 import torch
 
+from astro_galtrans.fidelity.compare import EXCLUDED
 from astro_galtrans.measure.residuals import REGIONS, SUMS, pixel_sums, source_pixels
-from astro_galtrans.statistics.resampling import StreamedSums
 
-__all__ = ["SUMMED", "Block", "PowerRatio", "frequencies", "power_spectra"]
+__all__ = ["SUMMED", "Block", "frequencies", "power_spectra"]
 
 LEAST = 0.5  # share of a stamp's pixels that must be good for the galaxy to count: below, its middle may be missing
 FEWEST_SKY = 100  # pixels of blank sky to measure noise in: its rms is then good to 7 %
 TAPER = 0.25  # share of the stamp's side that the window takes to fall to zero at both ends together
 SUMMED = [(region, name) for region in REGIONS for name in SUMS] + [("all", "ssim")]
-SUMMED += [("sky", name) for name in ("pixels", "variation", "variation_real")]  #: regions and names of all sums
+SUMMED += [("sky", name) for name in ("pixels", "variation", "variation_real")]
+#: Regions and names of all sums; the last ones add up to numbers of galaxies, as columns of `compare.excluded`, and of
+#: those with a pixel in a region.
+SUMMED += [("galaxies", name) for name in ("n", *EXCLUDED, "all", "source", "sky")]
 
 
 class Block:
@@ -42,12 +45,12 @@ class Block:
 
     def measure(self, images, samples=None, std=None):
         """
-        Return the sums over the pixels of a translation ``[n, C, H, W]``, which galaxies have enough of them, and
-        spectra.
+        Return the sums `SUMMED` over the pixels of a translation ``[n, C, H, W]``, and its power.
 
-        Sums are `SUMMED` to ``[n, C]``: zero where a galaxy cannot be measured; those that need ``samples`` ``[n, S, C,
-        H, W]`` or a stated uncertainty ``std`` ``[n, C, H, W]`` are absent without. Spectra are the power of translated
-        and real stamps, ``[n, C, K]``, NaN where a galaxy cannot be measured.
+        The sums are ``[n, C, S]``: zero where a galaxy cannot be measured, NaN where they need ``samples`` ``[n, S, C,
+        H, W]`` or a stated uncertainty ``std`` ``[n, C, H, W]`` that there is not. The power is the logarithm of the
+        ratio of the power spectra of translated and real stamp, ``[n, C, K]``: NaN where a galaxy cannot be measured,
+        or either has no power at some frequency.
         """
         images, samples, std = (None if part is None else torch.from_numpy(part) for part in (images, samples, std))
         finite = torch.isfinite(images)
@@ -62,8 +65,11 @@ class Block:
         ours = torch.where(bad, 0, ours)
         real = torch.where(bad, 0, self._y) if bool((bad & ~self._bad).any()) else None
         pair = power_spectra(ours), self._spectra if real is None else power_spectra(real)
-        spectra = tuple(np.where(measured[..., None], part.numpy(), np.nan) for part in pair)
-        return {key: np.where(measured, part.numpy(), 0) for key, part in sums.items()}, measurable.numpy(), spectra
+        sums = {key: np.where(measured, part.numpy(), 0) for key, part in sums.items()}
+        sums |= _galaxies(sums, self.measurable.numpy(), measurable.numpy())
+        blank = np.full(measured.shape, np.nan)
+        sums = np.stack([sums.get(key, blank) for key in SUMMED], axis=-1).astype(np.float32)
+        return sums, _log_ratio(*(part.numpy() for part in pair), measured)
 
     def _similarity(self, ours, bad):
         # torchmetrics mirrors the borders; its map is needed, as bad pixels do not count
@@ -101,6 +107,19 @@ def _usable(samples, std):
     if std is not None:
         usable = usable & torch.isfinite(std) & (std > 0)
     return usable
+
+
+def _galaxies(sums, real, ours):
+    """Ones for galaxies that count in the columns of `compare.excluded`, and for those with a pixel in a region."""
+    parts = real & ours, ~real & ours, real & ~ours, ~real & ~ours
+    found = {("galaxies", name): part for name, part in zip(("n", *EXCLUDED), parts, strict=True)}
+    return found | {("galaxies", region): sums[region, "pixels"] > 0 for region in ("all", "source", "sky")}
+
+
+def _log_ratio(power, other, measured):
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = np.log(power) - np.log(other)
+    return np.where(np.isfinite(found).all(axis=-1, keepdims=True) & measured[..., None], found, np.nan)
 
 
 def frequencies(shape, pixel_scale):
@@ -143,31 +162,3 @@ def _rings(height, width):
     weights = (ring[..., None] == torch.arange(side // 2)) * twice[..., None]
     weights = weights.flatten(0, 1)
     return weights / weights.sum(0)
-
-
-class PowerRatio:
-    r"""
-    Geometric mean over galaxies of the ratio of two power spectra, :math:`\exp \langle \ln P' / P \rangle`.
-
-    All galaxies count alike; a ratio of sums would be that of the brightest few. Only sums are kept, and those of ``n``
-    resamples; ``shape`` is that of the ratios of a galaxy, ``(C, K)``.
-    """
-
-    def __init__(self, shape, n, seed):
-        self.number = np.zeros(shape[0], dtype=int)
-        self._sums = StreamedSums((2, *shape), n, seed)  # logarithms, and how many
-
-    def add(self, power, other):
-        """Take in spectra ``[n, C, K]`` above and below the line; those without power at a frequency are left out."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            logarithm = np.log(power.astype(float)) - np.log(other.astype(float))
-        usable = np.isfinite(logarithm).all(axis=-1, keepdims=True)
-        self.number += usable[..., 0].sum(axis=0)
-        self._sums.add(np.stack([np.where(usable, logarithm, 0), np.broadcast_to(usable, logarithm.shape)], axis=1))
-
-    def result(self):
-        """Return the ratio ``[C, K]`` and those of the resamples ``[n, C, K]``; NaN without a galaxy."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return tuple(
-                np.exp(sums[..., 0, :, :] / sums[..., 1, :, :]) for sums in (self._sums.total, self._sums.draws)
-            )

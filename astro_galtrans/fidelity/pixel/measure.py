@@ -23,37 +23,20 @@ Means are over pixels of all galaxies. The region ``all`` is every good pixel of
 """
 
 import numpy as np
-from astropy import units as u
 
 from astro_galtrans._progress import tqdm
-from astro_galtrans.fidelity.compare import (
-    BOOTSTRAP,
-    bins_of,
-    by_values,
-    curve_table,
-    excluded,
-    side_by_side,
-    to_qtable,
-)
+from astro_galtrans.fidelity.compare import BOOTSTRAP, bins_of, by_values, side_by_side, to_qtable
 from astro_galtrans.fidelity.paired import PairedResult, checked, readings, settings_of
 from astro_galtrans.fidelity.plots import images as plots
-from astro_galtrans.fidelity.result import FIGURES
 from astro_galtrans.measure.tables import galaxy_table
-from astro_galtrans.statistics.bootstrap import interval
-from astro_galtrans.statistics.resampling import resampled_sums
+from astro_galtrans.statistics.resampling import StreamedSums
 
-__all__ = ["PixelFidelity", "data_ranges", "pixel_fidelity"]
+from .sums import PIXELS, PixelSums, checked_ends, named, quantities, softening
+
+__all__ = ["PixelFidelity", "data_ranges", "pixel_fidelity", "pixel_galaxies"]
 
 TAIL = 0.001  # share of pixels beyond either end of the data range: cores of the brightest sources
-SOFTENING = 3  # of asinh-scaled flux, in units of the sky noise: linear in the noise, logarithmic in sources
-BUDGET = 2**23  # pixels of all samples of a block of galaxies: 32 MiB
-MEANS = {  # sums over pixels to the names of their means; those of squares are not yet the root
-    "residual": "residual_mean", "absolute": "mae", "square": "rmse", "scaled": "residual_mean_sigma",
-    "scaled_absolute": "mae_sigma", "scaled_square": "rmse_sigma", "chi2": "chi2", "within_1": "coverage_1",
-    "within_2": "coverage_2", "crps": "crps", "in_range": "sample_range", "ssim": "ssim",
-}  # fmt: skip
-PIXELS = {"all": "pixels", "source": "pixels_source", "sky": "pixels_sky"}
-UNITS = {"residual_mean": "flux", "mae": "flux", "rmse": "flux", "crps": "flux", "psnr": "dB"}
+BUDGET = 2**19  # pixels of all samples of a block of galaxies: their sums take some 300 bytes of maps a pixel
 SHOWN = {
     ("all", "psnr"): "PSNR (dB)", ("all", "ssim"): "SSIM", ("sky", "noise_ratio"): "sky noise, translated / target",
     ("source", "residual_mean_sigma"): "mean residual in sources (noise)",
@@ -168,25 +151,52 @@ def pixel_fidelity(
     ['statistics', 'power', 'galaxies']
     """
     translated, by = checked(target, translated, take), by_values(by, len(target))
-    ends = data_ranges(target, progress=progress) if data_range is None else _given(data_range, target.bands)
-    softening = SOFTENING * np.median(target.sky_rms, axis=0)
-    real, found = _measure(target, translated, take, ends, softening, bootstrap, progress)
-    width, everyone = ends[:, 1] - ends[:, 0], np.arange(len(target))
-    groups, rows, binned = bins_of(by, bins)[0], [], []
-    for model, (sums, ours, _) in found.items():
-        some = sums, real, ours, width, target.bands, bootstrap
-        rows += _rows({"model": model}, everyone, *some)
+    ends = data_ranges(target, progress=progress) if data_range is None else checked_ends(data_range, target.bands)
+    totals, whole = PixelSums(target, ends, bootstrap), {}
+    for rows, label, sums, power in _measured(target, translated, take, ends, progress):
+        totals.add(label, sums, power)
+        whole.setdefault(label, np.empty((len(target), *sums.shape[1:]), np.float32))[rows] = sums
+    tables, groups, binned = totals.tables(), bins_of(by, bins)[0], []
+    for model, sums in whole.items():
         for where, chosen in groups:
-            binned += _rows(where | {"model": model}, chosen, *some)
-    tables = {"statistics": to_qtable(rows)} | ({"bins": to_qtable(binned)} if binned else {})
-    tables["power"] = _power(target, {model: power for model, (*_, power) in found.items()}, bootstrap.level)
-    galaxies = {model: _galaxies(sums, width, target.bands) for model, (sums, *_) in found.items()}
-    tables["galaxies"] = side_by_side(galaxies)
-    meta = {
-        "data_range": {band: list(map(float, pair)) for band, pair in zip(target.bands, ends, strict=True)},
-        "asinh_softening": dict(zip(target.bands, map(float, softening), strict=True)), "take": take,
-    }  # fmt: skip
-    return PixelFidelity(tables, settings_of(target, translated, bootstrap) | meta)
+            part = StreamedSums(sums.shape[1:], bootstrap.resamples, bootstrap.seed)
+            part.add(sums[chosen])
+            binned += totals.rows(where | {"model": model}, *part.result())
+    tables |= {"bins": to_qtable(binned)} if binned else {}
+    tables["galaxies"] = side_by_side({model: _galaxies(sums, ends, target.bands) for model, sums in whole.items()})
+    return PixelFidelity(tables, settings_of(target, translated, bootstrap) | totals.about | {"take": take})
+
+
+def pixel_galaxies(target, translated, data_range, *, take="first"):
+    """
+    Measure the pixels of some galaxies of a larger set, whose statistics are made of the tables of all parts.
+
+    Parameters
+    ----------
+    target, translated, take
+        As for `pixel_fidelity`.
+    data_range : array-like
+        ``[C, 2]``: lowest and highest flux, the same for all parts.
+
+    Returns
+    -------
+    `~astropy.table.QTable`
+        The table ``galaxies`` of `PixelFidelity`, with two more columns that ``fidelity.pixel.sums`` adds
+        up: ``sums`` over the pixels, and ``power``, the logarithm of the ratio of power spectra.
+
+    Raises
+    ------
+    ValueError
+        If numbers, bands or shapes do not fit, or the target's noise is not known.
+    """
+    ends, parts = checked_ends(data_range, target.bands), {}
+    for _, label, *columns in _measured(target, checked(target, translated, take), take, ends, progress=False):
+        parts.setdefault(label, []).append(columns)
+    tables = {}
+    for label, blocks in parts.items():
+        sums, power = map(np.concatenate, zip(*blocks, strict=True))
+        tables[label] = _galaxies(sums, ends, target.bands, sums=sums, power=power.astype(np.float32))
+    return side_by_side(tables)
 
 
 def data_ranges(stamps, *, progress=True):
@@ -201,7 +211,7 @@ def data_ranges(stamps, *, progress=True):
             low.add(-values)
             high.add(values)
     ends = np.array([(-low.quantile(), high.quantile()) for low, high in tails])
-    return _given(ends, stamps.bands)
+    return checked_ends(ends, stamps.bands)
 
 
 class _Tail:
@@ -226,46 +236,23 @@ class _Tail:
         return np.interp(place, np.arange(len(values)), values)
 
 
-def _given(ends, bands):
-    ends = np.asarray(ends, dtype=float)
-    if ends.shape != (len(bands), 2) or not (ends[:, 1] > ends[:, 0]).all():
-        msg = f"a data range is a lowest and a higher flux for each band ({', '.join(bands)}), got {ends.tolist()}"
-        raise ValueError(msg)
-    return ends
-
-
-def _measure(target, translated, take, ends, softening, bootstrap, progress):
-    """
-    Return which real stamps have enough good pixels, bool ``[N, C]``, and what was found of each reading, by name.
-
-    That is a triple: sums over pixels by region and name, ``[N, C]``, NaN without the samples or stated uncertainty
-    that they need; which translated stamps have enough good pixels; and the `PowerRatio`.
-    """
+def _measured(target, translated, take, ends, progress):
+    """Yield, of each block of galaxies and each reading, its rows and name, and what `Block.measure` returns."""
     import torch
 
-    from .block import SUMMED, Block, PowerRatio
+    from .block import Block
 
-    shape, rings = (len(target), len(target.bands)), min(target.shape) // 2
     labels = {name: readings(name, stamps, take) for name, stamps in translated.items()}
-    real, found = np.zeros(shape, bool), {}
-    for label in (label for takes in labels.values() for label in takes):
-        sums = {key: np.full(shape, np.nan, np.float32) for key in SUMMED}
-        power = PowerRatio((shape[1], rings), bootstrap.resamples, bootstrap.seed)
-        found[label] = sums, np.zeros(shape, bool), power
     deepest = max(int(np.prod(stamps.images.shape[1:])) for stamps in translated.values())
     blocks = list(target.blocks(max(1, BUDGET // deepest)))
-    with torch.inference_mode():
-        for rows in tqdm(blocks, desc="pixels", unit="block", disable=None if progress else True):
-            block = Block(target, rows, ends, softening)
-            real[rows] = block.measurable.numpy()
-            for name, stamps in translated.items():
-                for label, *reading in _read(stamps, rows, labels[name]):
-                    sums, measurable, power = found[label]
-                    found_here, measurable[rows], spectra = block.measure(*reading)
-                    for key, values in found_here.items():
-                        sums[key][rows] = values
-                    power.add(*spectra)
-    return real, found
+    for rows in tqdm(blocks, desc="pixels", unit="block", disable=None if progress else True):
+        with torch.inference_mode():
+            block = Block(target, rows, ends, softening(target))
+        for name, stamps in translated.items():
+            for label, *reading in _read(stamps, rows, labels[name]):
+                with torch.inference_mode():
+                    found = block.measure(*reading)
+                yield rows, label, *found
 
 
 def _read(stamps, rows, labels):
@@ -286,64 +273,10 @@ def _read(stamps, rows, labels):
         yield label, images, stack if several and k == 0 else None, stated
 
 
-def quantities(sums, data_range):
-    """
-    Return the quantities of sums over pixels, by region and name, of one galaxy or many.
-
-    Sums are ``[..., C]`` by region and name, ``data_range`` ``[C]`` is the width of the data range.
-    """
-    found = {}
-    with np.errstate(divide="ignore", invalid="ignore"):
-        for region, name in sums:
-            if name in MEANS:
-                found[region, MEANS[name]] = sums[region, name] / sums[region, "pixels"]
-        for region in ("all", "source"):
-            for name in ("rmse", "rmse_sigma"):
-                found[region, name] = np.sqrt(found[region, name])
-        found["all", "psnr"] = 20 * np.log10(data_range / found["all", "rmse"])
-        found["sky", "noise_ratio"] = np.sqrt(sums["sky", "variation"] / sums["sky", "variation_real"])
-    return found
-
-
-def _rows(head, chosen, sums, real, ours, data_range, bands, bootstrap):
-    """Yield a row for each quantity of each band, of some galaxies."""
-    sums = {key: part[chosen] for key, part in sums.items()}
-    columns = np.stack(list(sums.values()), axis=-1)
-
-    def named(totals):
-        return quantities({key: totals[..., k] for k, key in enumerate(sums)}, data_range)
-
-    total = columns.sum(axis=0, dtype=float)
-    asked = named(np.where(np.isnan(total), np.nan, 1.0))  # NaN: there are no samples, or no uncertainty
-    value = named(total)
-    draws = named(resampled_sums(columns, bootstrap.resamples, bootstrap.seed)) if bootstrap.resamples else {}
-    value = {key: interval(part, draws.get(key, ()), len(columns), bootstrap.level)[:3] for key, part in value.items()}
-    for region, quantity in value:
-        for c in np.flatnonzero(~np.isnan(asked[region, quantity])):
-            labels = {"band": bands[c], "region": region, "quantity": quantity}
-            figures = {end: part[c] for end, part in zip(FIGURES, value[region, quantity], strict=True)}
-            numbers = excluded(real[chosen, c], ours[chosen, c])
-            measured = int(np.count_nonzero(sums[region, "pixels"][:, c] > 0))
-            numbers |= {"n": measured, "none_in_region": numbers["n"] - measured, "unit": UNITS.get(quantity, "")}
-            yield head | labels | figures | numbers
-
-
-def _power(target, power, level):
-    """A row for each reading, band and frequency."""
-    from .block import frequencies
-
-    curves = []
-    for name, ratio in power.items():
-        columns = dict(zip(FIGURES, interval(*ratio.result(), 0, level)[:3], strict=True))
-        for c, band in enumerate(target.bands):
-            head = {"model": name, "band": band, "frequency": frequencies(target.shape, target.pixel_scale)}
-            curves.append(head | {key: part[c] for key, part in columns.items()} | {"n": int(ratio.number[c])})
-    return curve_table(curves, {"frequency": 1 / u.arcsec})
-
-
-def _galaxies(sums, data_range, bands):
+def _galaxies(whole, ends, bands, **more):
     """A row for each galaxy and band."""
-    columns = {name: sums[region, "pixels"].astype(int) for region, name in PIXELS.items()}
-    for (region, name), part in quantities(sums, data_range).items():
+    parts = named(whole)
+    columns = {name: parts[region, "pixels"].astype(int) for region, name in PIXELS.items()}
+    for (region, name), part in quantities(parts, ends[:, 1] - ends[:, 0]).items():
         columns[f"{name}_source" if region == "source" else name] = part
-    return galaxy_table(bands, columns)
+    return galaxy_table(bands, columns | more)
