@@ -9,7 +9,7 @@ __all__ = ["COMMANDS"]
 #: Options of fidelity that need all stamps in one process, or say what shards say themselves.
 UNSHARED = (
     "bins", "take", "number", "n_samples", "catalogue", "detect", "size", "faint", "source_survey", "source_bands",
-    "target_bands", "source_fwhm", "target_fwhm", "pixel_scale", "degrade_source",
+    "target_bands", "source_fwhm", "target_fwhm", "pixel_scale",
 )  # fmt: skip
 
 
