@@ -144,7 +144,7 @@ def violins(differences, *, ylabels, title=None):
     """
     Draw distributions of differences, by quantity and model ``[N]``; None where there is no finite one.
 
-    The number below a violin is that of finite differences; ``ylabels`` maps quantities to labels.
+    The number beside a name is that of finite differences; ``ylabels`` maps quantities to labels.
     """
     finite = {name: any(np.isfinite(values).any() for values in found.values()) for name, found in differences.items()}
     differences = {name: found for name, found in differences.items() if finite[name]}
@@ -154,8 +154,8 @@ def violins(differences, *, ylabels, title=None):
     for place, (quantity, models) in zip(axes, differences.items(), strict=True):
         finite = {model: values[np.isfinite(values)] for model, values in models.items()}
         _violins(place, finite)
-        labels = [f"{model}\n{len(values):,}" for model, values in finite.items()]
-        place.set_xticks(range(len(labels)), labels, rotation=30, ha="right", rotation_mode="anchor", fontsize=6)
+        labels = [f"{model} ({len(values):,})" for model, values in finite.items()]
+        place.set_xticks(range(len(labels)), labels, rotation=60, ha="right", rotation_mode="anchor", fontsize=6)
         place.tick_params(axis="x", length=0)
         place.axhline(0, color="0.6", lw=0.6, zorder=0)
         place.set_ylabel(ylabels.get(quantity, quantity))
