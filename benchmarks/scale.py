@@ -194,8 +194,8 @@ def memory(options):
 
 
 def fidelity(options):
-    for number in options.galaxies:
-        used = measured(options, "fidelity", number).partition(" in")[0]  # tables that are links say nothing of the time
+    for number in options.galaxies:  # most tables being links, the time says nothing
+        used = measured(options, "fidelity", number).partition(" in")[0]
         yield f"peak memory, fidelity of {number:,} galaxies of a survey", used, ""
 
 
