@@ -141,7 +141,7 @@ def tasks(options, _folder, number=200):
         client.gather(client.map(empty, range(2), plan=plan, pure=False))
         start = time.perf_counter()
         client.gather(client.map(empty, range(number), plan=plan, pure=False))
-        yield "an empty task, two workers", f"{1e3 * (time.perf_counter() - start) / number:.0f} ms", ""
+        yield "an empty task of dask, two workers", f"{1e3 * (time.perf_counter() - start) / number:.0f} ms", ""
 
 
 def empty(number, plan):
