@@ -116,6 +116,12 @@ def _check_bands(stack, translator):
         f"missing bands: {', '.join(missing)}; {translator.name} needs {_needed(translator)}, and the image "
         f"has {', '.join(stack.bands)}"
     )
+    capitals = [band for band in stack.bands if band.lower() in missing]
+    if capitals:
+        msg += (
+            f". Capitals are filters of other systems (Johnson's): if {', '.join(capitals)} are "
+            f"{', '.join(capitals).lower()}, name them so"
+        )
     if own:
         msg += (
             f". To train a translator for {own} on simulated pairs: galtrans train {translator.spec.name} {ends} "
