@@ -266,7 +266,7 @@ def test_select_reorders():
         (lambda: make_cube(SHAPE), "ugrii", "twice: i"),
         (lambda: [make_ccd(SHAPE, "g")] * 2, None, "band 'g' comes twice, in image 0 and image 1"),
         (
-            lambda: {"g": make_ccd(SHAPE), "sdss_g": make_ccd(SHAPE)},
+            lambda: {"g": make_ccd(SHAPE, "g"), "sdss_g": make_ccd(SHAPE, "g")},
             None,
             "in image 'g' and image 'sdss_g'",
         ),
@@ -292,6 +292,14 @@ def test_select_reorders():
 def test_input_that_does_not_fit(image, bands, message):
     with pytest.raises(ValueError, match=message):
         read(image(), bands)
+
+
+def test_a_key_that_the_header_contradicts_holds_and_is_told():
+    images = {"g": make_ccd(SHAPE, "r"), "r": make_ccd(SHAPE, "r")}
+    with pytest.warns(GaltransWarning, match="image 'g' is taken as band g .* its header says r") as told:
+        stack = read(images)
+    assert len(told) == 1
+    assert stack.bands == ("g", "r")
 
 
 @pytest.mark.parametrize("image", [None, 3, np.ones(SHAPE), fits.Header(), [np.ones(SHAPE)], fits.BinTableHDU()])
@@ -374,9 +382,9 @@ def test_generalised_wcs():
     sky = coordinate_frames.CelestialFrame(reference_frame=ICRS(), name="icrs", unit=(u.deg, u.deg))
     general = gwcs.WCS([(pixels, shift | linear | models.Pix2Sky_TAN() | rotation), (sky, None)])
 
-    stack = read({"g": single(wcs=general), "r": single()})
+    stack = read({"g": single(wcs=general), "r": single(meta={"FILTER": "r"})})
     assert not stack.on_one_grid
-    stack = read({"g": single(wcs=general), "r": single(wcs=fits_wcs)})
+    stack = read({"g": single(wcs=general), "r": single(wcs=fits_wcs, meta={"FILTER": "r"})})
     assert stack.on_one_grid  # two kinds of WCS, one grid
     assert isinstance(write_like(stack)["g"].wcs, gwcs.WCS)
 

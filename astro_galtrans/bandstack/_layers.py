@@ -11,7 +11,7 @@ import numpy as np
 from astropy import units as u
 from astropy.nddata import InverseVariance, NDData, StdDevUncertainty, VarianceUncertainty
 
-from astro_galtrans.bands import band_from_header, bands_from_header, parse_band, parse_bands
+from astro_galtrans.bands import OPTICAL_BANDS, band_from_header, bands_from_header, parse_band, parse_bands
 from astro_galtrans.exceptions import EmptyImageError, GaltransWarning
 from astro_galtrans.units import find_zeropoint, flux_factor, flux_zeropoint, parse_unit
 
@@ -201,6 +201,7 @@ def _named(images, bands):
 def _own_names(image, bands):
     """Names that an image gives its planes, or None for each; where ``bands`` are given, cards may contradict."""
     if image.key is not None:
+        _warn_of_other_band(image)
         return (image.key,)
     names = bands_from_header(image.meta) if image.data.ndim > 2 else None
     if names is not None and len(names) != image.planes:
@@ -215,6 +216,17 @@ def _own_names(image, bands):
                 raise
             warnings.warn(f"{err}; taken as one of {', '.join(bands)}", GaltransWarning, stacklevel=6)
     return names or (None,) * image.planes
+
+
+def _warn_of_other_band(image):
+    """Warn of a header that names another band than the key: the key holds, since headers err, but so do typists."""
+    try:
+        says = band_from_header(image.meta)
+    except ValueError:  # it names several: the key is there to choose
+        return
+    if {says, image.key} <= set(OPTICAL_BANDS) and says != image.key:
+        msg = f"{image.label} is taken as band {image.key} after its key or extension, but its header says {says}"
+        warnings.warn(msg, GaltransWarning, stacklevel=6)
 
 
 def _chosen(slots, bands):

@@ -20,6 +20,7 @@ from astro_galtrans._files import CheckedFile, whole_file
 from astro_galtrans._optional import require_report
 from astro_galtrans._plain import plain_name
 from astro_galtrans.bandstack import write_hdulist
+from astro_galtrans.units import parse_unit
 
 from .page import Figure, Section, files_of, table_of, uri, write_page
 
@@ -196,7 +197,7 @@ class Result:
         path = Path(path)
         if path.suffix == ".fits" and not path.is_dir() and format in {None, "fits"}:
             _check_free([path], overwrite)
-            tables = (fits.table_to_hdu(table, name=name.upper()) for name, table in self._all_tables().items())
+            tables = (fits.table_to_hdu(table, name=name.upper()) for name, table in self._all_tables(FORMATS).items())
             write_hdulist(fits.HDUList([fits.PrimaryHDU(), *tables]), path, overwrite)
             return [path]
         format = format or "ecsv"  # noqa: A001
@@ -207,7 +208,7 @@ class Result:
             raise ValueError(msg)
         files = {
             path / f"{name}.{'fits' if name in self.in_fits else format}": table
-            for name, table in self._all_tables().items()
+            for name, table in self._all_tables({format}).items()
         }
         (other,) = (path / f"about.{ending}" for ending in FORMATS if ending != format)
         _check_free([*files, other], overwrite)
@@ -238,14 +239,22 @@ class Result:
         ending = "fits" if path.is_file() or (path / "about.fits").exists() else "ecsv"
         meta = {str(row["what"]): json.loads(str(row["value"])) for row in _read_table(path, "about", ending)}
         # Only tables that are named: a folder may hold those of an earlier result too, which this one does not have.
-        names = meta.pop("tables")
-        return cls({name: _read_table(path, name, "fits" if name in cls.in_fits else ending) for name in names}, meta)
+        names, units = meta.pop("tables"), meta.pop("units", {})
+        tables = {name: _read_table(path, name, "fits" if name in cls.in_fits else ending) for name in names}
+        for name, column, unit in ((name, *each) for name, found in units.items() for each in found.items()):
+            tables[name][column] = tables[name][column] * parse_unit(unit)
+        return cls(tables, meta)
 
-    def _all_tables(self):
-        meta = self.meta | {"tables": list(self.tables)}
+    def _all_tables(self, formats):
+        """All tables by name, with one about them; for FITS files, that has the units which FITS does not know."""
+        units = {name: _not_in_fits(table) if "fits" in formats else {} for name, table in self.tables.items()}
+        bare = {name: QTable(table, copy=False) for name, table in self.tables.items()}
+        for name, column in ((name, column) for name, found in units.items() for column in found):
+            bare[name][column] = bare[name][column].value
+        meta = self.meta | {"tables": list(self.tables), "units": units}
         values = [json.dumps(value) for value in meta.values()]
         about = QTable([list(meta), values], names=["what", "value"], dtype=["str", "str"])
-        return {"about": about} | self.tables
+        return {"about": about} | bare
 
     def report(self, directory, *, format="ecsv", overwrite=False):  # noqa: A002
         """
@@ -365,6 +374,18 @@ def _check_free(paths, overwrite):
     if there and not overwrite:
         msg = f"{', '.join(there)} exists; overwrite=True replaces it"
         raise OSError(msg)
+
+
+def _not_in_fits(table):
+    """Units of columns that the FITS standard has no name for, such as nanomaggies."""
+    found = {}
+    for column in table.colnames:
+        unit = getattr(table[column], "unit", None)
+        try:
+            _ = unit and unit.to_string("fits")
+        except ValueError:
+            found[column] = unit.to_string()
+    return found
 
 
 def _read_table(path, name, ending):

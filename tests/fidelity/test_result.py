@@ -32,6 +32,7 @@ class Example(Result):
 def result(rng):
     few = QTable({"model": ["a", "b<i>"], "text": ["", "x"], "value": [0.5, np.nan], "n": [3, 4]})
     many = QTable({"x": rng.normal(size=100), "magnitude": rng.uniform(15, 20, 100) * u.mag})
+    many["flux"] = rng.uniform(1, 2, 100) * u.nmgy  # which the FITS standard does not know
     return Example({"few": few, "many": many}, {"seed": 1, "models": ["a", "b"], "share": 0.25, "of": {"deep": None}})
 
 
@@ -49,6 +50,7 @@ def test_what_is_read_is_what_was_written(result, tmp_path, place):
     np.testing.assert_array_equal(again["many"]["x"], result["many"]["x"])
     assert (again["many"]["magnitude"] == result["many"]["magnitude"]).all()
     assert again["many"]["magnitude"].unit == u.mag
+    assert again["many"]["flux"].unit == u.nmgy and (again["many"]["flux"] == result["many"]["flux"]).all()
 
 
 def test_tables_of_an_earlier_result_are_not_read(result, tmp_path):
