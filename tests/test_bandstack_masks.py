@@ -20,9 +20,9 @@ def image_hdu(name="SCI", data=CCD.data, **cards):
     return fits.ImageHDU(data, header, name=name)
 
 
-def file_of(*extensions, primary=(), **cards):
+def file_of(*extensions, primary=(), band="g", **cards):
     """A file with one image, the filter named in the primary header, and what is beside it."""
-    first = fits.PrimaryHDU(header=fits.Header([("FILTER", "g"), *primary]))
+    first = fits.PrimaryHDU(header=fits.Header([("FILTER", band), *primary]))
     return fits.HDUList([first, image_hdu(**cards), *extensions])
 
 
@@ -252,7 +252,7 @@ def test_noise_of_some_bands_only():
     with pytest.warns(
         GaltransWarning, match="files of bands r do not say how noisy they are: the noise of g is not used"
     ):
-        stack = read({"g": with_noise, "r": file_of()})
+        stack = read({"g": with_noise, "r": file_of(band="r")})
     assert stack.variance is None
     assert "GTNOISE" not in stack.meta
     assert_array_equal(np.argwhere(stack.mask), [[0, 0, 0]])  # what is bad stays bad

@@ -15,7 +15,6 @@ vector :math:`t_k`, and the covariance is :math:`C = \mathrm{diag}(\sigma^2) + \
 formula of Woodbury. Chi-squared with that :math:`C` keeps its distribution.
 """
 
-import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -129,9 +128,8 @@ class Correlation:
 
 def _deviation(maps, number):
     """Standard deviation ``[n, C]`` of maps that are expected to have 1, from so many independent values in each."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)  # of a galaxy without a usable pixel
-        found = MAD_TO_SIGMA * np.nanmedian(np.abs(maps), axis=(2, 3))
+    some = np.isfinite(maps).any(axis=(2, 3), keepdims=True)  # a galaxy may have no usable pixel
+    found = MAD_TO_SIGMA * np.nanmedian(np.abs(np.where(some, maps, 0)), axis=(2, 3))
     found = np.log(np.where(found > 0, found, 1))
     own = MEDIAN_VARIANCE / np.maximum(number, 1)
     return np.exp(found * SPREAD**2 / (SPREAD**2 + own))
