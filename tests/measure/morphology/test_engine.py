@@ -5,12 +5,17 @@ import warnings
 import numpy as np
 import pytest
 from astropy.modeling.models import Sersic2D
+from astropy.utils import minversion
 from scipy.integrate import quad
 from scipy.optimize import brentq
 
 from astro_galtrans.measure.morphology import measure_morphology, segment
 
 SKY = 0.02
+at_the_edge = pytest.mark.xfail(
+    minversion("statmorph", "0.7.3"), strict=True,
+    reason="its _aperture_mean divides by the area outside of the image too, against its docstring and 0.7.2",
+)  # fmt: skip
 WITHOUT_ANGLES = (
     "gini", "m20", "concentration", "asymmetry", "smoothness", "outer_asymmetry", "shape_asymmetry", "rpetro_circ",
     "rpetro_ellip", "rhalf_circ", "rhalf_ellip", "r20", "r50", "r80", "ellipticity_centroid", "ellipticity_asymmetry",
@@ -134,6 +139,7 @@ def test_a_segmentation_map_that_misses_the_centre_is_flagged():
     assert table["flag"].tolist() == [4, 0]
 
 
+@at_the_edge
 def test_a_source_at_the_edge_is_measured_as_statmorph_does():
     image = noisy(sersic(x=8.0, y=32.0, radius=6))
     mine = sersic(x=8.0, y=32.0, radius=6) > 0.3
@@ -198,6 +204,7 @@ def at(place, shape):
     return noisy(Sersic2D(5, 4, 1, place[0] * (shape[1] - 0.6), place[1] * (shape[0] - 0.6), 0.3)(x, y))
 
 
+@at_the_edge
 @pytest.mark.parametrize("shape", [(28, 72), (72, 28), (9, 40)], ids=str)
 def test_stamps_need_not_be_square(shape):
     """Nor the galaxy be in the middle: loops read nothing beyond what there is."""
@@ -234,6 +241,7 @@ def test_any_array_is_taken(drawn):
             np.testing.assert_array_equal(again[name], table[name], err_msg=name)
 
 
+@at_the_edge
 def test_a_galaxy_in_the_corner_is_measured_as_statmorph_does():
     image = at((0.99, 0.99), (28, 72))[None]
     how = {"segmap": np.ones(image.shape, dtype=bool), "sersic": False}
