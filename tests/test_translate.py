@@ -612,7 +612,8 @@ BAD = {
     "missing bands": (lambda: make_bands(bands=("u", "g", "i")), {}, r"missing bands: r, z"),
     "one band": (lambda: make_ccd(band="g"), {}, r"missing bands: u, r, i, z"),
     "unknown bands": (
-        lambda: {band.upper(): image for band, image in make_bands().items()}, {},
+        lambda: {band.upper(): image for band, image in make_bands().items()},
+        {},
         r"missing bands: u, .*if U, G, R, I, Z are u, g, r, i, z, name them so",
     ),
     "bands without names": (make_cube, {}, r"pass bands="),
