@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import statmorph
+from astropy.utils import minversion
 from scipy import ndimage
 
 from astro_galtrans.measure.morphology import measure_morphology
@@ -42,6 +43,10 @@ SEARCHED = (
 )  # fmt: skip
 
 
+@pytest.mark.xfail(
+    minversion("statmorph", "0.7.3"), strict=True,
+    reason="its _aperture_mean divides by the area that is masked or outside of the image too, against its docstring",
+)  # fmt: skip
 def test_quantities_are_statmorphs(drawn):
     images, segmaps, mask = hard_galaxies(drawn.images, drawn.segmaps)
     how = {"segmap": segmaps, "mask": mask, "gain": 200.0, "sersic": False, "progress": False}
