@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import subprocess
+import sys
+import time
 import warnings
 
 import numpy as np
@@ -11,6 +14,7 @@ from astropy.table import Table
 from astro_galtrans._locks import locked
 from astro_galtrans.cli import main
 from astro_galtrans.exceptions import GaltransWarning
+from astro_galtrans.fidelity.anomaly.result import AnomalyResult
 from astro_galtrans.study import load_study, run_study
 
 
@@ -156,6 +160,36 @@ def test_translators_that_are_unknown_or_for_other_pairs(recipe, study, tmp_path
         file.write_text(text.replace("srgan-sdss-cfhtls", name))
         with pytest.raises(ValueError, match=message):
             run_study(file, tmp_path / "out", cache=study / "cache", progress=False)
+
+
+@pytest.mark.slow
+def test_a_target_that_is_less_sharp_is_judged_at_its_own_psf(tmp_path):
+    text = 'levels = ["anomaly"]\nbaselines = ["identity"]\n[data]\nnumber = 20\ntraining = 0\n'
+    (tmp_path / "reverse.toml").write_text(text + '[tasks.reverse]\nsource = "cfhtls-wide"\ntarget = "sdss"\n')
+    run_study(tmp_path / "reverse.toml", tmp_path / "out", progress=False)
+    result = AnomalyResult.read(next((tmp_path / "out" / "cache" / "results").glob("anomaly-identity*")))
+    assert result.meta["compared at the target's PSF"] == list("ugriz")
+    assert abs(result.value("chi2_dof", "median", model="identity", band="all")[0] - 1) < 0.05
+
+
+@pytest.mark.slow
+def test_killed_while_anomalies_are_measured_it_goes_on_to_the_same_tables(study, recipe, tmp_path):
+    file, command = tmp_path / "anomaly.toml", [sys.executable, "-m", "astro_galtrans", "study"]
+    file.write_text(recipe.read_text().replace('["pixel", "photometry"]', '["anomaly"]'))
+    for name in ("whole", "killed"):
+        shutil.copytree(study / "cache", tmp_path / name)
+    run_study(file, tmp_path / "first", cache=tmp_path / "whole", progress=False)
+    command += [file, "-o", tmp_path / "second", "--cache", tmp_path / "killed"]
+    with subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as run:
+        for line in run.stdout:
+            if "images of srgan-sdss-cfhtls" in line:  # the step before anomalies
+                break
+        time.sleep(0.5)
+        run.kill()
+    assert not list((tmp_path / "killed" / "results").glob("anomaly-*"))
+    run_study(file, tmp_path / "second", cache=tmp_path / "killed", progress=False)
+    for table in (tmp_path / "first" / "tables").glob("*.ecsv"):
+        assert table.read_text() == (tmp_path / "second" / "tables" / table.name).read_text()
 
 
 def test_pairs_without_true_images(study, tmp_path):

@@ -11,7 +11,7 @@ which interpolates the spectrum. The sum is linear, so that it holds pixel by pi
 galaxies whose flux is wrong do not change them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from astropy.table import QTable
@@ -52,6 +52,22 @@ class ColourTerms:
         bands = tuple(map(str, table["band"]))
         matrix = np.stack([np.asarray(table[f"from_{band}"], dtype=float) for band in bands], axis=1)
         return cls(bands, matrix, np.asarray(table["scatter"], dtype=float), np.asarray(table["n"]))
+
+    def scaled(self, error, sigma):
+        """
+        Return the terms without the flux errors ``[N, C]``, of uncertainty ``sigma``, that are left with them.
+
+        Fluxes in an aperture miss light in the wings of PSFs that are not known exactly; those that are fitted with
+        such wings tolerated do not. The scatter of either stays tolerated: few galaxies are bright enough to show it.
+        """
+        matrix, scatter = np.array(self.matrix), np.array(self.scatter)
+        for b in np.flatnonzero(self.number):
+            good = sigma[:, b] < 1 / SIGNAL  # False for NaN
+            if good.sum() >= FEWEST:
+                shift = np.median(error[good, b])
+                matrix[b] *= 1 - shift
+                scatter[b] = max(scatter[b], _excess(error[good, b] - shift, sigma[good, b]))
+        return replace(self, matrix=matrix, scatter=scatter)
 
     @property
     def tolerated(self):

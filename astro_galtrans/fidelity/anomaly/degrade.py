@@ -34,9 +34,9 @@ class Degrader:
     """
     Brings stamps of the target survey to the PSF, pixels, bands (by name) and flux unit of the source survey.
 
-    Where the PSF of the target is the broader one, the source is brought to it instead, see `Matched.source`. Stamps
-    that do not show the same field on whole numbers of pixels, surveys without a common band, and PSFs that do not fit
-    are a `ValueError`.
+    Where the PSF of the target is the broader one, the source is brought to it instead, see `Matched.source`; in the
+    bands ``degraded`` that is so of a typical galaxy. Stamps that do not show the same field on whole numbers of
+    pixels, surveys without a common band, and PSFs that do not fit are a `ValueError`.
     """
 
     def __init__(self, source, target):
@@ -51,10 +51,9 @@ class Degrader:
         probed = np.unique(np.linspace(0, number - 1, PROBED).astype(int))
         widths = (equivalent_fwhm(each, self.frequencies) for each in self.transfers(probed))
         self.fwhm, self.target_fwhm = (np.median(each, axis=0) for each in widths)  #: typical, per common band (arcsec)
-        #: per common band (arcsec), of the PSF that images are typically compared at
-        self.common_fwhm = np.where(self.target_fwhm > BROADER * self.fwhm, self.target_fwhm, self.fwhm)
-        self.compared_at = np.where(self.common_fwhm > self.fwhm, "PSF of the target", "PSF of the source").tolist()
-        self.margin = int(np.ceil(REACH * max(self.common_fwhm) / pixel_scale))
+        there = self.target_fwhm > BROADER * self.fwhm
+        self.degraded = tuple(np.array(self.bands)[there].tolist())
+        self.margin = int(np.ceil(REACH * max(np.where(there, self.target_fwhm, self.fwhm)) / pixel_scale))
         if 2 * self.margin + 4 > min(self.shape):
             size = " x ".join(map(str, self.shape))
             msg = f"stamps of {size} pixels are too small for PSFs that reach {self.margin} pixels"
@@ -80,7 +79,7 @@ class Degrader:
             where = sharper[..., None, None]
             common = np.where(where, target, own)
             kernel = np.where(where, target * _inverse(own, self._psf.floor), np.float32(1))
-        return Matched(self, common, _inverse(target, self._target_psf.floor), kernel, sharper)
+        return Matched(self, common, _inverse(target, self._target_psf.floor), kernel, widths[0], sharper)
 
 
 class Matched:
@@ -88,13 +87,13 @@ class Matched:
     Matched PSFs of a batch of galaxies, made by `Degrader.matched`.
 
     ``common`` ``[n or 1, C, ky, kx]`` is the transfer function of the PSF at which images are compared, ``inverse`` the
-    regularised inverse of that of the target, ``kernel`` what the source is convolved with (None for nothing),
-    ``sharper`` ``[n or 1, C]`` where that is done.
+    regularised inverse of that of the target, ``kernel`` what the source is convolved with (None for nothing), ``fwhm``
+    ``[n or 1, C]`` the width of the source's PSF (arcsec), ``sharper`` whether it is degraded.
     """
 
-    def __init__(self, degrader, common, inverse, kernel, sharper):
+    def __init__(self, degrader, common, inverse, kernel, fwhm, sharper):
         self.degrader, self.common, self.frequencies = degrader, common, degrader.frequencies
-        self.sharper = sharper
+        self.fwhm, self.sharper = fwhm, sharper
         self._inverse, self._kernel = inverse, kernel
 
     def scene(self, images):

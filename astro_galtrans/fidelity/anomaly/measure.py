@@ -67,8 +67,8 @@ def anomalies(
         True images. Colour terms are then measured on them, so that an error common to all translations is not taken
         for one, and they are scored too, as ``"target"``: a check of what is said of noise and PSF.
     noise : {"stated", "measured"}, optional
-        Take the noise for white, and as it is stated; or measure size and correlation of the residuals' noise, most
-        pixels being sky: for images that were resampled, or whose noise is not known well.
+        Take the noise for white, and as it is stated; or measure size and correlation of the residuals' noise of each
+        galaxy in its pixels without light: for images that were resampled, or whose noise is not known well.
     own_noise : sequence of float or dict of str to it, optional
         White noise in a pixel of the translations themselves, per band of the target; measured by default.
     colour_terms : "fit", None or `~astro_galtrans.fidelity.anomaly.colour_terms.ColourTerms`, optional
@@ -135,8 +135,8 @@ def anomalies(
     }  # fmt: skip
     about = {
         "bands": list(degrader.bands), "pixel_scale": source.pixel_scale, "galaxies": len(source), "noise": noise,
-        "margin": degrader.margin, "compared at": dict(zip(degrader.bands, degrader.compared_at, strict=True)),
-        "tolerance": vars(judge.tolerance),
+        "margin": degrader.margin,
+        "compared at the target's PSF": list(degrader.degraded), "tolerance": vars(judge.tolerance),
         "equivalent_fwhm": np.round(degrader.fwhm, 3).tolist(),
         "equivalent_target_fwhm": np.round(degrader.target_fwhm, 3).tolist(),
         "not compared": [band for band in source.bands if band not in degrader.bands],
@@ -177,7 +177,11 @@ def _terms(colour_terms, judge, stamps, progress):
         raise ValueError(msg)
     rows = np.unique(np.linspace(0, len(stamps) - 1, FITTED).astype(int))
     fluxes = measure_fluxes(judge.degrader, judge.source, stamps, judge.noise, rows=rows, progress=progress)
-    return fit_colour_terms(bands, *fluxes)
+    terms = fit_colour_terms(bands, *fluxes)
+    judge.terms, judge.correlation = replace(terms, scatter=np.zeros(len(bands))), None  # which is to be measured
+    parts = judge.some(stamps)
+    error, sigma = (np.concatenate([getattr(part, f"flux_{name}") for part in parts]) for name in ("error", "sigma"))
+    return terms.scaled(error, sigma)
 
 
 class _Judge:
@@ -196,46 +200,44 @@ class _Judge:
         self._blank = blank_sky(middle, degrader.frequencies.shape, self._size, seed=seed)
 
     def noise_of(self, own, stamps):
-        """
-        Return the noise of the source with that of a translation, given per band of the target.
-
-        An image with the noise of its survey's sky has its photon noise too; a smooth translation has neither.
-        """
+        """Return the noise of the source with that of a translation, given per band of the target."""
         bands = stamps.bands
         own = np.array(own, dtype=float)
         if own.shape != (len(bands),) or not (own >= 0).all():
             msg = f"own_noise must be one number, zero or positive, per band ({', '.join(bands)}), got {own}"
             raise ValueError(msg)
         electrons = self.source.electrons[self.degrader.in_source]
-        share = np.nan_to_num(np.minimum(own / np.median(stamps.sky_rms, axis=0), 1)) ** 2
-        photons = share * np.nan_to_num(1 / stamps.electrons)
-        own, photons = (each[self.degrader.in_target] for each in (np.maximum(own, 1e-30), photons))  # 0 would divide
-        return Noise(self._sky, electrons, own, photons)
-
-    @property
-    def calibration(self):
-        """Relative flux error that is tolerated in each band, ``[C]``."""
-        flux = self.tolerance.flux
-        return self.terms.tolerated if flux is None else np.full(len(self.degrader.bands), flux)
+        # A translation that shows the noise of its survey's sky shows that of photons too; a smooth one does not.
+        share = np.minimum(own / stamps.sky_rms.mean(axis=0), 1) ** 2
+        with np.errstate(divide="ignore"):
+            photons = np.nan_to_num(stamps.electrons, nan=np.inf) / np.nan_to_num(share)
+        where = self.degrader.in_target
+        return Noise(self._sky, electrons, np.maximum(own, 1e-30)[where], photons[where])  # zero would divide
 
     def compare(self, stamps, rows):
         """`~astro_galtrans.fidelity.anomaly.residuals.Comparison` of some galaxies."""
-        self.degrader.terms = self.terms.matrix
+        self.degrader.terms, flux = self.terms.matrix, self.tolerance.flux
+        calibration = self.terms.tolerated if flux is None else np.full(len(self.degrader.bands), flux)
         variance = None if self.source.variance is None else np.asarray(self.source.variance[rows])
+        noise = self.noise.of(rows)  # which colour terms mix as they do light
+        noise = replace(noise, own=np.sqrt(self.terms.matrix**2 @ noise.own**2))
         found = compare(
-            self.degrader.matched(rows), self.source.read(rows), stamps.read(rows), self.noise.of(rows), self.tolerance,
-            self.calibration, variance=variance, mask=self.source.bad(rows),
+            self.degrader.matched(rows), self.source.read(rows), stamps.read(rows), noise, self.tolerance,
+            calibration, variance=variance, mask=self.source.bad(rows),
         )  # fmt: skip
         return found if self.correlation is None else self.correlation.corrected(found)
+
+    def some(self, stamps):
+        """Compare some galaxies, in batches."""
+        rows = np.unique(np.linspace(0, len(stamps) - 1, CORRELATED).astype(int))
+        return [self.compare(stamps, part) for part in np.array_split(rows, -(-len(rows) // BATCH))]
 
     def correlation_of(self, stamps):
         """Measure the noise on some galaxies: the translation's own, and what is not white or not as stated."""
         self.correlation = None
-        rows = np.unique(np.linspace(0, len(stamps) - 1, CORRELATED).astype(int))
-        rows = np.array_split(rows, -(-len(rows) // BATCH))
-        factor = measure_own_factor([self.compare(stamps, part) for part in rows])
+        factor = measure_own_factor(self.some(stamps))
         self.noise = replace(self.noise, own=self.noise.own * np.where(np.isfinite(factor), factor, 1))
-        return measure_correlation([self.compare(stamps, part) for part in rows])
+        return measure_correlation(self.some(stamps))
 
     def table(self, stamps, name, progress):
         """A row per galaxy, the worst first."""
@@ -269,10 +271,15 @@ class _Judge:
     def _scores(self, found):
         """Columns of a batch: of the galaxy, and of each band."""
         peak, y, x = _extreme(found.significance)
-        squares = np.nansum(found.significance.astype(float) ** 2, axis=1)
+        correlation = self._between_bands(found)
+        apart = np.linalg.inv(np.linalg.cholesky(correlation)).astype(np.float32)
+        maps = np.nan_to_num(found.significance)
+        white = np.einsum("nab,nbyx->nayx", apart, maps)
+        # In bright stars errors of the PSF are alike in all bands, unlike noise: there the plain sum is the lower one.
+        squares = np.minimum(*((each.astype(float) ** 2).sum(axis=1) for each in (white, maps)))
         highest = squares.reshape(len(squares), -1).argmax(axis=1)
         together = np.divmod(highest, squares.shape[-1])
-        log_p = self._probabilities(found, peak, squares.max(axis=(1, 2)))
+        log_p = self._probabilities(found, peak, squares.max(axis=(1, 2)), correlation)
         signs = np.take_along_axis(
             found.significance.reshape(*found.significance.shape[:2], -1), highest[:, None, None], axis=2
         )[..., 0]
@@ -297,21 +304,29 @@ class _Judge:
             columns |= {f"{key}_{band}": values[:, k] for key, values in each.items()}
         return columns
 
-    def _probabilities(self, found, peak, together):
+    def _between_bands(self, found):
+        """Correlation of noise between bands, ``[n, C, C]``: colour terms mix the noise of target bands."""
+        own = self.terms.matrix * self.noise.own
+        own /= np.sqrt((own**2).sum(axis=1, keepdims=True))
+        share = np.sqrt(found.own_share)
+        mixed = (own @ own.T) * share[:, :, None] * share[:, None]
+        return np.where(np.eye(own.shape[0]), 1, mixed)
+
+    def _probabilities(self, found, peak, together, correlation):
         """Logarithms of the three probabilities of each galaxy."""
         bands, (single, both) = peak.shape[1], self._blank.factors
         share = np.where(found.dof > 0, found.independent / np.maximum(found.dof, 1), 0)
         each = log_peak_probability(peak**2, 1, self._size, found.roughness, single)
         every = log_peak_probability(together, bands, self._size, found.roughness.mean(axis=1), both)
         z, weight = np.nan_to_num(found.flux_error / found.flux_sigma), np.nan_to_num(1 / found.flux_sigma)
-        total = np.maximum((weight**2).sum(axis=1), 1e-30)
-        grey = (z * weight).sum(axis=1) ** 2 / total
+        grey = (z * weight).sum(axis=1) ** 2 / np.maximum((weight**2).sum(axis=1), 1e-30)
         coloured = (z**2).sum(axis=1) - grey  # errors that differ between bands are independent of a common one
-        # what is tolerated may be common to all bands: then their mean is known no better than each
-        grey = grey / np.maximum(total * np.min(self.calibration) ** 2, 1)
         flux = np.stack([log_chi2_sf(grey, 1), log_chi2_sf(np.maximum(coloured, 0), bands - 1)])
+        # of bands whose noise is correlated, fewer pixels are independent
+        fewer = 1 / np.maximum((correlation**2).sum(axis=2), 1)
+        independent = (found.independent * fewer).sum(axis=1)
         return {
-            "chi2": log_chi2_sf((found.chi2 * share).sum(axis=1), found.independent.sum(axis=1)),
+            "chi2": log_chi2_sf((found.chi2 * share * fewer).sum(axis=1), independent),
             "peak": log_any(np.column_stack([each, every]), self._blank.tests, axis=1),
             "flux": log_any(flux, min(bands, 2), axis=0),
         }

@@ -9,6 +9,7 @@ from astro_galtrans._columns import plain
 from astro_galtrans._plain import plain_name
 from astro_galtrans.fidelity.anomaly.residuals import Tolerance
 from astro_galtrans.pairs.store import HEADER_FILE, PairStore
+from astro_galtrans.psf import MoffatPSF
 from astro_galtrans.stamps import Stamps
 from astro_galtrans.stamps.stamps import as_stamps
 from astro_galtrans.surveys import get_survey
@@ -17,8 +18,11 @@ from astro_galtrans.translate import Translator
 __all__ = ["by_name", "from_stamps", "from_store", "galaxies", "is_store", "judging_of", "known_of", "stamps_of_both"]
 
 # One sigma of what is not known exactly of pairs cut from frames: PSFs are stacks of a few stars, known to some 5 % in
-# width and 3 % in shape; registration is good to about a tenth of a pixel; backgrounds are uneven below the noise.
-OBSERVED = Tolerance(width=0.05, ellipticity=0.03, wings=0.2, shift=0.05, sky=0.2)
+# width and 3 % in shape; registration is good to about a tenth of a pixel; backgrounds are uneven below the noise. What
+# is left of a PSF when its width, shape and wings are fitted is about 2 % of its light, pixel by pixel.
+OBSERVED = Tolerance(width=0.05, ellipticity=0.03, wings=0.2, shift=0.05, sky=0.2, light=0.02)
+# ... and where only their FWHM is known, real stars have 0.1 to 0.3 of their light in a halo that no FWHM tells of.
+OF_FWHM = {"wings": 0.5, "halo": 0.2}
 SEEING_SPREAD = 0.13  # of the FWHM of exposures about a survey's typical one, as the simulation draws it
 KINDS_LEFT_OUT = "star", "blank"
 
@@ -167,7 +171,13 @@ def judging_of(store, source):
     # simulated pairs with resampled noise and residual sky are known no better than observed ones
     if store.header.observation is None and "resampling" not in store.table.colnames:
         return {"tolerance": _tolerance(source)}
-    return {"noise": "measured", "tolerance": OBSERVED}
+    tolerance = replace(OBSERVED, **OF_FWHM) if _is_fwhm(source.psf) else OBSERVED
+    return {"noise": "measured", "tolerance": tolerance}
+
+
+def _is_fwhm(psf):
+    """Return whether PSFs are known by their FWHM, not as images."""
+    return isinstance(psf, MoffatPSF) or (isinstance(psf, np.ndarray) and psf.ndim < 3)
 
 
 def _tolerance(source):

@@ -11,7 +11,7 @@ from astro_galtrans.fidelity.anomaly.blanksky import blank_sky, log_peak_probabi
 from astro_galtrans.fidelity.anomaly.colour_terms import ColourTerms
 from astro_galtrans.fidelity.anomaly.degrade import Degrader
 from astro_galtrans.fidelity.anomaly.measure import anomalies
-from astro_galtrans.fidelity.anomaly.residuals import Tolerance, _light_from_outside
+from astro_galtrans.fidelity.anomaly.residuals import Tolerance
 from astro_galtrans.fidelity.anomaly.result import AnomalyResult
 from astro_galtrans.statistics.logprob import log_any, log_chi2_sf, log_complement
 from helpers import make_survey
@@ -165,6 +165,76 @@ def test_a_translation_with_noise_of_its_own_is_judged_without_bias():
     assert (result.scores("translated") > 2).mean() < 0.04
 
 
+def test_true_images_are_no_anomalies_where_noise_differs_from_galaxy_to_galaxy():
+    """White noise of a known size, 0.7 to 3 times what is stated, from galaxy to galaxy; and faults among it."""
+    source, target, _ = scenes.pairs(200, seed=20, faint=5, bright=30, noise=False)
+    rng, own = np.random.default_rng(5), 15.0
+    size = np.exp(rng.uniform(np.log(0.7), np.log(3), 200))[:, None, None, None]
+    source = source + size * scenes.SKY[:, None, None] * rng.standard_normal(source.shape)
+    target = (target + rng.normal(0, own, target.shape)).astype(np.float32)
+    known = {"known": {"surveys": WITHOUT_PHOTONS}, "noise": "measured", "own_noise": [own] * 3}
+    known["tolerance"] = Tolerance(0.03, 0.05, 0.03, 0.2, halo=0.2, shift=0.05, sky=0.2)
+    result = judged(source.astype(np.float32), target, **known)
+    assert_allclose(np.median(ordered(result, "chi2_dof")), 1, atol=0.02)
+    for statistic in (None, "chi2", "peak", "flux"):
+        assert (result.scores("translated", statistic) > 2).mean() <= 0.05
+    sigma = scenes.FWHM * scenes.TO_SIGMA
+    point = np.array([scenes.gaussian(scenes.SIDE, scenes.PIXEL, each, 2.5, -2.8) for each in sigma])
+    noise = np.hypot(scenes.SKY, own * 2 / scenes.FACTOR)  # four pixels of the target in one of the source
+    flux = 8 * noise / np.sqrt((point**2).sum(axis=(1, 2)))  # eight sigma in each band where size is one
+    lost = source + (size * flux[:, None, None] * point)
+    result = judged(lost.astype(np.float32), target, **known)
+    assert (result.scores("translated") > 2).mean() > 0.95
+    assert (ordered(result, "kind") == "lost").mean() > 0.95
+
+
+def test_tolerated_effects_do_not_explain_the_noise_of_a_translation():
+    """Where source and translation are equally noisy and equally sharp, chi-squared is one, whatever is tolerated."""
+    source, target, _ = scenes.pairs(60, seed=21, faint=5, bright=30, noise=False)
+    rng, own = np.random.default_rng(6), scenes.FACTOR * scenes.SKY / 2  # of the same size in a source pixel
+    source = source + scenes.SKY[:, None, None] * rng.standard_normal(source.shape)
+    target = target + own[:, None, None] * rng.standard_normal(target.shape)
+    tolerance = Tolerance(0.05, 0.05, 0.03, 0.5, halo=0.2, shift=0.05, sky=0.2)
+    known = {"known": {"surveys": WITHOUT_PHOTONS}, "own_noise": own, "tolerance": tolerance}
+    result = judged(source.astype(np.float32), target.astype(np.float32), **known)
+    # each of nine effects may take one degree of freedom, and no more
+    most = 9 / ordered(result, "dof_r")[0]
+    assert 1 - most - 0.005 < ordered(result, "chi2_dof").mean() < 1.01
+
+
+def test_light_from_beyond_the_edge_is_not_lost():
+    """A star outside the stamp, whose wings only the broader PSF of the source brings in."""
+    source, target, _ = scenes.pairs(40, seed=22, faint=5, bright=30)
+    star = [scenes.gaussian(scenes.SIDE, scenes.PIXEL, fwhm * scenes.TO_SIGMA, 6.7, 1.0) for fwhm in (3, 3, 3)]
+    source[::2] += 10 * np.float32(star)
+    result = judged(source, target)
+    assert (ordered(result, "dof_r")[::2] < ordered(result, "dof_r")[1]).all()
+    assert (result.scores("translated") > 2).mean() <= 0.05
+
+
+def test_each_band_is_compared_at_the_broader_psf():
+    """A target that is less sharp than the source in r alone."""
+    source, target, flux = scenes.pairs(150, seed=23, noise=False)
+    draws = np.random.default_rng(23)  # as of the scenes: fluxes first
+    draws.uniform(size=150)
+    sigma = np.hypot(draws.uniform(0.3, 1.0, 150), 1.6 * scenes.TO_SIGMA)
+    shapes = np.array([scenes.gaussian(2 * scenes.SIDE, scenes.PIXEL / 2, each) for each in sigma])
+    target[:, 1] = scenes.FACTOR * flux[:, 1, None, None] * shapes
+    noise = np.random.default_rng(7).standard_normal(source.shape)
+    source = (source + scenes.SKY[:, None, None] * noise).astype(np.float32)
+    surveys = WITHOUT_PHOTONS[0], scenes.SURVEYS[1]
+    both = scenes.stamps(source, target, target_psf=np.array([0.85, 1.6, 0.7]), surveys=surveys)
+    result = anomalies(*both, **KNOWN)
+    assert result.meta["compared at the target's PSF"] == ["r"]
+    for band in scenes.BANDS:
+        ratio = ordered(result, f"chi2_{band}") / ordered(result, f"dof_{band}")
+        assert_allclose(ratio.mean(), 1, atol=4 * ratio.std() / np.sqrt(150))
+        pull = ordered(result, f"flux_error_{band}") / ordered(result, f"flux_sigma_{band}")
+        assert_allclose([np.mean(pull), np.std(pull)], [0, 1], atol=0.3)
+    for statistic in (None, "chi2", "peak", "flux"):
+        assert (result.scores("translated", statistic) > 2).mean() < 0.05
+
+
 def test_noise_that_is_correlated_or_not_as_stated_is_measured():
     source, target, _ = scenes.pairs(150, seed=16, faint=5, bright=30, noise=False)
     rng = np.random.default_rng(3)
@@ -195,9 +265,10 @@ def test_images_of_different_depth_are_judged_alike():
     result = judged(source, target, noise="measured", known={"surveys": WITHOUT_PHOTONS})
     ratio = ordered(result, "chi2_dof")
     assert_allclose(ratio.mean(), 1, atol=0.02)
-    assert abs(np.corrcoef(ratio, depth)[0, 1]) < 0.5
+    assert ratio.std() < 0.05  # with one factor for all it is 0.3
+    assert_allclose([ratio[depth < 0.85].mean(), ratio[depth > 1.25].mean()], 1, atol=0.06)
     for statistic in (None, "chi2", "peak", "flux"):
-        assert (result.scores("translated", statistic) > 2).mean() < 0.1
+        assert (result.scores("translated", statistic) > 2).mean() <= 0.06
     fake = target.copy()
     bright = 2000 * np.array([scenes.gaussian(2 * scenes.SIDE, scenes.PIXEL / 2, w * scenes.TO_SIGMA, 2, 2)
                               for w in scenes.TARGET_FWHM])  # fmt: skip
@@ -223,17 +294,6 @@ def test_noise_that_a_translation_has_is_not_taken_for_an_effect():
     result = anomalies(*both, **KNOWN | known)
     assert_allclose(ordered(result, "chi2_dof").mean(), 1, atol=0.03)
     assert (result.scores("translated", "peak") > 2).mean() < 0.05
-
-
-def test_light_from_beyond_the_edge_is_left_out_and_no_other():
-    rng = np.random.default_rng(6)
-    maps = rng.standard_normal((3, 2, 40, 40))
-    y, x = np.mgrid[:40, :40]
-    maps[0, 1] += 12 * np.exp(-((x - 41) ** 2 + (y - 12) ** 2) / 30)  # the wing of a star outside
-    maps[1, 0] += 12 * np.exp(-((x - 20) ** 2 + (y - 22) ** 2) / 8)  # an error inside
-    out = _light_from_outside(maps, 6)
-    assert out[0, 1, 12, 34:].all() and not out[0, 1, :, :20].any()
-    assert not out[0, 0].any() and not out[1:].any()
 
 
 def test_colour_terms_of_filters_are_found_and_taken_out():
@@ -276,7 +336,7 @@ def test_a_broader_target_is_compared_at_its_own_psf():
     sharp = coarse / scenes.FACTOR + rng.standard_normal(coarse.shape) * scenes.SKY[:, None, None]
     blurred = scenes.pairs(150, seed=11, noise=False)[0] * scenes.FACTOR
     result = anomalies(*scenes.stamps(sharp, blurred, **swapped), **KNOWN)
-    assert set(result.meta["compared at"].values()) == {"PSF of the target"}
+    assert result.meta["compared at the target's PSF"] == list(scenes.BANDS)
     ratio = ordered(result, "chi2_dof")
     assert_allclose(ratio.mean(), 1, atol=0.02)
     assert 0.002 < (result.scores("translated", "chi2") > 2).mean() + 0.002 < 0.05
@@ -352,9 +412,15 @@ def test_what_does_not_fit_is_named():
 
 def test_tiny_probabilities():
     from mpmath import gammainc, inf, log
+    from scipy.integrate import quad
 
     for q, dof in ((3.0, 5), (1500.0, 50), (20000.0, 1)):
         exact = float(log(gammainc(dof / 2, q / 2, inf, regularized=True)))
+        assert_allclose(log_chi2_sf(q, dof), exact, rtol=1e-10)
+    for q, dof in ((13000.0, 6000.7), (32000.0, 13520.3)):  # of dof that are not whole
+        a, top = dof / 2, dof / 2 - 1
+        integral = quad(lambda t: np.exp(-t + top * np.log1p(2 * t / q)), 0, np.inf, epsabs=0)[0]  # noqa: B023
+        exact = -q / 2 + top * np.log(q / 2) + np.log(integral) - special.gammaln(a)
         assert_allclose(log_chi2_sf(q, dof), exact, rtol=1e-10)
     assert log_chi2_sf(3.0, 0) == 0
     assert_allclose(log_any(np.log(0.1), 3), np.log(1 - 0.9**3))

@@ -75,7 +75,7 @@ def test_the_source_is_degraded_where_the_target_is_broader():
     source, target = scene(N, PIXEL, 0.8), scene(2 * N, PIXEL / 2, 1.3)
     both = stamps(source[None, None], PIXEL, 0.8), stamps(target[None, None], PIXEL / 2, 1.3)
     degrader = Degrader(*both)
-    assert degrader.compared_at == ["PSF of the target"]
+    assert degrader.degraded == ("r",)
     matched = degrader.matched([0])
     m = degrader.margin
     inside = slice(m, -m), slice(m, -m)
