@@ -230,21 +230,29 @@ def peak(options):
 
 
 def mosaic(options, side, translator):
-    """A mosaic of noise in a file for each band, written row by row, to FITS; or in one for all bands, to zarr."""
+    """A mosaic in a file for each band, to FITS; or in one file of integers for all bands, to zarr."""
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         paths = {band: Path(folder) / f"{BANDS[0] if options.zarr else band}.fits" for band in BANDS}
         for path, sky in dict(zip(paths.values(), SKY, strict=True)).items():
-            header = grid((side, side)).to_header()
-            header["BUNIT"] = "nmgy"
-            rng = np.random.default_rng(1)
-            rows = sky * rng.standard_normal((256, side), "f4")
-            stream = fits.StreamingHDU(
-                path, fits.PrimaryHDU(np.broadcast_to(np.float32(0), (side, side)), header).header
-            )
-            for start in range(0, side, 256):
-                stream.write(np.roll(rows, start, axis=1)[: side - start])
-            stream.close()
+            write_sky(path, side, sky, integers=options.zarr)
         translate_mosaic(paths, translator, Path(folder) / f"out.{'zarr' if options.zarr else 'fits'}")
+
+
+def write_sky(path, side, sky, *, integers):
+    """Write noise and galaxies row by row, digitised as real images are: what is made of it can be compressed, too."""
+    header, rng, step = grid((side, side)).to_header(), np.random.default_rng(1), sky / 8
+    header["BUNIT"], header["FILTER"] = "nmgy", path.stem
+    y, x = np.indices((256, side)) % 128 - 64  # a galaxy every 128 pixels
+    rows = np.rint(8 * (rng.standard_normal((256, side), "f4") + 20 * np.exp(-np.hypot(y, x) / 4)))
+    kind = np.int16 if integers else np.float32
+    header = fits.PrimaryHDU(np.broadcast_to(kind(0), (side, side)), header).header
+    if integers:
+        header["BSCALE"] = float(step)
+    stream = fits.StreamingHDU(path, header)
+    for start in range(0, side, 256):
+        part = np.roll(rows, start, axis=1)[: side - start]
+        stream.write((part if integers else step * part).astype(kind))
+    stream.close()
 
 
 def compare_linked(options, number):
