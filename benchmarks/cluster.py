@@ -4,9 +4,9 @@ A survey and a mosaic on several processes that die: the bytes are those of one 
 Stamps of a catalogue go through a translator, and a mosaic through a network that interpolates, each in three ways: in
 one process; on a local cluster of two processes of which one is killed on the way (kill -9); and on a scheduler that is
 killed, after which a new one is started and the same command given again. The part ``tasks`` measures an empty task,
-with all that a block of a mosaic is sent with. Time is wall-clock time on whatever else the machine does; memory is that
-of the largest process at its peak, which counts what of the files the system holds for it. Threads are as they come:
-``OMP_NUM_THREADS`` is not set.
+with all that a block of a mosaic is sent with. Time is wall-clock time on whatever else the machine does; memory is
+that of the largest process at its peak, which counts what of the files the system holds for it. Threads are as they
+come: ``OMP_NUM_THREADS`` is not set.
 
 Run as ``python benchmarks/cluster.py [stamps mosaic tasks] [--number 5000] [--side 12000] [--kill worker scheduler]
 [--folder DIR] [--rst FILE]``; it takes half an hour on two cores, and 3 GB in ``--folder``. Rows of the table in the
