@@ -8,9 +8,9 @@ with all that a block of a mosaic is sent with. Time is wall-clock time on whate
 that of the largest process at its peak, which counts what of the files the system holds for it. Threads are as they
 come: ``OMP_NUM_THREADS`` is not set.
 
-Run as ``python benchmarks/cluster.py [stamps mosaic tasks] [--number 5000] [--side 12000] [--kill worker scheduler]
-[--folder DIR] [--rst FILE]``; it takes half an hour on two cores, and 3 GB in ``--folder``. Rows of the table in the
-file are replaced by those of the same name, and others kept.
+Run as ``python benchmarks/cluster.py [stamps mosaic tasks] [--number 5000] [--size 64] [--side 12000]
+[--kill worker scheduler] [--folder DIR] [--rst FILE]``; it takes half an hour on two cores, and 3 GB in ``--folder``.
+Rows of the table in the file are replaced by those of the same name, and others kept.
 """
 
 import argparse
@@ -47,6 +47,7 @@ def main():
     parser.add_argument("parts", nargs="*", default=["stamps", "mosaic", "tasks"])
     parser.add_argument("-m", "--model", default="capsule-sdss-cfhtls")  # the quickest
     parser.add_argument("--number", type=int, default=5000)
+    parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--side", type=int, default=12000)
     parser.add_argument("--kill", nargs="+", default=["worker", "scheduler"], choices=["worker", "scheduler"])
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
@@ -86,10 +87,10 @@ def stamps(options, folder):
         return [
             *MODULE, "astro_galtrans", "-q", "translate", "--catalogue", str(folder / "objects.parquet"), "--images",
             str(folder / "*.fits"), "-m", options.model, "--shard", "128", "-o", str(output),
-            *workers,
+            "--size", str(options.size), *workers,
         ]  # fmt: skip
 
-    what = f"{options.number:,} stamps of 64 x 64 x 5, {options.model.partition('-')[0]}"
+    what = f"{options.number:,} stamps of {options.size} x {options.size} x 5, {options.model.partition('-')[0]}"
     yield from killed(what, options.kill, command, folder, content_of_shards, begun_shards)
 
 
