@@ -18,6 +18,9 @@ __all__ = [
 
 PATIENCE = 30  # seconds within which a scheduler must have a worker; who queues for longer starts workers first
 LEGIBLE = 40  # characters; hashes are longer
+#: Seconds within which a dead worker must be replaced, or is given up: on a busy machine torch alone takes longer to be
+#: imported than dask's 15, after which the others would have to do the work.
+REPLACED = 300
 UNFINISHED = ".part-"  # begins the names of shards that are being written
 
 
@@ -56,6 +59,7 @@ def cluster(workers=None, scheduler=None):
         return
     # its workers have one thread for numpy and torch each, by dask's own default (OMP_NUM_THREADS)
     with (
+        require("dask", "scale").config.set({"distributed.deploy.lost-worker-timeout": REPLACED}),
         distributed.LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0") as local,
         distributed.Client(local) as client,
     ):
