@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import zarr
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
@@ -257,6 +258,18 @@ def test_workers_make_the_same_bytes_even_if_one_is_killed(survey, tmp_path):
         killer.wait()
     assert counts["translated"] == 12
     assert content(tmp_path / "two.zarr") == content(tmp_path / "one.zarr")
+
+
+@quiet
+def test_the_number_of_threads_does_not_change_the_bytes(survey, tmp_path):
+    known, before = {"size": 64, "progress": False}, torch.get_num_threads()
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        arguments = survey / "objects.parquet", [survey / "*.fits"], "capsule-sdss-cfhtls", tmp_path / f"{threads}.zarr"
+        translate_catalogue(*arguments, **known)
+        assert torch.get_num_threads() == threads
+    torch.set_num_threads(before)
+    assert content(tmp_path / "1.zarr") == content(tmp_path / "2.zarr")
 
 
 @quiet
