@@ -17,7 +17,7 @@ from astro_galtrans.tiling import TilePlan
 
 from .prepare import Prepared, prepare
 from .request import Request, Sampling, output_grid_of
-from .results import as_stack, error_variance, to_flux
+from .results import as_stack, error_variance, make_consistent, to_flux
 from .translator import ready
 
 __all__ = [
@@ -376,8 +376,10 @@ def _parts(images, request, step=None):
     for flux, variance in sampling.gather(map(partial(to_flux, card=translator.card), predictions)):
         rows, parts = flux.shape[1] // len(images), []
         for k, image in enumerate(images):
-            # 7. The variance of its error: what the network states, calibrated, and unusual noise of the input.
+            # 7. What the image itself tells of fluxes; and the variance of their errors: what the network states,
+            # calibrated, and unusual noise of the input.
             of_image = slice(k * rows, (k + 1) * rows)
+            make_consistent(flux[:, of_image], image, request)
             error = error_variance(variance[:, of_image], image.stack, translator, image.seen)
             part = flux[:, of_image], error, image.mask, image.wcs
             # 8. The grid that was asked for, if it is not the finer one.
