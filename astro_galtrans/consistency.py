@@ -91,12 +91,15 @@ class Consistency:
         if not known:
             return
         compared = _Compared(self, known, [psf[self.inside[k]] for k in known], np.asarray(noise, float), flux, image)
+        changes = np.empty((len(known), *image.shape[1:]), np.float32)
         for rows in compared.blocks(0):
             for columns in compared.blocks(1):
-                for k, change in zip(known, compared.changes(rows, columns), strict=True):
-                    y, x = (slice(compared.scale * part.start, compared.scale * part.stop) for part in (rows, columns))
-                    where = self.outside[k], y, x
-                    flux[where] *= 1 + (change if mask is None else np.where(mask[where], 0, change))
+                changes[:, rows, columns] = compared.changes(rows, columns)
+        for k, change in zip(known, changes, strict=True):
+            change = zoom(change, compared.scale, order=1, mode="nearest", grid_mode=True)
+            if mask is not None:
+                change[mask[self.outside[k]]] = 0
+            flux[self.outside[k]] *= 1 + change
 
 
 class _Compared:
@@ -126,14 +129,15 @@ class _Compared:
         return [slice(start, min(start + step, n)) for start in range(0, n, step)]
 
     def changes(self, rows, columns):
-        """Yield the relative change of a block in each band, on the finer pixels."""
+        """Return the relative change of a block in each band, on the source's pixels."""
         seen = self._at_common_psf(self.image, self.inside, self.of_image, rows, columns, 1)
         ours = self._at_common_psf(self.flux, self.outside, self.of_flux, rows, columns, self.scale)
         ours = np.maximum(np.tensordot(self.matrix, ours, 1), np.finfo(np.float32).tiny)
-        for k, (x, y) in enumerate(zip(seen, ours, strict=True)):
-            variance = self.power[k] * (self.noise[k] ** 2 + y / self.electrons[k]) + (self.scatter[k] * y) ** 2
-            change = PRIOR**2 * y * (x - y) / ((PRIOR * y) ** 2 + variance)
-            yield zoom(np.clip(change, -MOST, MOST), self.scale, order=1, mode="nearest", grid_mode=True)
+        power, noise, electrons, scatter = (
+            each[:, None, None] for each in (self.power, self.noise, self.electrons, self.scatter)
+        )
+        variance = power * (noise**2 + ours / electrons) + (scatter * ours) ** 2
+        return np.clip(PRIOR**2 * ours * (seen - ours) / ((PRIOR * ours) ** 2 + variance), -MOST, MOST)
 
     def _at_common_psf(self, images, bands, kernels, rows, columns, scale):
         """Bands of a block at the common PSF, ``[C, H, W]`` on the source's pixels."""

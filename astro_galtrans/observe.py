@@ -120,6 +120,8 @@ def star_image(plane, good, noise, pixel_scale):
     Return the image of the PSF that the stars of an image show, ``[k, k]`` of sum 1, k odd.
 
     It is the median of those stars that are bright enough to show their wings, each moved to the middle of a pixel.
+    Their light is that within 6 arcsec above the level there: surveys measure the total light of stars, by which their
+    zero points are defined, in such apertures.
 
     Parameters
     ----------

@@ -38,17 +38,20 @@ def to_flux(prediction, card):
 
 
 def make_consistent(flux, image, request):
-    """Bring fluxes, in place, to those of the `~astro_galtrans.translate.prepare.Prepared` image, where its PSF tells.
+    """Bring fluxes, in place, to those of a `~astro_galtrans.translate.prepare.Prepared` image, where its PSF tells."""
+    translator = request.translator
+    if _consistent_bands(image.seen, translator, request.sampling):
+        seen = translator.inputs.source.inverse(image.planes[: len(translator.bands_in)])
+        translator.consistency.apply(flux, seen, image.seen.images, image.seen.observation.noise, image.mask)
 
-    A photometric sampler draws fluxes that are already conditioned on those of the image.
-    """
-    translator, sampling = request.translator, request.sampling
-    drawn = sampling.stochastic and translator.model.sampler is not None
-    if image.seen is None or not any(psf is not None for psf in image.seen.images) or drawn:
-        return
-    inputs, noise = translator.inputs, image.seen.observation.noise
-    seen = inputs.source.inverse(image.planes[: len(translator.bands_in)])
-    translator.consistency.apply(flux, seen, image.seen.images, noise, image.mask)
+
+def _consistent_bands(seen, translator, sampling):
+    """Bands whose PSF is known with its wings, so that their fluxes follow those of the image."""
+    drawn = sampling.stochastic and translator.model.sampler is not None  # which has conditioned fluxes on the image's
+    if seen is None or not seen.images or drawn:
+        return []
+    chosen = (translator.bands_in[k] for k in translator.consistency.inside)
+    return [band for band in chosen if seen.images[translator.bands_in.index(band)] is not None]
 
 
 def error_variance(variance, stack, translator, seen=None):
@@ -158,14 +161,9 @@ def _provenance(translator, sampling, image):
         "target": translator.target["survey"],
         "source_bands": image.stack.bands,
         "psf": image.seen and image.seen.psf,
-        "fluxes": _bands_with_images(image.seen, translator),
+        "fluxes": _consistent_bands(image.seen, translator, sampling) or None,
         "scale": translator.spec.scale,
         "calibration": translator.card["calibration"]["std"],
         "covariance": translator.correlation,
         "domain": "; ".join(map(str, image.outside)) or None,
     }
-
-
-def _bands_with_images(seen, translator):
-    """Bands whose PSF is known with its wings, so that their fluxes follow the image's."""
-    return (seen and [b for b, psf in zip(translator.bands_in, seen.images, strict=False) if psf is not None]) or None
