@@ -96,7 +96,7 @@ def observe(stack, bands, typical, measured, pixel_scale, psf=None, *, images=Fa
     )
     text = ", ".join(f"{band} {fwhm:.2f} ({origin})" for band, (fwhm, origin) in seen.items())
     found = _images(stack, told, seen, measured, pixel_scale) if images else {}
-    return Seen(observation, text, not known, tuple(found.get(band) for band in bands))
+    return Seen(observation, text, not known, tuple(found.get(band) for band in bands) if images else ())
 
 
 def _images(stack, told, seen, measured, pixel_scale):

@@ -108,8 +108,8 @@ def translate(
     object
         Of one image the same kind of object as it, new: float32 flux per pixel in the target survey's unit, WCS on the
         finer grid, standard deviation, mask (of pixels that a bad one has touched), provenance in ``meta``, and for
-        CCDData the target survey's PSF in ``psf`` (a Moffat profile of its seeing). With ``combine=None`` a list of them, one
-        per sample. Of objects that hold dask arrays NDData of dask arrays, computed when they are asked for.
+        CCDData the target survey's PSF in ``psf`` (a Moffat profile of its seeing). With ``combine=None`` a list of
+        them, one per sample. Of objects that hold dask arrays NDData of dask arrays, computed when they are asked for.
 
         Of many images the same kind of collection: a list, an iterator, a table with the column replaced, an NDData,
         Stamps. With ``on_error="record"`` a list or iterator has a `~astro_galtrans.exceptions.Failure` in place of an
