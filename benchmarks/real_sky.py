@@ -185,7 +185,10 @@ def pulls(translator, simulator, number):
     errors, stated, truth = (np.reshape(v, (number, len(APERTURES), -1)) for v in (errors, stated, truth))
     relative = np.where(truth > 10 * stated, errors / truth, np.nan)
     bias = np.nanmedian(relative, axis=0)
-    scatter, pull = sigma_mad(relative, axis=0, ignore_nan=True), sigma_mad(errors / stated, axis=0)
+    scatter, pull = (
+        sigma_mad(values, axis=0, ignore_nan=True)
+        for values in (relative, errors / stated)  # NaN: masked
+    )
     return {"bias": bias, "scatter": scatter, "pull": pull}
 
 
