@@ -251,6 +251,32 @@ def test_a_zero_point_for_each_band(tmp_path):
         main(["translate", *paths, *SWIN, "-o", str(output), "--zeropoint", "g=x"])
 
 
+def test_images_of_the_psf(frames, tmp_path, capsys):
+    y, x = np.indices((31, 31)) - 15
+    images = {band: (1 + (x**2 + y**2) / (8 + k)) ** -2.5 for k, band in enumerate("ugriz")}
+    for band, image in images.items():
+        fits.writeto(tmp_path / f"psf-{band}.fits", image)
+    text = ",".join(f"{band}={tmp_path}/psf-{band}.fits" for band in images)
+    command = ["translate", *frames, "-m", "swin-sdss-cfhtls", "-o", str(tmp_path / "out.fits"), "--psf"]
+    assert main([*command, text]) == 0
+    found = CCDData.read(tmp_path / "out.fits")
+    assert found.header["GTFLUXES"] == "u,g,r,i,z"
+    expected = translate(frames, "swin-sdss-cfhtls", psf=images)
+    np.testing.assert_array_equal(found.data, expected[0].data)
+    fits.writeto(tmp_path / "cube.fits", np.zeros((2, 5, 5)))
+    (tmp_path / "text.fits").write_text("no FITS")
+    wrong = {
+        "none.fits": "there is no file",
+        "cube.fits": "has no image",
+        "text.fits": "is no FITS file",
+        "x": "is no PSF",
+    }
+    for value, message in wrong.items():
+        with pytest.raises(SystemExit):
+            main([*command, f"g={tmp_path / value if '.' in value else value}"])
+        assert message in capsys.readouterr().err
+
+
 def test_quiet_hides_warnings(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(log, "level", log.level)  # put back what the command sets
     frames = [str(tmp_path / f"{band}.fits") for band in "ugriz"]

@@ -7,6 +7,9 @@ import sys
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
 
 from astro_galtrans._plain import printable
 
@@ -97,8 +100,35 @@ def zeropoint(text):
 
 
 def psf(text):
-    """Return the FWHM (arcsec) in ``1.2``, or those by band in ``g=1.3,r=1.2``."""
-    return _by_band(text, "PSF; expected the FWHM of stars in arcsec, 1.2, or one per band, g=1.3,r=1.2")
+    """Return the FWHM (arcsec) in ``1.2``, or those by band in ``g=1.3,r=1.2``, or images in ``g=psf-g.fits``."""
+    what = (
+        "PSF; expected the FWHM of stars in arcsec, 1.2, or one per band, g=1.3,r=1.2, or files with an image of each"
+    )
+    return _by_band(text, what, _width_or_image)
+
+
+def _width_or_image(text):
+    try:
+        return float(text)
+    except ValueError:
+        path = Path(text).expanduser()
+        if not path.is_file():
+            if path.suffix:
+                msg = f"there is no file {text} with the image of a PSF"
+                raise argparse.ArgumentTypeError(msg) from None
+            raise
+    from astropy.io import fits
+
+    try:
+        with fits.open(path, memmap=False) as hdus:
+            image = next((hdu.data for hdu in hdus if np.ndim(hdu.data) == 2), None)
+    except OSError as err:
+        msg = f"{text} is no FITS file with the image of a PSF: {err}"
+        raise argparse.ArgumentTypeError(msg) from err
+    if image is None:
+        msg = f"{text} has no image [k, k] of a PSF"
+        raise argparse.ArgumentTypeError(msg)
+    return image
 
 
 def saturation(text):
@@ -106,12 +136,12 @@ def saturation(text):
     return _by_band(text, "saturation; expected a flux per pixel, 50, or one per band, g=50,r=60")
 
 
-def _by_band(text, what):
+def _by_band(text, what, read=float):
     try:
         if "=" not in text:
-            return float(text)
+            return read(text)
         parts = [part.split("=") for part in text.split(",")]
-        found = {band.strip(): float(value) for band, value in parts}
+        found = {band.strip(): read(value) for band, value in parts}
         if len(found) == len(parts):
             return found
         msg = f"{text!r} has two values of a band"

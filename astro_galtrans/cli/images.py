@@ -156,8 +156,8 @@ def _add_translate(commands):
     add_bad_planes(parser)
     add_background(parser)
     parser.add_argument(
-        "--psf", type=psf, metavar="FWHM", help="FWHM of stars (arcsec), or by band: g=1.3,r=1.2; by default"
-        " that of the stars found, for translators that are told",
+        "--psf", type=psf, metavar="FWHM", help="FWHM of stars (arcsec), or by band: g=1.3,r=1.2, or"
+        " images of the PSF: g=psf-g.fits,...; by default that of the stars found, for translators that are told",
     )  # fmt: skip
     parser.add_argument(
         "--saturation", type=saturation, metavar="FLUX", help="flux from which a pixel is saturated (image unit),"
