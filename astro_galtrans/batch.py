@@ -13,6 +13,7 @@ from astro_galtrans._progress import tqdm
 
 from ._files import FITS_SUFFIXES
 from ._locks import locked, sweep
+from ._warn import about_image
 from .bandstack import check_writable, find_files, split_extension, write_fits
 from .translate import load_translator, translate
 
@@ -132,7 +133,9 @@ def translate_files(
     with locked(folder):
         for name, files in tqdm(groups.items(), unit="image", disable=None if progress else True):
             try:
-                report(name, _one_of_many(files, translator, folder / f"{name}.fits", seed, **settings))
+                with about_image(name):
+                    done = _one_of_many(files, translator, folder / f"{name}.fits", seed, **settings)
+                report(name, done)
             except Exception as err:  # noqa: BLE001 - of whatever kind: the others are still to be done
                 failures[name] = f"{type(err).__name__}: {err}"
                 report(name, "failed")

@@ -101,5 +101,6 @@ def _verdict(stack, name):
         return f"needs {', '.join(missing)} as well"
     source = card["source"]
     ours = to_unit(select(stack, bands), source["unit"], source["zeropoint"])
-    outside = [str(violation) for violation in domain.violations(_measured(ours), card["validity"])]
+    measured = _measured(ours) | {"flux_unit": source["unit"]}
+    outside = domain.in_words(domain.violations(measured, card["validity"])).values()
     return "the image is like those of its training" if not outside else "\n".join(outside)

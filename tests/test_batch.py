@@ -111,6 +111,20 @@ def test_failure_does_not_stop_and_done_is_skipped(frames, tmp_path):
         hdus.verify("exception")
 
 
+@pytest.mark.filterwarnings("default")
+def test_warnings_of_a_folder_run_name_the_image(frames, tmp_path, capsys):
+    """Those of its pixels, which arise as it is read, and those of its range; a run of one image need not name it."""
+    path = frames / "frame-r-000094-1-0132.fits"
+    with fits.open(path, mode="update") as hdus:
+        hdus[0].data[3:6, 3:6] = -9999
+    main(["translate", str(frames), "-m", MODEL, "-o", f"{tmp_path}/out/", "--psf", "2.5"])
+    lines = capsys.readouterr().err.splitlines()
+    (marks,) = (line for line in lines if "-9999" in line)
+    assert marks.startswith("galtrans: GaltransWarning: frame-x-000094-1-0132: ")
+    told = [line for line in lines if "DomainWarning" in line]
+    assert {re.match(r"galtrans: DomainWarning: ([-\w]+): ", line)[1] for line in told} == set(find_images([frames]))
+
+
 def test_existing_file_is_refused_before_the_work(frames, tmp_path):
     output = tmp_path / "out.fits"
     output.write_bytes(b"precious")

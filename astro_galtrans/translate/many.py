@@ -43,8 +43,8 @@ class Many:
                 if isinstance(result, Failure):
                     failures.append(result)
                 else:
-                    for violation in result.image.outside:
-                        outside.setdefault((violation.quantity, violation.band), []).append((result.index, violation))
+                    for key, text in result.image.outside.items():
+                        outside.setdefault(key, []).append((result.index, text))
                     if result.image.lost:
                         outside.setdefault("lost", []).append((result.index, result.image.lost))
                     if result.image.seen and result.image.seen.assumed:

@@ -1,15 +1,16 @@
 """The nine steps from images to translations, for one image and for batches of them."""
 
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from operator import index
+from os import PathLike
 
 import numpy as np
 
 from astro_galtrans._progress import tqdm
+from astro_galtrans._warn import about_image, warn
 from astro_galtrans.bandstack import write_like
 from astro_galtrans.exceptions import DomainWarning, Failure, GaltransWarning
 from astro_galtrans.geometry import resample
@@ -235,12 +236,12 @@ def _request(
 def _one(image, request):
     """One `Prepared` image, with warnings of what is unusual."""
     image = prepare(image, request, request.sampling.seed)
-    for violation in image.outside:
-        warnings.warn(str(violation), DomainWarning, stacklevel=3)
+    for text in image.outside.values():
+        warn(text, DomainWarning, stacklevel=3)
     if image.lost:
-        warnings.warn(image.lost, GaltransWarning, stacklevel=3)
+        warn(image.lost, stacklevel=3)
     if image.seen and image.seen.assumed:
-        warnings.warn(ASSUMED.format("no stars tell the PSF", image.seen.psf), GaltransWarning, stacklevel=3)
+        warn(ASSUMED.format("no stars tell the PSF", image.seen.psf), stacklevel=3)
     return image
 
 
@@ -292,7 +293,7 @@ def _windows(images, request, record, seeds):
     window, pixels, budget = [], 0, _budget(request.translator)
     for number, image in enumerate(images):
         seed = request.sampling.seed_of(number if seeds is None else int(seeds[number]))
-        window.append(_attempt(number, partial(_prepared, image, request, seed), record))
+        window.append(_attempt(number, partial(_prepared, number, image, request, seed), record))
         size = 0 if isinstance(window[-1], Failure) else window[-1].planes[0].size
         pixels += size
         # failures have no size; many of them shall not wait for an image that has
@@ -303,10 +304,11 @@ def _windows(images, request, record, seeds):
         yield window, number + 1 - len(window)
 
 
-def _prepared(image, request, seed):
+def _prepared(number, image, request, seed):
     if isinstance(image, Exception):
         raise image
-    return prepare(image, request, seed)
+    with about_image(f"image {number}" + (f" ({image})" if isinstance(image, str | PathLike) else "")):
+        return prepare(image, request, seed)
 
 
 def _attempt(number, action, record):
@@ -403,14 +405,14 @@ def checked_batch(batch_size):
 
 
 def warn_of_outside(found, count, what):
-    """Say once for each quantity and band how many of many images are unlike those of the training.
+    """Say once for each kind of it how many of many images are unlike those of the training.
 
-    ``found`` has numbers of images, and violations or other texts, by quantity and band.
+    ``found`` has numbers of images, and sentences, by what these are about.
     """
-    for numbered in found.values():
+    for about, numbered in found.items():
         number, first = numbered[0]
-        kind = GaltransWarning if isinstance(first, str) else DomainWarning
-        warnings.warn(f"{len(numbered)} of {count} {what}, such as number {number}: {first}", kind, stacklevel=5)
+        kind = GaltransWarning if about == "lost" else DomainWarning
+        warn(f"{len(numbered)} of {count} {what}, such as number {number}: {first}", kind, stacklevel=5)
 
 
 def _lazy(images, request):
