@@ -710,7 +710,9 @@ def test_other_objects(toy):
 
 
 def test_bad_translators(toy_file, tmp_path):
-    with pytest.raises(ValueError, match=r"unknown translator 'swim'"):
+    with pytest.raises(
+        ValueError, match=r"unknown translator 'swim'.* shipped are .*swin-sdss-cfhtls.*; or give the path"
+    ):
         translate(make_bands(), "swim")
     with pytest.raises(FileNotFoundError, match=r"nowhere\.safetensors"):
         translate(make_bands(), tmp_path / "nowhere.safetensors")

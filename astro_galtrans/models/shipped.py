@@ -28,7 +28,7 @@ def find_weights(name):
     Raises
     ------
     ValueError
-        If there is no shipped translator of that name; the message gives the nearest.
+        If there is no shipped translator of that name; the message gives the nearest, and all.
     FileNotFoundError
         If the path leads nowhere.
     """
@@ -41,9 +41,10 @@ def find_weights(name):
             msg = f"there is no translator file {path}"
             raise FileNotFoundError(msg)
         return path
-    near = get_close_matches(str(name), shipped, n=3, cutoff=0.3) or sorted(shipped)
-    near = ", ".join(near) or "none (none is shipped)"
-    msg = f"unknown translator {name!r}; the nearest are {near} (or pass the path of a {SUFFIX} file)"
+    near = get_close_matches(str(name), shipped, n=3, cutoff=0.6)
+    nearest = f"the nearest are {', '.join(near)}; " if near else ""
+    names = ", ".join(sorted(shipped)) or "none"
+    msg = f"unknown translator {name!r}; {nearest}shipped are {names}; or give the path of a {SUFFIX} file"
     raise ValueError(msg)
 
 
