@@ -251,6 +251,38 @@ def test_a_zero_point_for_each_band(tmp_path):
         main(["translate", *paths, *SWIN, "-o", str(output), "--zeropoint", "g=x"])
 
 
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (
+            ["translate", "a.fits", "-m", "b", "-o", "c", "--prevew", "d.png"],
+            "galtrans translate: .*did you mean --preview",
+        ),
+        (["--verbse", "list"], r"galtrans list: .* --verbse \(did you mean --verbose"),
+        (["list", "extra"], "arguments: extra; galtrans list --help says what there is"),
+    ],
+)
+def test_an_argument_that_is_not_known_is_told_with_the_nearest(command, told, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(command)
+    assert end.value.code == 2
+    assert re.search(told, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("bands", [["u", "g", "r", "i", "z"], ["u,g,r,i,z"], ["u,g", "r,i,z"]])
+def test_bands_with_spaces_or_commas_between_them(bands, tmp_path):
+    cube, output = tmp_path / "cube.fits", tmp_path / "out.fits"
+    make_cube((24, 30)).write(cube)
+    assert main(["translate", str(cube), *SWIN, "-o", str(output), "--bands", *bands]) == 0
+    assert fits.getheader(output)["GTBANDS"] == "u,g,r,i,z"
+
+
+def test_bands_that_come_twice(capsys):
+    with pytest.raises(SystemExit):
+        main(["check", "a.fits", "--bands", "g,r", "g"])
+    assert "argument --bands: bands are named twice: g" in capsys.readouterr().err
+
+
 def test_quiet_hides_warnings(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(log, "level", log.level)  # put back what the command sets
     frames = [str(tmp_path / f"{band}.fits") for band in "ugriz"]

@@ -11,8 +11,8 @@ from importlib.util import find_spec
 from astro_galtrans._plain import printable
 
 __all__ = [
-    "PrintFields", "add_bad_planes", "add_background", "add_units", "add_workers", "bands", "command", "given",
-    "in_options", "planes", "psf", "saturation", "tell", "workers", "zeropoint",
+    "BandNames", "PrintFields", "add_bad_planes", "add_background", "add_units", "add_workers", "bands", "command",
+    "given", "in_options", "planes", "psf", "saturation", "tell", "workers", "zeropoint",
 ]  # fmt: skip
 
 #: An argument of a Python function as messages write it: unit=, unit='adu', bands=['g', 'r'], overwrite=True, n_samples
@@ -55,6 +55,22 @@ def command(commands, name, run, text):
     parser = commands.add_parser(name, help=text, description=text)
     parser.set_defaults(run=run, parser=parser)
     return parser
+
+
+class BandNames(argparse.Action):
+    """Names of bands, with spaces or commas between them: ``g r`` or ``g,r``."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, metavar="BAND", **options)
+
+    def __call__(self, _parser, namespace, values, _option=None):
+        """Store them as a list."""
+        from astro_galtrans.bands import parse_bands
+
+        try:
+            setattr(namespace, self.dest, list(parse_bands(",".join(values))))
+        except ValueError as err:
+            raise argparse.ArgumentError(self, str(err)) from err
 
 
 class PrintFields(argparse.Action):

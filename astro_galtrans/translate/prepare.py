@@ -70,7 +70,7 @@ def prepare(image, request, seed=None):
     stack = background.subtracted(stack, request.subtract_background)
     untouched = stack.data is found.data and stack.mask is found.mask
     measured = _measured(stack, noise if untouched else None) | {"flux_unit": card["source"]["unit"]}
-    outside = unlike_its_survey(found, measured, request)
+    outside = unlike_its_survey(found, measured, card, request.reading)
     stack, alignment, lost = _on_one_grid(stack)
     bad = _bad_pixels(stack)
     # 2. Flux to network units.

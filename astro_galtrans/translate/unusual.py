@@ -13,7 +13,7 @@ FAINT = 5.0  # sigma of the training's noise: with too small a unit nothing in a
 OF_FLUXES = ("sky_rms", "peak", "sky_level")
 
 
-def unlike_its_survey(stack, measured, request):
+def unlike_its_survey(stack, measured, card, reading=()):
     """
     Compare an image with those that a translator was trained on.
 
@@ -22,8 +22,11 @@ def unlike_its_survey(stack, measured, request):
     stack : `~astro_galtrans.bandstack.BandStack`
         As read, in its own unit.
     measured : dict
-        From `astro_galtrans.domain.measure`, in the unit of the training.
-    request : `~astro_galtrans.translate.request.Request`
+        From `astro_galtrans.domain.measure`, in the unit of the training, whose name is ``flux_unit``.
+    card : dict
+        Of the translator.
+    reading : dict, optional
+        The arguments ``unit``, ``zeropoint`` and ``strict`` of `astro_galtrans.bandstack.read`, where given.
 
     Returns
     -------
@@ -33,30 +36,28 @@ def unlike_its_survey(stack, measured, request):
     Raises
     ------
     DomainError
-        With ``strict`` in the request, if there is anything to tell.
+        With ``strict``, if there is anything to tell.
     """
-    translator = request.translator
-    limits = translator.card["validity"]
+    reading = dict(reading)
+    limits, target, source = card["validity"], stack.meta.get("GTTARGET"), card["source"]["survey"]
     told = domain.in_words(domain.violations(measured, limits))
     ratio = domain.flux_ratio(measured, limits)
-    target, source = stack.meta.get("GTTARGET"), translator.source["survey"]
     if target not in {None, source}:
         told = {"translated": (  # all that is unlike those of the training follows from this
             f"the image is a result of {stack.meta.get('GTMODEL', 'a translator')}, an image of {target} (GTTARGET), "
-            f"and {translator.name} takes images of {source}: give the image that it was made of"
+            f"and the translator takes images of {source}: give the image that it was made of"
         )}  # fmt: skip
     elif ratio:
-        told = _with_unit(told, ratio, stack, measured, request)
-    return _checked(told, request.strict)
+        told = _with_unit(told, ratio, stack, measured, limits["sky_rms"], reading)
+    return _checked(told, reading.get("strict"))
 
 
-def _with_unit(told, ratio, stack, measured, request):
+def _with_unit(told, ratio, stack, measured, limits, reading):
     """Say that the unit may be wrong: instead of what follows from that, if it must be, and beside it, if it may be."""
-    read = _unit_read(stack, request.reading)
+    read = _unit_read(stack, reading)
     unit, zeropoint = domain.other_unit(ratio, stack.zeropoint)
     counts = "" if stack.notes.get("zeropoint") else "unit='adu' with "
     fits = f"unit={unit!r}" if unit else f"{counts}zeropoint={zeropoint:.1f}"
-    limits = request.translator.card["validity"]["sky_rms"]
     dark = all(peak is None or peak < FAINT * max(limits.get(band) or [0]) for band, peak in measured["peak"].items())
     if max(ratio, 1 / ratio) < SURE_RATIO or (ratio < 1 and not dark):
         hint = f"; this is also so of an image whose unit is not {read}; {fits} would fit the numbers"
@@ -75,10 +76,10 @@ def _unit_read(stack, reading):
     """Say in which unit an image was taken to be, and what said so."""
     label = stack.labels.get(stack.bands[0], "the image")
     said = f"{label} says" if issubclass(stack.origin.kind, NDData) else f"the header of {label} says"
-    if reading["unit"] is not None:
+    if reading.get("unit") is not None:
         said = f"unit={str(reading['unit'])!r} says"
-    source = stack.notes.get("zeropoint") or ("zeropoint=" if reading["zeropoint"] is not None else "")
-    counts = f" with zero point {stack.zeropoint:.4g}{source and f' ({source})'}" if source else ""
+    source = stack.notes.get("zeropoint") or ("zeropoint=" if reading.get("zeropoint") is not None else "")
+    counts = f" with zero point {stack.zeropoint:.4g} ({source})" if source else ""
     return f"{stack.unit}{counts}, as {said}"
 
 
