@@ -37,7 +37,7 @@ def test_a_wrong_unit_and_a_result_are_said(tmp_path, capsys):
         image.write(tmp_path / f"{band}.fits")
     assert main(["check", str(tmp_path), "-m", "swin-sdss-cfhtls"]) == 0
     said = capsys.readouterr().out
-    assert re.search(r"the unit is probably not Jy, as the header of .*u\.fits says; --unit nanomaggy would fit", said)
+    assert re.search(r"the unit is probably not Jy, as the header of .*g\.fits says; --unit nanomaggy would fit", said)
     assert "brightest pixel is" not in said
     result = make_bands((64, 80))
     for image in result.values():
