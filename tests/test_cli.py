@@ -18,12 +18,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy import log
+from astropy import units as u
 from astropy.io import fits
 from astropy.nddata import CCDData, StdDevUncertainty
+from astropy.table import QTable
 
 from astro_galtrans import list_translators, translate
 from astro_galtrans.cli import main
-from astro_galtrans.cli._common import in_options
+from astro_galtrans.cli._common import in_options, print_table
 from astro_galtrans.cli._main import make_parser
 from astro_galtrans.demo import preview
 from astro_galtrans.models.shipped import find_weights
@@ -275,6 +277,12 @@ def test_bands_with_spaces_or_commas_between_them(bands, tmp_path):
     make_cube((24, 30)).write(cube)
     assert main(["translate", str(cube), *SWIN, "-o", str(output), "--bands", *bands]) == 0
     assert fits.getheader(output)["GTBANDS"] == "u,g,r,i,z"
+
+
+def test_tables_are_printed_for_readers(capsys):
+    print_table(QTable({"row": [3], "score": [2122.376709428675], "ra": [149.9955943750938] * u.deg}))
+    printed = capsys.readouterr().out
+    assert "3  2122 149.995594" in printed and "deg" in printed
 
 
 def test_bands_that_come_twice(capsys):

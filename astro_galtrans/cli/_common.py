@@ -12,7 +12,7 @@ from astro_galtrans._plain import printable
 
 __all__ = [
     "BandNames", "PrintFields", "add_bad_planes", "add_background", "add_units", "add_workers", "bands", "command",
-    "given", "in_options", "planes", "psf", "saturation", "tell", "workers", "zeropoint",
+    "given", "in_options", "planes", "print_table", "psf", "saturation", "tell", "workers", "zeropoint",
 ]  # fmt: skip
 
 #: An argument of a Python function as messages write it: unit=, unit='adu', bands=['g', 'r'], overwrite=True, n_samples
@@ -165,6 +165,15 @@ def add_workers(parser, what="shards"):
     """Add options for the workers of dask that share the work."""
     parser.add_argument("--workers", type=int, metavar="N", help=f"processes that share {what}")
     parser.add_argument("--scheduler", metavar="ADDRESS", help="a running dask scheduler whose workers share them")
+
+
+def print_table(table):
+    """Print all rows and columns, with as many digits as a reader wants of numbers, and of positions in degrees."""
+    table = table.copy()
+    for name in table.colnames:
+        if table[name].dtype.kind == "f":
+            table[name].info.format = ".6f" if name in {"ra", "dec"} else ".4g"
+    table.pprint(max_lines=-1, max_width=-1)
 
 
 @contextmanager

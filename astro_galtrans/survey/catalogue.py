@@ -178,7 +178,7 @@ class _Job(NamedTuple):
         rows = np.concatenate([part.rows for part in parts])
         messages = []
         stamps = self._stamps(parts, request, messages)
-        found = results(stamps, request, record=True, seeds=rows)
+        found = results(stamps, request, record=True, seeds=rows, names=[f"object {row}" for row in rows])
         with whole_folder(shard_path(self.output, number)) as place:
             failures = self._write(place, rows, parts, found, translator)
         return {"translated": len(rows) - len(failures), "failed": len(failures), "messages": messages}

@@ -260,7 +260,7 @@ class Result:
             yield as_stack(part, self.image, request.translator, request.sampling, number if apart else None)
 
 
-def results(images, request, *, record=False, seeds=None):
+def results(images, request, *, record=False, seeds=None, names=None):
     """
     Translate many images, as many at a time as the network sees at once.
 
@@ -273,6 +273,8 @@ def results(images, request, *, record=False, seeds=None):
         Yield a `Failure` in place of an image that cannot be translated, instead of raising its error.
     seeds : sequence of int, optional
         A number for each image, of which its seed is made; by default that of its place.
+    names : sequence of str, optional
+        What warnings call each image; by default its number, and its path if it is one.
 
     Yields
     ------
@@ -280,7 +282,7 @@ def results(images, request, *, record=False, seeds=None):
         In the order of the images.
     """
     with ThreadPoolExecutor(1) as ahead:  # the next ones are read while the network, which leaves Python, works
-        windows = _windows(images, request, record, seeds)
+        windows = _windows(images, request, record, seeds, names)
         window = next(windows, None)
         while window:
             following = ahead.submit(next, windows, None)
@@ -288,12 +290,14 @@ def results(images, request, *, record=False, seeds=None):
             window = following.result()
 
 
-def _windows(images, request, record, seeds):
+def _windows(images, request, record, seeds, names):
     """Yield lists of prepared images, as many as the network sees at once, and the number of the first of each."""
     window, pixels, budget = [], 0, _budget(request.translator)
     for number, image in enumerate(images):
         seed = request.sampling.seed_of(number if seeds is None else int(seeds[number]))
-        window.append(_attempt(number, partial(_prepared, number, image, request, seed), record))
+        path = f" ({image})" if isinstance(image, str | PathLike) else ""
+        name = f"image {number}{path}" if names is None else names[number]
+        window.append(_attempt(number, partial(_prepared, name, image, request, seed), record))
         size = 0 if isinstance(window[-1], Failure) else window[-1].planes[0].size
         pixels += size
         # failures have no size; many of them shall not wait for an image that has
@@ -304,10 +308,10 @@ def _windows(images, request, record, seeds):
         yield window, number + 1 - len(window)
 
 
-def _prepared(number, image, request, seed):
+def _prepared(name, image, request, seed):
     if isinstance(image, Exception):
         raise image
-    with about_image(f"image {number}" + (f" ({image})" if isinstance(image, str | PathLike) else "")):
+    with about_image(name):
         return prepare(image, request, seed)
 
 
