@@ -714,6 +714,12 @@ def test_bad_translators(toy_file, tmp_path):
         ValueError, match=r"unknown translator 'swim'.* shipped are .*swin-sdss-cfhtls.*; or give the path"
     ):
         translate(make_bands(), "swim")
+    with pytest.raises(
+        ValueError, match="unknown translator 'deblend'; the nearest are srgan-deblend-sdss; shipped are capsule"
+    ):
+        translate(make_bands(), "deblend")
+    with pytest.raises(TypeError, match=r"a translator is a name .*, got dict"):
+        translate("swin-sdss-cfhtls", make_bands())
     with pytest.raises(FileNotFoundError, match=r"nowhere\.safetensors"):
         translate(make_bands(), tmp_path / "nowhere.safetensors")
     content = bytearray(toy_file.read_bytes())
