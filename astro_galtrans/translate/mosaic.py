@@ -187,7 +187,7 @@ def translate_mosaic(
     Warns
     -----
     DomainWarning
-        If blocks are outside the range of the training: once per quantity and band, with their number.
+        If blocks are outside the range of the training: once per quantity, with their number.
 
     Examples
     --------

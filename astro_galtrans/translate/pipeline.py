@@ -134,7 +134,7 @@ def translate(
     -----
     DomainWarning
         If an image is outside the range of those the translator was trained on, or its sky was not subtracted; of many
-        images once per quantity and band, with their number.
+        images once per quantity, with their number.
     GaltransWarning
         If much of the image is masked because its bands cover different sky, pixels are saturated, or a file holds what
         is not understood.
