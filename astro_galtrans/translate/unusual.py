@@ -1,5 +1,6 @@
 """What is unusual of an image for a translator, in words: few sentences, and the probable cause where there is one."""
 
+import numpy as np
 from astropy.nddata import NDData
 
 from astro_galtrans import domain
@@ -13,7 +14,7 @@ FAINT = 5.0  # sigma of the training's noise: with too small a unit nothing in a
 OF_FLUXES = ("sky_rms", "peak", "sky_level")
 
 
-def unlike_its_survey(stack, measured, card, reading=()):
+def unlike_its_survey(stack, measured, card, reading=None):
     """
     Compare an image with those that a translator was trained on.
 
@@ -38,8 +39,8 @@ def unlike_its_survey(stack, measured, card, reading=()):
     DomainError
         With ``strict``, if there is anything to tell.
     """
-    reading = dict(reading)
-    limits, target, source = card["validity"], stack.meta.get("GTTARGET"), card["source"]["survey"]
+    reading, limits = reading or {}, card["validity"]
+    target, source = stack.meta.get("GTTARGET"), card["source"]["survey"]
     told = domain.in_words(domain.violations(measured, limits))
     ratio = domain.flux_ratio(measured, limits)
     if target not in {None, source}:
@@ -54,11 +55,11 @@ def unlike_its_survey(stack, measured, card, reading=()):
 
 def _with_unit(told, ratio, stack, measured, limits, reading):
     """Say that the unit may be wrong: instead of what follows from that, if it must be, and beside it, if it may be."""
-    read = _unit_read(stack, reading)
+    read, limits = _unit_read(stack, reading), {band: pair for band, pair in limits.items() if np.iterable(pair)}
     unit, zeropoint = domain.other_unit(ratio, stack.zeropoint)
     counts = "" if stack.notes.get("zeropoint") else "unit='adu' with "
     fits = f"unit={unit!r}" if unit else f"{counts}zeropoint={zeropoint:.1f}"
-    dark = all(peak is None or peak < FAINT * max(limits.get(band) or [0]) for band, peak in measured["peak"].items())
+    dark = all(peak is None or peak < FAINT * max(limits.get(band, [0])) for band, peak in measured["peak"].items())
     if max(ratio, 1 / ratio) < SURE_RATIO or (ratio < 1 and not dark):
         hint = f"; this is also so of an image whose unit is not {read}; {fits} would fit the numbers"
         return {key: text + hint if key[0] == "sky_rms" else text for key, text in told.items()}
