@@ -15,7 +15,7 @@ For each translator (all that ship, or names and files given with ``-m``):
   of them a second epoch confirms, beside those in the SDSS image itself.
 
 Run as ``python benchmarks/real_sky.py DATA [-m NAME ...] [--stamps 48] [--rst FILE]``; DATA holds the frames
-``sdss-004192-[ugriz]4-0300.fits.fz`` and ``sdss-006377-[ugriz]4-0399.fits.fz``.
+``sdss-004192-[ugriz]4-0300.fits.fz`` and ``sdss-006377-[ugriz]4-0399.fits.fz``, and ``psField-004192-4-0300.fit``.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from pathlib import Path
 
 import galsim
 import numpy as np
+from astropy.io import fits
 from astropy.nddata import CCDData, StdDevUncertainty
 from astropy.stats import mad_std
 from astropy.wcs import WCS
@@ -49,6 +50,7 @@ APERTURES = 3.0, 6.0  # diameters, arcsec
 SAMPLES = 4  # of translators that sample, to bound the time
 FRAMES = "sdss-004192-{}4-0300.fits.fz", "sdss-006377-{}4-0399.fits.fz"
 BRIGHT = 14.8, 19.0  # r of stars: not saturated, and measured well
+PSF_FIELD = "psField-004192-4-0300.fit"
 TILE, GRID = 80, 6  # pixels around each star, tiles in a row of the mosaic of them
 SECTION = slice(500, 1012), slice(200, 712)  # of the frame, for its sky and its faint sources
 CONFIRMED = 2.0  # sigma in the second epoch: a source of 5 sigma has it, 98 % of noise has not
@@ -148,7 +150,7 @@ def with_wings(fwhm):
 
 
 def galsim_psf(profile, survey):
-    return profile.drawImage(nx=33, ny=33, scale=survey.pixel_scale).array
+    return profile.drawImage(nx=51, ny=51, scale=survey.pixel_scale).array
 
 
 def stars_fwhm(planes, x, y, half=12):
@@ -187,7 +189,11 @@ def our(translator, index):
     options = {"source_bands": source.band_names, "target_bands": target.band_names, "kind": "galaxy", "sample": sample}
     pair = simulate_pair(PairSettings(source.name, target.name, seed=20251127, size=64, **options), index)
     row, bands = pair.truth, source.band_names
-    psf = {b: galsim_psf(galsim.Moffat(row["beta"], fwhm=row[f"fwhm_{b}"]), source) for b in bands}
+    psf = {}
+    for band in bands:
+        core, wide = row[f"fwhm_{band}"], row["wing_width"] * row[f"fwhm_{band}"]
+        wings = row["wings"] * galsim.Moffat(WING_BETA, fwhm=wide)
+        psf[band] = galsim_psf((1 - row["wings"]) * galsim.Moffat(row["beta"], fwhm=core) + wings, source)
     return pair.source, pair.clean, [row[f"noise_{b}"] for b in bands], psf, (row["x"], row["y"])
 
 
@@ -229,7 +235,7 @@ def frame(translator, data):
     planes, *_ = align_planes(stack.planes, 2)
     planes, wcs = np.nan_to_num(planes), stack.grids[2]
     sky = [mad_std(np.diff(plane)) / np.sqrt(2) for plane in planes]
-    x, y, total = stars(planes)
+    x, y, total = stars(planes, data)
     mosaic, xm, ym = tiles(planes, x, y)
     out = np.asarray(translated(translator, mosaic, sky).data, float)
     xt, yt = ((v + 0.5) * scale - 0.5 for v in (xm, ym))
@@ -264,12 +270,11 @@ def enclosed(psf, diameter, pixel):
     return aperture_sums(image, CircularAperture((75, 75), diameter / 2 / pixel))[0]
 
 
-def stars(planes):
+def stars(planes, data):
     """
     Isolated stars: positions (pixels) and fluxes ``[C, N]`` in nanomaggies.
 
-    Fluxes in 6 arcsec are those of a Moffat profile in it. The faint light farther out, 2 to 4 % of a star's, is of
-    no Moffat profile; it stays where it is, whatever the translation, and is left out on both sides.
+    Fluxes in 6 arcsec are brought to all of a star's light by the PSF that SDSS measured, as SDSS does.
     """
     from photutils.segmentation import SourceCatalog, detect_sources
 
@@ -286,8 +291,19 @@ def stars(planes):
     compact = fluxes[3][2] / fluxes[6][2]
     bright = (magnitude > BRIGHT[0]) & (magnitude < BRIGHT[1])
     use = bright & (np.abs(compact - np.median(compact[bright & (magnitude < 17.5)])) < 0.04)
-    held = [enclosed(galsim.Moffat(3.2, fwhm=band.fwhm), 6, 0.396) for band in get_survey("sdss").bands]
+    circle = CircularAperture((25, 25), 3 / 0.396)
+    held = [aperture_sums(sdss_psf(data, band), circle)[0] for band in range(len(planes))]
     return x[use], y[use], fluxes[6][:, use] / np.array(held)[:, None]
+
+
+def sdss_psf(data, band, row=744, column=1024):
+    """PSF ``[51, 51]`` of SDSS (Lupton et al. 2001, ASP Conf. 238, 269) in the middle of the frame, of sum 1."""
+    image = 0
+    for mode in fits.getdata(data / PSF_FIELD, band + 1):
+        terms = np.multiply.outer((1e-3 * column) ** np.arange(5), (1e-3 * row) ** np.arange(5))
+        used = slice(mode["ncol_b"]), slice(mode["nrow_b"])  # the rest of the coefficients is not set
+        image = image + np.sum(terms[used] * mode["c"][used]) * mode["rrows"].reshape(mode["rnrow"], mode["rncol"])
+    return np.asarray(image / image.sum(), float)
 
 
 def background(planes, x, y):

@@ -18,7 +18,7 @@ from astro_galtrans.tiling import TilePlan
 
 from .prepare import Prepared, prepare
 from .request import Request, Sampling, output_grid_of
-from .results import as_stack, error_variance, to_flux
+from .results import as_stack, error_variance, make_consistent, to_flux
 from .translator import ready
 
 __all__ = [
@@ -98,7 +98,8 @@ def translate(
     psf : float, `~astropy.units.Quantity`, `~numpy.ndarray` or dict of them by band, optional
         PSF of the images, for translators that are told: the FWHM of stars as measured in them (arcsec), or images of
         the PSF on their pixels, ``[k, k]``. By default what CCDData carries as ``psf``, or what the stars in the image
-        tell; without either what is typical of the survey, with a warning. ``meta`` records it.
+        tell; without either what is typical of the survey, with a warning. ``meta`` records it. Images that reach to
+        three FWHM, or bright stars, also tell fluxes, with which the translation is made to agree.
     saturation : float or mapping of str to float, optional
         Flux in a pixel from which it is saturated, in the images' unit, for all bands or by band. Saturated pixels are
         masked; so are those that a card (SATURATE, SATLEVEL) tells, and cut-off cores that show in the image.
@@ -108,8 +109,8 @@ def translate(
     object
         Of one image the same kind of object as it, new: float32 flux per pixel in the target survey's unit, WCS on the
         finer grid, standard deviation, mask (of pixels that a bad one has touched), provenance in ``meta``, and for
-        CCDData the target survey's PSF in ``psf`` (a Gaussian of its seeing). With ``combine=None`` a list of them, one
-        per sample. Of objects that hold dask arrays NDData of dask arrays, computed when they are asked for.
+        CCDData the target survey's PSF in ``psf`` (a Moffat profile of its seeing). With ``combine=None`` a list of
+        them, one per sample. Of objects that hold dask arrays NDData of dask arrays, computed when they are asked for.
 
         Of many images the same kind of collection: a list, an iterator, a table with the column replaced, an NDData,
         Stamps. With ``on_error="record"`` a list or iterator has a `~astro_galtrans.exceptions.Failure` in place of an
@@ -382,8 +383,10 @@ def _parts(images, request, step=None):
     for flux, variance in sampling.gather(map(partial(to_flux, card=translator.card), predictions)):
         rows, parts = flux.shape[1] // len(images), []
         for k, image in enumerate(images):
-            # 7. The variance of its error: what the network states, calibrated, and unusual noise of the input.
+            # 7. What the image itself tells of fluxes; and the variance of their errors: what the network states,
+            # calibrated, and unusual noise of the input.
             of_image = slice(k * rows, (k + 1) * rows)
+            make_consistent(flux[:, of_image], image, request)
             error = error_variance(variance[:, of_image], image.stack, translator, image.seen)
             part = flux[:, of_image], error, image.mask, image.wcs
             # 8. The grid that was asked for, if it is not the finer one.

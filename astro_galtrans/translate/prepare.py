@@ -93,7 +93,10 @@ def prepare(image, request, seed=None):
 def _seen(image, stack, measured, request):
     """How an image was taken: its PSF given, carried or measured, and its noise."""
     translator, psf = request.translator, carried_psf(image) if request.psf is None else request.psf
-    return observe(stack, translator.bands_in, translator.inputs.typical, measured, measured["pixel_scale"], psf)
+    return observe(
+        stack, translator.bands_in, translator.inputs.typical, measured, measured["pixel_scale"], psf,
+        images=translator.consistency is not None,
+    )  # fmt: skip
 
 
 def _planes(image, bands, translator, seen):
