@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -145,6 +146,20 @@ def test_each_object_is_as_cut_and_translated_alone(survey, tmp_path):
 
 
 @quiet
+@quiet
+def test_warnings_name_the_row_of_the_catalogue(survey, tmp_path):
+    """Not the number in its shard."""
+    shutil.copytree(survey, tmp_path / "in")
+    with fits.open(tmp_path / "in" / "frame-r-0.fits", mode="update") as hdus:
+        hdus[0].data[58:64, 46:52] = 1000.0  # a core that is cut off
+    with pytest.warns(GaltransWarning) as caught:
+        run(tmp_path / "in", tmp_path / "out.zarr")
+    told = [re.match(r"object (\d+): saturated pixels", str(each.message)) for each in caught]
+    named, groups = {int(found[1]) for found in told if found}, shards(tmp_path / "out.zarr")
+    masked = {int(row) for g in groups for row, mask in zip(g["row"][:], g["mask"][:], strict=True) if mask.any()}
+    assert 5 in named and named == masked - {3}  # that is at an edge
+
+
 def test_stamps_read_shards(survey, tmp_path):
     run(survey, tmp_path / "out.zarr")
     stamps = Stamps.from_files(tmp_path / "out.zarr", "cfhtls-wide")

@@ -14,8 +14,8 @@ import numpy as np
 from astro_galtrans._plain import printable
 
 __all__ = [
-    "PrintFields", "add_bad_planes", "add_background", "add_units", "add_workers", "bands", "command", "given",
-    "in_options", "planes", "psf", "saturation", "tell", "workers", "zeropoint",
+    "BandNames", "PrintFields", "add_bad_planes", "add_background", "add_units", "add_workers", "bands", "command",
+    "given", "in_options", "planes", "print_table", "psf", "saturation", "tell", "workers", "zeropoint",
 ]  # fmt: skip
 
 #: An argument of a Python function as messages write it: unit=, unit='adu', bands=['g', 'r'], overwrite=True, n_samples
@@ -58,6 +58,22 @@ def command(commands, name, run, text):
     parser = commands.add_parser(name, help=text, description=text)
     parser.set_defaults(run=run, parser=parser)
     return parser
+
+
+class BandNames(argparse.Action):
+    """Names of bands, with spaces or commas between them: ``g r`` or ``g,r``."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, metavar="BAND", **options)
+
+    def __call__(self, _parser, namespace, values, _option=None):
+        """Store them as a list."""
+        from astro_galtrans.bands import parse_bands
+
+        try:
+            setattr(namespace, self.dest, list(parse_bands(",".join(values))))
+        except ValueError as err:
+            raise argparse.ArgumentError(self, str(err)) from err
 
 
 class PrintFields(argparse.Action):
@@ -179,6 +195,15 @@ def add_workers(parser, what="shards"):
     """Add options for the workers of dask that share the work."""
     parser.add_argument("--workers", type=int, metavar="N", help=f"processes that share {what}")
     parser.add_argument("--scheduler", metavar="ADDRESS", help="a running dask scheduler whose workers share them")
+
+
+def print_table(table):
+    """Print all rows and columns, with as many digits as a reader wants of numbers, and of positions in degrees."""
+    table = table.copy()
+    for name in table.colnames:
+        if table[name].dtype.kind == "f":
+            table[name].info.format = ".6f" if name in {"ra", "dec"} else ".4g"
+    table.pprint(max_lines=-1, max_width=-1)
 
 
 @contextmanager

@@ -165,5 +165,5 @@ def _provenance(translator, sampling, image):
         "scale": translator.spec.scale,
         "calibration": translator.card["calibration"]["std"],
         "covariance": translator.correlation,
-        "domain": "; ".join(map(str, image.outside)) or None,
+        "domain": "; ".join(image.outside.values()) or None,
     }
