@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["FITS_SUFFIXES", "CheckedFile", "files_in", "fingerprint", "whole_file"]
+__all__ = ["FITS_SUFFIXES", "CheckedFile", "files_in", "fingerprint", "named", "whole_file"]
 
 #: Ends of names that are FITS.
 FITS_SUFFIXES = tuple(f".{kind}{packed}" for kind in ("fits", "fit", "fts") for packed in ("", ".fz", ".gz", ".bz2"))
@@ -44,14 +44,22 @@ def whole_file(path):
     # unlike a process number, this also keeps threads, and processes on other machines that share a disk, apart
     temporary = path.with_name(f".{uuid.uuid4().hex[:12]}-{path.name}")
     try:
-        yield temporary
-        temporary.replace(path)
-    except OSError as err:
-        if err.filename is None:  # of a write that failed: a disk that is full, say
-            err.filename = str(path)
-        raise
+        with named(path):
+            yield temporary
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def named(path):
+    """Add the name of an output to the error of a write that failed, on a full disk say, which has none."""
+    try:
+        yield
+    except OSError as err:
+        if err.filename is None and err.errno is not None:  # without a number Python would print the name only
+            err.filename = str(path)
+        raise
 
 
 class CheckedFile(io.BufferedIOBase):
@@ -69,6 +77,11 @@ class CheckedFile(io.BufferedIOBase):
 
     def __init__(self, path):
         self._file = Path(path).open("wb")  # noqa: SIM115 - closed with this object
+
+    @property
+    def name(self):
+        """Path of the file: astropy looks up how full its disk is when a write fails."""
+        return self._file.name
 
     def writable(self):
         """Return True."""

@@ -328,7 +328,7 @@ def _median(values):
     parted = np.partition(values, half)
     if values.shape[-1] % 2:
         return parted[..., half]
-    return np.mean([parted[..., :half].max(axis=-1), parted[..., half]], axis=0, dtype=values.dtype)
+    return (parted[..., :half].max(axis=-1) + parted[..., half]) / 2
 
 
 def seeing_from_stars(plane, good, noise, pixel_scale, max_stars=60):

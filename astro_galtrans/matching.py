@@ -13,6 +13,8 @@ The filter is cut to a kernel of finite size for each of the ``scale**2`` finer 
 does not depend on what is far away; each kernel conserves the flux of a constant image.
 """
 
+from functools import lru_cache
+
 import numpy as np
 from scipy import fft
 from scipy.signal import oaconvolve
@@ -24,6 +26,7 @@ __all__ = ["kernel_reach", "match", "matching_kernels"]
 # epsilon, noise over sky power: of 1e-4 to 1e-2 the best for simulated SDSS galaxies; light grows nine-fold at most
 NOISE = 3e-3
 LEAST_REACH = 8  # pixels: the shortest kernel, for PSFs that are not wider than three pixels
+SMALL = 256  # pixels a side: of larger images the transforms do not fit in the processor's cache
 REACH_FWHM = 2.7  # beyond it (in FWHM of the wider PSF) the filter holds less than a thousandth of the light
 
 
@@ -79,5 +82,17 @@ def match(image, kernels):
     reach = kernels.shape[-1] // 2
     # a mirror reaches no further than the image is wide
     pad = [(0, 0), *((reach, reach) for _ in range(2))]
-    padded = np.pad(image, pad, mode="symmetric")
-    return oaconvolve(padded[:, None], kernels, mode="valid", axes=(-2, -1)).astype(np.float32)
+    padded = np.pad(image, pad, mode="symmetric")[:, None]
+    if max(image.shape[-2:]) > SMALL:
+        return oaconvolve(padded, kernels, mode="valid", axes=(-2, -1)).astype(np.float32)
+    # what a transform of this size wraps around falls on the edges, which are cut off
+    size = tuple(fft.next_fast_len(n, real=True) for n in padded.shape[-2:])
+    product = fft.rfft2(padded, size) * _transformed(kernels.tobytes(), kernels.dtype, kernels.shape, size)
+    inside = (slice(2 * reach, 2 * reach + n) for n in image.shape[-2:])
+    return fft.irfft2(product, size)[(..., *inside)].astype(np.float32)
+
+
+@lru_cache(maxsize=8)
+def _transformed(content, dtype, shape, size):
+    # stamps of a survey, one PSF and one size come in thousands
+    return fft.rfft2(np.frombuffer(content, dtype).reshape(shape), size)

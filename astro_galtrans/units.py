@@ -8,6 +8,7 @@ point 22.5; for a spectral flux density the definition :math:`m = -2.5 \log_{10}
 """
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -217,6 +218,7 @@ def flux_factor(zp_from, zp_to):
     return 10.0 ** (0.4 * (zp_to - zp_from))
 
 
+@lru_cache(maxsize=64)
 def _physical_zeropoint(unit):
     """Zero point of a unit that carries its own calibration, else None."""
     if isinstance(unit, u.function.FunctionUnitBase):

@@ -2,13 +2,15 @@
 A survey and a mosaic on several processes that die: the bytes are those of one process.
 
 Stamps of a catalogue go through a translator, and a mosaic through a network that interpolates, each in three ways: in
-one process; on a scheduler with workers of which one is killed on the way (kill -9); and on a scheduler that is killed,
-after which a new one is started and the same command given again. The part ``tasks`` measures an empty task, with all
-that a block of a mosaic is sent with. Time is wall-clock time on whatever else the machine does.
+one process; on a local cluster of two processes of which one is killed on the way (kill -9); and on a scheduler that is
+killed, after which a new one is started and the same command given again. The part ``tasks`` measures an empty task,
+with all that a block of a mosaic is sent with. Time is wall-clock time on whatever else the machine does; memory is
+that of the largest process at its peak, which counts what of the files the system holds for it. Threads are as they
+come: ``OMP_NUM_THREADS`` is not set.
 
-Run as ``python benchmarks/cluster.py [stamps mosaic tasks] [--number 5000] [--side 12000] [--kill worker scheduler]
-[--folder DIR] [--rst FILE]``; it takes half an hour on two cores, and 10 GB in ``--folder``. Rows of the table in the
-file are replaced by those of the same name, and others kept.
+Run as ``python benchmarks/cluster.py [stamps mosaic tasks] [--number 5000] [--size 64] [--side 12000]
+[--kill worker scheduler] [--folder DIR] [--rst FILE]``; it takes half an hour on two cores, and 3 GB in ``--folder``.
+Rows of the table in the file are replaced by those of the same name, and others kept.
 """
 
 import argparse
@@ -28,7 +30,6 @@ from pathlib import Path
 import numpy as np
 import scale
 import zarr
-from astropy.io import fits
 from astropy.table import Table
 
 from astro_galtrans import load_translator, translate_mosaic
@@ -46,18 +47,22 @@ def main():
     parser.add_argument("parts", nargs="*", default=["stamps", "mosaic", "tasks"])
     parser.add_argument("-m", "--model", default="capsule-sdss-cfhtls")  # the quickest
     parser.add_argument("--number", type=int, default=5000)
+    parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--side", type=int, default=12000)
     parser.add_argument("--kill", nargs="+", default=["worker", "scheduler"], choices=["worker", "scheduler"])
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
     parser.add_argument("--rst", type=Path)
-    parser.add_argument("--translate", nargs=2, help=argparse.SUPPRESS)  # a mosaic, in this process
+    parser.add_argument("--translate", help=argparse.SUPPRESS)  # a mosaic, on these workers
+    parser.add_argument("--workers", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--scheduler", help=argparse.SUPPRESS)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     if options.translate:
-        with cluster(scheduler=options.translate[1] or None) as client:
+        with cluster(options.workers, options.scheduler) as client:
             paths = sorted(options.folder.glob("*.fits"), key=lambda path: "ugriz".index(path.stem))
-            translate_mosaic(paths, scale.interpolator(1), options.translate[0], client=client)
+            translate_mosaic(paths, scale.interpolator(1), options.translate, client=client)
         return
+    os.environ.pop("OMP_NUM_THREADS", None)
     for part in options.parts:
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:
             for row in {"stamps": stamps, "mosaic": mosaic, "tasks": tasks}[part](options, Path(folder)):
@@ -78,26 +83,23 @@ def stamps(options, folder):
     dec[options.number // 2 :] += 0.2
     Table({"ra": ra, "dec": dec}).write(folder / "objects.parquet")
 
-    def command(output, scheduler):
+    def command(output, *workers):
         return [
             *MODULE, "astro_galtrans", "-q", "translate", "--catalogue", str(folder / "objects.parquet"), "--images",
             str(folder / "*.fits"), "-m", options.model, "--shard", "128", "-o", str(output),
-            *(["--scheduler", scheduler] if scheduler else []),
+            "--size", str(options.size), *workers,
         ]  # fmt: skip
 
-    what = f"{options.number:,} stamps of 64 x 64 x 5, {options.model.partition('-')[0]}"
+    what = f"{options.number:,} stamps of {options.size} x {options.size} x 5, {options.model.partition('-')[0]}"
     yield from killed(what, options.kill, command, folder, content_of_shards, begun_shards)
 
 
 def mosaic(options, folder):
     for path, sky in zip((folder / f"{band}.fits" for band in scale.BANDS), scale.SKY, strict=True):
-        header = scale.grid((options.side, options.side)).to_header()
-        header["BUNIT"], header["FILTER"] = "nmgy", path.stem
-        noise = np.random.default_rng(1).standard_normal((options.side, options.side), "f4")
-        fits.writeto(path, sky * noise, header)
+        scale.write_sky(path, options.side, sky, integers=True)
 
-    def command(output, scheduler):
-        return [sys.executable, __file__, "--folder", str(folder), "--translate", str(output), scheduler or ""]
+    def command(output, *workers):
+        return [sys.executable, __file__, "--folder", str(folder), "--translate", str(output), *workers]
 
     what = f"mosaic of {options.side:,} x {options.side:,} x 5"
     yield from killed(what, options.kill, command, folder, content_of_mosaic, begun_mosaic)
@@ -107,28 +109,48 @@ def killed(what, victims, command, folder, content, begun):
     """Run a command in one process, and with a worker or the scheduler killed; yield rows of the table."""
     output = folder / "out.zarr"
     start = time.perf_counter()
-    subprocess.run(command(output, None), check=True)
-    yield f"{what}, one process", f"{time.perf_counter() - start:.0f} s", ""
+    memory = ended(subprocess.Popen(command(output)))
+    yield f"{what}, one process", spent(start, memory), ""
     alone = content(output)
     for name in victims:
         shutil.rmtree(output)  # a mosaic takes gigabytes
         start = time.perf_counter()
-        with processes() as (address, scheduler, workers):
-            running = subprocess.Popen(command(output, address), stderr=subprocess.PIPE, text=True)
-            while not begun(output) and running.poll() is None:
-                time.sleep(0.02)
-            victim = workers[0] if name == "worker" else scheduler
-            os.kill(child_of(victim) if name == "worker" else victim.pid, signal.SIGKILL)
-            error = running.communicate()[1]
-        if running.returncode:
-            lost = time.perf_counter() - start
-            print(f"exit status {running.returncode} after {lost:.0f} s: {error.strip().splitlines()[-1]}", flush=True)
-            with processes() as (address, *_):
-                subprocess.run(command(output, address), check=True, stderr=subprocess.DEVNULL)
-        seconds = time.perf_counter() - start
-        then = ", run again" if running.returncode else ""
-        which = "a worker" if name == "worker" else name
-        yield f"{what}, two workers, {which} killed{then}", f"{seconds:.0f} s", str(content(output) == alone)
+        if name == "worker":
+            running = subprocess.Popen(command(output, "--workers", "2"))
+            wait_until(begun, output, running)
+            os.kill(child_of(running), signal.SIGKILL)
+            yield f"{what}, two workers, a worker killed", spent(start, ended(running)), str(content(output) == alone)
+            continue
+        with processes() as (address, scheduler, _):
+            running = subprocess.Popen(command(output, "--scheduler", address), stderr=subprocess.PIPE, text=True)
+            wait_until(begun, output, running)
+            scheduler.kill()
+            error = running.communicate()[1].strip()
+        print(f"exit status {running.returncode} after {time.perf_counter() - start:.0f} s: {error.splitlines()[-1]}")
+        with processes() as (address, *_):
+            memory = ended(subprocess.Popen(command(output, "--scheduler", address)))
+        yield f"{what}, two workers, scheduler killed, run again", spent(start, memory), str(content(output) == alone)
+
+
+def wait_until(begun, output, running):
+    while not begun(output):
+        if running.poll() is not None:
+            msg = "the command ended before anything could be killed; take more stamps, or a larger mosaic"
+            raise RuntimeError(msg)
+        time.sleep(0.02)
+
+
+def ended(process):
+    """Wait until a program ends well; peak memory of the largest of it and its own processes (GB)."""
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, process.args)
+    return used.ru_maxrss / 2**20
+
+
+def spent(start, memory):
+    return f"{time.perf_counter() - start:.0f} s, {memory:.2f} GB a process"
 
 
 def tasks(options, _folder, number=200):

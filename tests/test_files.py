@@ -1,11 +1,38 @@
 """Files that appear whole or not at all."""
 
 import hashlib
+import resource
 
 import numpy as np
 import pytest
+from astropy.io import fits
 
+from astro_galtrans import translate_mosaic
 from astro_galtrans._files import fingerprint, whole_file
+from astro_galtrans.bandstack import write_hdulist
+from helpers import make_bands
+
+
+@pytest.fixture
+def no_room():
+    """Let files grow to 20 kB only, as on a disk that is nearly full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_fits_on_a_disk_that_is_full(no_room, tmp_path):
+    with pytest.raises(OSError, match="File too large"):
+        write_hdulist(fits.HDUList([fits.PrimaryHDU(np.ones((200, 200)))]), tmp_path / "image.fits")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["out.fits", "out.zarr"])
+def test_a_mosaic_on_a_disk_that_is_full(no_room, tmp_path, name):
+    with pytest.raises(OSError, match=f"File too large: '.*{name}'"):
+        translate_mosaic(make_bands((120, 100)), "srgan-sdss-cfhtls", tmp_path / name, block=64, psf=1.3)
+    assert not (tmp_path / name).exists()
 
 
 def test_a_file_appears_whole_and_only_when_it_is_done(tmp_path):

@@ -187,8 +187,23 @@ def test_shards_that_are_there_are_kept_and_others_are_other_settings(survey, tm
     next(output.glob("shard-*1.zarr")).rename(tmp_path / "away")
     counts = run(survey, output)
     assert counts["skipped"] == 2 and counts["translated"] == 5 and content(output) == before
-    with pytest.raises(FileExistsError, match=r"other settings \(seed\)"):
+    with pytest.raises(FileExistsError, match=r"other settings \(seed 0, asked for 3\)"):
         run(survey, output, seed=3)
+
+
+@quiet
+def test_shards_of_other_images_or_another_catalogue_are_not_taken_for_these(survey, tmp_path):
+    output, images = tmp_path / "out.zarr", tmp_path / "images"
+    shutil.copytree(survey, images)  # with the times of the files: the same images elsewhere
+    run(survey, output)
+    assert run(images, output)["skipped"] == 3
+    (images / "frame-g-0.fits").touch()
+    with pytest.raises(FileExistsError, match=r"other settings \(images\)"):
+        run(images, output)
+    table = Table.read(survey / "objects.parquet")
+    table["dec"][0] += 1e-4
+    with pytest.raises(FileExistsError, match=r"other settings \(catalogue\)"):
+        translate_catalogue(table, [survey / "*.fits"], MODEL, output, size=SIDE, shard=5, progress=False)
 
 
 @quiet

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import lru_cache
 from os import PathLike
 from typing import NamedTuple
 
@@ -366,13 +367,14 @@ def _variance(uncertainty, data, unit):
         np.float64
     )  # float32 squares leave its range
     with np.errstate(divide="ignore"):
-        wide = type(uncertainty)(array, unit=uncertainty.unit).represent_as(VarianceUncertainty)
+        wide = type(uncertainty)(array, unit=uncertainty.unit, copy=False).represent_as(VarianceUncertainty)
     variance = wide.array if wide.unit is None else wide.array * _square_factor(wide.unit, unit)
     useless = worthless(None if isinstance(uncertainty, InverseVariance) else array, variance, "uncertainty")
     variance[useless] = 0  # masked from here on; an infinity or NaN would spread when bands are resampled
     return narrowed(variance, data.dtype), (useless if useless.any() else None)
 
 
+@lru_cache(maxsize=64)
 def _square_factor(own, unit):
     """Factor from the unit of a variance to the square of the image's; maggies and janskys go by their zero points."""
     try:

@@ -1,6 +1,7 @@
 """Pixel values as surveys write them: undefined integers, asinh compression, surface brightness, units left unsaid."""
 
 import re
+from functools import lru_cache
 
 import numpy as np
 from astropy import units as u
@@ -75,7 +76,7 @@ def pixel_area(unit, meta, wcs, shape, notes):
     the WCS, whose pixels must be as large as the card says: that of an image that was resampled since is not true.
     ``notes`` receives an account of it.
     """
-    if not any(unit.is_equivalent(flux / u.sr) for flux in (u.Jy, u.mgy)):
+    if not _per_area(unit):
         return unit, 1.0
     for card, area_unit in _AREA_CARDS:
         area = card_number(meta, card)
@@ -92,6 +93,12 @@ def pixel_area(unit, meta, wcs, shape, notes):
         flux = u.Jy if unit.is_equivalent(u.Jy / u.sr) else u.nmgy
         return flux, unit.to(flux / area_unit) * area
     return unit, 1.0
+
+
+@lru_cache(maxsize=64)
+def _per_area(unit):
+    # asked for each band of each stamp, of few units
+    return any(unit.is_equivalent(flux / u.sr) for flux in (u.Jy, u.mgy))
 
 
 def _area(wcs, shape):

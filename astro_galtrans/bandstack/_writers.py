@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -220,8 +221,9 @@ def _arrays(stack, flat):
 
 
 def _single(stack, index):
-    psf = None if stack.psf is None else stack.psf[index : index + 1]
-    return stack.with_planes([stack.planes[index]], bands=(stack.bands[index],), psf=psf)
+    arrays = {name: getattr(stack, name) for name in ("data", "variance", "mask", "psf")}
+    parts = {name: None if array is None else array[index : index + 1] for name, array in arrays.items()}
+    return replace(stack, bands=(stack.bands[index],), **parts)
 
 
 def described_meta(stack):

@@ -28,7 +28,8 @@ def _add_fidelity(commands):
     )  # fmt: skip
     parser.add_argument(
         "--shards", action="store_true",
-        help="compare shards of a survey: TARGET, then TRANSLATED, no SOURCE; all but anomalies",
+        help="compare shards of a survey: TARGET, then TRANSLATED, no SOURCE; by pixel, photometry and morphology, not "
+        "by anomaly or redshift",
     )  # fmt: skip
     add_workers(parser)
     _add_shared(parser)
@@ -88,8 +89,11 @@ def _compare_shards(options):
         msg = f"{names} cannot be had of shards; without --shards: galtrans fidelity SOURCE TARGET NAME=SHARDS"
         raise ValueError(msg)
     levels = [level for level in LEVELS if level not in options.skip]
+    if not levels:
+        msg = f"--skip leaves nothing to compare: shards have the levels {', '.join(LEVELS)}"
+        raise ValueError(msg)
     if "anomaly" not in options.skip:
-        tell(f"{ELSEWHERE['anomaly']} (--skip anomaly leaves this out)")
+        tell(f"compared by {', '.join(levels)}; {ELSEWHERE['anomaly']} (--skip anomaly leaves this out)")
     with workers(options) as client:
         found = compare_shards(
             options.source, _named(options.images), options.output, levels, survey=options.target_survey, client=client,

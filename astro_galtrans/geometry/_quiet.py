@@ -26,9 +26,9 @@ def quiet(wcs):
     Parameters
     ----------
     wcs : `~astropy.wcs.WCS` or APE 14 WCS
-        Others than `~astropy.wcs.WCS` come back as they are.
+        Others than `~astropy.wcs.WCS`, and those that are quiet, come back as they are.
     """
-    if not isinstance(wcs, WCS):
+    if not isinstance(wcs, WCS) or isinstance(wcs, _QuietWCS):
         return wcs
     result = copy(wcs)
     result.__class__ = _QuietWCS

@@ -15,6 +15,7 @@ from astro_galtrans.exceptions import EmptyImageError
 
 from ._interpolation import interpolate_plane
 from ._pixelmap import PixelMap
+from ._quiet import quiet
 from .grids import _low, _readable, _sky, check_celestial
 from .masks import fill_masked
 
@@ -61,7 +62,7 @@ def align_planes(planes, reference=0, names=None):
     """
     names = [f"band {k}" for k in range(len(planes))] if names is None else names
     _check_shapes(planes)
-    grids = [_readable(wcs) for *_, wcs in planes]
+    grids = [quiet(_readable(wcs)) for *_, wcs in planes]
     shape = np.shape(planes[reference][0])
     dtype = np.result_type(np.float32, *(np.asarray(data).dtype for data, *_ in planes))
     with_variance = all(variance is not None for _, variance, *_ in planes)
@@ -101,7 +102,8 @@ def _on_grid(data, variance, mask, grid, reference, shape):
     bad = _lost(data, variance) if mask is None else mask | _lost(data, variance)
     moved = interpolate_plane(_ready(data, bad), _ready(variance, bad), bad, pixel_map, shape)
     median = np.median if np.isfinite(off).all() else np.nanmedian  # which costs more than all else of a stamp
-    return moved, (float(median(off[1])), float(median(off[0])))
+    dy, dx = median(off.reshape(2, -1), axis=1).tolist()
+    return moved, (dx, dy)
 
 
 def _store(moved, whole, band):

@@ -6,7 +6,7 @@ grid ``s`` times finer: pixel edges, at half integers, fall on pixel edges. Worl
 Calabretta (2002, A&A 395, 1061); SIP is Shupe et al. (2005, ASPC 347, 491).
 """
 
-from copy import deepcopy
+from copy import copy, deepcopy
 from numbers import Integral
 
 import numpy as np
@@ -42,7 +42,7 @@ def copy_wcs(wcs):
     new = WCS(fix=False)  # without repairs to make there is nothing to warn of
     parts = wcs.sip, (wcs.cpdis1, wcs.cpdis2), wcs.wcs, (wcs.det2im1, wcs.det2im2)
     WCSBase.__init__(new, *map(deepcopy, parts))
-    vars(new).update(deepcopy(vars(wcs)))
+    vars(new).update({name: copy(value) for name, value in vars(wcs).items()})  # lists and dicts of numbers and texts
     return new
 
 

@@ -85,8 +85,10 @@ def fill_masked(data, mask=None):
 def _fill_plane(plane, holes):
     """Fill one plane in place; sums are taken at bad pixels only, so that the time grows with their number."""
     pad = _RADII[-1]  # windows reach over the edge of the image, where every weight is 0
-    good = np.pad(~holes, pad)
-    known = np.pad(np.where(holes, 0, plane), pad)
+    inside = tuple(slice(pad, pad + n) for n in plane.shape)
+    good, known = (np.zeros(np.add(plane.shape, 2 * pad), dtype) for dtype in (bool, plane.dtype))
+    good[inside] = ~holes
+    np.copyto(known[inside], plane, where=~holes)
     y, x = np.nonzero(holes)
     index = (y + pad) * good.shape[1] + x + pad
     values = np.empty(len(y))

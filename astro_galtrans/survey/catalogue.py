@@ -12,6 +12,7 @@ from astropy.table import Table
 from astropy.wcs import WCS
 
 from astro_galtrans._columns import name_rows
+from astro_galtrans._files import fingerprint
 from astro_galtrans._locks import locked
 from astro_galtrans._optional import require
 from astro_galtrans._positions import sky_positions
@@ -25,7 +26,7 @@ from astro_galtrans.translate.pipeline import results
 from astro_galtrans.translate.request import Request, Sampling
 from astro_galtrans.translate.workers import done_by
 
-from .fields import assigned, find_fields, in_shards
+from .fields import assigned, find_fields, identity, in_shards
 from .shards import check_settings, check_workers, shard_path, sweep_unfinished, whole_folder
 
 __all__ = ["translate_catalogue"]
@@ -117,7 +118,8 @@ def translate_catalogue(
     settings = {
         "translator": loaded.name, "weights": loaded.checkpoint.sha256, "version": __version__, "size": size,
         "shard": shard, "seed": seed, "n_samples": n_samples, "reading": json.loads(json.dumps(reading, default=str)),
-        "objects": len(catalogue), "shards": len(shards), "survey": survey.to_dict(),
+        "objects": len(catalogue), "catalogue": fingerprint(places), "images": identity(fields),
+        "shards": len(shards), "survey": survey.to_dict(),
         "pixel_scale": loaded.target["pixel_scale"],
     }  # fmt: skip
     output.mkdir(parents=True, exist_ok=True)

@@ -1,16 +1,18 @@
 """Images of a survey, and which of their objects go into which shard."""
 
 import glob
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from astropy.coordinates import SkyCoord
 
-from astro_galtrans.bandstack import Windows
+from astro_galtrans._files import fingerprint
+from astro_galtrans.bandstack import Windows, split_extension
 from astro_galtrans.batch import find_images
 
-__all__ = ["Field", "Part", "assigned", "find_fields", "in_shards"]
+__all__ = ["Field", "Part", "assigned", "find_fields", "identity", "in_shards"]
 
 CELL = 2048  # source pixels a side that are read at once: of five bands with their noise 170 MB
 
@@ -62,6 +64,13 @@ def find_fields(images, translator, reading, report):
         msg = f"none of {len(files)} files can be read as an image of {', '.join(translator.bands_in)}"
         raise ValueError(msg)
     return fields
+
+
+def identity(fields):
+    """Return what tells these images from others: names, sizes and times of their files, wherever they lie."""
+    names = chain.from_iterable(field.files if isinstance(field.files, list) else [field.files] for field in fields)
+    paths = [split_extension(name)[0] for name in names]
+    return fingerprint({"files": [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]})
 
 
 def assigned(fields, places):

@@ -6,7 +6,7 @@ import uuid
 from contextlib import contextmanager
 from pathlib import Path
 
-from astro_galtrans._files import whole_file
+from astro_galtrans._files import named, whole_file
 from astro_galtrans._optional import require
 from astro_galtrans._release import __version__
 from astro_galtrans.stamps import SHARDS_FILE
@@ -17,6 +17,10 @@ __all__ = [
 ]  # fmt: skip
 
 PATIENCE = 30  # seconds within which a scheduler must have a worker; who queues for longer starts workers first
+LEGIBLE = 40  # characters; hashes are longer
+#: Seconds within which a dead worker must be replaced, or is given up: on a busy machine torch alone takes longer to be
+#: imported than dask's 15, after which the others would have to do the work.
+REPLACED = 300
 UNFINISHED = ".part-"  # begins the names of shards that are being written
 
 
@@ -55,6 +59,7 @@ def cluster(workers=None, scheduler=None):
         return
     # its workers have one thread for numpy and torch each, by dask's own default (OMP_NUM_THREADS)
     with (
+        require("dask", "scale").config.set({"distributed.deploy.lost-worker-timeout": REPLACED}),
         distributed.LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0") as local,
         distributed.Client(local) as client,
     ):
@@ -114,13 +119,22 @@ def check_settings(place, settings):
     """Write the settings of a run into a file; FileExistsError if another run with others wrote it before."""
     if place.exists():
         there = json.loads(place.read_text(encoding="utf8"))
-        differ = [name for name in settings if there.get(name) != settings[name]]
-        if differ:
-            msg = f"{place.parent} holds shards made with other settings ({', '.join(differ)}); choose another folder"
+        differ = [_difference(name, there.get(name), value) for name, value in settings.items()]
+        if any(differ):
+            listed = ", ".join(filter(None, differ))
+            msg = f"{place.parent} holds shards made with other settings ({listed}); choose another folder"
             raise FileExistsError(msg)
         return
     with whole_file(place) as file:
         file.write_text(json.dumps(settings, indent=1), encoding="utf8")
+
+
+def _difference(name, there, asked):
+    """What a message says of a setting that differs: both values, if they are short; None for one that does not."""
+    if there == asked:
+        return None
+    short = all(not isinstance(value, dict | list) and len(str(value)) < LEGIBLE for value in (there, asked))
+    return f"{name} {there}, asked for {asked}" if short else name
 
 
 def read_settings(folder):
@@ -152,13 +166,10 @@ def whole_folder(place):
     """
     unfinished = place.with_name(f"{UNFINISHED}{uuid.uuid4().hex[:12]}-{place.name}")
     try:
-        yield unfinished
-        if not place.exists():
-            unfinished.rename(place)
-    except OSError as err:
-        if err.filename is None:  # of a write that failed: a disk that is full, say
-            err.filename = str(place)
-        raise
+        with named(place):
+            yield unfinished
+            if not place.exists():
+                unfinished.rename(place)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 

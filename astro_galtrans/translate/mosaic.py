@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from astropy.nddata import NDData, StdDevUncertainty
 
+from astro_galtrans._files import named
 from astro_galtrans._locks import locked
 from astro_galtrans.bandstack import FitsStream, Windows, ZarrStream, check_writable, described_meta
 from astro_galtrans.exceptions import EmptyImageError, GaltransWarning
@@ -208,7 +209,7 @@ def translate_mosaic(
     sampling = Sampling.of(translator, n_samples, "mean", seed)
     request = Request(translator, sampling, None, reading, None, None, checked_batch(batch_size), psf)
     plan = _plan(image, request, block)
-    with locked(output.parent, output.name):
+    with locked(output.parent, output.name), named(output):
         journal = _Journal(output, plan, fresh=overwrite, seeded=seed is not None)
         plan = replace(plan, request=replace(plan.request, sampling=replace(plan.request.sampling, seed=journal.seed)))
         stream = _stream(journal.part, plan)
