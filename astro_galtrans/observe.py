@@ -125,12 +125,8 @@ def star_image(plane, good, noise, pixel_scale):
 
     Parameters
     ----------
-    plane, good : `numpy.ndarray`
-        Image and usable pixels, ``[H, W]``.
-    noise : float or None
-        Sky rms.
-    pixel_scale : float
-        Side of a pixel (arcsec).
+    plane, good, noise, pixel_scale
+        As for `~astro_galtrans.domain.seeing_from_stars`.
 
     Returns
     -------
