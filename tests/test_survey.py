@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import zarr
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
@@ -160,6 +161,7 @@ def test_warnings_name_the_row_of_the_catalogue(survey, tmp_path):
     assert 5 in named and named == masked - {3}  # that is at an edge
 
 
+@quiet
 def test_stamps_read_shards(survey, tmp_path):
     run(survey, tmp_path / "out.zarr")
     stamps = Stamps.from_files(tmp_path / "out.zarr", "cfhtls-wide")
@@ -272,6 +274,18 @@ def test_workers_make_the_same_bytes_even_if_one_is_killed(survey, tmp_path):
         killer.wait()
     assert counts["translated"] == 12
     assert content(tmp_path / "two.zarr") == content(tmp_path / "one.zarr")
+
+
+@quiet
+def test_the_number_of_threads_does_not_change_the_bytes(survey, tmp_path):
+    known, before = {"size": 64, "progress": False}, torch.get_num_threads()
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        arguments = survey / "objects.parquet", [survey / "*.fits"], "capsule-sdss-cfhtls", tmp_path / f"{threads}.zarr"
+        translate_catalogue(*arguments, **known)
+        assert torch.get_num_threads() == threads
+    torch.set_num_threads(before)
+    assert content(tmp_path / "1.zarr") == content(tmp_path / "2.zarr")
 
 
 @quiet

@@ -24,7 +24,7 @@ from astro_galtrans.stamps import SHARDS_FILE, target_survey
 from astro_galtrans.translate import load_translator
 from astro_galtrans.translate.pipeline import results
 from astro_galtrans.translate.request import Request, Sampling
-from astro_galtrans.translate.workers import done_by
+from astro_galtrans.translate.workers import done_by, one_thread
 
 from .fields import assigned, find_fields, identity, in_shards
 from .shards import check_settings, check_workers, shard_path, sweep_unfinished, whole_folder
@@ -181,7 +181,7 @@ class _Job(NamedTuple):
         messages = []
         stamps = self._stamps(parts, request, messages)
         found = results(stamps, request, record=True, seeds=rows, names=[f"object {row}" for row in rows])
-        with whole_folder(shard_path(self.output, number)) as place:
+        with whole_folder(shard_path(self.output, number)) as place, one_thread():
             failures = self._write(place, rows, parts, found, translator)
         return {"translated": len(rows) - len(failures), "failed": len(failures), "messages": messages}
 
