@@ -13,8 +13,10 @@ from astro_galtrans._progress import tqdm
 
 from ._files import FITS_SUFFIXES
 from ._locks import locked, sweep
+from ._warn import about_image
 from .bandstack import check_writable, find_files, split_extension, write_fits
-from .translate import load_translator, translate
+from .translate import Translator, load_translator, translate
+from .translate.many import are_images
 
 __all__ = ["find_images", "is_folder", "translate_file", "translate_files"]
 
@@ -54,7 +56,8 @@ def translate_file(images, translator, output, *, overwrite=False, progress=True
     OSError
         If the output exists and ``overwrite`` is False, or its folder does not exist; before any work is done.
     ValueError
-        If the output is one of the images, with ``overwrite`` also; or its name does not end as one of FITS does.
+        If the output is one of the images, with ``overwrite`` also; if its name does not end as one of FITS does; or if
+        there are several images, for which a folder is needed.
     """
     _check_ending(output)
     images = [file for item in images for file in find_files(item)]
@@ -62,6 +65,15 @@ def translate_file(images, translator, output, *, overwrite=False, progress=True
     check_writable(output, overwrite=overwrite)
     place = Path(output).expanduser()
     sweep(place.parent, f"-{place.name}")
+    if not isinstance(translator, Translator):
+        translator = load_translator(translator, options.get("device"))
+    fields = list(find_images(images).values())
+    if len(fields) > 1 and (min(map(len, fields)) > 1 or are_images(images, translator, options.get("bands"))):
+        msg = (
+            f"{len(fields)} images, such as {fields[0][0]} and {fields[1][0]}, do not go into one file, {output}; give "
+            f"a folder as output, which ends in a slash: {place.with_suffix('')}/"
+        )
+        raise ValueError(msg)
     _translate(images, translator, output, {}, overwrite=overwrite, progress=progress, **options)
 
 
@@ -132,7 +144,9 @@ def translate_files(
     with locked(folder):
         for name, files in tqdm(groups.items(), unit="image", disable=None if progress else True):
             try:
-                report(name, _one_of_many(files, translator, folder / f"{name}.fits", seed, **settings))
+                with about_image(name):
+                    done = _one_of_many(files, translator, folder / f"{name}.fits", seed, **settings)
+                report(name, done)
             except Exception as err:  # noqa: BLE001 - of whatever kind: the others are still to be done
                 failures[name] = f"{type(err).__name__}: {err}"
                 report(name, "failed")

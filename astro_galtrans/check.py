@@ -9,6 +9,7 @@ from . import domain
 from .bandstack import read, select, to_unit
 from .geometry import pixel_scale
 from .saturation import mask_saturated
+from .translate.unusual import unlike_its_survey
 
 __all__ = ["describe_image"]
 
@@ -53,7 +54,7 @@ def describe_image(image, bands=None, *, translators=None, **options):
     ]
     verdicts = {}  # translators of one source say the same
     for name in list_weights() if translators is None else translators:
-        verdicts.setdefault(_verdict(stack, name), []).append(name)
+        verdicts.setdefault(_verdict(stack, name, options), []).append(name)
     for verdict, names in verdicts.items():
         lines += [f"{', '.join(names)}:", *(f"  {line}" for line in verdict.splitlines())]
     return "\n".join(lines)
@@ -92,7 +93,7 @@ def _measured(stack):
     return domain.measure(data, masks, stack.bands, pixel_scale(middle.wcs, middle.data.shape))
 
 
-def _verdict(stack, name):
+def _verdict(stack, name, reading):
     """Whether a translator takes the image, in words."""
     card = read_card(find_weights(name))
     bands = [band for band in card["network"]["in_bands"] if band in stack.bands]
@@ -101,5 +102,6 @@ def _verdict(stack, name):
         return f"needs {', '.join(missing)} as well"
     source = card["source"]
     ours = to_unit(select(stack, bands), source["unit"], source["zeropoint"])
-    outside = [str(violation) for violation in domain.violations(_measured(ours), card["validity"])]
+    measured = _measured(ours) | {"flux_unit": source["unit"]}
+    outside = unlike_its_survey(stack, measured, card, reading).values()
     return "the image is like those of its training" if not outside else "\n".join(outside)

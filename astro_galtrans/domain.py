@@ -2,7 +2,7 @@
 Whether an image is like those a translator was trained on: what is measured of it, compared with the translator's card.
 
 Measured are the pixel scale, and per band the level and the noise of the sky, the seeing and the brightest pixel;
-`check` compares them with a ``validity`` range such as::
+`violations` compares them with a ``validity`` range such as::
 
     {"pixel_scale": [0.38, 0.41], "fwhm": {"r": [0.9, 1.6]}, "sky_rms": {"r": [0.02, 0.04]}, "peak": {"r": 90.0}}
 
@@ -13,20 +13,18 @@ A quantity that the card does not limit, or that the image does not tell, is not
 sample of pixels and seeing from a few dozen stars, so that a survey frame takes a fraction of a second.
 """
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import log10
 
 import numpy as np
 from astropy.stats import mad_std
 
-from .exceptions import DomainError, DomainWarning
 from .moments import SIGMA_TO_FWHM, Ellipse, round_moments
 
 __all__ = [
-    "SKY_LEVEL", "Violation", "check", "find_stars", "measure", "seeing_from_stars", "sky_level", "sky_rms",
-    "star_limits",
-    "violations",
+    "SKY_LEVEL", "Violation", "find_stars", "flux_ratio", "in_words", "measure", "other_unit",
+    "seeing_from_stars", "sky_level", "sky_rms", "star_limits", "violations",
 ]  # fmt: skip
 
 MAD_TO_SIGMA = 1.482602  # of a Gaussian, to the median of its deviations from the centre
@@ -36,15 +34,15 @@ STAR_SIZES = 0.1  # relative difference from the typical size: PSFs vary less ac
 
 STARS_AGREE = 0.15  # relative: stars this far from the PSF that a network is told contradict it, see `STAR_SIZES`
 
-# what is measured: (name in messages, unit, what to expect below the range, what to expect above it)
+# what is measured: (name in messages, unit or None for that of fluxes, what to expect below the range, and above it)
 QUANTITIES = {
     "pixel_scale": ("pixel scale", "arcsec", "sizes are taken for larger", "sizes are taken for smaller"),
     "fwhm": ("seeing (FWHM)", "arcsec", "sources come out too sharp", "sources come out too blurred"),
     "stars": ("FWHM of stars", "arcsec", "sources come out too sharp", "sources come out too blurred"),
-    "sky_rms": ("sky rms", "flux units", "faint detail is taken for noise", "noise is taken for detail"),
-    "peak": ("brightest pixel", "flux units", "", "fluxes of bright cores are extrapolated"),
+    "sky_rms": ("sky rms", None, "faint detail is taken for noise", "noise is taken for detail"),
+    "peak": ("brightest pixel", None, "", "fluxes of bright cores are extrapolated"),
     "sky_level": (
-        "level of the sky", "flux units", "too much sky was subtracted; subtract_background=True does it anew",
+        "level of the sky", None, "too much sky was subtracted; subtract_background=True does it anew",
         "sky was left in; subtract_background=True takes it out",
     ),
 }  # fmt: skip
@@ -64,51 +62,49 @@ class Violation:
     value: float  #: what the image has
     low: float
     high: float
+    flux_unit: str = "flux units"  #: of the numbers, if these are fluxes
+
+    @property
+    def side(self):
+        """``"below"`` or ``"above"`` the range."""
+        return "below" if self.value < self.low else "above"
 
     def __str__(self):
-        title, unit, below, above = QUANTITIES[self.quantity]
-        where = f" in band {self.band}" if self.band else ""
-        allowed = f"at most {self.high:.4g}" if self.low == -np.inf else f"from {self.low:.4g} to {self.high:.4g}"
-        expect = below if self.value < self.low else above
-        claim = "the translator was trained on"
-        if self.quantity == "stars":
-            claim = "by the PSF that was given, or measured elsewhere in the mosaic, it would be"
-        return f"{title}{where} is {self.value:.4g} {unit}; {claim} {allowed}: {expect}"
+        return _sentence([self])
 
 
-def check(measured, validity, strict=False, stacklevel=2):
+def in_words(found):
     """
-    Compare an image with a translator's range.
+    Return one sentence for each quantity that is too low, or too high, in some bands: few where many bands are.
 
     Parameters
     ----------
-    measured : dict
-        From `measure`; None is not compared.
-    validity : dict
-        Of the translator's card: ``pixel_scale`` is ``[low, high]``; ``fwhm``, ``sky_rms`` and ``peak`` hold such a
-        pair, or only the highest value, per band. Bands and quantities it does not name are not limited, but for
-        ``sky_level``, which has to be zero to ``SKY_LEVEL`` times the noise.
-    strict : bool, optional
-        Raise instead of warning.
-    stacklevel : int, optional
-        As for `warnings.warn`.
+    found : iterable of `Violation`
 
     Returns
     -------
-    list of `Violation`
-
-    Raises
-    ------
-    DomainError
-        With ``strict``, if there is a violation; the message gives them all.
+    dict of (str, str) to str
+        Quantity, and ``"below"`` or ``"above"``, to the sentence.
     """
-    found = list(violations(measured, validity))
-    if strict and found:
-        msg = "the image is outside the translator's range: " + "; ".join(map(str, found))
-        raise DomainError(msg)
+    groups = {}
     for violation in found:
-        warnings.warn(str(violation), DomainWarning, stacklevel=stacklevel)
-    return found
+        groups.setdefault((violation.quantity, violation.side), []).append(violation)
+    return {key: _sentence(members) for key, members in groups.items()}
+
+
+def _sentence(members):
+    first = members[0]
+    title, unit, below, above = QUANTITIES[first.quantity]
+    one = len(members) == 1
+    where = f" in band {first.band}" if one and first.band else ""
+    values = ", ".join(f"{'' if one else f'{v.band} '}{v.value:.4g}" for v in members)
+    ranges = (f"at most {v.high:.4g}" if v.low == -np.inf else f"from {v.low:.4g} to {v.high:.4g}" for v in members)
+    allowed = ", ".join(f"{'' if one else f'{v.band} '}{text}" for v, text in zip(members, ranges, strict=True))
+    claim = "the translator was trained on"
+    if first.quantity == "stars":
+        claim = "by the PSF that was given, or measured elsewhere in the mosaic, it would be"
+    expect = below if first.side == "below" else above
+    return f"{title}{where} is {values} {unit or first.flux_unit}; {claim} {allowed}: {expect}"
 
 
 def violations(measured, validity):
@@ -117,8 +113,12 @@ def violations(measured, validity):
 
     Parameters
     ----------
-    measured, validity : dict
-        As for `check`.
+    measured : dict
+        From `measure`; None is not compared. ``flux_unit`` may name the unit of its fluxes.
+    validity : dict
+        Of the translator's card: ``pixel_scale`` is ``[low, high]``; ``fwhm``, ``sky_rms`` and ``peak`` hold such a
+        pair, or only the highest value, per band. Bands and quantities it does not name are not limited, but for
+        ``sky_level``, which has to be zero to ``SKY_LEVEL`` times the noise.
 
     Yields
     ------
@@ -136,7 +136,61 @@ def violations(measured, validity):
                 continue
             low, high = limit if np.iterable(limit) else (-np.inf, limit)
             if not low <= value <= high:
-                yield Violation(quantity, band, value, low, high)
+                yield Violation(quantity, band, value, low, high, measured.get("flux_unit", "flux units"))
+
+
+#: AB magnitude of one unit that numbers may have been meant in.
+ZEROPOINTS = {"nanomaggy": 22.5, "Jy": 8.9, "mJy": 16.4, "uJy": 23.9, "nJy": 31.4, "maggy": 0.0}
+UNIT_RATIO = 8.0  # images of one survey are 0.4 to 2.3 times as noisy as is typical; a stack of six has 0.4 of it
+SAME_RATIO = 3.0  # by which bands may differ: a wrong unit multiplies all alike, and each has a noise of its own
+
+
+def flux_ratio(measured, validity):
+    """
+    Return how many times the fluxes of all bands seem too large, or too small, as in an image of the wrong unit.
+
+    Parameters
+    ----------
+    measured, validity : dict
+        As for `violations`.
+
+    Returns
+    -------
+    float or None
+        Noise of the sky over that of the training; None where bands disagree or there is no such difference.
+    """
+    ratios = []
+    for band, limits in (validity.get("sky_rms") or {}).items():
+        rms = measured["sky_rms"].get(band)
+        if rms and np.iterable(limits) and limits[0] > 0:
+            ratios.append(rms / np.sqrt(limits[0] * limits[1]))
+    if len(ratios) < 2 or max(ratios) > SAME_RATIO * min(ratios):
+        return None
+    ratio = float(np.exp(np.mean(np.log(ratios))))
+    return ratio if max(ratio, 1 / ratio) >= UNIT_RATIO else None
+
+
+def other_unit(ratio, zeropoint):
+    """
+    Return the unit, or zero point, in which the numbers of an image would be as those of the training.
+
+    Parameters
+    ----------
+    ratio : float
+        From `flux_ratio`.
+    zeropoint : float
+        AB magnitude of one unit that the image was taken to be in.
+
+    Returns
+    -------
+    unit : str or None
+        The nearest, if it is near.
+    zeropoint : float
+        AB magnitude of one count.
+    """
+    fitting = zeropoint + 2.5 * log10(ratio)
+    near = min(ZEROPOINTS, key=lambda unit: abs(ZEROPOINTS[unit] - fitting))
+    return (near if abs(ZEROPOINTS[near] - fitting) < 1 else None), fitting
 
 
 def star_limits(fwhm):

@@ -4,6 +4,9 @@ How an image was taken, for networks that are told so: its PSF and its noise, gi
 The PSF of a band is, in this order, what the caller gives, what the image carries (``CCDData.psf``), that of its stars,
 what its header states, that of another band, scaled by what is typical of the survey, or what is typical of the survey.
 The noise is what the sky's scatter shows, else the stated standard deviation, else what is typical.
+
+Where bright stars, or an image that is given, show the PSF with its wings, that image is kept, too: it tells fluxes
+(`astro_galtrans.consistency`), which a width does not.
 """
 
 from collections.abc import Mapping
@@ -11,14 +14,20 @@ from typing import NamedTuple
 
 import numpy as np
 from astropy import units as u
+from scipy.ndimage import fourier_shift
 
 from .bands import parse_bands
+from .domain import MIN_STARS, find_stars
 from .inputs import Observation
 from .moments import gaussian_fwhm
 from .psf import measured_fwhm, profile_fwhm
 
-__all__ = ["Seen", "carried_psf", "observe"]
+__all__ = ["Seen", "carried_psf", "observe", "star_image"]
 
+REACH = 6.0  # arcsec around stars: 98 % of their light, more than which their noise and their neighbours hide
+CORE = 2.0  # arcsec around stars, in which the light is that all of them are scaled to
+STAR_NOISE, STACK_NOISE = 0.05, 0.015  # most noise of all pixels of a star, and of the median of stars, over its light
+LEAST_HALF = 3.0  # FWHM: half the side from which on an image of a PSF has its wings
 LIMITS = 0.05, 20.0  # arcsec: widths of PSFs, beyond which a number is in another unit
 
 
@@ -28,6 +37,7 @@ class Seen(NamedTuple):
     observation: Observation
     psf: str  #: per band of the image the FWHM of its stars (arcsec), and from where it is known
     assumed: bool  #: does nothing tell the PSF, so that the survey's typical one is assumed?
+    images: tuple = ()  #: per band of the network the image of the PSF with its wings, ``[k, k]``, or None
 
 
 def carried_psf(image):
@@ -38,7 +48,7 @@ def carried_psf(image):
     return getattr(image, "psf", None)
 
 
-def observe(stack, bands, typical, measured, pixel_scale, psf=None):
+def observe(stack, bands, typical, measured, pixel_scale, psf=None, *, images=False):
     """
     Return how an image was taken.
 
@@ -57,6 +67,8 @@ def observe(stack, bands, typical, measured, pixel_scale, psf=None):
     psf : float, `~astropy.units.Quantity`, `~numpy.ndarray` or dict of them by band, optional
         FWHM of stars as measured in the image (arcsec), or images of the PSF on the image's pixels (``[k, k]``, or one
         per band of the image).
+    images : bool, optional
+        Find images of the PSF, too.
 
     Returns
     -------
@@ -67,7 +79,8 @@ def observe(stack, bands, typical, measured, pixel_scale, psf=None):
     ValueError
         If ``psf`` names a band that neither the image nor the network has, or a width is not one of a PSF.
     """
-    given = _given(psf, stack.bands, bands, pixel_scale)
+    told = _given(psf, stack.bands, bands)
+    given = {band: _width(value, band, pixel_scale) for band, value in told.items()}
     seen = {}
     for band in stack.bands:
         ways = (given, "given"), (measured["fwhm"], "stars"), (stack.seeing, "header")
@@ -81,12 +94,65 @@ def observe(stack, bands, typical, measured, pixel_scale, psf=None):
     observation = Observation(
         profile_fwhm(widths, pixel_scale=pixel_scale), _noise(stack, bands, typical, measured), present
     )
-    told = ", ".join(f"{band} {fwhm:.2f} ({origin})" for band, (fwhm, origin) in seen.items())
-    return Seen(observation, told, assumed=not known)
+    text = ", ".join(f"{band} {fwhm:.2f} ({origin})" for band, (fwhm, origin) in seen.items())
+    found = _images(stack, told, seen, measured, pixel_scale) if images else {}
+    return Seen(observation, text, not known, tuple(found.get(band) for band in bands) if images else ())
 
 
-def _given(psf, bands, known, pixel_scale):
-    """FWHM (arcsec, as measured of stars) of the bands that are given; others of the network's may be among them."""
+def _images(stack, told, seen, measured, pixel_scale):
+    """Images of the PSF of bands by band, given or of stars, where they reach into the wings."""
+    found = {}
+    for band, plane in zip(stack.bands, stack.planes, strict=True):
+        fwhm, origin = seen[band]
+        if origin == "given" and np.ndim(told[band]) == 2:
+            image = _odd(told[band])
+        elif origin == "stars":
+            image = star_image(plane.data, plane.good, measured["sky_rms"][band], pixel_scale)
+        else:
+            continue
+        if image is not None and min(image.shape) // 2 * pixel_scale >= LEAST_HALF * fwhm:
+            found[band] = image / image.sum()
+    return found
+
+
+def star_image(plane, good, noise, pixel_scale):
+    """
+    Return the image of the PSF that the stars of an image show, ``[k, k]`` of sum 1, k odd.
+
+    It is the median of those stars that are bright enough to show their wings, each moved to the middle of a pixel.
+    Their light is that within 6 arcsec above the level there: surveys measure the total light of stars, by which their
+    zero points are defined, in such apertures.
+
+    Parameters
+    ----------
+    plane, good, noise, pixel_scale
+        As for `~astro_galtrans.domain.seeing_from_stars`.
+
+    Returns
+    -------
+    `numpy.ndarray` or None
+        None if there are fewer than five such stars, or all together are too faint.
+    """
+    half = round(REACH / pixel_scale)
+    boxes, stars = find_stars(plane, good, noise, half)
+    y, x = np.indices(boxes.shape[1:]) - half
+    radius = np.hypot(y, x)
+    moved = np.empty(boxes.shape)
+    for k, box in enumerate(boxes):
+        box = box - np.median(box[radius > half - 2])
+        moved[k] = np.fft.ifft2(fourier_shift(np.fft.fft2(box), (-stars.y[k], -stars.x[k]))).real
+    light = moved[:, radius * pixel_scale < CORE].sum(axis=1)
+    blur = noise and noise * radius.size**0.5 / light  # of the sum over the box
+    bright = np.zeros(0, int) if not len(boxes) else np.flatnonzero((light > 0) & (blur < STAR_NOISE))
+    # a median of n values is 1.25 times as noisy as their mean
+    if len(bright) < MIN_STARS or 1.25 * np.sqrt(np.mean(blur[bright] ** 2) / len(bright)) > STACK_NOISE:
+        return None
+    image = np.median(moved[bright] / light[bright, None, None], axis=0)
+    return image / image.sum()
+
+
+def _given(psf, bands, known):
+    """What is given of the PSF by band of the image."""
     if psf is None:
         return {}
     if not isinstance(psf, Mapping):
@@ -100,14 +166,18 @@ def _given(psf, bands, known, pixel_scale):
     if unknown:
         msg = f"psf is given for {', '.join(unknown)}, and the image has {', '.join(bands)}"
         raise ValueError(msg)
-    return {band: _width(value, band, pixel_scale) for band, value in psf.items() if band in bands}
+    return {band: value for band, value in psf.items() if band in bands}
+
+
+def _odd(image):
+    """Image of a PSF without a last row or column that would make its sides even, so that it has a middle."""
+    image = np.asarray(image, float)
+    return image[: image.shape[0] - 1 + image.shape[0] % 2, : image.shape[1] - 1 + image.shape[1] % 2]
 
 
 def _width(value, band, pixel_scale):
     if np.ndim(value) == 2:
-        image = np.asarray(value, float)
-        # the search for the matching Gaussian begins at the centre, which only an odd side has
-        image = image[: image.shape[0] - 1 + image.shape[0] % 2, : image.shape[1] - 1 + image.shape[1] % 2]
+        image = _odd(value)  # the search for the matching Gaussian begins at the centre
         found = gaussian_fwhm(image) if np.isfinite(image).all() else None
         if found is None:
             msg = f"the PSF image of band {band}, {np.shape(value)}, has no star at its centre"

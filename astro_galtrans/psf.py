@@ -21,7 +21,7 @@ from astro_galtrans.surveys import MOFFAT_BETA
 
 __all__ = [
     "Frequencies", "MoffatPSF", "SampledPSF", "as_psf", "both_halves", "equivalent_fwhm", "measured_fwhm",
-    "moffat_transform", "profile_fwhm", "psf_images", "star_fwhm",
+    "moffat_transform", "profile_fwhm", "psf_images", "star_fwhm", "summing",
     "widths",
 ]  # fmt: skip
 
@@ -246,6 +246,17 @@ def as_psf(psf, number, bands, pixel_scale, what, beta=MOFFAT_BETA):
         )
         raise ValueError(msg)
     return psf
+
+
+def summing(frequencies):
+    """
+    Return the transfer function of the sum over the finer pixels of a source pixel, ``[ky, kx]`` of source pixels.
+
+    It is relative to the middle of the pixel's first finer pixel, and one in the limit of an image without structure.
+    """
+    step, along = frequencies.fine_pixel, frequencies.along(fine=False)
+    y, x = (sum(np.exp(1j * k * step * n) for n in range(frequencies.scale)) / frequencies.scale for k in along)
+    return (y * x).astype(np.complex64)
 
 
 def both_halves(columns):

@@ -6,16 +6,15 @@ is much fainter than those on both sides of it, and a core is not flat and steep
 full gives flat cores; pipelines that interpolate over them, as SDSS's, leave cores with holes.
 """
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 from scipy import ndimage
 
+from . import _warn
 from .bands import parse_band
 from .domain import sky_rms
-from .exceptions import GaltransWarning
 
 __all__ = ["mask_saturated", "saturated_cores"]
 
@@ -127,7 +126,7 @@ def mask_saturated(stack, level=None, *, warn=True, noise=None):
     text = "; ".join(told)
     if warn:
         msg = f"saturated pixels are masked ({text}): fluxes of these sources are lower limits at best"
-        warnings.warn(msg, GaltransWarning, stacklevel=4)
+        _warn.warn(msg, stacklevel=4)
     return replace(stack.with_planes(planes), notes=stack.notes | {"saturation": text})
 
 

@@ -11,11 +11,14 @@ For each translator (all that ship, or names and files given with ``-m``):
   pixels' standard deviations added in quadrature;
 - *frame*, of translators that take SDSS images: stars of r < 19 of a Stripe 82 field against what SDSS measured, fluxes
   brought to the target's filters by the colours of Pickles' stars and to the aperture by the target's PSF; the
-  sky that comes out over that of the target survey; and detections at 5 sigma of the sky that comes out, and how many
-  of them a second epoch confirms, beside those in the SDSS image itself.
+  sky that comes out over that of the target survey; and detections at 5 sigma of the sky that comes out, and at 5 sigma
+  of the source (`astro_galtrans.significance`), and how many of them a second epoch confirms, beside those in the SDSS
+  image itself;
+- *W3*, of translators that take CFHTLS images, with ``--w3 FOLDER``: sources of a real image in g, r and i, their
+  fluxes in 6 arcsec through the colour terms of the card over those in the image.
 
 Run as ``python benchmarks/real_sky.py DATA [-m NAME ...] [--stamps 48] [--rst FILE]``; DATA holds the frames
-``sdss-004192-[ugriz]4-0300.fits.fz`` and ``sdss-006377-[ugriz]4-0399.fits.fz``.
+``sdss-004192-[ugriz]4-0300.fits.fz`` and ``sdss-006377-[ugriz]4-0399.fits.fz``, and ``psField-004192-4-0300.fit``.
 """
 
 import argparse
@@ -25,6 +28,7 @@ from pathlib import Path
 
 import galsim
 import numpy as np
+from astropy.io import fits
 from astropy.nddata import CCDData, StdDevUncertainty
 from astropy.stats import mad_std
 from astropy.wcs import WCS
@@ -33,7 +37,7 @@ from scipy.ndimage import map_coordinates, maximum_filter
 from scipy.signal import fftconvolve
 
 import astro_galtrans
-from astro_galtrans import get_survey, list_translators, load_translator, translate
+from astro_galtrans import get_survey, list_translators, load_translator, significance, translate
 from astro_galtrans._photutils import aperture_sums
 from astro_galtrans.bandstack import read
 from astro_galtrans.geometry import align_planes
@@ -49,6 +53,7 @@ APERTURES = 3.0, 6.0  # diameters, arcsec
 SAMPLES = 4  # of translators that sample, to bound the time
 FRAMES = "sdss-004192-{}4-0300.fits.fz", "sdss-006377-{}4-0399.fits.fz"
 BRIGHT = 14.8, 19.0  # r of stars: not saturated, and measured well
+PSF_FIELD = "psField-004192-4-0300.fit"
 TILE, GRID = 80, 6  # pixels around each star, tiles in a row of the mosaic of them
 SECTION = slice(500, 1012), slice(200, 712)  # of the frame, for its sky and its faint sources
 CONFIRMED = 2.0  # sigma in the second epoch: a source of 5 sigma has it, 98 % of noise has not
@@ -58,6 +63,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
     parser.add_argument("data")
     parser.add_argument("-m", "--models", nargs="+")
+    parser.add_argument("--w3", type=Path, help="folder with CFHTLS-test_[gri].fits")
     parser.add_argument("--stamps", type=int, default=48)
     parser.add_argument("--rst")
     options = parser.parse_args()
@@ -69,6 +75,8 @@ def main():
         found |= {f"{kind.__name__} simulator": pulls(translator, kind, options.stamps) for kind in (our, other)}
         if translator.source["survey"] == "sdss":
             found["frame"] = frame(translator, Path(options.data))
+        elif options.w3:
+            found["w3"] = w3(translator, options.w3)
         results[translator.name] = found
         print(translator.name, found, flush=True)
     if options.rst:
@@ -148,7 +156,7 @@ def with_wings(fwhm):
 
 
 def galsim_psf(profile, survey):
-    return profile.drawImage(nx=33, ny=33, scale=survey.pixel_scale).array
+    return profile.drawImage(nx=51, ny=51, scale=survey.pixel_scale).array
 
 
 def stars_fwhm(planes, x, y, half=12):
@@ -177,7 +185,10 @@ def pulls(translator, simulator, number):
     errors, stated, truth = (np.reshape(v, (number, len(APERTURES), -1)) for v in (errors, stated, truth))
     relative = np.where(truth > 10 * stated, errors / truth, np.nan)
     bias = np.nanmedian(relative, axis=0)
-    scatter, pull = sigma_mad(relative, axis=0, ignore_nan=True), sigma_mad(errors / stated, axis=0)
+    scatter, pull = (
+        sigma_mad(values, axis=0, ignore_nan=True)
+        for values in (relative, errors / stated)  # NaN: masked
+    )
     return {"bias": bias, "scatter": scatter, "pull": pull}
 
 
@@ -187,7 +198,11 @@ def our(translator, index):
     options = {"source_bands": source.band_names, "target_bands": target.band_names, "kind": "galaxy", "sample": sample}
     pair = simulate_pair(PairSettings(source.name, target.name, seed=20251127, size=64, **options), index)
     row, bands = pair.truth, source.band_names
-    psf = {b: galsim_psf(galsim.Moffat(row["beta"], fwhm=row[f"fwhm_{b}"]), source) for b in bands}
+    psf = {}
+    for band in bands:
+        core, wide = row[f"fwhm_{band}"], row["wing_width"] * row[f"fwhm_{band}"]
+        wings = row["wings"] * galsim.Moffat(WING_BETA, fwhm=wide)
+        psf[band] = galsim_psf((1 - row["wings"]) * galsim.Moffat(row["beta"], fwhm=core) + wings, source)
     return pair.source, pair.clean, [row[f"noise_{b}"] for b in bands], psf, (row["x"], row["y"])
 
 
@@ -229,7 +244,7 @@ def frame(translator, data):
     planes, *_ = align_planes(stack.planes, 2)
     planes, wcs = np.nan_to_num(planes), stack.grids[2]
     sky = [mad_std(np.diff(plane)) / np.sqrt(2) for plane in planes]
-    x, y, total = stars(planes)
+    x, y, total = stars(planes, data)
     mosaic, xm, ym = tiles(planes, x, y)
     out = np.asarray(translated(translator, mosaic, sky).data, float)
     xt, yt = ((v + 0.5) * scale - 0.5 for v in (xm, ym))
@@ -244,17 +259,27 @@ def frame(translator, data):
     reference = [gaussian_fwhm(psf.drawImage(nx=25, ny=25, scale=pixel).array.astype(float)) for psf in model]
     found["fwhm"] = stars_fwhm(out, xt, yt) / reference
     section = planes[(slice(None), *SECTION)]
-    out = np.asarray(translated(translator, section, sky).data, float)
+    result = translated(translator, section, sky)
+    out = np.asarray(result.data, float)
     rms = [mad_std(plane[plane < np.percentile(plane, 80)]) for plane in out]
     k = target.band_names.index("r")
-    number, purity = confirmed(out[k], target["r"].fwhm, scale, wcs, data)
-    return found | {"sky": np.array(rms) / target.sky_rms(pixel), "detections": number, "purity": purity}
+    found |= dict(
+        zip(
+            ("detections", "purity"),
+            confirmed(matched(out[k], target["r"].fwhm * scale / 0.396), scale, wcs, data),
+            strict=True,
+        )
+    )
+    own = confirmed(np.nan_to_num(significance(result)[k]), scale, wcs, data)
+    found |= dict(zip(("significant", "their purity"), own, strict=True))
+    return found | {"sky": np.array(rms) / target.sky_rms(pixel)}
 
 
 def sdss_itself(data):
     """Detections of the SDSS image itself: what the others would have if nothing came in or went out."""
     stack = read({"r": str(data / FRAMES[0].format("r"))})
-    number, purity = confirmed(np.asarray(stack.planes[0].data, float)[SECTION], 1.1, 1, stack.grids[0], data)
+    plane = np.asarray(stack.planes[0].data, float)[SECTION]
+    number, purity = confirmed(matched(plane, 1.1 / 0.396), 1, stack.grids[0], data)
     return {"n": "", "detections": number, "purity": purity}
 
 
@@ -264,12 +289,11 @@ def enclosed(psf, diameter, pixel):
     return aperture_sums(image, CircularAperture((75, 75), diameter / 2 / pixel))[0]
 
 
-def stars(planes):
+def stars(planes, data):
     """
     Isolated stars: positions (pixels) and fluxes ``[C, N]`` in nanomaggies.
 
-    Fluxes in 6 arcsec are those of a Moffat profile in it. The faint light farther out, 2 to 4 % of a star's, is of
-    no Moffat profile; it stays where it is, whatever the translation, and is left out on both sides.
+    Fluxes in 6 arcsec are brought to all of a star's light by the PSF that SDSS measured, as SDSS does.
     """
     from photutils.segmentation import SourceCatalog, detect_sources
 
@@ -286,8 +310,19 @@ def stars(planes):
     compact = fluxes[3][2] / fluxes[6][2]
     bright = (magnitude > BRIGHT[0]) & (magnitude < BRIGHT[1])
     use = bright & (np.abs(compact - np.median(compact[bright & (magnitude < 17.5)])) < 0.04)
-    held = [enclosed(galsim.Moffat(3.2, fwhm=band.fwhm), 6, 0.396) for band in get_survey("sdss").bands]
+    circle = CircularAperture((25, 25), 3 / 0.396)
+    held = [aperture_sums(sdss_psf(data, band), circle)[0] for band in range(len(planes))]
     return x[use], y[use], fluxes[6][:, use] / np.array(held)[:, None]
+
+
+def sdss_psf(data, band, row=744, column=1024):
+    """PSF ``[51, 51]`` of SDSS (Lupton et al. 2001, ASP Conf. 238, 269) in the middle of the frame, of sum 1."""
+    image = 0
+    for mode in fits.getdata(data / PSF_FIELD, band + 1):
+        terms = np.multiply.outer((1e-3 * column) ** np.arange(5), (1e-3 * row) ** np.arange(5))
+        used = slice(mode["ncol_b"]), slice(mode["nrow_b"])  # the rest of the coefficients is not set
+        image = image + np.sum(terms[used] * mode["c"][used]) * mode["rrows"].reshape(mode["rnrow"], mode["rncol"])
+    return np.asarray(image / image.sum(), float)
 
 
 def background(planes, x, y):
@@ -318,18 +353,51 @@ def colour_terms(total, translator):
     return np.array(terms)
 
 
-def confirmed(image, fwhm, scale, wcs, data):
-    """Number of detections at 5 sigma in an r image of the section, and the share that the second epoch confirms."""
-    significance = matched(image, fwhm * scale / 0.396)
-    y, x = np.nonzero((significance == maximum_filter(significance, 5 * scale)) & (significance > 5))
+def confirmed(sigmas, scale, wcs, data):
+    """Number of peaks above 5 in a map of the section in r, and the share that the second epoch confirms."""
+    y, x = np.nonzero((sigmas == maximum_filter(sigmas, 5 * scale)) & (sigmas > 5))
     edge = 20 * scale
-    good = (x > edge) & (y > edge) & (x < image.shape[1] - edge) & (y < image.shape[0] - edge)
+    good = (x > edge) & (y > edge) & (x < sigmas.shape[1] - edge) & (y < sigmas.shape[0] - edge)
     x, y = ((v[good] + 0.5) / scale - 0.5 for v in (x, y))
     sky_position = wcs.pixel_to_world(x + SECTION[1].start, y + SECTION[0].start)
     second = read({"r": str(data / FRAMES[1].format("r"))})
     there = matched(np.asarray(second.planes[0].data, float), 1.1 / 0.396)
     seen = map_coordinates(there, second.grids[0].world_to_pixel(sky_position)[::-1], order=1)
     return len(x), float(np.mean(seen > CONFIRMED))
+
+
+def w3(translator, folder):
+    """Fluxes of sources of the W3 image that are bright, alone and not saturated, over those in the image."""
+    images = {}
+    for band in "gri":
+        data, header = fits.getdata(folder / f"CFHTLS-test_{band}.fits", header=True)
+        images[band] = CCDData(data.astype("f4"), unit="adu", wcs=WCS(header))
+    x, y = bright_and_alone(images["r"].data)
+    n_samples = SAMPLES if translator.spec.stochastic else None
+    result = translate(images, translator, zeropoint=30.0, n_samples=n_samples, seed=1, device="cpu")
+    circles, pixel, scale = APERTURES[1], 0.186, translator.spec.scale
+    at = [(v + 0.5) * scale - 0.5 for v in (x, y)]
+    got = apertures([result[band].data for band in "gri"], *at, circles * scale / pixel)
+    planes = [image.data - np.median(image.data) for image in images.values()]
+    terms = translator.card["calibration"]["colour_terms"]
+    to_all = np.zeros((5, 3))  # u - g is 1.64 and i - z 0.29, medians of the SDSS main galaxy sample
+    to_all[np.arange(5), [0, 0, 1, 2, 2]] = 10 ** (-0.4 * 1.64), 1, 1, 1, 10 ** (0.4 * 0.29)
+    as_seen = (np.array(terms["matrix"]) @ to_all @ got)[1:4] * 10 ** (0.4 * 7.5)
+    bad = aperture_sums(result["r"].mask.astype(float), CircularAperture(np.transpose(at), 3 * scale / pixel)) > 0
+    ratio = (as_seen / apertures(planes, x, y, circles / pixel))[:, ~bad]
+    return {"n": ratio.shape[1], "flux_6": np.median(ratio, axis=1) - 1, "scatter": sigma_mad(ratio, axis=1)}
+
+
+def bright_and_alone(plane, faintest=23.0, apart=20):
+    """Positions (pixels) of sources in a CFHTLS image that have no neighbour within ``apart`` pixels."""
+    from photutils.segmentation import SourceCatalog, detect_sources
+
+    found = SourceCatalog(plane, detect_sources(plane, 8 * mad_std(np.diff(plane)) / np.sqrt(2), n_pixels=12))
+    x, y, edge = found.x_centroid, found.y_centroid, 40
+    near = np.hypot(x[:, None] - x, y[:, None] - y) + 1e9 * np.eye(len(x))
+    good = (np.minimum(x, y) > edge) & (np.maximum(x, y) < min(plane.shape) - edge) & (near.min(axis=1) > apart)
+    good &= found.segment_flux > 10 ** (0.4 * (30 - faintest))
+    return x[good], y[good]
 
 
 def matched(plane, fwhm):
@@ -359,13 +427,20 @@ def table(results):
     parts.append(listed(rows))
     forms = {"fwhm": ".2f", "flux_3": "+.1%", "flux_6": "+.1%", "sky": ".2f"}
     rows = [("translator", "stars", "FWHM out / target", '3" flux (%)', '6" flux (%)', "sky / target's",
-             "detections", "confirmed (%)")]  # fmt: skip
+             "detections", "confirmed (%)", "significance > 5", "confirmed (%)")]  # fmt: skip
     for name, found in results.items():
         if "frame" in found:
             f = found["frame"]
             each = [spaced(f[key], form) if key in f else "" for key, form in forms.items()]
-            rows.append((name, f["n"], *each, f["detections"], f"{100 * f['purity']:.0f}"))
-    return "\n".join([*parts, listed(rows)])
+            own = (f["significant"], f"{100 * f['their purity']:.0f}") if "significant" in f else ("", "")
+            rows.append((name, f["n"], *each, f["detections"], f"{100 * f['purity']:.0f}", *own))
+    parts.append(listed(rows))
+    rows = [("translator", "sources in W3", '6" flux, g r i (%)', "scatter (%)")]
+    for name, found in results.items():
+        if "w3" in found:
+            each = (spaced(found["w3"][key], form) for key, form in (("flux_6", "+.1%"), ("scatter", ".1%")))
+            rows.append((name, found["w3"]["n"], *each))
+    return "\n".join([*parts, listed(rows)] if len(rows) > 1 else parts)
 
 
 def of_r(values):

@@ -79,7 +79,7 @@ def bare_seconds(translator, shape, rows=290):
     import torch
 
     model = translator.model
-    source = torch.randn(1, len(translator.bands_in), *shape) * 0.5
+    source = torch.randn(1, model.in_channels, *shape) * 0.5  # the image, or it and what tells how it was taken
     strips = list(source.split(rows - rows % model.spec.multiple_of, dim=2))
     if translator.spec.stochastic:
         strips = strips[:2]  # a sampler takes minutes: a part of the frame tells

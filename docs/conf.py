@@ -108,7 +108,14 @@ class Table(Include):
         return super().run()
 
 
+def _without_pictures(_app, config):
+    """Pages that show pictures of the gallery are complete without them where the gallery is not run."""
+    if str(config.plot_gallery) in {"0", "False"}:
+        config.suppress_warnings.append("image.not_readable")
+
+
 def setup(app):
-    """Register the directives ``measured-table`` and ``survey-table``."""
+    """Register the directives ``measured-table`` and ``survey-table``, and what is done without the gallery."""
+    app.connect("config-inited", _without_pictures)
     app.add_directive("measured-table", Table)
     app.add_directive("survey-table", SurveyTable)

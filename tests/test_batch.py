@@ -88,6 +88,26 @@ def test_quoted_globs_and_folders_stand_for_their_files(frames, tmp_path):
     assert fits.getheader(tmp_path / "out.fits")["GTBANDS"] == "u,g,r,i,z"
 
 
+def test_several_images_into_one_file_are_refused_before_the_work(frames, tmp_path):
+    """With the folder that would do; the bands of one image, in files whose names do not tell, are no such images."""
+    for number in (1, 2):
+        cube = make_cube((24, 30))
+        cube.meta["BANDS"] = "u,g,r,i,z"
+        cube.write(tmp_path / f"{number}.fits")
+    files, progress = [tmp_path / "1.fits", tmp_path / "2.fits"], []
+    with pytest.raises(ValueError, match=r"2 images, such as .*1.fits and .*2.fits, .* in a slash: .*/out/$"):
+        translate_file(files, MODEL, tmp_path / "out.fits", progress=progress.append)
+    with pytest.raises(
+        ValueError, match=r"2 images, such as .*-g-.*-0131.fits and .*-g-.*-0132.fits, do not go into one"
+    ):
+        translate_file([frames], MODEL, tmp_path / "out.fits", progress=progress.append)
+    assert not progress
+    for name, ccd in zip(("first", "second"), make_bands((24, 30), "gr").values(), strict=True):
+        ccd.write(tmp_path / f"{name}.fits")
+    translate_file([tmp_path / "first.fits", tmp_path / "second.fits"], MODEL, tmp_path / "out.fits", psf=1.3)
+    assert fits.getheader(tmp_path / "out.fits")["GTBANDS"] == "g,r"
+
+
 def test_folder_by_slash_or_by_being_one(tmp_path):
     assert is_folder("new/") and is_folder(tmp_path) and not is_folder(tmp_path / "out.fits")
 
@@ -109,6 +129,20 @@ def test_failure_does_not_stop_and_done_is_skipped(frames, tmp_path):
     assert np.isfinite(cube.data).all()
     with fits.open(done) as hdus:
         hdus.verify("exception")
+
+
+@pytest.mark.filterwarnings("default")
+def test_warnings_of_a_folder_run_name_the_image(frames, tmp_path, capsys):
+    """Those of its pixels, which arise as it is read, and those of its range; a run of one image need not name it."""
+    path = frames / "frame-r-000094-1-0132.fits"
+    with fits.open(path, mode="update") as hdus:
+        hdus[0].data[3:6, 3:6] = -9999
+    main(["translate", str(frames), "-m", MODEL, "-o", f"{tmp_path}/out/", "--psf", "2.5"])
+    lines = capsys.readouterr().err.splitlines()
+    (marks,) = (line for line in lines if "-9999" in line)
+    assert marks.startswith("galtrans: GaltransWarning: frame-x-000094-1-0132: ")
+    told = [line for line in lines if "DomainWarning" in line]
+    assert {re.match(r"galtrans: DomainWarning: ([-\w]+): ", line)[1] for line in told} == set(find_images([frames]))
 
 
 def test_existing_file_is_refused_before_the_work(frames, tmp_path):

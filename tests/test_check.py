@@ -31,6 +31,22 @@ def test_what_is_said_is_what_was_put_in():
     assert re.search(r"swin-cfhtls-sdss.*:\n  pixel scale is 0.396 arcsec; .* from 0.1841 to 0.1879", text)
 
 
+def test_a_wrong_unit_and_a_result_are_said(tmp_path, capsys):
+    """In the words of the translation's warnings, and on the command line with its options."""
+    for band, image in make_bands((64, 80), unit="Jy", uncertainty=False).items():
+        image.write(tmp_path / f"{band}.fits")
+    assert main(["check", str(tmp_path), "-m", "swin-sdss-cfhtls"]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"the unit is probably not Jy, as the header of .*g\.fits says; --unit nanomaggy would fit", said)
+    assert "brightest pixel is" not in said
+    result = make_bands((64, 80))
+    for image in result.values():
+        image.meta |= {"GTTARGET": "cfhtls-wide", "GTMODEL": "swin-sdss-cfhtls"}
+    assert "result of swin-sdss-cfhtls, an image of cfhtls-wide" in describe_image(
+        result, translators=["swin-sdss-sdss"]
+    )
+
+
 def test_bands_that_are_missing_are_named():
     assert "  needs u, g, i, z as well" in describe_image(make_ccd(), translators=["swin-sdss-cfhtls"])
 

@@ -18,12 +18,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy import log
+from astropy import units as u
 from astropy.io import fits
 from astropy.nddata import CCDData, StdDevUncertainty
+from astropy.table import QTable
 
 from astro_galtrans import list_translators, translate
 from astro_galtrans.cli import main
-from astro_galtrans.cli._common import in_options
+from astro_galtrans.cli._common import in_options, print_table
 from astro_galtrans.cli._main import make_parser
 from astro_galtrans.demo import preview
 from astro_galtrans.models.shipped import find_weights
@@ -102,7 +104,7 @@ def test_messages_do_not_run_into_the_bar(tmp_path):
     assert status == 0 and re.search(r"100%\|[^\r]*\| 3/3 \[[^\r]*image", text)
     lines = [line.removesuffix("\r").rpartition("\r")[2] for line in text.split("\n")]
     told = [line for line in lines if "DomainWarning" in line]
-    assert told and all(line.startswith("galtrans: DomainWarning: pixel scale") for line in told), told
+    assert [line[:39] for line in told] == [f"galtrans: DomainWarning: {k}: pixel scale" for k in range(3)], told
 
 
 def test_translate_bands_to_one_file(frames, tmp_path, capsys):
@@ -249,6 +251,70 @@ def test_a_zero_point_for_each_band(tmp_path):
         np.testing.assert_allclose(plane, expected[band].data, rtol=2e-3, atol=0.05)
     with pytest.raises(SystemExit):
         main(["translate", *paths, *SWIN, "-o", str(output), "--zeropoint", "g=x"])
+
+
+def test_images_of_the_psf(frames, tmp_path, capsys):
+    y, x = np.indices((31, 31)) - 15
+    images = {band: (1 + (x**2 + y**2) / (8 + k)) ** -2.5 for k, band in enumerate("ugriz")}
+    for band, image in images.items():
+        fits.writeto(tmp_path / f"psf-{band}.fits", image)
+    text = ",".join(f"{band}={tmp_path}/psf-{band}.fits" for band in images)
+    command = ["translate", *frames, "-m", "swin-sdss-cfhtls", "-o", str(tmp_path / "out.fits"), "--psf"]
+    assert main([*command, text]) == 0
+    found = CCDData.read(tmp_path / "out.fits")
+    assert found.header["GTFLUXES"] == "u,g,r,i,z"
+    expected = translate(frames, "swin-sdss-cfhtls", psf=images)
+    np.testing.assert_array_equal(found.data, expected[0].data)
+    fits.writeto(tmp_path / "cube.fits", np.zeros((2, 5, 5)))
+    (tmp_path / "text.fits").write_text("no FITS")
+    wrong = {
+        "none.fits": "there is no file",
+        "cube.fits": "has no image",
+        "text.fits": "is no FITS file",
+        "x": "is no PSF",
+    }
+    for value, message in wrong.items():
+        with pytest.raises(SystemExit):
+            main([*command, f"g={tmp_path / value if '.' in value else value}"])
+        assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (
+            ["translate", "a.fits", "-m", "b", "-o", "c", "--prevew", "d.png"],
+            "galtrans translate: .*did you mean --preview",
+        ),
+        (["--verbse", "list"], r"galtrans list: .* --verbse \(did you mean --verbose"),
+        (["list", "extra"], "arguments: extra; galtrans list --help says what there is"),
+    ],
+)
+def test_an_argument_that_is_not_known_is_told_with_the_nearest(command, told, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(command)
+    assert end.value.code == 2
+    assert re.search(told, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("bands", [["u", "g", "r", "i", "z"], ["u,g,r,i,z"], ["u,g", "r,i,z"]])
+def test_bands_with_spaces_or_commas_between_them(bands, tmp_path):
+    cube, output = tmp_path / "cube.fits", tmp_path / "out.fits"
+    make_cube((24, 30)).write(cube)
+    assert main(["translate", str(cube), *SWIN, "-o", str(output), "--bands", *bands]) == 0
+    assert fits.getheader(output)["GTBANDS"] == "u,g,r,i,z"
+
+
+def test_tables_are_printed_for_readers(capsys):
+    print_table(QTable({"row": [3], "score": [2122.376709428675], "ra": [149.9955943750938] * u.deg}))
+    printed = capsys.readouterr().out
+    assert "3  2122 149.995594" in printed and "deg" in printed
+
+
+def test_bands_that_come_twice(capsys):
+    with pytest.raises(SystemExit):
+        main(["check", "a.fits", "--bands", "g,r", "g"])
+    assert "argument --bands: bands are named twice: g" in capsys.readouterr().err
 
 
 def test_quiet_hides_warnings(tmp_path, capsys, monkeypatch):

@@ -6,6 +6,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+from astropy import units as u
 from astropy.convolution import Gaussian2DKernel, convolve_fft
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
@@ -15,8 +16,7 @@ from photutils.psf import fit_fwhm
 from scipy.optimize import brentq
 from scipy.stats import norm, truncnorm
 
-from astro_galtrans.domain import Violation, check, measure, seeing_from_stars, sky_rms
-from astro_galtrans.exceptions import DomainError, DomainWarning
+from astro_galtrans.domain import flux_ratio, in_words, measure, other_unit, seeing_from_stars, sky_rms, violations
 from helpers import BANDS, SKY_RMS, galaxy, shared_data
 
 PIXEL = 0.396
@@ -220,7 +220,7 @@ INSIDE = {
 
 @pytest.mark.parametrize("validity", [VALIDITY, {}, {"fwhm": None}])
 def test_an_image_inside_the_range_passes(validity):
-    assert check(INSIDE, validity, strict=True) == []
+    assert list(violations(INSIDE, validity)) == []
 
 
 @pytest.mark.parametrize(
@@ -229,24 +229,48 @@ def test_an_image_inside_the_range_passes(validity):
         ({"pixel_scale": 0.2}, "pixel scale is 0.2 arcsec; the translator was trained on from 0.39 to 0.4"),
         ({"fwhm": {"g": 0.7}}, "seeing (FWHM) in band g is 0.7 arcsec; the translator was trained on from 1 to 1.5"),
         ({"fwhm": {"r": 2.5}}, "too blurred"),
-        ({"sky_rms": {"g": 0.05}}, "sky rms in band g is 0.05 flux units"),
-        ({"peak": {"r": 1234.5}}, "1234 flux units; the translator was trained on at most 50"),
+        ({"sky_rms": {"g": 0.05}}, "sky rms in band g is 0.05 nanomaggy"),
+        ({"peak": {"r": 1234.5}}, "1234 nanomaggy; the translator was trained on at most 50"),
         ({"sky_rms": {"g": np.nan}}, "nan"),
     ],
 )
-def test_one_warning_per_violation_with_both_numbers(change, words):
-    with pytest.warns(DomainWarning) as caught:
-        violations = check(INSIDE | change, VALIDITY)
-    assert len(violations) == len(caught) == 1
-    assert isinstance(violations[0], Violation)
-    assert words in str(caught[0].message)
-    assert caught[0].filename == __file__
+def test_one_sentence_per_violation_with_both_numbers_and_the_unit(change, words):
+    (violation,) = violations(INSIDE | change | {"flux_unit": "nanomaggy"}, VALIDITY)
+    (sentence,) = in_words([violation]).values()
+    assert words in sentence == str(violation)
 
 
-def test_strict_raises_all_of_them():
-    measured = INSIDE | {"pixel_scale": 0.2, "fwhm": {"g": 0.5, "r": 3.0}}
-    with pytest.raises(DomainError, match=r"pixel scale .*band g is 0.5 .*band r is 3 "):
-        check(measured, VALIDITY, strict=True)
+def test_bands_on_one_side_of_a_range_share_a_sentence():
+    validity = VALIDITY | {"fwhm": {band: [1.0, 1.5] for band in "griz"}}
+    measured = INSIDE | {"pixel_scale": 0.2, "fwhm": {"g": 0.5, "r": 3.0, "i": 0.7, "z": 1.2}}
+    found = in_words(violations(measured, validity))
+    assert list(found) == [("pixel_scale", "below"), ("fwhm", "below"), ("fwhm", "above")]
+    assert "is g 0.5, i 0.7 arcsec; the translator was trained on g from 1 to 1.5, i from 1" in found["fwhm", "below"]
+    assert "band r is 3 arcsec" in found["fwhm", "above"]
+
+
+@pytest.mark.parametrize("unit", ["Jy", "mJy", "uJy", "nJy", "mgy"])
+def test_numbers_of_another_unit_are_known_by_the_noise_of_all_bands(unit):
+    """The arbiter is astropy: numbers in nanomaggy, taken as those of another unit and brought to nanomaggy."""
+    limits = {"sky_rms": {"g": [0.01, 0.04], "r": [0.015, 0.06], "i": [0.02, 0.08]}}
+    numbers = {"g": 0.03, "r": 0.03, "i": 0.03}
+    factor = u.Unit(unit).to(u.nmgy, equivalencies=u.zero_point_flux(3631.0 * u.Jy))
+    ratio = flux_ratio({"sky_rms": {band: factor * rms for band, rms in numbers.items()}}, limits)
+    if unit == "uJy":  # 0.28 nanomaggy: no further than noise of one survey differs
+        assert ratio is None
+        return
+    assert_allclose(ratio, factor, rtol=0.05)  # 0.03 is the typical noise of the middle band
+    found, zeropoint = other_unit(ratio, 22.5 - 2.5 * np.log10(factor))
+    assert found == "nanomaggy"
+    assert_allclose(zeropoint, 22.5, atol=0.2)
+
+
+def test_noise_of_one_band_or_without_bounds_says_nothing_of_the_unit():
+    limits = {"sky_rms": {"g": [0.01, 0.04], "r": [0.015, 0.06], "i": [0.02, 0.08]}}
+    assert flux_ratio({"sky_rms": {"g": 20.0, "r": 0.03, "i": 0.03}}, limits) is None
+    assert flux_ratio({"sky_rms": {"g": 0.0, "r": 0.0, "i": None}}, limits) is None
+    assert flux_ratio({"sky_rms": {"g": 20.0, "r": 30.0}}, {"sky_rms": {"g": 0.04, "r": 0.06}}) is None
+    assert flux_ratio({"sky_rms": {"g": 20.0, "r": 30.0}}, {}) is None
 
 
 def test_real_frames_lie_in_the_range_of_their_survey_and_a_blurred_one_does_not():
@@ -259,10 +283,8 @@ def test_real_frames_lie_in_the_range_of_their_survey_and_a_blurred_one_does_not
         "peak": {"r": 500.0},
     }
     assert header["FILTER"].strip() == "r"
-    assert check(measure(image[None], None, "r", PIXEL), limits, strict=True) == []
+    assert list(violations(measure(image[None], None, "r", PIXEL), limits)) == []
     blurred = convolve_fft(image, Gaussian2DKernel(2))
-    with pytest.warns(DomainWarning) as caught:
-        check(measure(blurred[None], None, "r", PIXEL), limits)
-    first, second = sorted(str(one.message) for one in caught)
-    assert "too blurred" in first
-    assert "faint detail" in second  # blurring smooths the noise too
+    seeing, noise = in_words(violations(measure(blurred[None], None, "r", PIXEL), limits)).values()
+    assert "too blurred" in seeing
+    assert "faint detail" in noise  # blurring smooths the noise too

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -143,6 +144,21 @@ def test_each_object_is_as_cut_and_translated_alone(survey, tmp_path):
                 np.testing.assert_allclose(group["std"][k, j], alone[band].uncertainty.array, rtol=1e-3)
                 np.testing.assert_array_equal(group["mask"][k, j], 0)
     assert sorted(seen) == list(range(12))
+
+
+@quiet
+@quiet
+def test_warnings_name_the_row_of_the_catalogue(survey, tmp_path):
+    """Not the number in its shard."""
+    shutil.copytree(survey, tmp_path / "in")
+    with fits.open(tmp_path / "in" / "frame-r-0.fits", mode="update") as hdus:
+        hdus[0].data[58:64, 46:52] = 1000.0  # a core that is cut off
+    with pytest.warns(GaltransWarning) as caught:
+        run(tmp_path / "in", tmp_path / "out.zarr")
+    told = [re.match(r"object (\d+): saturated pixels", str(each.message)) for each in caught]
+    named, groups = {int(found[1]) for found in told if found}, shards(tmp_path / "out.zarr")
+    masked = {int(row) for g in groups for row, mask in zip(g["row"][:], g["mask"][:], strict=True) if mask.any()}
+    assert 5 in named and named == masked - {3}  # that is at an edge
 
 
 @quiet

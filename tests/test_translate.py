@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from astropy import units as u
+from astropy.convolution import Gaussian2DKernel, convolve_fft
 from astropy.io import fits
 from astropy.nddata import CCDData, NDData, StdDevUncertainty
 from astropy.wcs import WCS
@@ -16,10 +17,10 @@ from scipy.ndimage import distance_transform_cdt
 from toy_network import COUNTS_PER_NANOMAGGY, ToySampler, ToyTranslator, toy_card
 
 from astro_galtrans import list_translators, load_translator, translate
+from astro_galtrans.demo import sample
 from astro_galtrans.exceptions import CheckpointError, DomainError, DomainWarning, GaltransError
 from astro_galtrans.models import checkpoint, registry, shipped
 from astro_galtrans.models.checkpoint import Checkpoint
-from astro_galtrans.moments import gaussian_fwhm
 from astro_galtrans.surveys import get_survey
 from astro_galtrans.translate import Translator
 from helpers import BANDS, SKY_RMS, galaxy, make_bands, make_ccd, make_cube, make_wcs, shared_data
@@ -412,6 +413,54 @@ def test_images_outside_the_range_warn_or_raise(toy):
         toy(coarse, strict=True)
 
 
+@pytest.mark.parametrize(
+    ("unit", "card", "cause"),
+    [
+        ("Jy", None, "about 2.+05 times those .* probably not Jy, as image 'u' says; unit='nanomaggy' would fit"),
+        ("adu", 30.0, r"about 0\.0.* probably not adu with zero point 30 \(MAGZERO .*; unit='nanomaggy' would fit"),
+        ("adu", 26.0, r"sky rms is u .* nanomaggy; .* not adu with zero point 26 .*; unit='nanomaggy' would fit"),
+    ],
+)
+def test_a_wrong_unit_is_one_warning_that_names_it(unit, card, cause):
+    images = sample("sdss")
+    for image in images.values():
+        image.unit, image.meta["MAGZERO"] = u.Unit(unit), card
+    with pytest.warns(DomainWarning, match=cause) as caught:
+        translate(images, "srgan-sdss-cfhtls")
+    assert len(caught) == 1
+    with pytest.raises(DomainError, match="unit='nanomaggy' would fit"):
+        translate(images, "srgan-sdss-cfhtls", strict=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        translate(images, "srgan-sdss-cfhtls", unit="nanomaggy", strict=True)
+
+
+def test_deep_or_smoothed_images_are_not_told_to_be_of_another_unit():
+    """Their noise is less by much more than their fluxes are."""
+    images = sample("sdss")
+    for image in images.values():
+        image.data[...] = convolve_fft(image.data, Gaussian2DKernel(6), boundary="wrap")
+    with pytest.warns(DomainWarning) as caught:
+        translate(images, "srgan-sdss-cfhtls", psf=5.7)
+    assert not [each for each in caught if "probably" in str(each.message)]
+    assert [each for each in caught if str(each.message).startswith("sky rms is u ")]
+
+
+def test_a_result_translated_again_is_told():
+    """As an image of its survey it may be: a translator from there takes it."""
+    again = "the image is a result of srgan-sdss-cfhtls, an image of cfhtls-wide"
+    once, told = translate(sample("sdss"), "srgan-sdss-cfhtls"), {}
+    for name in ("srgan-sdss-cfhtls", "srgan-cfhtls-sdss"):
+        with pytest.warns() as caught:
+            translate(once, name, psf=1.0)
+        told[name] = [each for each in caught if str(each.message).startswith(again)]
+    assert [each.category for each in told["srgan-sdss-cfhtls"]] == [DomainWarning]
+    assert not told["srgan-cfhtls-sdss"]
+    warnings.simplefilter("ignore")
+    with pytest.raises(DomainError, match=again + ".* give the image that it was made of"):
+        translate(once, "srgan-sdss-cfhtls", psf=1.0, strict=True)
+
+
 def test_images_inside_the_range_are_quiet(toy):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -451,6 +500,7 @@ def test_a_grid_of_ones_own(toy):
 
 @pytest.mark.parametrize("grid", [None, "target"])
 def test_the_psf_is_the_target_survey_s(grid):
+    galsim = pytest.importorskip("galsim")
     images = make_bands((64, 64))
     scale = 0.198 if grid is None else 0.186
     results = translate(images, "swin-sdss-cfhtls", output_grid=grid, psf=1.3)
@@ -461,9 +511,8 @@ def test_the_psf_is_the_target_survey_s(grid):
         psf = results[band].psf
         np.testing.assert_array_equal(psf, plane)
         assert psf.sum() == pytest.approx(1, abs=1e-6)
-        # adaptive moments of a Gaussian integrated over pixels, whose own variance is 1 / 12
-        truth = np.hypot(fwhm / scale, np.sqrt(8 * np.log(2) / 12))
-        assert gaussian_fwhm(psf) == pytest.approx(truth, rel=0.02)
+        truth = galsim.Moffat(3.5, fwhm=fwhm).drawImage(nx=len(psf), ny=len(psf), scale=scale).array.astype(float)
+        np.testing.assert_allclose(psf, truth / truth.sum(), rtol=0, atol=2e-3 * truth.max())
 
 
 def test_the_result_says_how_it_was_made(toy):
@@ -660,8 +709,16 @@ def test_other_objects(toy):
 
 
 def test_bad_translators(toy_file, tmp_path):
-    with pytest.raises(ValueError, match=r"unknown translator 'swim'"):
+    with pytest.raises(
+        ValueError, match=r"unknown translator 'swim'.* shipped are .*swin-sdss-cfhtls.*; or give the path"
+    ):
         translate(make_bands(), "swim")
+    with pytest.raises(
+        ValueError, match="unknown translator 'deblend'; the nearest are srgan-deblend-sdss; shipped are capsule"
+    ):
+        translate(make_bands(), "deblend")
+    with pytest.raises(TypeError, match=r"a translator is a name .*, got dict"):
+        translate("swin-sdss-cfhtls", make_bands())
     with pytest.raises(FileNotFoundError, match=r"nowhere\.safetensors"):
         translate(make_bands(), tmp_path / "nowhere.safetensors")
     content = bytearray(toy_file.read_bytes())

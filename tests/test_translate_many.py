@@ -318,6 +318,19 @@ def test_the_range_is_checked_for_each_image_and_told_once(toy):
         toy(images, strict=True)
 
 
+def test_a_warning_of_one_of_many_names_it(toy, tmp_path):
+    """Also those that arise while it is read, in another thread than the network's."""
+    images = dicts(3, (64, 64))
+    images[1]["r"].data[20:23, 20:23] = -9999.0
+    with pytest.warns(GaltransWarning, match=r"^image 1: image 'r': 9 pixels of -9999"):
+        toy(images)
+    for number, image in enumerate(images):
+        planes = [fits.ImageHDU(ccd.data, ccd.to_hdu()[0].header, name=band) for band, ccd in image.items()]
+        fits.HDUList([fits.PrimaryHDU(), *planes]).writeto(tmp_path / f"{number}.fits")
+    with pytest.warns(GaltransWarning, match=r"^image 1 \(.*1\.fits\): .*9 pixels of -9999"):
+        toy([tmp_path / f"{number}.fits" for number in range(3)])
+
+
 def test_nothing_at_all_is_an_error(toy):
     with pytest.raises(ValueError, match="empty"):
         toy([])

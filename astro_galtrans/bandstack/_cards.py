@@ -36,6 +36,7 @@ PROVENANCE_CARDS = {
     "pixels": ("GTPIXELS", "what was done to pixel values"),
     "background": ("GTSKY", "sky subtracted before translation"),
     "psf": ("GTPSF", "FWHM in the input (arcsec), and its origin"),
+    "fluxes": ("GTFLUXES", "bands whose fluxes follow the input"),
     "domain": ("GTDOMAIN", "what lies outside the training range"),
 }
 

@@ -1,7 +1,6 @@
 """Extensions beside an image: which are its mask, its noise and its weights, and which say nothing of its pixels."""
 
 import re
-import warnings
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -9,8 +8,9 @@ import numpy as np
 from astropy.io import fits
 from astropy.nddata import InverseVariance, StdDevUncertainty, VarianceUncertainty
 
+from astro_galtrans._warn import warn
 from astro_galtrans.bands import band_from_header, known_band
-from astro_galtrans.exceptions import EmptyImageError, GaltransWarning
+from astro_galtrans.exceptions import EmptyImageError
 from astro_galtrans.units import parse_unit
 
 from ._conventions import CARD_ROLES, CHIP_CARDS, EXTENSION_ROLES, IMAGE_WORDS
@@ -141,7 +141,7 @@ def _spread(array, full):
 
 
 def _warn(text):
-    warnings.warn(text, GaltransWarning, stacklevel=8)
+    warn(text, stacklevel=8)
 
 
 def _belongs(other, kind, hdu, images, hdulist):

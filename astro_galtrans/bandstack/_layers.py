@@ -1,6 +1,5 @@
 """Second step of the door in: settle which band each plane is, check every plane and make plain arrays of it."""
 
-import warnings
 from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,8 +11,9 @@ import numpy as np
 from astropy import units as u
 from astropy.nddata import InverseVariance, NDData, StdDevUncertainty, VarianceUncertainty
 
+from astro_galtrans._warn import warn
 from astro_galtrans.bands import OPTICAL_BANDS, band_from_header, bands_from_header, parse_band, parse_bands
-from astro_galtrans.exceptions import EmptyImageError, GaltransWarning
+from astro_galtrans.exceptions import EmptyImageError
 from astro_galtrans.units import find_zeropoint, flux_factor, flux_zeropoint, parse_unit
 
 from ._conventions import SATURATION_CARDS
@@ -215,7 +215,7 @@ def _own_names(image, bands):
         except ValueError as err:
             if bands is None:
                 raise
-            warnings.warn(f"{err}; taken as one of {', '.join(bands)}", GaltransWarning, stacklevel=6)
+            warn(f"{err}; taken as one of {', '.join(bands)}", stacklevel=6)
     return names or (None,) * image.planes
 
 
@@ -227,7 +227,7 @@ def _warn_of_other_band(image):
         return
     if {says, image.key} <= set(OPTICAL_BANDS) and says != image.key:
         msg = f"{image.label} is taken as band {image.key} after its key or extension, but its header says {says}"
-        warnings.warn(msg, GaltransWarning, stacklevel=6)
+        warn(msg, stacklevel=6)
 
 
 def _chosen(slots, bands):

@@ -1,12 +1,11 @@
 """Masks as surveys write them: bit planes with names, and masks in which nonzero means good."""
 
 import re
-import warnings
 
 import numpy as np
 from astropy.io import fits
 
-from astro_galtrans.exceptions import GaltransWarning
+from astro_galtrans._warn import warn
 
 from ._conventions import (
     CODED_PLANES,
@@ -44,7 +43,7 @@ def bad_pixels(flags, header, bad_planes=None, *, label="of the image", hdulist=
     if unknown:
         planes = ", ".join(unknown)
         msg = f"the mask {label} has planes that nothing explains, taken as bad: {planes}; choose with bad_planes="
-        warnings.warn(msg, GaltransWarning, stacklevel=9)
+        warn(msg, stacklevel=9)
     return bad, note
 
 

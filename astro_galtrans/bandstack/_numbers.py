@@ -1,11 +1,9 @@
 """Numbers that are no measurements: marks for "no data" among the pixels, and standard deviations that mean "bad"."""
 
-import warnings
-
 import numpy as np
 from scipy.ndimage import binary_opening
 
-from astro_galtrans.exceptions import GaltransWarning
+from astro_galtrans._warn import warn
 
 __all__ = ["mask_marks", "worthless"]
 
@@ -32,7 +30,7 @@ def mask_marks(data, mask, label):
         if told:
             where = f"{label}, plane {k}" if len(data) > 1 else label
             msg = f"{where}: {'; '.join(told)}: usual marks for pixels without data, which are masked"
-            warnings.warn(msg, GaltransWarning, stacklevel=2)
+            warn(msg, stacklevel=2)
     if not found.any():
         return mask
     return found if mask is None else mask | found
@@ -94,11 +92,11 @@ def worthless(array, variance, label):
     typical = np.percentile(sample[sample > 0], 10) if (sample > 0).any() else np.inf
     if not np.isfinite(typical) and not bad.all():
         msg = f"the {label} is zero everywhere, which says nothing of the noise: remove it, or give what it is"
-        warnings.warn(msg, GaltransWarning, stacklevel=2)
+        warn(msg, stacklevel=2)
     with np.errstate(invalid="ignore"):
         above = np.isfinite(variance) & (variance > min(WORTHLESS_RATIO**2 * typical, WORTHLESS_STD**2))
     for where, what in ((negative, "are negative"), (above, "are so large that they can only mark bad pixels")):
         if where.any():
             msg = f"{np.count_nonzero(where)} values of the {label} {what}; these pixels are masked"
-            warnings.warn(msg, GaltransWarning, stacklevel=2)
+            warn(msg, stacklevel=2)
     return bad | negative | above

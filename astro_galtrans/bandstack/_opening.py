@@ -2,7 +2,6 @@
 
 import os
 import re
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,8 +13,8 @@ from astropy.io import fits
 from astropy.nddata import CCDData, NDData
 
 from astro_galtrans._files import FITS_SUFFIXES, files_in
+from astro_galtrans._warn import warn
 from astro_galtrans.bands import known_band, parse_band
-from astro_galtrans.exceptions import GaltransWarning
 
 from ._companions import IMAGE_HDUS, beside, card_band, image_hdus, name_of
 from ._masks import bad_pixels
@@ -128,7 +127,7 @@ def _from_nddata(nddata, label, bad_planes):
         notes["bad_planes"] = f"mask: {note}"
     if np.any(getattr(nddata, "flags", None)):
         msg = f"{label} has flags, which are not used; pass them as its mask if they tell what is bad"
-        warnings.warn(msg, GaltransWarning, stacklevel=7)
+        warn(msg, stacklevel=7)
     data = np.asarray(nddata.data)
     return Image(data, nddata.uncertainty, mask, wcs, nddata.unit, nddata.meta, label, notes=notes)
 

@@ -1,14 +1,13 @@
 """The stack of bands, and the door in."""
 
-import warnings
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 from astropy import units as u
 
+from astro_galtrans._warn import warn
 from astro_galtrans.bands import parse_bands
-from astro_galtrans.exceptions import GaltransWarning
 from astro_galtrans.geometry import same_grid
 from astro_galtrans.units import flux_factor, flux_zeropoint, parse_unit
 
@@ -283,7 +282,7 @@ def _with_noise_in_all(layers):
         return layers
     have = ", ".join(layer.band for layer in found)
     msg = f"the files of bands {', '.join(without)} do not say how noisy they are: the noise of {have} is not used"
-    warnings.warn(msg, GaltransWarning, stacklevel=4)
+    warn(msg, stacklevel=4)
     quiet = [{name: text for name, text in layer.notes.items() if name != "noise"} for layer in layers]
     return [layer._replace(variance=None, notes=notes) for layer, notes in zip(layers, quiet, strict=True)]
 

@@ -11,7 +11,6 @@ import gzip
 import os
 import subprocess
 import sys
-import warnings
 import zlib
 from io import BytesIO
 from math import ceil, prod
@@ -20,7 +19,7 @@ import numpy as np
 from astropy.io import fits
 
 from astro_galtrans._plain import limit
-from astro_galtrans.exceptions import GaltransWarning
+from astro_galtrans._warn import warn
 
 __all__ = ["is_fits", "open_fits"]
 
@@ -98,7 +97,7 @@ def open_fits(path, *, strict=False):
         msg = f"{path}: HDU {number} does not match its checksum ({card}); it was damaged or edited since"
         if strict:
             raise OSError(msg)
-        warnings.warn(msg, GaltransWarning, stacklevel=2)
+        warn(msg, stacklevel=2)
     return hdulist
 
 

@@ -7,12 +7,15 @@ import sys
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
 
 from astro_galtrans._plain import printable
 
 __all__ = [
-    "PrintFields", "add_bad_planes", "add_background", "add_units", "add_workers", "bands", "command", "given",
-    "in_options", "planes", "psf", "saturation", "tell", "workers", "zeropoint",
+    "BandNames", "PrintFields", "add_bad_planes", "add_background", "add_units", "add_workers", "bands", "command",
+    "given", "in_options", "planes", "print_table", "psf", "saturation", "tell", "workers", "zeropoint",
 ]  # fmt: skip
 
 #: An argument of a Python function as messages write it: unit=, unit='adu', bands=['g', 'r'], overwrite=True, n_samples
@@ -57,6 +60,22 @@ def command(commands, name, run, text):
     return parser
 
 
+class BandNames(argparse.Action):
+    """Names of bands, with spaces or commas between them: ``g r`` or ``g,r``."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, metavar="BAND", **options)
+
+    def __call__(self, _parser, namespace, values, _option=None):
+        """Store them as a list."""
+        from astro_galtrans.bands import parse_bands
+
+        try:
+            setattr(namespace, self.dest, list(parse_bands(",".join(values))))
+        except ValueError as err:
+            raise argparse.ArgumentError(self, str(err)) from err
+
+
 class PrintFields(argparse.Action):
     """Print the fields that a recipe may have, and stop; ``describe_fields`` of the module ``home`` knows them."""
 
@@ -97,8 +116,35 @@ def zeropoint(text):
 
 
 def psf(text):
-    """Return the FWHM (arcsec) in ``1.2``, or those by band in ``g=1.3,r=1.2``."""
-    return _by_band(text, "PSF; expected the FWHM of stars in arcsec, 1.2, or one per band, g=1.3,r=1.2")
+    """Return the FWHM (arcsec) in ``1.2``, or those by band in ``g=1.3,r=1.2``, or images in ``g=psf-g.fits``."""
+    what = (
+        "PSF; expected the FWHM of stars in arcsec, 1.2, or one per band, g=1.3,r=1.2, or files with an image of each"
+    )
+    return _by_band(text, what, _width_or_image)
+
+
+def _width_or_image(text):
+    try:
+        return float(text)
+    except ValueError:
+        path = Path(text).expanduser()
+        if not path.is_file():
+            if path.suffix:
+                msg = f"there is no file {text} with the image of a PSF"
+                raise argparse.ArgumentTypeError(msg) from None
+            raise
+    from astropy.io import fits
+
+    try:
+        with fits.open(path, memmap=False) as hdus:
+            image = next((hdu.data for hdu in hdus if np.ndim(hdu.data) == 2), None)
+    except OSError as err:
+        msg = f"{text} is no FITS file with the image of a PSF: {err}"
+        raise argparse.ArgumentTypeError(msg) from err
+    if image is None:
+        msg = f"{text} has no image [k, k] of a PSF"
+        raise argparse.ArgumentTypeError(msg)
+    return image
 
 
 def saturation(text):
@@ -106,12 +152,12 @@ def saturation(text):
     return _by_band(text, "saturation; expected a flux per pixel, 50, or one per band, g=50,r=60")
 
 
-def _by_band(text, what):
+def _by_band(text, what, read=float):
     try:
         if "=" not in text:
-            return float(text)
+            return read(text)
         parts = [part.split("=") for part in text.split(",")]
-        found = {band.strip(): float(value) for band, value in parts}
+        found = {band.strip(): read(value) for band, value in parts}
         if len(found) == len(parts):
             return found
         msg = f"{text!r} has two values of a band"
@@ -149,6 +195,15 @@ def add_workers(parser, what="shards"):
     """Add options for the workers of dask that share the work."""
     parser.add_argument("--workers", type=int, metavar="N", help=f"processes that share {what}")
     parser.add_argument("--scheduler", metavar="ADDRESS", help="a running dask scheduler whose workers share them")
+
+
+def print_table(table):
+    """Print all rows and columns, with as many digits as a reader wants of numbers, and of positions in degrees."""
+    table = table.copy()
+    for name in table.colnames:
+        if table[name].dtype.kind == "f":
+            table[name].info.format = ".6f" if name in {"ra", "dec"} else ".4g"
+    table.pprint(max_lines=-1, max_width=-1)
 
 
 @contextmanager

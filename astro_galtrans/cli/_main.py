@@ -2,8 +2,10 @@
 
 import argparse
 import os
+import re
 import sys
 import warnings
+from difflib import get_close_matches
 from functools import partial
 
 from . import images, judging, study, training
@@ -29,7 +31,9 @@ def main(arguments=None):
     """
     _open_streams()
     parser = make_parser()
-    options = parser.parse_args(arguments)
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        _refuse(unknown, getattr(options, "parser", parser), parser)
     if options.run is None:
         parser.print_help()
         return 0
@@ -48,6 +52,14 @@ def main(arguments=None):
         reason = err.args[0] if isinstance(err, KeyError) and err.args else err
         tell(f"{type(err).__name__}: {reason}", options)
         return 1
+
+
+def _refuse(unknown, parser, whole):
+    """End the program for arguments that a command does not have, with an option that looks like the first of them."""
+    there = re.findall(r"--[a-z][-a-z]*", parser.format_help() + whole.format_help())
+    near = get_close_matches(unknown[0].partition("=")[0], there, n=1)
+    hint = f" (did you mean {near[0]}?)" if near else f"; {parser.prog} --help says what there is"
+    parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
 
 
 def _set_verbosity(options):

@@ -8,6 +8,7 @@ from astro_galtrans._plain import printable
 from astro_galtrans.exceptions import GaltransError
 
 from ._common import (
+    BandNames,
     add_background,
     add_bad_planes,
     add_units,
@@ -110,7 +111,7 @@ def _add_check(commands):
     parser = command(commands, "check", _check, text)
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="FITS files or folders, as for translate")
     parser.add_argument("-m", "--models", nargs="+", metavar="NAME", help="translators; by default the shipped ones")
-    parser.add_argument("--bands", nargs="+", metavar="BAND", help="bands of the files, if headers do not say")
+    parser.add_argument("--bands", nargs="+", action=BandNames, help="bands of the files, if headers do not say")
     add_units(parser)
     add_bad_planes(parser)
 
@@ -129,8 +130,9 @@ def _check(options):
             )  # fmt: skip
         except (ValueError, TypeError, OSError, GaltransError) as err:
             failed = True
-            text = in_options(f"cannot be read: {err}", options)
-        print(printable(f"{name} ({', '.join(map(str, files))})\n  " + text.replace("\n", "\n  ")))
+            text = f"cannot be read: {err}"
+        text = in_options(text, options).replace("\n", "\n  ")
+        print(printable(f"{name} ({', '.join(map(str, files))})\n  {text}"))
     return 1 if failed else 0
 
 
@@ -150,14 +152,14 @@ def _add_translate(commands):
         help="FITS file, or folder (made if it ends in /); with --block FITS or .zarr, with --catalogue a folder",
     )  # fmt: skip
     parser.add_argument(
-        "--bands", nargs="+", metavar="BAND", help="bands of the files, in order, if headers do not say"
+        "--bands", nargs="+", action=BandNames, help="bands of the files, in order, if headers do not say"
     )
     add_units(parser)
     add_bad_planes(parser)
     add_background(parser)
     parser.add_argument(
-        "--psf", type=psf, metavar="FWHM", help="FWHM of stars (arcsec), or by band: g=1.3,r=1.2; by default"
-        " that of the stars found, for translators that are told",
+        "--psf", type=psf, metavar="FWHM", help="FWHM of stars (arcsec), or by band: g=1.3,r=1.2, or"
+        " images of the PSF: g=psf-g.fits,...; by default that of the stars found, for translators that are told",
     )  # fmt: skip
     parser.add_argument(
         "--saturation", type=saturation, metavar="FLUX", help="flux from which a pixel is saturated (image unit),"

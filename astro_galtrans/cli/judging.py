@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ._common import add_workers, bands, command, given, tell, workers
+from ._common import add_workers, bands, command, given, print_table, tell, workers
 
 __all__ = ["COMMANDS"]
 
@@ -71,7 +71,7 @@ def _measure(options):
             options.shards, options.output, options.what, survey=options.survey, client=client,
             bootstrap=Bootstrap(seed=options.seed),
         )  # fmt: skip
-    table.pprint(max_lines=-1, max_width=-1)
+    print_table(table)
     print(Path(options.output) / "statistics.ecsv")
 
 
@@ -206,7 +206,7 @@ def _anomalies(options):
         of_model = table[table["model"] == name]
         print(f"{name}: {of_model['anomalous'].sum()} of {len(of_model)} galaxies are anomalous")
     shown = [name for name in (*table.colnames[:9], "ra", "dec") if name in table.colnames]
-    table[shown][: options.show].pprint(max_lines=-1, max_width=-1)
+    print_table(table[shown][: options.show])
     print(Path(options.output) / "anomalies.ecsv", Path(options.output) / "index.html", sep="\n")
 
 
@@ -261,7 +261,7 @@ def _redshift(options):
         peaks=not options.no_peaks, translate={"n_samples": options.n_samples}, bootstrap=Bootstrap(seed=options.seed),
         **given(options, "estimator", "epochs", "members", "bins", "floor", "format"),
     )  # fmt: skip
-    fidelity.ratios["model", "quantity", "value", "low", "high", "n"].pprint(max_lines=-1, max_width=-1)
+    print_table(fidelity.ratios["model", "quantity", "value", "low", "high", "n"])
     print(Path(options.output) / "report.html")
 
 

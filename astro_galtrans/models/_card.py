@@ -49,6 +49,20 @@ def check_card(card, path):
                 _check(found, entry.rstrip("?"), kind, limits, network)
         if (correlation := card["calibration"].get("correlation")) is not None:
             Covariance.from_dict(correlation)  # which checks itself
+        if (terms := card["calibration"].get("colour_terms")) is not None:
+            _colour_terms(terms, card["network"])
+
+
+def _colour_terms(terms, network):
+    entry, bands = "calibration.colour_terms", terms["bands"]
+    there = set(network["in_bands"]) & set(network["out_bands"])
+    _demand(isinstance(bands, list) and bands and set(bands) <= there, f"{entry}.bands", f"some of {there}", bands)
+    rows = [*terms["matrix"], terms["scatter"]]
+    right = len(rows) == len(bands) + 1 and all(isinstance(row, list) and len(row) == len(bands) for row in rows)
+    _demand(right, entry, f"{len(bands)} numbers for each of {bands} and their scatter", rows)
+    for row in rows:
+        for number in row:
+            _number(number, entry, (-100, 100))
 
 
 def check_network(card, path):

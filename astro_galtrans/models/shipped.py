@@ -28,10 +28,15 @@ def find_weights(name):
     Raises
     ------
     ValueError
-        If there is no shipped translator of that name; the message gives the nearest.
+        If there is no shipped translator of that name; the message gives the nearest, and all.
     FileNotFoundError
         If the path leads nowhere.
+    TypeError
+        If it is neither.
     """
+    if not isinstance(name, str | Path):
+        msg = f"a translator is a name (list_translators has them), a path or a Translator, got {type(name).__name__}"
+        raise TypeError(msg)
     shipped = _shipped()
     if name in shipped:
         return shipped[name]
@@ -41,9 +46,10 @@ def find_weights(name):
             msg = f"there is no translator file {path}"
             raise FileNotFoundError(msg)
         return path
-    near = get_close_matches(str(name), shipped, n=3, cutoff=0.3) or sorted(shipped)
-    near = ", ".join(near) or "none (none is shipped)"
-    msg = f"unknown translator {name!r}; the nearest are {near} (or pass the path of a {SUFFIX} file)"
+    near = [each for each in sorted(shipped) if name in each] or get_close_matches(name, shipped, n=3)
+    nearest = f"the nearest are {', '.join(near)}; " if near else ""
+    names = ", ".join(sorted(shipped)) or "none"
+    msg = f"unknown translator {name!r}; {nearest}shipped are {names}; or give the path of a {SUFFIX} file"
     raise ValueError(msg)
 
 

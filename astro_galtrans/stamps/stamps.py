@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from html import escape
 from os import PathLike
 
 import numpy as np
@@ -214,6 +215,12 @@ class Stamps:
         size = " x ".join(map(str, self.shape))
         scale = f"{self.pixel_scale:.4g} arcsec"
         return f"<Stamps {self.name}: {len(self)}{samples}, {self.survey.name} {''.join(self.bands)}, {size}, {scale}>"
+
+    def _repr_html_(self):
+        also = [name for name in ("variance", "mask", "psf") if getattr(self, name) is not None]
+        page = {"survey": self.survey.name, "unit": self.survey.flux_unit, "also": ", ".join(also) or "nothing else"}
+        rows = "".join(f"<tr><th>{name}</th><td>{escape(str(text))}</td></tr>" for name, text in page.items())
+        return f"<pre>{escape(repr(self))}</pre><table>{rows}</table>"
 
     @property
     def bands(self):

@@ -180,7 +180,7 @@ class _Job(NamedTuple):
         rows = np.concatenate([part.rows for part in parts])
         messages = []
         stamps = self._stamps(parts, request, messages)
-        found = results(stamps, request, record=True, seeds=rows)
+        found = results(stamps, request, record=True, seeds=rows, names=[f"object {row}" for row in rows])
         with whole_folder(shard_path(self.output, number)) as place, one_thread():
             failures = self._write(place, rows, parts, found, translator)
         return {"translated": len(rows) - len(failures), "failed": len(failures), "messages": messages}
@@ -237,7 +237,7 @@ class _Job(NamedTuple):
                 columns["seed"][number] = result.image.seed or 0
                 if result.image.outside:
                     columns["flags"][number] |= FLAGS["outside"]
-                    notes["outside"][row] = "; ".join(map(str, result.image.outside))
+                    notes["outside"][row] = "; ".join(result.image.outside.values())
                 edge = result.image.bad is not None and result.image.bad.any(axis=0)[[0, -1]].all(axis=1).any()
                 columns["flags"][number] |= FLAGS["edge"] * bool(edge)
             place = slice(start, start + len(block))

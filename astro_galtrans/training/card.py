@@ -7,11 +7,12 @@ import numpy as np
 from astro_galtrans.models import checkpoint
 
 from .calibration import calibrate
+from .colours import colour_terms
 from .observed import source_entry, target_entry
 from .scores import score
 from .validity import validity_range
 
-__all__ = ["convergence", "data_card", "export", "thinned"]
+__all__ = ["convergence", "data_card", "export", "thinned", "with_colour_terms"]
 
 LICENCE = "BSD-3-Clause"
 SCORED = 512, 128  # pairs scored of a deterministic network, and of one that samples, which is slow
@@ -72,7 +73,7 @@ def export(path, trained, recipe, pairs, held_out, *, test=None, n_samples=1, in
         "network": {"preset": recipe.network.preset},
         "source": source_entry(header, scalings[0]) | _bands_needed(model.spec, recipe),
         "target": target_entry(header, scalings[1]),
-        "calibration": factors | data_card(held_out),
+        "calibration": factors | with_colour_terms(held_out) | data_card(held_out),
         "validity": validity_range(pairs),
         "training": training | ({"init": Path(init).name} if init else {}),
     }  # fmt: skip
@@ -127,6 +128,12 @@ def data_card(pairs):
     simulation = pairs.header.simulation
     card = {"simulated": simulation is not None, "pairs": len(pairs)}
     return card | {"seed": simulation["seed"]} if simulation else card
+
+
+def with_colour_terms(pairs):
+    """Return the entry of a card's calibration that holds the colour terms of pairs, if they tell them."""
+    terms = colour_terms(pairs)
+    return {"colour_terms": terms} if terms else {}
 
 
 def _bands_needed(spec, recipe):

@@ -17,7 +17,7 @@ from astro_galtrans.scaling import AsinhScaling
 from astro_galtrans.translate import load_translator
 
 from .calibration import calibrate
-from .card import data_card, export
+from .card import data_card, export, with_colour_terms
 from .fit import fit
 from .sampler import train_sampler
 from .scores import score
@@ -146,7 +146,9 @@ def recalibrate(translator, pairs, output, *, n_samples=None, sampler=False, wor
     sampling = {"n_samples": n_samples or recommended, "progress": progress}
     factors = calibrate(there.model, scalings, calibration, **sampling)
     scores = score(there.model, scalings, test, factors, **sampling)
-    new = {"calibration": factors | data_card(calibration), "scores": scores}
+    known = {name: entry for name, entry in card["calibration"].items() if name == "colour_terms"}
+    factors |= known | with_colour_terms(calibration) | data_card(calibration)
+    new = {"calibration": factors, "scores": scores}
     card = {k: v for k, v in card.items() if k != "created"} | new
     if not sampler:
         return checkpoint.save(output, there.model, card)

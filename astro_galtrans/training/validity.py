@@ -20,7 +20,7 @@ MEASURED = 300  # pairs whose sky and PSF are measured: 0.5 % of them is one or 
 
 def validity_range(pairs):
     """
-    Return the range of inputs that pairs cover, as `astro_galtrans.domain.check` reads it.
+    Return the range of inputs that pairs cover, as `astro_galtrans.domain.violations` reads it.
 
     ``pixel_scale`` (arcsec), and per band ``fwhm`` (arcsec), ``sky_rms`` (flux unit of the source) and ``peak``
     (largest pixel). For simulated pairs, seeing and sky noise are those of the simulation. For real ones sky noise is

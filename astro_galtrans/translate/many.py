@@ -18,7 +18,7 @@ from astro_galtrans.units import parse_unit
 
 from .pipeline import ASSUMED, bar, results, warn_of_outside
 
-__all__ = ["Many", "several"]
+__all__ = ["Many", "are_images", "several"]
 
 NAMED = 5  # failures that a warning names
 
@@ -43,8 +43,8 @@ class Many:
                 if isinstance(result, Failure):
                     failures.append(result)
                 else:
-                    for violation in result.image.outside:
-                        outside.setdefault((violation.quantity, violation.band), []).append((result.index, violation))
+                    for key, text in result.image.outside.items():
+                        outside.setdefault(key, []).append((result.index, text))
                     if result.image.lost:
                         outside.setdefault("lost", []).append((result.index, result.image.lost))
                     if result.image.seen and result.image.seen.assumed:
@@ -75,18 +75,19 @@ def several(images, request, column=None):
         return _of_stack(images, request)
     if isinstance(images, Iterator):
         return Many(images, None, _objects)
-    if isinstance(images, list | tuple) and not isinstance(images, HDUList) and _are_images(images, request):
+    listed = isinstance(images, list | tuple) and not isinstance(images, HDUList)
+    if listed and are_images(images, request.translator, request.reading["bands"]):
         return Many(images, len(images), lambda found, request: type(images)(_objects(found, request)))
     return None
 
 
-def _are_images(items, request):
-    """Whether each item of a list holds all bands that the translator needs; otherwise they are the bands of one."""
-    needed, fewest, first = set(request.translator.bands_in), request.translator.fewest_bands, True
+def are_images(items, translator, bands=None):
+    """Whether each item of a list holds the bands that a translator needs; otherwise they are bands of one image."""
+    needed, fewest, first = set(translator.bands_in), translator.fewest_bands, True
     for item in items:
         container = isinstance(item, Mapping | list | tuple) and not isinstance(item, HDUList)
         try:
-            names = needed if container or isinstance(item, BandStack) else bands_of(item, request.reading["bands"])
+            names = needed if container or isinstance(item, BandStack) else bands_of(item, bands)
         except (OSError, TypeError, ValueError):  # its own error comes when it is read; another one may tell
             continue
         if len(needed & set(names)) < fewest:

@@ -83,7 +83,7 @@ class Plan:
         -------
         flux, std, mask : `~numpy.ndarray`
             ``[C', h, w]``; NaN and True where a band has no pixel to translate.
-        outside : list
+        outside : dict
             What is unlike the images of the training.
         """
         block = self.blocks[number]
@@ -94,7 +94,7 @@ class Plan:
             stack = self.windows.assemble(pieces, **self.request.window_reading)
             image = prepare(stack, self.request, self.request.sampling.seed_of(number))
         except EmptyImageError:
-            return np.full(shape, np.nan, "f4"), np.full(shape, np.nan, "f4"), np.ones(shape, bool), []
+            return np.full(shape, np.nan, "f4"), np.full(shape, np.nan, "f4"), np.ones(shape, bool), {}
         ((part,),) = evaluated([image], self.request)
         inner = (slice(None), *(
             slice(scale * (b.start - w.start), scale * (b.stop - w.start)) for b, w in zip(block, window, strict=True)
@@ -188,7 +188,7 @@ def translate_mosaic(
     Warns
     -----
     DomainWarning
-        If blocks are outside the range of the training: once per quantity and band, with their number.
+        If blocks are outside the range of the training: once per quantity, with their number.
 
     Examples
     --------
@@ -219,8 +219,8 @@ def translate_mosaic(
             # with each task, not scattered: a worker that ends takes what was scattered with it
             for number, found in done_by(_write, todo, client=client, plan=plan, stream=stream):
                 journal.add(number)
-                for violation in found:
-                    outside.setdefault((violation.quantity, violation.band), []).append((number, violation))
+                for key, text in found.items():
+                    outside.setdefault(key, []).append((number, text))
                 if step is not None:
                     step(1)
         stream.close()

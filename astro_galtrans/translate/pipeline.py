@@ -1,15 +1,16 @@
 """The nine steps from images to translations, for one image and for batches of them."""
 
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from operator import index
+from os import PathLike
 
 import numpy as np
 
 from astro_galtrans._progress import tqdm
+from astro_galtrans._warn import about_image, warn
 from astro_galtrans.bandstack import write_like
 from astro_galtrans.exceptions import DomainWarning, Failure, GaltransWarning
 from astro_galtrans.geometry import resample
@@ -17,7 +18,7 @@ from astro_galtrans.tiling import TilePlan
 
 from .prepare import Prepared, prepare
 from .request import Request, Sampling, output_grid_of
-from .results import as_stack, error_variance, to_flux
+from .results import as_stack, error_variance, make_consistent, to_flux
 from .translator import ready
 
 __all__ = [
@@ -97,7 +98,8 @@ def translate(
     psf : float, `~astropy.units.Quantity`, `~numpy.ndarray` or dict of them by band, optional
         PSF of the images, for translators that are told: the FWHM of stars as measured in them (arcsec), or images of
         the PSF on their pixels, ``[k, k]``. By default what CCDData carries as ``psf``, or what the stars in the image
-        tell; without either what is typical of the survey, with a warning. ``meta`` records it.
+        tell; without either what is typical of the survey, with a warning. ``meta`` records it. Images that reach to
+        three FWHM, or bright stars, also tell fluxes, with which the translation is made to agree.
     saturation : float or mapping of str to float, optional
         Flux in a pixel from which it is saturated, in the images' unit, for all bands or by band. Saturated pixels are
         masked; so are those that a card (SATURATE, SATLEVEL) tells, and cut-off cores that show in the image.
@@ -107,8 +109,8 @@ def translate(
     object
         Of one image the same kind of object as it, new: float32 flux per pixel in the target survey's unit, WCS on the
         finer grid, standard deviation, mask (of pixels that a bad one has touched), provenance in ``meta``, and for
-        CCDData the target survey's PSF in ``psf`` (a Gaussian of its seeing). With ``combine=None`` a list of them, one
-        per sample. Of objects that hold dask arrays NDData of dask arrays, computed when they are asked for.
+        CCDData the target survey's PSF in ``psf`` (a Moffat profile of its seeing). With ``combine=None`` a list of
+        them, one per sample. Of objects that hold dask arrays NDData of dask arrays, computed when they are asked for.
 
         Of many images the same kind of collection: a list, an iterator, a table with the column replaced, an NDData,
         Stamps. With ``on_error="record"`` a list or iterator has a `~astro_galtrans.exceptions.Failure` in place of an
@@ -133,7 +135,7 @@ def translate(
     -----
     DomainWarning
         If an image is outside the range of those the translator was trained on, or its sky was not subtracted; of many
-        images once per quantity and band, with their number.
+        images once per quantity, with their number.
     GaltransWarning
         If much of the image is masked because its bands cover different sky, pixels are saturated, or a file holds what
         is not understood.
@@ -235,12 +237,12 @@ def _request(
 def _one(image, request):
     """One `Prepared` image, with warnings of what is unusual."""
     image = prepare(image, request, request.sampling.seed)
-    for violation in image.outside:
-        warnings.warn(str(violation), DomainWarning, stacklevel=3)
+    for text in image.outside.values():
+        warn(text, DomainWarning, stacklevel=3)
     if image.lost:
-        warnings.warn(image.lost, GaltransWarning, stacklevel=3)
+        warn(image.lost, stacklevel=3)
     if image.seen and image.seen.assumed:
-        warnings.warn(ASSUMED.format("no stars tell the PSF", image.seen.psf), GaltransWarning, stacklevel=3)
+        warn(ASSUMED.format("no stars tell the PSF", image.seen.psf), stacklevel=3)
     return image
 
 
@@ -259,7 +261,7 @@ class Result:
             yield as_stack(part, self.image, request.translator, request.sampling, number if apart else None)
 
 
-def results(images, request, *, record=False, seeds=None):
+def results(images, request, *, record=False, seeds=None, names=None):
     """
     Translate many images, as many at a time as the network sees at once.
 
@@ -272,6 +274,8 @@ def results(images, request, *, record=False, seeds=None):
         Yield a `Failure` in place of an image that cannot be translated, instead of raising its error.
     seeds : sequence of int, optional
         A number for each image, of which its seed is made; by default that of its place.
+    names : sequence of str, optional
+        What warnings call each image; by default its number, and its path if it is one.
 
     Yields
     ------
@@ -279,7 +283,7 @@ def results(images, request, *, record=False, seeds=None):
         In the order of the images.
     """
     with ThreadPoolExecutor(1) as ahead:  # the next ones are read while the network, which leaves Python, works
-        windows = _windows(images, request, record, seeds)
+        windows = _windows(images, request, record, seeds, names)
         window = next(windows, None)
         while window:
             following = ahead.submit(next, windows, None)
@@ -287,12 +291,14 @@ def results(images, request, *, record=False, seeds=None):
             window = following.result()
 
 
-def _windows(images, request, record, seeds):
+def _windows(images, request, record, seeds, names):
     """Yield lists of prepared images, as many as the network sees at once, and the number of the first of each."""
     window, pixels, budget = [], 0, _budget(request.translator)
     for number, image in enumerate(images):
         seed = request.sampling.seed_of(number if seeds is None else int(seeds[number]))
-        window.append(_attempt(number, partial(_prepared, image, request, seed), record))
+        path = f" ({image})" if isinstance(image, str | PathLike) else ""
+        name = f"image {number}{path}" if names is None else names[number]
+        window.append(_attempt(number, partial(_prepared, name, image, request, seed), record))
         size = 0 if isinstance(window[-1], Failure) else window[-1].planes[0].size
         pixels += size
         # failures have no size; many of them shall not wait for an image that has
@@ -303,10 +309,11 @@ def _windows(images, request, record, seeds):
         yield window, number + 1 - len(window)
 
 
-def _prepared(image, request, seed):
+def _prepared(name, image, request, seed):
     if isinstance(image, Exception):
         raise image
-    return prepare(image, request, seed)
+    with about_image(name):
+        return prepare(image, request, seed)
 
 
 def _attempt(number, action, record):
@@ -376,8 +383,10 @@ def _parts(images, request, step=None):
     for flux, variance in sampling.gather(map(partial(to_flux, card=translator.card), predictions)):
         rows, parts = flux.shape[1] // len(images), []
         for k, image in enumerate(images):
-            # 7. The variance of its error: what the network states, calibrated, and unusual noise of the input.
+            # 7. What the image itself tells of fluxes; and the variance of their errors: what the network states,
+            # calibrated, and unusual noise of the input.
             of_image = slice(k * rows, (k + 1) * rows)
+            make_consistent(flux[:, of_image], image, request)
             error = error_variance(variance[:, of_image], image.stack, translator, image.seen)
             part = flux[:, of_image], error, image.mask, image.wcs
             # 8. The grid that was asked for, if it is not the finer one.
@@ -403,14 +412,14 @@ def checked_batch(batch_size):
 
 
 def warn_of_outside(found, count, what):
-    """Say once for each quantity and band how many of many images are unlike those of the training.
+    """Say once for each kind of it how many of many images are unlike those of the training.
 
-    ``found`` has numbers of images, and violations or other texts, by quantity and band.
+    ``found`` has numbers of images, and sentences, by what these are about.
     """
-    for numbered in found.values():
+    for about, numbered in found.items():
         number, first = numbered[0]
-        kind = GaltransWarning if isinstance(first, str) else DomainWarning
-        warnings.warn(f"{len(numbered)} of {count} {what}, such as number {number}: {first}", kind, stacklevel=5)
+        kind = GaltransWarning if about == "lost" else DomainWarning
+        warn(f"{len(numbered)} of {count} {what}, such as number {number}: {first}", kind, stacklevel=5)
 
 
 def _lazy(images, request):

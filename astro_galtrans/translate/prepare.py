@@ -10,11 +10,11 @@ from astro_galtrans.bandstack import BandStack, read, select, to_unit
 from astro_galtrans.exceptions import EmptyImageError
 from astro_galtrans.geometry import align_planes, fill_masked, pixel_scale, rescale_wcs
 from astro_galtrans.observe import Seen, carried_psf, observe
-from astro_galtrans.psf import measured_fwhm
 from astro_galtrans.saturation import mask_saturated
 from astro_galtrans.tiling import TilePlan, plan_tiles
 
 from .results import mask_of_result
+from .unusual import unlike_its_survey, unlike_stars
 
 __all__ = ["Prepared", "prepare"]
 
@@ -34,7 +34,7 @@ class Prepared:
     plan: TilePlan  #: the tiles it is cut into
     wcs: object  #: of the result
     mask: np.ndarray | None  #: of the result, bool ``[C', scale*H, scale*W]``
-    outside: list  #: `~astro_galtrans.domain.Violation` of the translator's range
+    outside: dict  #: sentences on what lies outside the translator's range, see `astro_galtrans.translate.unusual`
     alignment: str | None  #: which bands were moved, and by how much
     lost: str | None  #: how much is masked since bands cover different sky, if it is much
     seed: int | None  #: of its samples
@@ -69,14 +69,14 @@ def prepare(image, request, seed=None):
     _check_information(stack)
     stack = background.subtracted(stack, request.subtract_background)
     untouched = stack.data is found.data and stack.mask is found.mask
-    measured = _measured(stack, noise if untouched else None)
-    outside = _compare(measured, card["validity"], request.strict)
+    measured = _measured(stack, noise if untouched else None) | {"flux_unit": card["source"]["unit"]}
+    outside = unlike_its_survey(found, measured, card, request.reading)
     stack, alignment, lost = _on_one_grid(stack)
     bad = _bad_pixels(stack)
     # 2. Flux to network units.
     filled = fill_masked(stack.data, bad).astype(np.float32, copy=False)
     seen = request.seen or (_seen(image, stack, measured, request) if spec.observed else None)
-    outside += _compare_psf(measured, seen, translator, request.strict)
+    outside |= unlike_stars(measured, seen, request)
     planes = _planes(filled, own, translator, seen)
     del filled  # it may be as large as the image
     # 3. Tiles that overlap by what the network needs to see; and, before it starts its work, what else can go wrong.
@@ -93,7 +93,10 @@ def prepare(image, request, seed=None):
 def _seen(image, stack, measured, request):
     """How an image was taken: its PSF given, carried or measured, and its noise."""
     translator, psf = request.translator, carried_psf(image) if request.psf is None else request.psf
-    return observe(stack, translator.bands_in, translator.inputs.typical, measured, measured["pixel_scale"], psf)
+    return observe(
+        stack, translator.bands_in, translator.inputs.typical, measured, measured["pixel_scale"], psf,
+        images=translator.consistency is not None,
+    )  # fmt: skip
 
 
 def _planes(image, bands, translator, seen):
@@ -157,23 +160,6 @@ def _measured(stack, noise):
         pixel_scale(middle.wcs, middle.data.shape),
         noise,
     )
-
-
-def _compare(measured, limits, strict):
-    """What is unusual of an image; with ``strict``, an error."""
-    return domain.check(measured, limits, strict=True) if strict else list(domain.violations(measured, limits))
-
-
-def _compare_psf(measured, seen, translator, strict):
-    """Where the PSF that the network is told contradicts the stars or, where there are none, its training."""
-    if seen is None:
-        return []
-    told = measured_fwhm(seen.observation.fwhm, seen.observation.beta, measured["pixel_scale"])
-    told = {band: width for band, width in zip(translator.bands_in, told, strict=True) if band in measured["fwhm"]}
-    stars = measured["fwhm"]
-    without = {band: width for band, width in told.items() if stars[band] is None}
-    limits = {"fwhm": translator.card["validity"].get("fwhm")} | domain.star_limits(told)
-    return _compare({"fwhm": without, "stars": stars}, limits, strict)
 
 
 def _on_one_grid(stack):

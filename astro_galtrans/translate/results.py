@@ -5,19 +5,19 @@ from datetime import UTC, datetime
 from math import ceil
 
 import numpy as np
-from astropy.stats import gaussian_fwhm_to_sigma
 from scipy.ndimage import convolve
-from scipy.special import ndtr
 
 from astro_galtrans import uncertainty
 from astro_galtrans._release import __version__
 from astro_galtrans.exceptions import GaltransError
 from astro_galtrans.geometry import output_mask, pixel_scale
+from astro_galtrans.psf import MoffatPSF, psf_images
 from astro_galtrans.scaling import AsinhScaling
 from astro_galtrans.units import flux_factor, parse_unit
 
-__all__ = ["as_stack", "error_variance", "mask_of_result", "to_flux"]
+__all__ = ["as_stack", "error_variance", "make_consistent", "mask_of_result", "to_flux"]
 
+PSF_REACH = 4.0  # FWHM: 99 % of a Moffat profile's light
 ROWS = 128  # output rows converted at once: a step that needs temporary arrays keeps them small
 
 
@@ -35,6 +35,23 @@ def to_flux(prediction, card):
                 msg = f"the network's result is not finite around output row {start}; its weights or the image are bad"
                 raise GaltransError(msg)
     return prediction
+
+
+def make_consistent(flux, image, request):
+    """Bring fluxes, in place, to those of a `~astro_galtrans.translate.prepare.Prepared` image, where its PSF tells."""
+    translator = request.translator
+    if _consistent_bands(image.seen, translator, request.sampling):
+        seen = translator.inputs.source.inverse(image.planes[: len(translator.bands_in)])
+        translator.consistency.apply(flux, seen, image.seen.images, image.seen.observation.noise, image.mask)
+
+
+def _consistent_bands(seen, translator, sampling):
+    """Bands whose PSF is known with its wings, so that their fluxes follow those of the image."""
+    drawn = sampling.stochastic and translator.model.sampler is not None  # which has conditioned fluxes on the image's
+    if seen is None or not seen.images or drawn:
+        return []
+    chosen = (translator.bands_in[k] for k in translator.consistency.inside)
+    return [band for band in chosen if seen.images[translator.bands_in.index(band)] is not None]
 
 
 def error_variance(variance, stack, translator, seen=None):
@@ -123,15 +140,12 @@ def as_stack(part, image, translator, sampling, number=None):
 
 
 def _target_psf(target, scale):
-    """PSF of the target survey on pixels of a scale (arcsec): Gaussians of the card's FWHM; None if it has none."""
+    """PSF of the target survey on pixels of a scale (arcsec): Moffat profiles of the card's FWHM; None without any."""
     widths = target.get("fwhm") or [None]
     if not all(fwhm and np.isfinite(fwhm) for fwhm in widths):
         return None
-    sigmas = [gaussian_fwhm_to_sigma * fwhm / scale for fwhm in widths]
-    side = 2 * ceil(4 * max(sigmas)) + 1
-    edges = np.arange(side + 1) - side / 2
-    profiles = [np.diff(ndtr(edges / sigma)) for sigma in sigmas]  # of a Gaussian integrated over pixels
-    return np.array([np.outer(profile, profile) / profile.sum() ** 2 for profile in profiles], np.float32)
+    side = 2 * ceil(PSF_REACH * max(widths) / scale) + 1
+    return psf_images(MoffatPSF(widths), scale, side).astype(np.float32)
 
 
 def _provenance(translator, sampling, image):
@@ -147,8 +161,9 @@ def _provenance(translator, sampling, image):
         "target": translator.target["survey"],
         "source_bands": image.stack.bands,
         "psf": image.seen and image.seen.psf,
+        "fluxes": _consistent_bands(image.seen, translator, sampling) or None,
         "scale": translator.spec.scale,
         "calibration": translator.card["calibration"]["std"],
         "covariance": translator.correlation,
-        "domain": "; ".join(map(str, image.outside)) or None,
+        "domain": "; ".join(image.outside.values()) or None,
     }

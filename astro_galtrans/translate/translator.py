@@ -8,6 +8,7 @@ from html import escape
 import numpy as np
 
 from astro_galtrans import uncertainty
+from astro_galtrans.consistency import Consistency
 from astro_galtrans.covariance import Covariance
 from astro_galtrans.inputs import Inputs
 from astro_galtrans.models._card import check_card
@@ -108,6 +109,12 @@ class Translator:
     def inputs(self):
         """What the network sees of an image, `~astro_galtrans.inputs.Inputs`."""
         return Inputs(self.spec, self.source, self.target)
+
+    @cached_property
+    def consistency(self):
+        """What brings fluxes to those of the image, `~astro_galtrans.consistency.Consistency`, or None."""
+        known = self.card["calibration"].get("colour_terms") and all(self.target.get("fwhm") or [None])
+        return Consistency(self.card, self.bands_in, self.bands_out) if known and self.spec.observed else None
 
     @property
     def bands_in(self):

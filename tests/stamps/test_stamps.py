@@ -351,3 +351,11 @@ def test_what_cannot_be_stamps_is_told(tmp_path):
     np.save(tmp_path / "x.npy", np.zeros((3, 5, 8, 8)))
     with pytest.raises(ValueError, match="in the order of the survey, u, g, r, i, z"):
         Stamps.from_files(tmp_path / "x.npy", "sdss", bands="zirgu")
+
+
+def test_notebooks_show_what_stamps_hold():
+    page = Stamps(
+        np.zeros((10, 5, 16, 16), "f4"), "sdss", name="<b>mine", mask=np.zeros((10, 16, 16), bool)
+    )._repr_html_()
+    assert "&lt;Stamps &lt;b&gt;mine: 10, sdss ugriz, 16 x 16" in page and "<b>" not in page
+    assert "<td>nanomaggy</td>" in page and "mask" in page and "variance" not in page

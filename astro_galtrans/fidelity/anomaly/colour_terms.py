@@ -15,19 +15,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from astropy.table import QTable
-from scipy.optimize import bisect
 
-from astro_galtrans.statistics.weighted import MAD_TO_SIGMA
+from astro_galtrans.statistics.sums import excess_scatter, fit_sum
 
 __all__ = ["ColourTerms", "fit_colour_terms", "measure_fluxes"]
 
 FEWEST = 30  #: galaxies for a fit of three coefficients: ten for each
 APERTURE = 2.0  #: radius (arcsec) of the fluxes: most of a galaxy's light at ground-based seeing, few neighbours
 SIGNAL = 5.0  # sigma: fainter fluxes hardly count in the fit, and are not Gaussian relative to the target's
-HUBER = 1.5  # sigma beyond which a galaxy counts less: 96 % efficient where errors are Gaussian
-FLOOR = 0.005  # least scatter of flux ratios, so that a few very bright galaxies do not make the fit alone
 LIMIT = 0.03  #: scatter of flux ratios that galaxies' spectra can make between filters of one name; more is error
-PRIOR = 3.0  # ridge, in squares of a colour's spread over its noise: terms that noise alone would fit go to zero
 BATCH = 32  # galaxies transformed at once
 
 
@@ -66,7 +62,7 @@ class ColourTerms:
             if good.sum() >= FEWEST:
                 shift = np.median(error[good, b])
                 matrix[b] *= 1 - shift
-                scatter[b] = max(scatter[b], _excess(error[good, b] - shift, sigma[good, b]))
+                scatter[b] = max(scatter[b], excess_scatter(error[good, b] - shift, sigma[good, b]))
         return replace(self, matrix=matrix, scatter=scatter)
 
     @property
@@ -132,35 +128,6 @@ def fit_colour_terms(bands, flux, sigma, parts):
         good &= parts[:, b, b] > SIGNAL * sigma[:, b]  # a cut in the source's flux, which has noise, would bias the fit
         if good.sum() < FEWEST:
             continue
-        row, scatter[b] = _robust(parts[good, b][:, near], flux[good, b], sigma[good, b], list(near).index(b))
+        row, scatter[b] = fit_sum(parts[good, b][:, near], flux[good, b], sigma[good, b], list(near).index(b))
         terms.matrix[b, near], number[b] = row, good.sum()
     return ColourTerms(tuple(bands), terms.matrix, scatter, number)
-
-
-def _robust(parts, flux, sigma, own):
-    """Huber fit of flux ratios with noise and scatter: coefficients and scatter."""
-    ratio, design, noise = flux / parts[:, own], parts / parts[:, [own]], sigma / parts[:, own]
-    middle = np.median(design, axis=0)
-    design -= middle
-    design[:, own] = 1
-    prior = np.full(len(middle), PRIOR * len(flux))
-    prior[own] = 0  # a common factor needs no colours
-    scatter, weight = FLOOR, np.ones(len(flux))
-    for _ in range(30):
-        scale = np.hypot(noise, max(scatter, FLOOR))
-        weighted = design * (weight / scale**2)[:, None]
-        coefficients = np.linalg.solve(weighted.T @ design + np.diag(prior), weighted.T @ ratio)
-        left = ratio - design @ coefficients
-        scatter = _excess(left, noise)
-        weight = np.minimum(1, HUBER / np.maximum(np.abs(left) / np.hypot(noise, max(scatter, FLOOR)), 1e-9))
-    coefficients[own] += middle[own] * coefficients[own] - middle @ coefficients
-    return coefficients, scatter
-
-
-def _excess(values, noise):
-    """Scatter beyond noise: that for which the median of normalised absolute values is a Gaussian's."""
-
-    def median(scatter):
-        return np.median(np.abs(values) / np.hypot(noise, scatter)) - 1 / MAD_TO_SIGMA
-
-    return bisect(median, 0, 10 * np.median(np.abs(values))) if median(0) > 0 else 0.0

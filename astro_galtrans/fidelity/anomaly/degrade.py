@@ -19,7 +19,7 @@ to the target's PSF instead, and its noise becomes correlated.
 import numpy as np
 from scipy import fft
 
-from astro_galtrans.psf import Frequencies, as_psf, equivalent_fwhm
+from astro_galtrans.psf import Frequencies, as_psf, equivalent_fwhm, summing
 from astro_galtrans.units import flux_factor
 
 __all__ = ["Degrader", "Matched", "common_bands", "degrade"]
@@ -128,9 +128,7 @@ class Matched:
 
     def coarse(self, spectrum):
         """Part of a fine spectrum that source pixels resolve, summed over the fine pixels in each of them."""
-        y, x = self.frequencies.along(fine=False)
-        step, scale = self.frequencies.fine_pixel, self.degrader.scale
-        return self.frequencies.coarse(spectrum) * (_summing(y * step, scale) * _summing(x * step, scale))
+        return self.frequencies.coarse(spectrum) * summing(self.frequencies)
 
     def source(self, images):
         """Source stamps ``[n, C, H, W]`` at the common PSF, in the common bands."""
@@ -155,12 +153,6 @@ class Matched:
         y, x = self.frequencies.along(fine=False)
         half = self.frequencies.pixel_scale / (2 * np.pi)
         return self.frequencies.coarse(self.common) * (np.sinc(y * half) * np.sinc(x * half))
-
-
-def _summing(angle, scale):
-    """Transfer function of a sum over ``scale`` pixels, sampled in the middle of the block's first corner."""
-    total = sum(np.exp(1j * angle * k) for k in range(scale)) / scale
-    return total.astype(np.complex64)
 
 
 def _inverse(transfer, floor):
