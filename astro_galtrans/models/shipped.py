@@ -1,12 +1,13 @@
-"""The translators that come with the package, by name, and the devices they can run on."""
+"""The translators that come with the package, by name, and the devices and threads they run on."""
 
+from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 
 from astro_galtrans._config import conf
 
-__all__ = ["find_weights", "list_weights", "pick_device"]
+__all__ = ["find_weights", "list_weights", "one_thread", "pick_device"]
 
 SUFFIX = ".safetensors"
 
@@ -85,3 +86,16 @@ def _shipped():
     # importlib.resources: a Path here, since a package with compiled dependencies is never run from a zip file
     folder = Path(str(files("astro_galtrans"))) / "data" / "weights"
     return {path.stem: path for path in folder.glob(f"*{SUFFIX}")}
+
+
+@contextmanager
+def one_thread():
+    """Let networks compute in one thread, as on workers of dask: with more of them the last digits of sums differ."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

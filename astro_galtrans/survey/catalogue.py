@@ -20,11 +20,12 @@ from astro_galtrans._progress import tqdm
 from astro_galtrans._release import __version__
 from astro_galtrans.bandstack import Windows, cut_stack
 from astro_galtrans.exceptions import Failure, GaltransWarning
+from astro_galtrans.models.shipped import one_thread
 from astro_galtrans.stamps import SHARDS_FILE, target_survey
 from astro_galtrans.translate import load_translator
 from astro_galtrans.translate.pipeline import results
 from astro_galtrans.translate.request import Request, Sampling
-from astro_galtrans.translate.workers import done_by, one_thread
+from astro_galtrans.translate.workers import done_by
 
 from .fields import assigned, find_fields, identity, in_shards
 from .shards import check_settings, check_workers, shard_path, sweep_unfinished, whole_folder

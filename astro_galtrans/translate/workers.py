@@ -1,21 +1,6 @@
 """Parts of a long work, done by this process or by workers of `dask.distributed`."""
 
-from contextlib import contextmanager
-
-__all__ = ["done_by", "one_thread"]
-
-
-@contextmanager
-def one_thread():
-    """Let networks compute in one thread, as on workers of dask: with more of them the last digits of sums differ."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+__all__ = ["done_by"]
 
 
 def done_by(function, numbers, *columns, client=None, **common):
