@@ -278,11 +278,12 @@ def test_workers_make_the_same_bytes_even_if_one_is_killed(survey, tmp_path):
 
 @quiet
 def test_the_number_of_threads_does_not_change_the_bytes(survey, tmp_path):
-    known, before = {"size": 64, "progress": False}, torch.get_num_threads()
+    before = torch.get_num_threads()
+    command = ["-q", "translate", "--catalogue", survey / "objects.parquet", survey / "*.fits", "--size", 64]
     for threads in (1, 2):
         torch.set_num_threads(threads)
-        arguments = survey / "objects.parquet", [survey / "*.fits"], "capsule-sdss-cfhtls", tmp_path / f"{threads}.zarr"
-        translate_catalogue(*arguments, **known)
+        more = ["-m", "capsule-sdss-cfhtls", "-o", tmp_path / f"{threads}.zarr"]
+        assert main([*map(str, command), *map(str, more)]) == 0
         assert torch.get_num_threads() == threads
     torch.set_num_threads(before)
     assert content(tmp_path / "1.zarr") == content(tmp_path / "2.zarr")

@@ -240,6 +240,7 @@ def _unfit(options, settings, ways, where):
 
 
 def _translate_catalogue(options, settings):
+    from astro_galtrans.models.shipped import one_thread
     from astro_galtrans.survey import translate_catalogue, write_objects
 
     more = {
@@ -248,7 +249,7 @@ def _translate_catalogue(options, settings):
     }  # fmt: skip
     _unfit(options, settings, WHOLE | more, "catalogue")
     known = given(options, "bands", "unit", "zeropoint", "bad_planes", "shard", "n_samples", "seed")
-    with workers(options) as client:
+    with one_thread(), workers(options) as client:
         counts = translate_catalogue(
             options.catalogue, options.images, options.model, options.output, size=options.size, client=client,
             strict=options.strict, report=lambda message: tell(message, options), **known,

@@ -90,7 +90,11 @@ def _shipped():
 
 @contextmanager
 def one_thread():
-    """Let networks compute in one thread, as on workers of dask: with more of them the last digits of sums differ."""
+    """
+    Let networks compute in one thread, as on workers of dask: with more of them the last digits of sums differ.
+
+    It holds for the whole process: for commands, not for functions that others call.
+    """
     import torch
 
     before = torch.get_num_threads()

@@ -20,7 +20,6 @@ from astro_galtrans._progress import tqdm
 from astro_galtrans._release import __version__
 from astro_galtrans.bandstack import Windows, cut_stack
 from astro_galtrans.exceptions import Failure, GaltransWarning
-from astro_galtrans.models.shipped import one_thread
 from astro_galtrans.stamps import SHARDS_FILE, target_survey
 from astro_galtrans.translate import load_translator
 from astro_galtrans.translate.pipeline import results
@@ -182,7 +181,7 @@ class _Job(NamedTuple):
         messages = []
         stamps = self._stamps(parts, request, messages)
         found = results(stamps, request, record=True, seeds=rows, names=[f"object {row}" for row in rows])
-        with whole_folder(shard_path(self.output, number)) as place, one_thread():
+        with whole_folder(shard_path(self.output, number)) as place:
             failures = self._write(place, rows, parts, found, translator)
         return {"translated": len(rows) - len(failures), "failed": len(failures), "messages": messages}
 
