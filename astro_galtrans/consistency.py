@@ -62,7 +62,7 @@ class Consistency:
     def __init__(self, card, bands_in, bands_out):
         terms, source, target = card["calibration"]["colour_terms"], card["source"], card["target"]
         self.inside, self.outside = ([all_.index(band) for band in terms["bands"]] for all_ in (bands_in, bands_out))
-        self.matrix = np.array(terms["matrix"], np.float32)
+        self.matrix = np.array(terms["matrix"], float)  # squares of bright fluxes overflow single precision
         self.scatter = np.maximum(np.array(terms["scatter"]), LEAST_SCATTER)
         self.pixel_scale, self.target_fwhm = source["pixel_scale"], np.array(target["fwhm"], float)[self.outside]
         self.factor = flux_factor(target["zeropoint"], source["zeropoint"])
