@@ -12,7 +12,7 @@ EXACT = 1e-3  # relative noise of magnitudes without any, below all scatter betw
 
 def colour_terms(pairs):
     """
-    Return the colour terms that a card has of pairs, a dict as of `~astro_galtrans.consistency.ColourTerms`.
+    Return the colour terms that a card has of pairs, a dict as `~astro_galtrans.consistency.Consistency` takes it.
 
     The flux in a band of the source is fitted as a sum of those in the target's band of that name and its neighbours.
     Pairs that were not simulated tell only fluxes in apertures, which depend on PSFs, too: of them there are no terms
