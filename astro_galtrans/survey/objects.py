@@ -52,8 +52,8 @@ def read_objects(folder, rows=None):
     >>> table = Table({"ra": [150.063, 150.061], "dec": [2.198, 2.199]})
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     counts = translate_catalogue(table, images, "srgan-sdss-cfhtls", f"{folder}/out", size=24, progress=False)
-    ...     for row, images in read_objects(f"{folder}/out"):
-    ...         print(row, images["r"].shape, images["r"].unit)
+    ...     for row, found in read_objects(f"{folder}/out"):
+    ...         print(row, found["r"].shape, found["r"].unit)
     0 (48, 48) adu
     1 (48, 48) adu
     """
