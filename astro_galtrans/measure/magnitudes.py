@@ -9,7 +9,17 @@ POGSON = 2.5 * np.log10(np.e)  # magnitudes per e-folding of the flux
 
 
 def asinh_magnitudes(flux, softening):
-    """Return asinh magnitudes without zero point; below ``softening`` (a sky noise, say) they are linear in flux."""
+    """
+    Return asinh magnitudes without zero point; below ``softening`` (a sky noise, say) they are linear in flux.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from astro_galtrans.photoz import asinh_magnitudes
+    >>> magnitudes = asinh_magnitudes(torch.tensor([100.0, 0.0, -0.1]), torch.tensor(0.1))
+    >>> [round(float(magnitude), 2) for magnitude in magnitudes]
+    [-5.0, 2.5, 3.02]
+    """
     return -POGSON * (torch.asinh(flux / (2 * softening)) + torch.log(softening))
 
 

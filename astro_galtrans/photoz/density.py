@@ -36,6 +36,13 @@ def default_grid(z_spec):
     ----------
     z_spec : array-like
         ``[N]``: redshifts, finite and not negative.
+
+    Examples
+    --------
+    >>> from astro_galtrans.photoz import default_grid
+    >>> grid = default_grid([0.1, 0.25, 0.4])
+    >>> len(grid), round(float(grid[-1]), 4)
+    (256, 0.42)
     """
     return np.linspace(0.0, 1.05 * max(float(np.max(z_spec)), 1e-3), POINTS)
 
@@ -54,6 +61,15 @@ def training_prior(z_spec, grid):
         ``[N]``: redshifts within the grid.
     grid : array-like
         ``[K]``: redshifts.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astro_galtrans.photoz import default_grid, training_prior
+    >>> z_spec = np.random.default_rng(1).normal(0.2, 0.05, 500).clip(0)
+    >>> prior = training_prior(z_spec, default_grid(z_spec))
+    >>> len(prior), prior.mean().round(2).tolist()
+    (1, [0.2])
     """
     z, grid = np.asarray(z_spec, float), np.asarray(grid, float)
     spread = min(np.std(z), np.subtract(*np.percentile(z, [75, 25])) / 1.349)

@@ -154,7 +154,27 @@ class _StampEstimator(NetworkEstimator):
 
 
 class PhotometricEstimator(_StampEstimator):
-    """Redshift PDFs from fluxes in stamps; see `~astro_galtrans.photoz.train_photometric`."""
+    """
+    Redshift PDFs from fluxes in stamps; see `~astro_galtrans.photoz.train_photometric`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astro_galtrans import photoz
+    >>> rng = np.random.default_rng(1)
+    >>> z_spec = rng.uniform(0, 0.4, 200)
+    >>> x = 0.4 * (np.arange(16) - 7.5)
+    >>> colours = 10 ** np.outer(z_spec, [-2, 0, 1])
+    >>> images = colours[:, :, None, None] * np.exp(-0.5 * (x**2 + x[:, None] ** 2))
+    >>> images += rng.normal(0, 0.1, images.shape)
+    >>> estimator = photoz.train_photometric(
+    ...     images, z_spec, bands="gri", pixel_scale=0.4, sky_rms=[0.1] * 3, epochs=1, name="mine", progress=False
+    ... )
+    >>> estimator
+    <PhotometricEstimator 'mine': gri, 1 member(s), 200 galaxies>
+    >>> estimator.predict(images[:3], pixel_scale=0.4)
+    <GridPDF: 3 PDFs on 256 redshifts from 0 to ...>
+    """
 
     kind = "photometric"
 
@@ -164,7 +184,27 @@ class PhotometricEstimator(_StampEstimator):
 
 
 class ImageEstimator(_StampEstimator):
-    """Redshift PDFs from stamps; see `~astro_galtrans.photoz.train_image`."""
+    """
+    Redshift PDFs from stamps; see `~astro_galtrans.photoz.train_image`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astro_galtrans import photoz
+    >>> rng = np.random.default_rng(1)
+    >>> z_spec = rng.uniform(0, 0.4, 200)
+    >>> x = 0.4 * (np.arange(16) - 7.5)
+    >>> colours = 10 ** np.outer(z_spec, [-2, 0, 1])
+    >>> images = colours[:, :, None, None] * np.exp(-0.5 * (x**2 + x[:, None] ** 2))
+    >>> images += rng.normal(0, 0.1, images.shape)
+    >>> estimator = photoz.train_image(
+    ...     images, z_spec, bands="gri", pixel_scale=0.4, sky_rms=[0.1] * 3,
+    ...     epochs=1, members=1, noise=0, progress=False,
+    ... )
+    >>> estimator.views = 2  # each stamp is also looked at in another orientation
+    >>> len(estimator.predict(images[:3])), estimator.pixel_scale
+    (3, 0.4)
+    """
 
     kind = "image"
     network_class = InceptionNetwork
@@ -176,7 +216,22 @@ class ImageEstimator(_StampEstimator):
 
 
 class MagnitudeEstimator(NetworkEstimator):
-    """Redshift PDFs from a catalogue's magnitudes; see `~astro_galtrans.photoz.train_magnitudes`."""
+    """
+    Redshift PDFs from a catalogue's magnitudes; see `~astro_galtrans.photoz.train_magnitudes`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astro_galtrans import photoz
+    >>> rng = np.random.default_rng(1)
+    >>> z_spec = rng.uniform(0, 0.4, 200)
+    >>> magnitudes = 19 + np.outer(z_spec, [5, 2, 0]) + rng.normal(0, 0.05, (200, 3))
+    >>> estimator = photoz.train_magnitudes(magnitudes, z_spec, bands="gri", epochs=1, name="mine", progress=False)
+    >>> estimator
+    <MagnitudeEstimator 'mine': gri, 1 member(s), 200 galaxies>
+    >>> estimator.predict(magnitudes[:3]).median().shape
+    (3,)
+    """
 
     kind = "magnitudes"
 

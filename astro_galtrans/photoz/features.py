@@ -41,6 +41,17 @@ class Photometry:
     How stamps are measured.
 
     Fluxes are in the images' unit; a galaxy's position is the centre of its stamp.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from astro_galtrans.photoz import Photometry
+    >>> photometry = Photometry(bands="gri", pixel_scale=0.4, sky_rms=[0.1] * 3, size=32)
+    >>> flux = photometry.fluxes(torch.ones(2, 3, 32, 32))
+    >>> flux.shape, photometry.features(flux).shape
+    (torch.Size([2, 8, 3]), torch.Size([2, 24]))
+    >>> round(float(flux[0, photometry.total_row, 0]))  # pixels in an aperture of 6 arcsec
+    177
     """
 
     bands: Sequence[str]

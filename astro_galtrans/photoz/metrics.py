@@ -79,6 +79,16 @@ def point_metrics_in_bins(z_phot, z_spec, by, bins=5, *, name="bin", z_range=Non
     ------
     ValueError
         If lengths differ, or edges do not increase.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astro_galtrans.photoz import point_metrics_in_bins
+    >>> z_spec = np.linspace(0.1, 0.5, 200)
+    >>> z_phot = z_spec + np.random.default_rng(1).normal(0, 0.02, 200)
+    >>> table = point_metrics_in_bins(z_phot, z_spec, z_spec, bins=[0.1, 0.3, 0.5], name="z", resamples=50)
+    >>> np.unique(table["z_low"]).tolist(), np.unique(table["z_high"]).tolist()
+    ([0.1, 0.3], [0.3, 0.5])
     """
     same_length(z_phot=z_phot, z_spec=z_spec, by=by)
     sample = BinnedAccumulator(_edges(by, bins), name=name, z_range=z_range, exact=True)
@@ -153,6 +163,18 @@ def pdf_metrics_in_bins(pdfs, z_spec, by, bins=5, *, name="bin", prior=None, flo
         As for `pdf_metrics`.
     by, bins, name
         As for `point_metrics_in_bins`, whose table this one is like.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astro_galtrans.photoz import GridPDF, pdf_metrics_in_bins
+    >>> rng, z = np.random.default_rng(1), np.linspace(0, 1, 201)
+    >>> z_spec, r = rng.normal(0.5, 0.1, 300), rng.uniform(17, 20, 300)
+    >>> seen = z_spec + rng.normal(0, 0.02, 300)
+    >>> pdfs = GridPDF.normalised(z, np.exp(-0.5 * ((z - seen[:, None]) / 0.02) ** 2))
+    >>> table = pdf_metrics_in_bins(pdfs, z_spec, r, bins=[17, 18.5, 20], name="r", resamples=50)
+    >>> table.colnames[:3]
+    ['r_low', 'r_high', 'metric']
     """
     same_length(pdfs=pdfs, z_spec=z_spec, by=by)
     sample = BinnedAccumulator(_edges(by, bins), name=name, floor=floor, points=False, exact=True)

@@ -18,7 +18,19 @@ VALIDATED = 512  # galaxies evaluated at once in a validation: a bound on memory
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How an estimator's network is trained."""
+    """
+    How an estimator's network is trained.
+
+    Examples
+    --------
+    >>> from astro_galtrans.photoz import TrainingSettings
+    >>> TrainingSettings(epochs=5).batch_size
+    128
+    >>> TrainingSettings(epochs=0)
+    Traceback (most recent call last):
+        ...
+    ValueError: epochs must be 1 or more, got 0
+    """
 
     epochs: int = 30
     batch_size: int = 128

@@ -68,7 +68,21 @@ def wrap(function, grid=None, *, prior=None, width=None, name=None, takes_ebv=Fa
 
 
 class WrappedEstimator:
-    """A function as an estimator; made by `wrap`, which says what its attributes are."""
+    """
+    A function as an estimator; made by `wrap`, which says what its attributes are.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astro_galtrans import photoz
+    >>> def brightness(images):
+    ...     return 0.1 * images.mean(axis=(1, 2, 3))
+    >>> judge = photoz.wrap(brightness, np.linspace(0, 1, 101), width=0.03)
+    >>> judge
+    <WrappedEstimator 'brightness'>
+    >>> judge.predict_points(np.full((2, 5, 8, 8), 4.0)).tolist()
+    [0.4, 0.4]
+    """
 
     def __init__(self, function, prior, width, name, takes_ebv, batch_size):
         self.function, self.prior, self.width, self.name = function, prior, width, name

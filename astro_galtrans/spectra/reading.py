@@ -34,7 +34,26 @@ SDSS_BAD = sum(1 << bit for bit in (18, 22, 23, 24, 26, 27))
 
 @dataclass(frozen=True)
 class Target:
-    """One object of a file of spectra."""
+    """
+    One object of a file of spectra.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from astropy import units as u
+    >>> from specutils import Spectrum
+    >>> from astro_galtrans import spectra
+    >>> wavelength = np.arange(3600, 9300, 2.0)
+    >>> flux = spectra.default_templates()[0](wavelength / 1.2)
+    >>> flux += np.random.default_rng(1).normal(0, 0.1, len(wavelength))
+    >>> spectrum = Spectrum(spectral_axis=wavelength * u.AA, flux=flux * u.Unit("1e-17 erg / (s cm2 AA)"))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     spectrum.write(f"{folder}/a.fits", format="tabular-fits")
+    ...     (target,) = spectra.read(f"{folder}/a.fits")
+    >>> target.name, target.ra, len(target.arms)
+    ('', nan, 1)
+    """
 
     file: str
     name: str  #: what the file calls it, or the number of its row; empty if it is alone

@@ -18,7 +18,18 @@ STARS = {"K": 3934.8, "H": 3969.6, "G": 4305.6, "Mg": 5176.6, "Na": 5895.6}
 
 
 class Flag(IntFlag):
-    """Reasons to distrust a redshift; 0 is none."""
+    """
+    Reasons to distrust a redshift; 0 is none.
+
+    Examples
+    --------
+    >>> from astro_galtrans.spectra import Flag
+    >>> flag = Flag(3)  # as a number in a catalogue
+    >>> Flag.COMPETING in flag, Flag.EDGE in flag
+    (True, False)
+    >>> [member.name for member in flag]
+    ['COMPETING', 'WEAK']
+    """
 
     COMPETING = 1  #: another peak is nearly as good
     WEAK = 2  #: the best peak is no higher than noise alone can make one
@@ -34,6 +45,20 @@ class RedshiftResult:
 
     ``delta_chi2`` and ``margin`` are divided by the reduced chi-squared of the best fit (if that is above 1), so that
     they are no larger where uncertainties are underestimated or the templates do not match.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy import units as u
+    >>> from specutils import Spectrum
+    >>> from astro_galtrans import spectra
+    >>> wavelength = np.arange(3600, 9300, 2.0)
+    >>> flux = spectra.default_templates()[0](wavelength / 1.2)
+    >>> flux += np.random.default_rng(1).normal(0, 0.1, len(wavelength))
+    >>> spectrum = Spectrum(spectral_axis=wavelength * u.AA, flux=flux * u.Unit("1e-17 erg / (s cm2 AA)"))
+    >>> found = spectra.redshift(spectrum, z_range=(0, 0.4))
+    >>> found.kind, found.warnings, found.pixels == len(wavelength)
+    ('absorption', (), True)
     """
 
     z: float  #: redshift, in the frame of the spectrum's wavelengths (heliocentric for SDSS)

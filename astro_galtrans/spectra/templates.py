@@ -31,6 +31,15 @@ class Template:
     The spectrum of a galaxy, or of one of its components, at rest.
 
     Called with a rest wavelength in vacuum (Angstrom), it returns the flux per wavelength; NaN outside its coverage.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astro_galtrans.spectra import Template
+    >>> wavelength = np.linspace(3000, 8000, 501)
+    >>> template = Template.from_arrays("blue", wavelength, (wavelength / 5000) ** -2)
+    >>> template([2000, 5000]).round(3).tolist(), template.kind
+    ([nan, 1.0], 'absorption')
     """
 
     name: str
@@ -130,6 +139,14 @@ def default_templates(dispersion=120.0):
     ----------
     dispersion : float, optional
         Standard deviation of the emission lines (km/s), that of the galaxy and the instrument together.
+
+    Examples
+    --------
+    >>> from astro_galtrans.spectra import default_templates
+    >>> [template.name for template in default_templates() if template.kind == "absorption"]
+    ['lrg', 'intermediate']
+    >>> len(default_templates(dispersion=200.0))
+    6
     """
     return (*_stellar_templates(), *(_gas_template(name, dispersion) for name in LINE_RATIOS))
 

@@ -93,6 +93,19 @@ def translate_catalogue(
         If the catalogue has no coordinates, or no object lies on an image.
     RuntimeError
         If a worker has another version of this package, or other weights or none, or dies again and again.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from importlib.resources import files
+    >>> from astropy.table import Table
+    >>> from astro_galtrans.survey import translate_catalogue
+    >>> images = [files("astro_galtrans") / "data" / "sample_sdss.fits.fz"]
+    >>> table = Table({"ra": [150.063, 150.061], "dec": [2.198, 2.199]})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     counts = translate_catalogue(table, images, "srgan-sdss-cfhtls", f"{folder}/out", size=24, progress=False)
+    >>> counts["translated"], counts["absent"], counts["shards"]
+    (2, 0, 1)
     """
     require("zarr", "scale")
     if not isinstance(catalogue, Table):

@@ -72,6 +72,21 @@ def measure_shards(
         If the output was made with other settings, another process writes to it, or the disk is full.
     ValueError
         If it is not known how to measure something, or the survey has no sky noise.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from importlib.resources import files
+    >>> from astropy.table import Table
+    >>> from astro_galtrans.statistics import Bootstrap
+    >>> from astro_galtrans.survey import measure_shards, translate_catalogue
+    >>> images = [files("astro_galtrans") / "data" / "sample_sdss.fits.fz"]
+    >>> table = Table({"ra": [150.063, 150.061], "dec": [2.198, 2.199]})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     counts = translate_catalogue(table, images, "srgan-sdss-cfhtls", f"{folder}/out", size=24, progress=False)
+    ...     found = measure_shards(f"{folder}/out", f"{folder}/measured", bootstrap=Bootstrap(0), progress=False)
+    >>> found["quantity"][:2].tolist(), found["n"][:2].tolist()
+    (['flux_kron', 'flux_kron'], [2, 2])
     """
     _known(what, MEASURES)
     folder, output = Path(folder).expanduser().absolute(), Path(output).expanduser().absolute()
@@ -133,6 +148,22 @@ def compare_shards(
     ValueError
         If a level is unknown or cannot be had of shards, there is nothing to compare, or stamps are not of the same
         galaxies.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from importlib.resources import files
+    >>> from astropy.table import Table
+    >>> from astro_galtrans.statistics import Bootstrap
+    >>> from astro_galtrans.survey import compare_shards, translate_catalogue
+    >>> images = [files("astro_galtrans") / "data" / "sample_sdss.fits.fz"]
+    >>> table = Table({"ra": [150.063, 150.061], "dec": [2.198, 2.199]})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     counts = translate_catalogue(table, images, "srgan-sdss-cfhtls", f"{folder}/out", size=24, progress=False)
+    ...     options = dict(bootstrap=Bootstrap(0), progress=False)
+    ...     found = compare_shards(f"{folder}/out", {"same": f"{folder}/out"}, f"{folder}/report", ["pixel"], **options)
+    >>> found["pixel"]
+    <PixelFidelity: statistics (115 rows), power (120 rows)>
     """
     _known(levels, LEVELS, ELSEWHERE)
     require_report()

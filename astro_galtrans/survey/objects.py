@@ -41,6 +41,21 @@ def read_objects(folder, rows=None):
     ------
     FileNotFoundError
         If the folder holds no shards.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from importlib.resources import files
+    >>> from astropy.table import Table
+    >>> from astro_galtrans.survey import read_objects, translate_catalogue
+    >>> images = [files("astro_galtrans") / "data" / "sample_sdss.fits.fz"]
+    >>> table = Table({"ra": [150.063, 150.061], "dec": [2.198, 2.199]})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     counts = translate_catalogue(table, images, "srgan-sdss-cfhtls", f"{folder}/out", size=24, progress=False)
+    ...     for row, found in read_objects(f"{folder}/out"):
+    ...         print(row, found["r"].shape, found["r"].unit)
+    0 (48, 48) adu
+    1 (48, 48) adu
     """
     settings = read_settings(folder)
     wanted = None if rows is None else np.asarray(list(rows))
@@ -75,6 +90,22 @@ def write_objects(folder, output, rows=None, *, client=None, progress=True):
         If the folder holds no shards.
     OSError
         If another process writes to the output, or the disk is full.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from importlib.resources import files
+    >>> from pathlib import Path
+    >>> from astropy.table import Table
+    >>> from astro_galtrans.survey import translate_catalogue, write_objects
+    >>> images = [files("astro_galtrans") / "data" / "sample_sdss.fits.fz"]
+    >>> table = Table({"ra": [150.063, 150.061], "dec": [2.198, 2.199]})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     counts = translate_catalogue(table, images, "srgan-sdss-cfhtls", f"{folder}/out", size=24, progress=False)
+    ...     write_objects(f"{folder}/out", f"{folder}/fits", progress=False)
+    ...     sorted(path.name for path in Path(folder, "fits").glob("*.fits"))
+    2
+    ['00000000.fits', '00000001.fits']
     """
     settings, output = read_settings(folder), Path(output).expanduser().absolute()
     wanted = None if rows is None else np.asarray(list(rows))

@@ -47,6 +47,13 @@ def cluster(workers=None, scheduler=None):
         If there is no scheduler at the address.
     TimeoutError
         If the scheduler has no workers.
+
+    Examples
+    --------
+    >>> from astro_galtrans.survey import cluster
+    >>> with cluster(workers=1) as client:  # in a script, below ``if __name__ == "__main__":``
+    ...     client.submit(sum, [1, 2]).result()
+    3
     """
     if not (workers or scheduler):
         yield None

@@ -40,7 +40,16 @@ SHIFT_LIMIT = 60.0  # arcsec up to which a common offset is looked for when noth
 
 @dataclass(frozen=True)
 class PairOptions:
-    """How pairs are made; all that a store's pairs have in common beside surveys, scale and size."""
+    """
+    How pairs are made; all that a store's pairs have in common beside surveys, scale and size.
+
+    Examples
+    --------
+    >>> from astro_galtrans.pairs.observed import PairOptions
+    >>> options = PairOptions(search=1.5, faint=21.0)
+    >>> options.register, options.fractions
+    ('local', (0.8, 0.1, 0.1))
+    """
 
     search: float = 2.0  #: radius within which a counterpart is looked for (arcsec)
     max_offset: float | None = None  #: largest offset after registration (arcsec); half a source pixel by default

@@ -43,7 +43,17 @@ PLACE = (180.0, 0.0)  # where on the sky all stamps are put, one at a time
 
 @dataclass
 class StampSet:
-    """The ready-cut stamps of one survey, and what is known of them."""
+    """
+    The ready-cut stamps of one survey, and what is known of them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astro_galtrans.pairs.observed import StampSet
+    >>> stamps = StampSet([np.zeros((2, 32, 32))] * 5, 0.396, "gr", unit="nmgy", sigma=[np.ones((2, 32, 32))] * 5)
+    >>> len(stamps), stamps.bands
+    (5, ('g', 'r'))
+    """
 
     images: list  #: arrays ``[H, W]`` or ``[C, H, W]``, FITS files, HDUs or NDData; or mappings of band to these
     pixel_scale: float  #: side of a pixel (arcsec)
