@@ -28,6 +28,9 @@ REACH = 6.0  # arcsec around stars: 98 % of their light, more than which their n
 CORE = 2.0  # arcsec around stars, in which the light is that all of them are scaled to
 STAR_NOISE, STACK_NOISE = 0.05, 0.015  # most noise of all pixels of a star, and of the median of stars, over its light
 LEAST_HALF = 3.0  # FWHM: half the side from which on an image of a PSF has its wings
+# Share of the light beyond 1.5 FWHM: 0.002 of a Gaussian, 0.036 of a Moffat profile of exponent 4.765, the steepest of
+# the atmosphere, and 0.1 of stars in SDSS.
+WINGS_FROM, LEAST_WINGS = 1.5, 0.01
 LIMITS = 0.05, 20.0  # arcsec: widths of PSFs, beyond which a number is in another unit
 
 
@@ -110,9 +113,16 @@ def _images(stack, told, seen, measured, pixel_scale):
             image = star_image(plane.data, plane.good, measured["sky_rms"][band], pixel_scale)
         else:
             continue
-        if image is not None and min(image.shape) // 2 * pixel_scale >= LEAST_HALF * fwhm:
+        if image is not None and _has_wings(image, fwhm / pixel_scale):
             found[band] = image / image.sum()
     return found
+
+
+def _has_wings(image, fwhm):
+    """Whether the image of a PSF of a FWHM (pixels) reaches into the wings, and is no Gaussian, which has none."""
+    y, x = (np.arange(n) - n // 2 for n in image.shape)
+    far = np.hypot(y[:, None], x) > WINGS_FROM * fwhm
+    return min(image.shape) // 2 >= LEAST_HALF * fwhm and image[far].sum() > LEAST_WINGS * image.sum()
 
 
 def star_image(plane, good, noise, pixel_scale):

@@ -179,6 +179,13 @@ def test_small_psf_images_have_no_wings_and_tell_no_fluxes(rng, told):
     assert "GTFLUXES" not in result["r"].meta
 
 
+def test_a_gaussian_has_no_wings_and_tells_no_fluxes(rng, told):
+    given = {band: drawn(galsim.Gaussian(fwhm=1.1), 51, PIXEL) for band in "ugriz"}
+    assert "GTFLUXES" not in translate(bands_of(rng, stars=1), told, psf=given)["r"].meta
+    given = {band: drawn(galsim.Moffat(4.765, fwhm=1.1), 51, PIXEL) for band in "ugriz"}
+    assert translate(bands_of(rng, stars=1), told, psf=given)["r"].meta["GTFLUXES"] == "u,g,r,i,z"
+
+
 def test_a_sampler_s_fluxes_are_its_own(rng):
     given = {band: drawn(PSFS[1], 51, PIXEL) for band in "ugriz"}
     image = bands_of(rng, stars=1)
