@@ -20,7 +20,7 @@ from astro_galtrans.geometry import rescale_wcs
 from .pipeline import ASSUMED, bar, checked_batch, evaluated, warn_of_outside
 from .prepare import prepare
 from .request import Request, Sampling
-from .results import as_stack
+from .results import OF_ONE_IMAGE, as_stack
 from .translator import ready
 from .workers import done_by
 
@@ -118,7 +118,7 @@ class Plan:
         wcs = rescale_wcs(self.windows.wcs, request.translator.spec.scale, self.windows.shape)
         blank = np.broadcast_to(np.float32(0), self.shape)
         described = as_stack((blank, blank, None, wcs), image, request.translator, request.sampling)
-        for card in ("GTDOMAIN", "GTFILLED"):  # of this part only
+        for card in OF_ONE_IMAGE:
             described.meta.pop(card, None)
         return described
 
