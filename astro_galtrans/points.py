@@ -35,7 +35,7 @@ CLEAR = 20.0  # the same of every band that tells shape and place
 # the same width; of galaxies it is 0.2 and more.
 UNLIKE_IMAGE, UNLIKE_PROFILE = 0.07, 0.14
 REACH = 5.0  # FWHM: half the side of the image of a profile
-CORE = 1.5  # FWHM around a star, in which it is compared with the PSF, and its flux summed up
+CORE = 1.5  # FWHM around a star, in which it is compared with the PSF and its flux summed up
 APART = 0.5  # pixels: bands of a star are no further apart
 FADING = 0.7  # of the half side of a PSF's image: from there to its edge the share of the star falls to zero
 
@@ -136,7 +136,7 @@ class _Finder:
         return np.sum(values, axis=(1, 2), where=self.core)
 
 
-def redraw(flux, points, scale, bands, fwhm, pixel_scale):
+def redraw(flux, points, scale, bands, seeing, fwhm, pixel_scale, noise=None):
     """
     Draw the stars of a translation, in place, as the target's PSF shows them.
 
@@ -149,44 +149,49 @@ def redraw(flux, points, scale, bands, fwhm, pixel_scale):
         Pixels of ``flux`` along a side of a pixel of the image.
     bands : sequence of int
         Of ``flux``: those of the points.
-    fwhm : sequence of float
-        Of the target's PSF in these bands, a Moffat profile (arcsec).
+    seeing, fwhm : sequence of float
+        FWHM of the PSF of the image and of the target in these bands (arcsec), the latter's a Moffat profile.
     pixel_scale : float
         Of ``flux`` (arcsec).
+    noise : callable, optional
+        Draws noise for pixels of a band, from its place in ``flux`` and their light.
     """
     if not points:
         return
     side = scale * points[0].share.shape[-1]
-    drawn = _Drawn(np.asarray(fwhm, float), side, pixel_scale)
+    drawn = _Drawn(np.asarray(fwhm, float) / pixel_scale, side)
+    # what the image does not resolve is the network's guess, and wrong where it draws rings: their sum is not
+    reach = CORE * np.maximum(seeing, fwhm) / pixel_scale
     for point in points:
         inside, cut = _overlap([scale * n for n in point.corner], side, flux.shape[1:])
         for k, band in enumerate(bands):
             share = zoom(point.share[k], scale, order=1, mode="nearest", grid_mode=True)[cut]
-            star, core = (part[cut] for part in drawn.star(k, scale * (point.place[k] + 0.5) - 0.5))
-            weight, before = share * core, flux[(band, *inside)]
+            star, radius = (part[cut] for part in drawn.star(k, scale * (point.place[k] + 0.5) - 0.5))
+            weight, before = share * (radius < reach[k]), flux[(band, *inside)]
             if weight.any():
-                light = max(np.sum(weight * before) / np.sum(weight * star), 0)
-                before += share * (light * star - before)
+                star *= max(np.sum(weight * before) / np.sum(weight * star), 0)
+                noisy = star if noise is None else star + noise(band, star)
+                before += share * (noisy - before)
 
 
 class _Drawn:
     """Stars of unit flux at any place of boxes of ``side`` pixels."""
 
-    def __init__(self, fwhm, side, pixel_scale):
-        self.side, self.reach = side, CORE * fwhm / pixel_scale
+    def __init__(self, fwhm, side):
+        self.side = side
         # twice the side, so that what leaves a box does not come in again at its other side
         self.shape = (fft.next_fast_len(2 * side, real=True),) * 2
         frequencies = Frequencies(self.shape, 1, 1.0)
         self.y, self.x = frequencies.along()
         pixel = np.sinc(self.y / (2 * np.pi)) * np.sinc(self.x / (2 * np.pi))
-        self.transfer = pixel * MoffatPSF(fwhm / pixel_scale).transform(frequencies, [0], np.arange(len(fwhm)))[0]
+        self.transfer = pixel * MoffatPSF(fwhm).transform(frequencies, [0], np.arange(len(fwhm)))[0]
 
     def star(self, band, place):
-        """Return the image of a star at a row and column, and where its core is."""
+        """Return the image of a star at a row and column, and how far its pixels are from there."""
         row, column = place
         moved = self.transfer[band] * np.exp(-1j * (row * self.y + column * self.x))
         y, x = (np.arange(self.side) - n for n in place)
-        return fft.irfft2(moved, s=self.shape)[: self.side, : self.side], np.hypot(y[:, None], x) < self.reach[band]
+        return fft.irfft2(moved, s=self.shape)[: self.side, : self.side], np.hypot(y[:, None], x)
 
 
 def _box(planes, corner, side, outside):

@@ -16,9 +16,10 @@ from astro_galtrans.exceptions import DomainWarning, Failure, GaltransWarning
 from astro_galtrans.geometry import resample
 from astro_galtrans.tiling import TilePlan
 
+from .agreement import make_consistent
 from .prepare import Prepared, prepare
 from .request import Request, Sampling, output_grid_of
-from .results import as_stack, error_variance, make_consistent, to_flux
+from .results import as_stack, error_variance, to_flux
 from .translator import ready
 
 __all__ = [
@@ -380,13 +381,14 @@ def _parts(images, request, step=None):
     )
     del planes
     # 6. Network units to flux of the target survey, and samples to their mean.
-    for flux, variance in sampling.gather(map(partial(to_flux, card=translator.card), predictions)):
+    gathered = sampling.gather(map(partial(to_flux, card=translator.card), predictions))
+    for number, (flux, variance) in enumerate(gathered):
         rows, parts = flux.shape[1] // len(images), []
         for k, image in enumerate(images):
-            # 7. What the image itself tells of fluxes; and the variance of their errors: what the network states,
-            # calibrated, and unusual noise of the input.
+            # 7. What the image itself tells of fluxes and stars; and the variance of their errors: what the network
+            # states, calibrated, and unusual noise of the input.
             of_image = slice(k * rows, (k + 1) * rows)
-            make_consistent(flux[:, of_image], image, request)
+            make_consistent(flux[:, of_image], image, request, number)
             error = error_variance(variance[:, of_image], image.stack, translator, image.seen)
             part = flux[:, of_image], error, image.mask, image.wcs
             # 8. The grid that was asked for, if it is not the finer one.

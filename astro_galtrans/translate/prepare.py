@@ -13,7 +13,8 @@ from astro_galtrans.observe import Seen, carried_psf, observe
 from astro_galtrans.saturation import mask_saturated
 from astro_galtrans.tiling import TilePlan, plan_tiles
 
-from .results import mask_of_result, points_of
+from .agreement import points_of
+from .results import mask_of_result
 from .unusual import unlike_its_survey, unlike_stars
 
 __all__ = ["Prepared", "prepare"]

@@ -11,12 +11,13 @@ from astro_galtrans import uncertainty
 from astro_galtrans._release import __version__
 from astro_galtrans.exceptions import GaltransError
 from astro_galtrans.geometry import output_mask, pixel_scale
-from astro_galtrans.points import find_points, redraw
 from astro_galtrans.psf import MoffatPSF, psf_images
 from astro_galtrans.scaling import AsinhScaling
 from astro_galtrans.units import flux_factor, parse_unit
 
-__all__ = ["OF_ONE_IMAGE", "as_stack", "error_variance", "make_consistent", "mask_of_result", "points_of", "to_flux"]
+from .agreement import consistent_bands
+
+__all__ = ["OF_ONE_IMAGE", "as_stack", "error_variance", "mask_of_result", "to_flux"]
 
 OF_ONE_IMAGE = "GTDOMAIN", "GTFILLED", "GTSTARS"  # cards that a set of images, or a mosaic in blocks, has not
 PSF_REACH = 4.0  # FWHM: 99 % of a Moffat profile's light
@@ -37,52 +38,6 @@ def to_flux(prediction, card):
                 msg = f"the network's result is not finite around output row {start}; its weights or the image are bad"
                 raise GaltransError(msg)
     return prediction
-
-
-def make_consistent(flux, image, request):
-    """
-    Bring fluxes, in place, to those of a `~astro_galtrans.translate.prepare.Prepared` image, where its PSF tells, and
-    draw its bright stars.
-    """
-    translator = request.translator
-    if _consistent_bands(image.seen, translator, request.sampling):
-        seen = translator.inputs.source.inverse(image.planes[: len(translator.bands_in)])
-        translator.consistency.apply(flux, seen, image.seen.images, image.seen.observation.noise, image.mask)
-    if image.points:
-        scale, (_, _, outside) = translator.spec.scale, _bands_of_stars(image.seen, translator)
-        fwhm, pixel_scale = np.take(translator.target["fwhm"], outside), translator.source["pixel_scale"] / scale
-        redraw(flux, image.points, scale, outside, fwhm, pixel_scale)
-
-
-def points_of(flux, bad, seen, translator):
-    """Return the bright stars of an image that has some of the bands of the network, ``[C, H, W]``."""
-    own, inside, _ = _bands_of_stars(seen, translator)
-    if not own:
-        return []
-    images, of_image = [seen.images[k] for k in inside], seen.observation
-    flux, bad = flux[own], None if bad is None else bad[own]
-    fwhm, noise = of_image.fwhm[inside], of_image.noise[inside]
-    return find_points(flux, images, fwhm, noise, translator.source["pixel_scale"], bad)
-
-
-def _bands_of_stars(seen, translator):
-    """Bands whose stars are drawn anew: their places in the image, among the network's bands, and in its result."""
-    terms = translator.consistency  # None where the target leaves sources out
-    if terms is None or seen is None or seen.assumed:
-        return [[], [], []]
-    present = np.flatnonzero(seen.observation.present).tolist()
-    both = zip(terms.inside, terms.outside, strict=True)
-    bands = [(present.index(inside), inside, outside) for inside, outside in both if inside in present]
-    return [list(places) for places in zip(*bands, strict=True)] or [[], [], []]
-
-
-def _consistent_bands(seen, translator, sampling):
-    """Bands whose PSF is known with its wings, so that their fluxes follow those of the image."""
-    drawn = sampling.stochastic and translator.model.sampler is not None  # which has conditioned fluxes on the image's
-    if seen is None or not seen.images or drawn:
-        return []
-    chosen = (translator.bands_in[k] for k in translator.consistency.inside)
-    return [band for band in chosen if seen.images[translator.bands_in.index(band)] is not None]
 
 
 def error_variance(variance, stack, translator, seen=None):
@@ -193,7 +148,7 @@ def _provenance(translator, sampling, image):
         "source_bands": image.stack.bands,
         "psf": image.seen and image.seen.psf,
         "stars": len(image.points) or None,
-        "fluxes": _consistent_bands(image.seen, translator, sampling) or None,
+        "fluxes": consistent_bands(image.seen, translator, sampling) or None,
         "scale": translator.spec.scale,
         "calibration": translator.card["calibration"]["std"],
         "covariance": translator.correlation,
