@@ -34,6 +34,7 @@ CLEAR = 20.0  # the same of every band that tells shape and place
 # 0.01 to 0.06 where the PSF is known as an image, as PSFs vary across a frame; and up to 0.12 with a round profile of
 # the same width; of galaxies it is 0.2 and more.
 UNLIKE_IMAGE, UNLIKE_PROFILE = 0.07, 0.14
+CUT_OFF = 3.0  # times that much is left in a single band only if it is saturated there
 REACH = 5.0  # FWHM: half the side of the image of a profile
 CORE = 1.5  # FWHM around a star, in which it is compared with the PSF and its flux summed up
 APART = 0.5  # pixels: bands of a star are no further apart
@@ -117,9 +118,11 @@ class _Finder:
             return None
         star = self._fitted(boxes, offset)
         rest = np.square(boxes - star)
-        left, own = (self._in_core(part) for part in (rest - self.noise**2, star**2))
-        if (left > self.unlike[:, 0, 0] ** 2 * own)[clear].any():
+        left, own = (self._in_core(part / self.noise**2) for part in (rest - self.noise**2, star**2))
+        allowed = self.unlike[:, 0, 0] ** 2 * own
+        if left[clear].sum() > allowed[clear].sum():
             return None
+        usable &= ~clear | (left < CUT_OFF**2 * allowed)
         others = np.maximum(gaussian_filter(rest, (0, 1, 1)) - (self.unlike * star) ** 2, 0)
         share = star**2 / (star**2 + self.noise**2 + others)
         share *= np.clip((1 - self.radius / self.half) / (1 - FADING), 0, 1)
