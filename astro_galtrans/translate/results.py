@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from math import ceil
 
 import numpy as np
@@ -130,6 +131,11 @@ def _target_psf(target, scale):
     widths = target.get("fwhm") or [None]
     if not all(fwhm and np.isfinite(fwhm) for fwhm in widths):
         return None
+    return _moffat_images(tuple(widths), float(f"{scale:.5g}")).copy()
+
+
+@lru_cache(maxsize=16)  # of the stamps of a survey it is the same, and takes as long as reading them
+def _moffat_images(widths, scale):
     side = 2 * ceil(PSF_REACH * max(widths) / scale) + 1
     return psf_images(MoffatPSF(widths), scale, side).astype(np.float32)
 
