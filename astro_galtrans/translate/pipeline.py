@@ -96,11 +96,12 @@ def translate(
         Whether one of many images that cannot be translated ends the run, or is recorded while the others go on.
     column : str, optional
         Column of a table that holds the images; by default the only one that does.
-    psf : float, `~astropy.units.Quantity`, `~numpy.ndarray` or dict of them by band, optional
+    psf : float, `~astropy.units.Quantity`, `~numpy.ndarray`, dict of them by band, or function, optional
         PSF of the images, for translators that are told: the FWHM of stars as measured in them (arcsec), or images of
-        the PSF on their pixels, ``[k, k]``. By default what CCDData carries as ``psf``, or what the stars in the image
-        tell; without either what is typical of the survey, with a warning. ``meta`` records it. Images that reach to
-        three FWHM, or bright stars, also tell fluxes, with which the translation is made to agree.
+        the PSF on their pixels, ``[k, k]``, or a function of a pixel ``(x, y)`` that gives any of these for the middle
+        of an image, or of a block of dask arrays. By default what CCDData carries as ``psf``, or what the stars in the
+        image tell; without either what is typical of the survey, with a warning. ``meta`` records it. Images that reach
+        to three FWHM, or bright stars, also tell fluxes, with which the translation is made to agree.
     saturation : float or mapping of str to float, optional
         Flux in a pixel from which it is saturated, in the images' unit, for all bands or by band. Saturated pixels are
         masked; so are those that a card (SATURATE, SATLEVEL) tells, and cut-off cores that show in the image.

@@ -96,6 +96,9 @@ def prepare(image, request, seed=None):
 def _seen(image, stack, measured, request):
     """How an image was taken: its PSF given, carried or measured, and its noise."""
     translator, psf = request.translator, carried_psf(image) if request.psf is None else request.psf
+    if callable(psf):
+        height, width = stack.data.shape[1:]
+        psf = psf((width - 1) / 2, (height - 1) / 2)
     return observe(
         stack, translator.bands_in, translator.inputs.typical, measured, measured["pixel_scale"], psf,
         images=translator.consistency is not None,
