@@ -21,7 +21,7 @@ from .bands import parse_bands
 from .domain import MIN_STARS, find_stars
 from .inputs import Observation
 from .moments import gaussian_fwhm
-from .psf import measured_fwhm, profile_fwhm
+from .psf import image_fwhm, measured_fwhm, profile_fwhm
 
 __all__ = ["Seen", "carried_psf", "observe", "star_image", "with_psf"]
 
@@ -213,6 +213,8 @@ def _width(value, band, pixel_scale):
     if np.ndim(value) == 2:
         image = _odd(value)  # the search for the matching Gaussian begins at the centre
         found = gaussian_fwhm(image) if np.isfinite(image).all() else None
+        if found is None and image[image.shape[0] // 2, image.shape[1] // 2] >= np.max(image) > 0:
+            found = image_fwhm(image)  # of a star narrower than pixels allow to measure
         if found is None:
             msg = f"the PSF image of band {band}, {np.shape(value)}, has no star at its centre"
             raise ValueError(msg)
