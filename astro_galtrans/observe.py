@@ -10,6 +10,7 @@ Where bright stars, or an image that is given, show the PSF with its wings, that
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -20,9 +21,9 @@ from .bands import parse_bands
 from .domain import MIN_STARS, find_stars
 from .inputs import Observation
 from .moments import gaussian_fwhm
-from .psf import measured_fwhm, profile_fwhm
+from .psf import image_fwhm, measured_fwhm, profile_fwhm
 
-__all__ = ["Seen", "carried_psf", "observe", "star_image"]
+__all__ = ["Seen", "carried_psf", "observe", "star_image", "with_psf"]
 
 REACH = 6.0  # arcsec around stars: 98 % of their light, more than which their noise and their neighbours hide
 CORE = 2.0  # arcsec around stars, in which the light is that all of them are scaled to
@@ -102,6 +103,29 @@ def observe(stack, bands, typical, measured, pixel_scale, psf=None, *, images=Fa
     return Seen(observation, text, not known, tuple(found.get(band) for band in bands) if images else ())
 
 
+def with_psf(seen, psf, bands, pixel_scale):
+    """
+    Return what is known of an image, but for the PSF in a part of it.
+
+    Parameters
+    ----------
+    seen : `Seen`
+        Of the whole image.
+    psf, pixel_scale
+        As for `observe`.
+    bands : tuple of str
+        Of the network.
+    """
+    told = _given(psf, tuple(np.compress(seen.observation.present, bands)), bands)
+    fwhm, images = np.array(seen.observation.fwhm, float), list(seen.images)
+    for band, value in told.items():
+        k, width = bands.index(band), _width(value, band, pixel_scale)
+        fwhm[k] = profile_fwhm(width, pixel_scale=pixel_scale)
+        if images:
+            images[k] = _with_wings(_odd(value), width / pixel_scale) if np.ndim(value) == 2 else None
+    return seen._replace(observation=replace(seen.observation, fwhm=fwhm), images=tuple(images))
+
+
 def _images(stack, told, seen, measured, pixel_scale):
     """Images of the PSF of bands by band, given or of stars, where they reach into the wings."""
     found = {}
@@ -113,16 +137,16 @@ def _images(stack, told, seen, measured, pixel_scale):
             image = star_image(plane.data, plane.good, measured["sky_rms"][band], pixel_scale)
         else:
             continue
-        if image is not None and _has_wings(image, fwhm / pixel_scale):
-            found[band] = image / image.sum()
+        found[band] = None if image is None else _with_wings(image, fwhm / pixel_scale)
     return found
 
 
-def _has_wings(image, fwhm):
-    """Whether the image of a PSF of a FWHM (pixels) reaches into the wings, and is no Gaussian, which has none."""
+def _with_wings(image, fwhm):
+    """Image of a PSF of a FWHM (pixels), of sum 1, if it reaches into the wings and is no Gaussian, which has none."""
     y, x = (np.arange(n) - n // 2 for n in image.shape)
     far = np.hypot(y[:, None], x) > WINGS_FROM * fwhm
-    return min(image.shape) // 2 >= LEAST_HALF * fwhm and image[far].sum() > LEAST_WINGS * image.sum()
+    reaches = min(image.shape) // 2 >= LEAST_HALF * fwhm and image[far].sum() > LEAST_WINGS * image.sum()
+    return image / image.sum() if reaches else None
 
 
 def star_image(plane, good, noise, pixel_scale):
@@ -189,6 +213,8 @@ def _width(value, band, pixel_scale):
     if np.ndim(value) == 2:
         image = _odd(value)  # the search for the matching Gaussian begins at the centre
         found = gaussian_fwhm(image) if np.isfinite(image).all() else None
+        if found is None and image[image.shape[0] // 2, image.shape[1] // 2] >= np.max(image) > 0:
+            found = image_fwhm(image)  # of a star narrower than pixels allow to measure
         if found is None:
             msg = f"the PSF image of band {band}, {np.shape(value)}, has no star at its centre"
             raise ValueError(msg)
