@@ -15,19 +15,15 @@ from typing import NamedTuple
 
 import numpy as np
 from astropy import units as u
-from scipy.ndimage import fourier_shift
 
 from .bands import parse_bands
-from .domain import MIN_STARS, find_stars
 from .inputs import Observation
 from .moments import gaussian_fwhm
 from .psf import image_fwhm, measured_fwhm, profile_fwhm
+from .stars import star_image
 
-__all__ = ["Seen", "carried_psf", "observe", "star_image", "with_psf"]
+__all__ = ["Seen", "observe", "with_psf"]
 
-REACH = 6.0  # arcsec around stars: 98 % of their light, more than which their noise and their neighbours hide
-CORE = 2.0  # arcsec around stars, in which the light is that all of them are scaled to
-STAR_NOISE, STACK_NOISE = 0.05, 0.015  # most noise of all pixels of a star, and of the median of stars, over its light
 LEAST_HALF = 3.0  # FWHM: half the side from which on an image of a PSF has its wings
 # Share of the light beyond 1.5 FWHM: 0.002 of a Gaussian, 0.036 of a Moffat profile of exponent 4.765, the steepest of
 # the atmosphere, and 0.1 of stars in SDSS.
@@ -42,14 +38,6 @@ class Seen(NamedTuple):
     psf: str  #: per band of the image the FWHM of its stars (arcsec), and from where it is known
     assumed: bool  #: does nothing tell the PSF, so that the survey's typical one is assumed?
     images: tuple = ()  #: per band of the network the image of the PSF with its wings, ``[k, k]``, or None
-
-
-def carried_psf(image):
-    """Return the PSF that NDData carries, or a dict of those of a dict of bands, or None."""
-    if isinstance(image, Mapping):
-        found = {band: getattr(one, "psf", None) for band, one in image.items()}
-        return {band: psf for band, psf in found.items() if psf is not None} or None
-    return getattr(image, "psf", None)
 
 
 def observe(stack, bands, typical, measured, pixel_scale, psf=None, *, images=False):
@@ -147,42 +135,6 @@ def _with_wings(image, fwhm):
     far = np.hypot(y[:, None], x) > WINGS_FROM * fwhm
     reaches = min(image.shape) // 2 >= LEAST_HALF * fwhm and image[far].sum() > LEAST_WINGS * image.sum()
     return image / image.sum() if reaches else None
-
-
-def star_image(plane, good, noise, pixel_scale):
-    """
-    Return the image of the PSF that the stars of an image show, ``[k, k]`` of sum 1, k odd.
-
-    It is the median of those stars that are bright enough to show their wings, each moved to the middle of a pixel.
-    Their light is that within 6 arcsec above the level there: surveys measure the total light of stars, by which their
-    zero points are defined, in such apertures.
-
-    Parameters
-    ----------
-    plane, good, noise, pixel_scale
-        As for `~astro_galtrans.domain.seeing_from_stars`.
-
-    Returns
-    -------
-    `numpy.ndarray` or None
-        None if there are fewer than five such stars, or all together are too faint.
-    """
-    half = round(REACH / pixel_scale)
-    boxes, stars = find_stars(plane, good, noise, half)
-    y, x = np.indices(boxes.shape[1:]) - half
-    radius = np.hypot(y, x)
-    moved = np.empty(boxes.shape)
-    for k, box in enumerate(boxes):
-        box = box - np.median(box[radius > half - 2])
-        moved[k] = np.fft.ifft2(fourier_shift(np.fft.fft2(box), (-stars.y[k], -stars.x[k]))).real
-    light = moved[:, radius * pixel_scale < CORE].sum(axis=1)
-    blur = noise and noise * radius.size**0.5 / light  # of the sum over the box
-    bright = np.zeros(0, int) if not len(boxes) else np.flatnonzero((light > 0) & (blur < STAR_NOISE))
-    # a median of n values is 1.25 times as noisy as their mean
-    if len(bright) < MIN_STARS or 1.25 * np.sqrt(np.mean(blur[bright] ** 2) / len(bright)) > STACK_NOISE:
-        return None
-    image = np.median(moved[bright] / light[bright, None, None], axis=0)
-    return image / image.sum()
 
 
 def _given(psf, bands, known):

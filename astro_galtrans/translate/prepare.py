@@ -9,8 +9,9 @@ from astro_galtrans._config import conf
 from astro_galtrans.bandstack import BandStack, read, select, to_unit
 from astro_galtrans.exceptions import EmptyImageError
 from astro_galtrans.geometry import align_planes, fill_masked, pixel_scale, rescale_wcs
-from astro_galtrans.observe import Seen, carried_psf, observe
+from astro_galtrans.observe import Seen, observe
 from astro_galtrans.saturation import mask_saturated
+from astro_galtrans.stars import carried_psf
 from astro_galtrans.tiling import TilePlan, plan_tiles
 
 from .agreement import points_of
