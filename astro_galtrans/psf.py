@@ -179,6 +179,10 @@ class SampledPSF:
         """Return the PSFs of some galaxies."""
         return SampledPSF(self._images[rows], self.pixel_scale)
 
+    def images(self, rows):
+        """Return the images of some galaxies, ``[n, C, k, k]``."""
+        return np.asarray(self._images[rows], float)
+
     def transform(self, frequencies, rows, bands):
         """As `MoffatPSF.transform`."""
         rows = np.zeros(1, int) if len(self) == 1 else np.asarray(rows)
@@ -365,6 +369,6 @@ def widths(psf, rows, pixel_scale):
         both = zip(psf.fwhm[rows], psf.beta[rows], strict=True)
         seen = [[measured_fwhm(*one, pixel_scale) for one in zip(*row, strict=True)] for row in both]
     else:
-        images = np.asarray(psf[rows]._images, float)
+        images = psf.images(rows)
         seen = [[pixel_scale * (gaussian_fwhm(image) or np.nan) for image in row] for row in images]
     return profile_fwhm(seen, pixel_scale=pixel_scale)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from astropy import units as u
 from astropy.io import fits
-from astropy.nddata import NDData, StdDevUncertainty
+from astropy.nddata import CCDData, NDData, StdDevUncertainty
 from astropy.table import QTable, Table
 from toy_network import ToySampler, ToyTranslator, toy_card
 
@@ -183,6 +183,20 @@ def test_stamps_come_out_as_stamps_of_the_other_survey():
     np.testing.assert_allclose(found.variance[0], alone.uncertainty.array**2, rtol=1e-3)
     apart = translate(Stamps(images, "sdss"), "diffusion-sdss-cfhtls", n_samples=2, combine=None, seed=1)
     assert apart.n_samples == 2 and not np.array_equal(apart.images[:, 0], apart.images[:, 1])
+
+
+def test_images_of_the_psf_of_stamps_tell_their_fluxes():
+    galsim = pytest.importorskip("galsim")
+    psf = galsim.Moffat(3.0, fwhm=1.2).drawImage(nx=31, ny=31, scale=0.396).array.astype(float)
+    light = galsim.Convolve(galsim.Moffat(3.0, fwhm=1.2), 300 * galsim.Exponential(1.0))
+    rng, noise = np.random.default_rng(1), np.reshape([0.055, 0.018, 0.027, 0.044, 0.22], (5, 1, 1))
+    image = light.drawImage(nx=48, ny=48, scale=0.396).array + noise * rng.normal(size=(2, 5, 48, 48))
+    found = translate(Stamps(image, "sdss", psf=np.stack([[psf] * 5] * 2)), "srgan-sdss-cfhtls")
+    cube = CCDData(image[1].astype("f4"), unit="nmgy", wcs=make_wcs((48, 48)))
+    alone, width = (translate(cube, "srgan-sdss-cfhtls", bands=BANDS, psf=one) for one in (np.stack([psf] * 5), 1.35))
+    assert alone.meta["GTFLUXES"] == "u,g,r,i,z"
+    np.testing.assert_allclose(found.images[1], alone.data, rtol=1e-3, atol=1e-3 * alone.data.max())
+    assert np.abs(width.data - alone.data).max() > 0.01 * alone.data.max()
 
 
 def test_stamps_in_other_units_and_with_other_bands_in_front(toy):

@@ -12,7 +12,7 @@ from astropy.wcs import WCS
 from astro_galtrans.bandstack import BandStack, bands_of, read_pixels, write_like
 from astro_galtrans.exceptions import Failure, GaltransWarning
 from astro_galtrans.geometry import check_celestial, pixel_scale
-from astro_galtrans.psf import as_psf, measured_fwhm, widths
+from astro_galtrans.psf import SampledPSF, as_psf, measured_fwhm, widths
 from astro_galtrans.stamps import Stamps, image_column, target_survey
 from astro_galtrans.units import parse_unit
 
@@ -203,7 +203,10 @@ def _stacks(stamps):
     """Yield each of some stamps as a `BandStack`; they are read in blocks."""
     wcs, unit = _grid(stamps.pixel_scale), parse_unit(stamps.survey.flux_unit)
     psf = as_psf(stamps.psf, len(stamps), stamps.bands, stamps.pixel_scale, f"the PSF of {stamps.name}")
+    sampled = isinstance(psf, SampledPSF) and np.isclose(psf.pixel_scale, stamps.pixel_scale, rtol=0.02)
     for rows in stamps.blocks(CHUNK):
+        seen = np.arange(len(stamps))[rows] if len(psf) > 1 else np.zeros(len(stamps), int)[rows]
+        shown = psf.images(seen) if sampled else [None] * len(seen)
         profiles = widths(psf, np.arange(len(stamps))[rows], stamps.pixel_scale)
         seeing = measured_fwhm(profiles, pixel_scale=stamps.pixel_scale)
         images, mask = stamps.read(rows), None if stamps.mask is None else stamps.bad(rows)
@@ -214,6 +217,7 @@ def _stacks(stamps):
                 None if mask is None else np.broadcast_to(mask[k], image.shape),
                 wcs, stamps.bands, unit, stamps.survey.zeropoint,
                 seeing=dict(zip(stamps.bands, seeing[k].tolist(), strict=True)),
+                psf=None if shown[k] is None else dict(zip(stamps.bands, shown[k], strict=True)),
             )  # fmt: skip
 
 
