@@ -59,7 +59,7 @@ ELSEWHERE = {
 }  # fmt: skip
 # Pixels of a stamp, stamps along a side of a frame, and frames: in cells of the sky enough that each part gets some.
 SIDE, ROWS, FRAMES = 80, 2, 56
-SHARDED = 6  # frames whose galaxies are translated into shards
+FEW = 6  # frames in folders from which no pairs for a training are made
 
 
 def commands(page):
@@ -97,12 +97,14 @@ def world(tmp_path_factory):
     for side in ("mine", "theirs", "stamps"):
         (folder / side).mkdir()
     tables = [write_frames(folder, number) for number in range(FRAMES)]
-    for kind, number in {"ecsv": FRAMES, "fits": FRAMES, "parquet": SHARDED}.items():
+    for kind, number in {"ecsv": FRAMES, "fits": FEW, "parquet": FEW}.items():
         vstack([QTable(table) for table in tables[:number]]).write(folder / f"objects.{kind}")
     for copy, of in {"frames": "mine", "survey": "mine", "sdss": "mine", "cfhtls": "theirs"}.items():
-        shutil.copytree(folder / of, folder / copy)
+        (folder / copy).mkdir()
+        for number in range(FEW):
+            shutil.copy(folder / of / f"{number}.fits", folder / copy)
     run("galtrans pairs observed --source mine --target theirs --catalogue objects.ecsv", folder)
-    run("galtrans translate mine -m srgan-sdss-cfhtls -o translations/", folder)
+    run("galtrans translate sdss -m srgan-sdss-cfhtls -o translations/", folder)
     with fits.open(folder / "mine" / "0.fits") as hdus:
         hdus.writeto(folder / "frame.fits.gz")
         for band in "ugriz":
@@ -110,7 +112,7 @@ def world(tmp_path_factory):
             hdus[band].writeto(folder / f"frame-{band}.fits")
     shards = "--catalogue objects.parquet --images survey/*.fits -m srgan-sdss-cfhtls -o other.zarr"
     run(f"galtrans translate {shards}", folder)
-    np.save(folder / "real.npy", [stamp for number in range(SHARDED) for stamp in real_stamps(folder, number)])
+    np.save(folder / "real.npy", [stamp for number in range(FEW) for stamp in real_stamps(folder, number)])
     # a sampler is trained on no fewer than 200 pairs
     _, _, store = (
         simulate_pairs(folder / name, number, PairSettings(kind="galaxy", size=48, seed=seed), workers=1)
