@@ -44,7 +44,7 @@ PAGES = {
 #: Options that take the cost out of a command.
 LESS = {
     "train": "--steps 2 --device cpu", "redshift": "--estimator photometric --epochs 2", "fidelity": "--number 12",
-    "anomalies": "--number 12", "study --preset": "--number 12 --training 48",
+    "anomalies": "--number 12", "study --preset": "--number 20 --training 24",
 }  # fmt: skip
 REPLACED = {
     r"-n \d+": "-n 64", r"--number \d+": "--number 64", r"--n-samples \d+": "--n-samples 1",

@@ -50,7 +50,7 @@ def test_squash_keeps_lengths_below_one(size):
     s.requires_grad_()
     v = squash(s)
     v.sum().backward()
-    # components are rounded to float32, otherwise by older releases of torch: a length of 1 - 1e-30 may come out as 1 + 1e-7
+    # components are rounded to float32, which releases of torch do differently: 1 - 1e-30 may come out as 1 + 1e-7
     assert v.detach().double().norm(dim=2).max() <= 1 + 2 * torch.finfo(v.dtype).eps
     assert torch.isfinite(s.grad).all()
 
