@@ -18,6 +18,7 @@ CASES = [
     ("matplotlib", "report", [*TRANSLATE, "b.fits", "--preview", "b.png"]),
     ("zarr", "scale", [*TRANSLATE, "out", "--catalogue", "objects.ecsv"]),
     ("pyarrow", "scale", [*TRANSLATE, "out", "--catalogue", "objects.parquet"]),
+    ("pandas", "scale", [*TRANSLATE, "out", "--catalogue", "objects.parquet"]),
     ("distributed", "scale", [*TRANSLATE, "b.fits", "--block", "--workers", "2"]),
 ]  # fmt: skip
 

@@ -114,7 +114,8 @@ def translate_catalogue(
     require("zarr", "scale")
     if not isinstance(catalogue, Table):
         if Path(catalogue).suffix == ".parquet":
-            require("pyarrow", "scale")
+            for package in ("pyarrow", "pandas"):  # astropy 8 reads Parquet with both
+                require(package, "scale")
         catalogue = Table.read(catalogue)
     # workers may have been started in another folder
     output, report = Path(output).expanduser().absolute(), report or (lambda _message: None)

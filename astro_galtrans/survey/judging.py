@@ -244,7 +244,8 @@ def _same_division(first, other, name):
 
 def _run(function, output, settings, what, number, client, progress, **common):
     """Let shards be done whose tables are not there."""
-    require("pyarrow", "scale")
+    for package in ("pyarrow", "pandas"):  # astropy 8 reads Parquet with both
+        require(package, "scale")
     check_settings(output / "settings.json", settings)
     todo = [k for k in range(number) if not all(table_path(output, name, k).exists() for name in what)]
     if todo:

@@ -50,7 +50,8 @@ def test_squash_keeps_lengths_below_one(size):
     s.requires_grad_()
     v = squash(s)
     v.sum().backward()
-    assert v.detach().norm(dim=2).max() <= 1
+    # components are rounded to float32, which releases of torch do differently: 1 - 1e-30 may come out as 1 + 1e-7
+    assert v.detach().double().norm(dim=2).max() <= 1 + 2 * torch.finfo(v.dtype).eps
     assert torch.isfinite(s.grad).all()
 
 
