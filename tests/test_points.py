@@ -1,5 +1,7 @@
 """Bright stars, found in an image and drawn in its translation. The truth is drawn by GalSim."""
 
+import time
+
 import numpy as np
 import pytest
 from astropy.nddata import CCDData
@@ -92,6 +94,37 @@ def test_neighbours_of_a_star_stay_the_network_s(rng):
 
 
 @pytest.mark.parametrize("known", ["image", "width"])
+@pytest.mark.parametrize(("ratio", "apart", "kept"), [(0.03, 2.0, 0.9), (0.03, 3.0, 0.98), (0.3, 3.0, 0.98)])
+def test_faint_companions_of_a_star_keep_their_light(rng, known, ratio, apart, kept):
+    star, companion = (STAR, 200.0, (0.13, -0.21)), (STAR, 200.0 * ratio, (0.13 + 0.8 * apart, -0.21 + 0.6 * apart))
+    source, target = scene([star, companion], rng)
+    _, alone = scene([companion], rng)
+    points = found_in(source, None if known == "image" else [None, None])
+    assert points
+    lost = target - drawn_anew(target, points)
+    y, x = (SCALE * (SIDE / 2 + n / PIXEL) - 0.5 for n in companion[2][::-1])
+    near = np.hypot(*(np.indices(target.shape[1:]) - np.array([y, x])[:, None, None])) < 0.5 / PIXEL * SCALE
+    for plane, true in zip(lost, alone, strict=True):
+        assert plane[near].sum() < (1 - kept) * true[near].sum()
+
+
+def test_a_star_between_pixels_is_found_once():
+    light = np.array([drawn(galsim.Convolve(200 * STAR, psf), SIDE, PIXEL) for psf in PSFS])  # of a corner of pixels
+    assert SIDE % 2 == 0 and np.ptp(light[0, 39:41, 39:41]) == pytest.approx(0, abs=1e-12)
+    light[:, 39:41, 39:41] = light[:, 39:40, 39:40]
+    (point,) = found_in(light)
+    np.testing.assert_allclose(np.array(point.corner) + point.place, SIDE / 2 - 0.5, atol=0.01)
+
+
+def test_bright_light_everywhere_is_looked_at_quickly(rng):
+    noise = np.array(NOISE)[:, None, None]
+    sky = 200 * noise + noise * rng.normal(size=(2, 500, 500))  # as a galaxy that fills the image
+    begin = time.process_time()
+    assert found_in(sky) == []
+    assert time.process_time() - begin < 3  # looking at each of its peaks takes 20 s
+
+
+@pytest.mark.parametrize("known", ["image", "width"])
 @pytest.mark.parametrize("profile", [
     galsim.Exponential(0.4), galsim.Exponential(0.9).shear(q=0.4, beta=0.3 * galsim.radians),
     galsim.DeVaucouleurs(0.8), galsim.Gaussian(half_light_radius=0.4),
@@ -134,6 +167,21 @@ def test_samples_keep_the_noise_of_the_target(rng):
     noisy = drawn_anew(target, points, noise=lambda _, light: rng.normal(0, 0.1, light.shape))
     change = (noisy - drawn_anew(target, points))[:, 72:88, 72:88]
     assert change.std() == pytest.approx(0.1, rel=0.15)
+
+
+def test_samples_have_the_noise_of_the_target_where_a_star_ends(rng):
+    source, target = scene([(STAR, 60.0, (0.0, 0.0))], rng)
+    points = found_in(source)
+    results, noise = [], lambda _, light: rng.normal(0, 0.1, light.shape)
+    for _ in range(200):
+        results.append(drawn_anew(target + noise(0, target), points, noise=noise))
+    std, radius = np.std(results, axis=0), np.hypot(*(np.indices(target.shape[1:]) - SCALE * SIDE / 2 + 0.5))
+    for first in range(0, 30, 3):
+        ring = (radius >= first) & (radius < first + 3)
+        assert std[:, ring].mean() == pytest.approx(0.1, rel=0.1)  # the star's flux varies, too
+    core = radius < 1.5 * 1.2 / PIXEL * SCALE
+    fluxes = np.sum(results, axis=(2, 3), where=core)
+    np.testing.assert_allclose(fluxes.std(axis=0), 0.1 * core.sum() ** 0.5, rtol=0.15)
 
 
 # --- translations ---
