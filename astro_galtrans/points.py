@@ -12,7 +12,7 @@ pixel, the noise of the sky :math:`\sigma`, and :math:`R`, what is left of the i
 .. math::
 
     w = \frac{S^2}{S^2 + \sigma^2 + \max(\langle R^2 \rangle - (\epsilon S)^2, 0)
-        + \max(\langle A^2 \rangle - \sigma^2 - (\epsilon S)^2, 0) / \kappa^2}
+        + \max(\langle A^2 \rangle - 2 \sigma^2 - (\epsilon S)^2, 0) / \kappa^2}
 
 of a translation's light is replaced; :math:`\epsilon` is how well the PSF of an image is known. What a PSF that is
 slightly wrong leaves is much the same on both sides of a star, and a neighbour is on one side only: :math:`A` is the
@@ -38,7 +38,9 @@ CLEAR = 20.0  # the same of every band that tells shape and place
 # the same width; of galaxies it is 0.2 and more.
 UNLIKE_IMAGE, UNLIKE_PROFILE = 0.07, 0.14
 CUT_OFF = 3.0  # times that much is left in a single band only if it is saturated there
-REACH = 5.0  # FWHM: half the side of the image of a profile
+# FWHM: half the side of the image of a profile, and the most of one that is given, as blocks of a mosaic overlap by 12.
+REACH, MOST_REACH = 5.0, 8.0
+NEAR = 3.0  # FWHM around a star, in which its place is measured: further out are others
 CORE = 1.5  # FWHM around a star, in which it is compared with the PSF and its flux summed up
 APART = 0.5  # pixels: bands of a star are no further apart
 # Of the star's light in a pixel: a neighbour with it halves the share. Of a companion 4 magnitudes fainter and 2 arcsec
@@ -114,13 +116,15 @@ class _Finder:
 
     def __init__(self, psf, fwhm, pixel_scale, noise):
         sides = [min(one.shape) for one in psf if one is not None]
-        self.half = min(sides, default=2 * round(REACH * max(fwhm) / pixel_scale)) // 2
+        reach, most, near = (round(n * max(fwhm) / pixel_scale) for n in (REACH, MOST_REACH, NEAR))
+        self.half = min([*sides, 2 * most]) // 2 if sides else reach
+        self.near = slice(max(self.half - near, 0), self.half + near + 1)
         self.side, self.noise = 2 * self.half + 1, noise
         profiles = psf_images(MoffatPSF(fwhm), pixel_scale, self.side)
         both = zip(psf, profiles, strict=True)
         self.psf = np.array([profile if one is None else _middle(one / one.sum(), self.half) for one, profile in both])
         self.unlike = np.array([UNLIKE_PROFILE if one is None else UNLIKE_IMAGE for one in psf])[:, None, None]
-        self.own, self.spectra = round_moments(self.psf)[0], fft.fft2(self.psf)
+        self.own, self.spectra = self._moments(self.psf)[0], fft.fft2(self.psf)
         self.radius = np.hypot(*(np.indices(self.psf.shape[1:]) - self.half))
         self.core = self.radius < CORE * SIGMA_TO_FWHM * np.sqrt(self.own.xx)[:, None, None]
 
@@ -129,7 +133,7 @@ class _Finder:
         boxes, usable = boxes.astype(float), ~(bad & self.core).any(axis=(1, 2))
         peak = boxes[:, self.half, self.half] / self.noise[:, 0, 0]
         clear = usable & (peak > CLEAR)
-        seen, measured = round_moments(boxes)
+        seen, measured = self._moments(boxes)
         if not clear.any() or not measured[clear].all():
             return None
         offset = np.transpose([seen.y - self.own.y, seen.x - self.own.x])
@@ -154,7 +158,10 @@ class _Finder:
         alone = np.maximum(rest - np.maximum(opposite, 0), 0)
         known = (self.unlike * star) ** 2
         others, neighbours = (gaussian_filter(part**2, (0, 1, 1)) - known for part in (rest, alone))
-        return np.maximum(others, 0) + np.maximum(neighbours - self.noise**2, 0) / NEIGHBOUR**2
+        return np.maximum(others, 0) + np.maximum(neighbours - 2 * self.noise**2, 0) / NEIGHBOUR**2
+
+    def _moments(self, boxes):
+        return round_moments(boxes[:, self.near, self.near])
 
     def _fitted(self, boxes, offset):
         """Images ``[C, k, k]`` of the star that fits the core best, at offsets from the middle."""

@@ -172,9 +172,11 @@ def test_samples_keep_the_noise_of_the_target(rng):
 def test_samples_have_the_noise_of_the_target_where_a_star_ends(rng):
     source, target = scene([(STAR, 60.0, (0.0, 0.0))], rng)
     points = found_in(source)
-    results, noise = [], lambda _, light: rng.normal(0, 0.1, light.shape)
-    for _ in range(200):
-        results.append(drawn_anew(target + noise(0, target), points, noise=noise))
+
+    def noise(_, light):
+        return rng.normal(0, 0.1, light.shape)
+
+    results = [drawn_anew(target + noise(0, target), points, noise=noise) for _ in range(200)]
     std, radius = np.std(results, axis=0), np.hypot(*(np.indices(target.shape[1:]) - SCALE * SIDE / 2 + 0.5))
     for first in range(0, 30, 3):
         ring = (radius >= first) & (radius < first + 3)
@@ -248,3 +250,23 @@ def test_samples_have_the_star_of_their_image_and_noise_of_their_own(rng):
     core = np.s_[y - 2 : y + 3, x - 2 : x + 3]
     rest = samples[0][core] / samples[0][core].sum() - samples[1][core] / samples[1][core].sum()
     assert 0 < np.abs(rest).max() < 0.02
+
+
+def psf_image(side, shift=0.0):
+    return drawn(galsim.Moffat(3.5, fwhm=1.2).shift(shift * PIXEL, shift * PIXEL), side, PIXEL)
+
+
+@pytest.mark.parametrize("psf", [psf_image(50), psf_image(50, 0.5), psf_image(51, 0.4), psf_image(151)])
+def test_an_image_of_the_psf_may_have_any_side_and_its_star_beside_the_middle(rng, psf):
+    image, _ = field(rng)
+    expected = translate(image, "srgan-sdss-cfhtls", psf=psf_image(51))["r"]
+    result = translate(image, "srgan-sdss-cfhtls", psf=psf)["r"]
+    assert result.meta["GTSTARS"] == expected.meta["GTSTARS"] == 9
+    assert result.meta["GTFLUXES"] == expected.meta["GTFLUXES"]
+    assert np.abs(result.data - expected.data).max() < 0.01 * expected.data.max()
+
+
+def test_sky_left_in_an_image_of_the_psf_is_told_of(rng):
+    image, _ = field(rng, "ri")
+    with pytest.warns(match="PSF image of band r has 21 % of its light in a level"):
+        translate(image, "srgan-sdss-cfhtls", psf={"r": psf_image(51) + 1e-4, "i": psf_image(51)})
