@@ -37,6 +37,10 @@ CLEAR = 20.0  # the same of every band that tells shape and place
 # 0.01 to 0.06 where the PSF is known as an image, as PSFs vary across a frame; and up to 0.12 with a round profile of
 # the same width; of galaxies it is 0.2 and more.
 UNLIKE_IMAGE, UNLIKE_PROFILE = 0.07, 0.14
+# From this many FWHM on to the end of the core, so many times that share of a star's light may be on all sides of it:
+# stars in SDSS frames have 0.06 and 0.3 of theirs with an image and a profile; galaxies around quasars, which are a
+# fifth of the light, 0.25 and more.
+RIM, HOST = 1.0, 2.5
 CUT_OFF = 3.0  # times that much is left in a single band only if it is saturated there
 # FWHM: half the side of the image of a profile, and the most of one that is given, as blocks of a mosaic overlap by 12.
 REACH, MOST_REACH = 5.0, 8.0
@@ -52,6 +56,9 @@ RING, MOST_IN_RING = CORE, 0.25
 FADING = 0.7  # of the half side of a PSF's image: from there to its edge the share of the star falls to zero
 
 
+TINY = np.finfo(np.float32).tiny
+
+
 class Point(NamedTuple):
     """A star of an image."""
 
@@ -60,7 +67,7 @@ class Point(NamedTuple):
     share: np.ndarray  #: of the light that is the star's, ``[C, k, k]``; 0 in bands that do not show it
 
 
-def find_points(image, psf, fwhm, noise, pixel_scale, bad=None):
+def find_points(image, psf, fwhm, noise, pixel_scale, target, bad=None):
     """
     Find the bright stars of an image.
 
@@ -76,6 +83,8 @@ def find_points(image, psf, fwhm, noise, pixel_scale, bad=None):
         Per band: sky rms of a pixel.
     pixel_scale : float
         Arcsec.
+    target : sequence of float
+        Per band the FWHM of the target's PSF, a Moffat profile (arcsec).
     bad : `~numpy.ndarray`, optional
         Pixels that cannot be used, ``[C, H, W]``.
 
@@ -90,7 +99,7 @@ def find_points(image, psf, fwhm, noise, pixel_scale, bad=None):
     if not len(image) or (usable.max(axis=(1, 2), keepdims=True) < BRIGHT * noise).all():
         return []
     clearest = np.max(usable / noise, axis=0)
-    finder = _Finder(psf, fwhm, pixel_scale, noise)
+    finder = _Finder(psf, fwhm, pixel_scale, noise, target)
     bad, found = np.zeros(image.shape, bool) if bad is None else bad, []
     for peak in _peaks(clearest, RING * max(fwhm) / pixel_scale):
         corner = tuple(int(n) for n in peak - finder.half)
@@ -114,7 +123,7 @@ def _peaks(clearest, radius):
 class _Finder:
     """The PSFs of an image, with which its sources are compared."""
 
-    def __init__(self, psf, fwhm, pixel_scale, noise):
+    def __init__(self, psf, fwhm, pixel_scale, noise, target):
         sides = [min(one.shape) for one in psf if one is not None]
         reach, most, near = (round(n * max(fwhm) / pixel_scale) for n in (REACH, MOST_REACH, NEAR))
         self.half = min([*sides, 2 * most]) // 2 if sides else reach
@@ -125,8 +134,11 @@ class _Finder:
         self.psf = np.array([profile if one is None else _middle(one / one.sum(), self.half) for one, profile in both])
         self.unlike = np.array([UNLIKE_PROFILE if one is None else UNLIKE_IMAGE for one in psf])[:, None, None]
         self.own, self.spectra = self._moments(self.psf)[0], fft.fft2(self.psf)
+        self.target = fft.fft2(psf_images(MoffatPSF(target), pixel_scale, self.side))
         self.radius = np.hypot(*(np.indices(self.psf.shape[1:]) - self.half))
-        self.core = self.radius < CORE * SIGMA_TO_FWHM * np.sqrt(self.own.xx)[:, None, None]
+        width = SIGMA_TO_FWHM * np.sqrt(self.own.xx)[:, None, None]
+        self.core = self.radius < CORE * width
+        self.rim = self.core & (self.radius > RIM * width)
 
     def point(self, boxes, bad):
         """Place and share of the star in the middle of boxes ``[C, k, k]``; None if there is something else."""
@@ -140,21 +152,26 @@ class _Finder:
         offset[~clear] = mean = np.average(offset[clear], axis=0, weights=peak[clear])
         if np.abs(offset - mean).max() > APART:
             return None
-        star = self._fitted(boxes, offset)
+        star, light = self._fitted(boxes, offset)
         rest = boxes - star
         left, own = (self._in_core(part / self.noise**2) for part in (rest**2 - self.noise**2, star**2))
         allowed = self.unlike[:, 0, 0] ** 2 * own
         if left[clear].sum() > allowed[clear].sum():
             return None
-        usable &= ~clear | (left < CUT_OFF**2 * allowed)
-        share = star**2 / (star**2 + self.noise**2 + self._others(rest, star, offset))
-        share *= np.clip((1 - self.radius / self.half) / (1 - FADING), 0, 1)
-        own = np.transpose([self.own.y, self.own.x])
-        return offset + own + self.half, (share * usable[:, None, None]).astype(np.float32)
-
-    def _others(self, rest, star, offset):
-        """How much the squared light of others counts, from what is left without the star."""
+        # galaxies around quasars have their light on all sides: what is there twice is neither noise nor a neighbour
         opposite = _moved(fft.fft2(rest[:, ::-1, ::-1]), 2 * offset)
+        around = np.minimum(rest, opposite) - HOST * self.unlike * star
+        if np.sum(around / self.noise, axis=(1, 2), where=self.rim)[clear].sum() > 0:
+            return None
+        usable &= ~clear | (left < CUT_OFF**2 * allowed)
+        place = offset + np.transpose([self.own.y, self.own.x])
+        own = np.minimum(star, light * _moved(self.target, place)) ** 2
+        share = star**2 / (star**2 + self.noise**2) * own / (own + self._others(rest, star, opposite) + TINY)
+        share *= np.clip((1 - self.radius / self.half) / (1 - FADING), 0, 1)
+        return place + self.half, (share * usable[:, None, None]).astype(np.float32)
+
+    def _others(self, rest, star, opposite):
+        """How much the squared light of others counts, from what is left without the star, there and opposite."""
         alone = np.maximum(rest - np.maximum(opposite, 0), 0)
         known = (self.unlike * star) ** 2
         others, neighbours = (gaussian_filter(part**2, (0, 1, 1)) - known for part in (rest, alone))
@@ -167,7 +184,8 @@ class _Finder:
         """Images ``[C, k, k]`` of the star that fits the core best, at offsets from the middle."""
         moved = _moved(self.spectra, offset)
         light = self._in_core(boxes * moved) / self._in_core(moved**2)
-        return np.maximum(light, 0)[:, None, None] * moved
+        light = np.maximum(light, 0)[:, None, None]
+        return light * moved, light
 
     def _in_core(self, values):
         return np.sum(values, axis=(1, 2), where=self.core)

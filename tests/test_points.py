@@ -40,7 +40,7 @@ def scene(sources, rng, psf=PSFS):
 
 
 def found_in(source, psf=None, fwhm=FWHM, bad=None):
-    return find_points(source, images() if psf is None else psf, fwhm, NOISE, PIXEL, bad)
+    return find_points(source, images() if psf is None else psf, fwhm, NOISE, PIXEL, TARGET_FWHM, bad)
 
 
 def with_rings(target, place):
@@ -133,6 +133,27 @@ def test_bright_light_everywhere_is_looked_at_quickly(rng):
 def test_galaxies_and_close_pairs_of_stars_are_no_points(rng, profile, known):
     source, _ = scene([(profile, 300.0, (0.1, 0.0))], rng)
     assert found_in(source, None if known == "image" else [None, None]) == []
+
+
+@pytest.mark.parametrize(("known", "share"), [("image", 0.5), ("image", 0.8), ("width", 0.5)])
+@pytest.mark.parametrize("half_light", [0.7, 1.5, 3.0])
+def test_quasars_with_a_galaxy_around_them_are_no_points(rng, known, share, half_light):
+    quasar, host = (STAR, 200.0 * share, (0.1, 0.05)), galsim.Exponential(half_light_radius=half_light)
+    source, _ = scene([quasar, (host, 200.0 * (1 - share), (0.1, 0.05))], rng)
+    assert found_in(source, None if known == "image" else [None, None]) == []
+
+
+@pytest.mark.parametrize("known", ["image", "width"])
+@pytest.mark.parametrize("half_light", [1.5, 3.0])
+def test_a_faint_galaxy_around_a_quasar_stays_where_the_target_shows_it(rng, known, half_light):
+    quasar, host = (STAR, 180.0, (0.1, 0.05)), galsim.Exponential(half_light_radius=half_light)
+    source, target = scene([quasar, (host, 20.0, (0.1, 0.05))], rng)
+    result = drawn_anew(target, found_in(source, None if known == "image" else [None, None]))
+    centre = (SCALE * (SIDE / 2 + n / PIXEL) - 0.5 for n in (0.05, 0.1))
+    radius = np.hypot(*(np.indices(target.shape[1:]) - np.array(list(centre))[:, None, None])) * PIXEL / SCALE
+    for first, last, kept in ((1.8, 2.5, 0.7), (2.5, 4.0, 0.93)):
+        ring = (radius >= first) & (radius < last)
+        assert (result[:, ring].sum(axis=1) > kept * target[:, ring].sum(axis=1)).all()
 
 
 def test_faint_masked_and_misplaced_stars_are_left(rng):
