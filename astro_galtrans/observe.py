@@ -16,18 +16,20 @@ from typing import NamedTuple
 import numpy as np
 from astropy import units as u
 
+from ._warn import warn
 from .bands import parse_bands
 from .inputs import Observation
-from .moments import gaussian_fwhm
+from .moments import gaussian_fwhm, round_moments
 from .psf import image_fwhm, measured_fwhm, profile_fwhm
-from .stars import star_image
+from .stars import moved, star_image
 
-__all__ = ["Seen", "observe", "with_psf"]
+__all__ = ["Seen", "has_wings", "observe", "with_psf"]
 
 LEAST_HALF = 3.0  # FWHM: half the side from which on an image of a PSF has its wings
 # Share of the light beyond 1.5 FWHM: 0.002 of a Gaussian, 0.036 of a Moffat profile of exponent 4.765, the steepest of
 # the atmosphere, and 0.1 of stars in SDSS.
 WINGS_FROM, LEAST_WINGS = 1.5, 0.01
+MOST_LEVEL = 0.1  # of the light below the level of the border: 0.007 to 0.06 of Moffat profiles to three FWHM
 LIMITS = 0.05, 20.0  # arcsec: widths of PSFs, beyond which a number is in another unit
 
 
@@ -110,7 +112,7 @@ def with_psf(seen, psf, bands, pixel_scale):
         k, width = bands.index(band), _width(value, band, pixel_scale)
         fwhm[k] = profile_fwhm(width, pixel_scale=pixel_scale)
         if images:
-            images[k] = _with_wings(_odd(value), width / pixel_scale) if np.ndim(value) == 2 else None
+            images[k] = _with_wings(_odd(value), width / pixel_scale, band) if np.ndim(value) == 2 else None
     return seen._replace(observation=replace(seen.observation, fwhm=fwhm), images=tuple(images))
 
 
@@ -125,16 +127,34 @@ def _images(stack, told, seen, measured, pixel_scale):
             image = star_image(plane.data, plane.good, measured["sky_rms"][band], pixel_scale)
         else:
             continue
-        found[band] = None if image is None else _with_wings(image, fwhm / pixel_scale)
+        found[band] = None if image is None else _with_wings(image, fwhm / pixel_scale, band)
     return found
 
 
-def _with_wings(image, fwhm):
-    """Image of a PSF of a FWHM (pixels), of sum 1, if it reaches into the wings and is no Gaussian, which has none."""
+def has_wings(image, fwhm):
+    """Whether the image of a PSF of a FWHM (pixels) reaches into the wings, and is no Gaussian, which has none."""
     y, x = (np.arange(n) - n // 2 for n in image.shape)
     far = np.hypot(y[:, None], x) > WINGS_FROM * fwhm
-    reaches = min(image.shape) // 2 >= LEAST_HALF * fwhm and image[far].sum() > LEAST_WINGS * image.sum()
-    return image / image.sum() if reaches else None
+    return min(image.shape) // 2 >= LEAST_HALF * fwhm and image[far].sum() > LEAST_WINGS * image.sum()
+
+
+def _with_wings(image, fwhm, band):
+    """Image of a PSF of a FWHM (pixels), of sum 1, if it reaches into the wings and is no Gaussian, which has none."""
+    if not has_wings(image, fwhm):
+        return None
+    border = np.ones(image.shape, bool)
+    border[1:-1, 1:-1] = False
+    level = np.median(image[border]) * image.size / image.sum()
+    if level > MOST_LEVEL:
+        warn(
+            f"the PSF image of band {band} has {100 * level:.0f} % of its light in a level that its border shows: if "
+            "that is sky, fluxes of the translation become too high; subtract it from the PSF image",
+            stacklevel=3,
+        )
+    place, found = round_moments(image[None])
+    if found[0]:  # images with even sides, and pieces of a larger one, have the star beside the middle
+        image = moved(image, -place.y[0], -place.x[0])
+    return image / image.sum()
 
 
 def _given(psf, bands, known):

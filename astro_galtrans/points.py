@@ -11,17 +11,20 @@ pixel, the noise of the sky :math:`\sigma`, and :math:`R`, what is left of the i
 
 .. math::
 
-    w = \frac{S^2}{S^2 + \sigma^2 + \max(\langle R^2 \rangle - (\epsilon S)^2, 0)}
+    w = \frac{S^2}{S^2 + \sigma^2 + \max(\langle R^2 \rangle - (\epsilon S)^2, 0)
+        + \max(\langle A^2 \rangle - 2 \sigma^2 - (\epsilon S)^2, 0) / \kappa^2}
 
-of a translation's light is replaced; :math:`\epsilon` is how well the PSF of an image is known. Neighbours and the sky
-stay as the network has them.
+of a translation's light is replaced; :math:`\epsilon` is how well the PSF of an image is known. What a PSF that is
+slightly wrong leaves is much the same on both sides of a star, and a neighbour is on one side only: :math:`A` is the
+light that the point opposite has not, and :math:`\kappa` of the star's light is enough for the neighbour to stay.
+Neighbours and the sky stay as the network has them.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 from scipy import fft
-from scipy.ndimage import fourier_shift, gaussian_filter, maximum_filter, zoom
+from scipy.ndimage import fourier_shift, gaussian_filter, label, maximum_filter, zoom
 
 from .moments import SIGMA_TO_FWHM, round_moments
 from .psf import Frequencies, MoffatPSF, psf_images
@@ -34,11 +37,26 @@ CLEAR = 20.0  # the same of every band that tells shape and place
 # 0.01 to 0.06 where the PSF is known as an image, as PSFs vary across a frame; and up to 0.12 with a round profile of
 # the same width; of galaxies it is 0.2 and more.
 UNLIKE_IMAGE, UNLIKE_PROFILE = 0.07, 0.14
+# From this many FWHM on to the end of the core, so many times that share of a star's light may be on all sides of it:
+# stars in SDSS frames have 0.06 and 0.3 of theirs with an image and a profile; galaxies around quasars, which are a
+# fifth of the light, 0.25 and more.
+RIM, HOST = 1.0, 2.5
 CUT_OFF = 3.0  # times that much is left in a single band only if it is saturated there
-REACH = 5.0  # FWHM: half the side of the image of a profile
+# FWHM: half the side of the image of a profile, and the most of one that is given, as blocks of a mosaic overlap by 12.
+REACH, MOST_REACH = 5.0, 8.0
+NEAR = 3.0  # FWHM around a star, in which its place is measured: further out are others
 CORE = 1.5  # FWHM around a star, in which it is compared with the PSF and its flux summed up
 APART = 0.5  # pixels: bands of a star are no further apart
+# Of the star's light in a pixel: a neighbour with it halves the share. Of a companion 4 magnitudes fainter and 2 arcsec
+# away half of the light would be lost with 1, and 5 % is; with less the rings of networks come back.
+NEIGHBOUR = 0.16
+# In a ring of this radius (FWHM) a star has 0.02 of its peak, and median light of more than this share tells, without
+# a look at all pixels, that there is none: large galaxies have a noise peak every five pixels.
+RING, MOST_IN_RING = CORE, 0.25
 FADING = 0.7  # of the half side of a PSF's image: from there to its edge the share of the star falls to zero
+
+
+TINY = np.finfo(np.float32).tiny
 
 
 class Point(NamedTuple):
@@ -49,7 +67,7 @@ class Point(NamedTuple):
     share: np.ndarray  #: of the light that is the star's, ``[C, k, k]``; 0 in bands that do not show it
 
 
-def find_points(image, psf, fwhm, noise, pixel_scale, bad=None):
+def find_points(image, psf, fwhm, noise, pixel_scale, target, bad=None):
     """
     Find the bright stars of an image.
 
@@ -65,6 +83,8 @@ def find_points(image, psf, fwhm, noise, pixel_scale, bad=None):
         Per band: sky rms of a pixel.
     pixel_scale : float
         Arcsec.
+    target : sequence of float
+        Per band the FWHM of the target's PSF, a Moffat profile (arcsec).
     bad : `~numpy.ndarray`, optional
         Pixels that cannot be used, ``[C, H, W]``.
 
@@ -79,9 +99,9 @@ def find_points(image, psf, fwhm, noise, pixel_scale, bad=None):
     if not len(image) or (usable.max(axis=(1, 2), keepdims=True) < BRIGHT * noise).all():
         return []
     clearest = np.max(usable / noise, axis=0)
-    finder = _Finder(psf, fwhm, pixel_scale, noise)
+    finder = _Finder(psf, fwhm, pixel_scale, noise, target)
     bad, found = np.zeros(image.shape, bool) if bad is None else bad, []
-    for peak in np.argwhere((clearest > BRIGHT) & (clearest == maximum_filter(clearest, 5))):
+    for peak in _peaks(clearest, RING * max(fwhm) / pixel_scale):
         corner = tuple(int(n) for n in peak - finder.half)
         point = finder.point(*(_box(planes, corner, finder.side, fill) for planes, fill in ((image, 0), (bad, True))))
         if point is not None:
@@ -89,51 +109,83 @@ def find_points(image, psf, fwhm, noise, pixel_scale, bad=None):
     return found
 
 
+def _peaks(clearest, radius):
+    """Rows and columns of bright pixels that may be stars, of pixels with equal values side by side the first."""
+    labels, _ = label((clearest > BRIGHT) & (clearest == maximum_filter(clearest, 5)), np.ones((3, 3)))
+    places = np.argwhere(labels)
+    places = places[np.unique(labels[tuple(places.T)], return_index=True)[1]]
+    angle = np.linspace(0, 2 * np.pi, 12, endpoint=False)
+    ring = np.rint(radius * np.array([np.sin(angle), np.cos(angle)])).astype(int)
+    y, x = (np.clip(places[:, k, None] + ring[k], 0, n - 1) for k, n in enumerate(clearest.shape))
+    return places[np.median(clearest[y, x], axis=1) < MOST_IN_RING * clearest[tuple(places.T)]]
+
+
 class _Finder:
     """The PSFs of an image, with which its sources are compared."""
 
-    def __init__(self, psf, fwhm, pixel_scale, noise):
+    def __init__(self, psf, fwhm, pixel_scale, noise, target):
         sides = [min(one.shape) for one in psf if one is not None]
-        self.half = min(sides, default=2 * round(REACH * max(fwhm) / pixel_scale)) // 2
+        reach, most, near = (round(n * max(fwhm) / pixel_scale) for n in (REACH, MOST_REACH, NEAR))
+        self.half = min([*sides, 2 * most]) // 2 if sides else reach
+        self.near = slice(max(self.half - near, 0), self.half + near + 1)
         self.side, self.noise = 2 * self.half + 1, noise
         profiles = psf_images(MoffatPSF(fwhm), pixel_scale, self.side)
         both = zip(psf, profiles, strict=True)
         self.psf = np.array([profile if one is None else _middle(one / one.sum(), self.half) for one, profile in both])
         self.unlike = np.array([UNLIKE_PROFILE if one is None else UNLIKE_IMAGE for one in psf])[:, None, None]
-        self.own, _ = round_moments(self.psf)
+        self.own, self.spectra = self._moments(self.psf)[0], fft.fft2(self.psf)
+        self.target = fft.fft2(psf_images(MoffatPSF(target), pixel_scale, self.side))
         self.radius = np.hypot(*(np.indices(self.psf.shape[1:]) - self.half))
-        self.core = self.radius < CORE * SIGMA_TO_FWHM * np.sqrt(self.own.xx)[:, None, None]
+        width = SIGMA_TO_FWHM * np.sqrt(self.own.xx)[:, None, None]
+        self.core = self.radius < CORE * width
+        self.rim = self.core & (self.radius > RIM * width)
 
     def point(self, boxes, bad):
         """Place and share of the star in the middle of boxes ``[C, k, k]``; None if there is something else."""
         boxes, usable = boxes.astype(float), ~(bad & self.core).any(axis=(1, 2))
         peak = boxes[:, self.half, self.half] / self.noise[:, 0, 0]
         clear = usable & (peak > CLEAR)
-        seen, measured = round_moments(boxes)
+        seen, measured = self._moments(boxes)
         if not clear.any() or not measured[clear].all():
             return None
         offset = np.transpose([seen.y - self.own.y, seen.x - self.own.x])
         offset[~clear] = mean = np.average(offset[clear], axis=0, weights=peak[clear])
         if np.abs(offset - mean).max() > APART:
             return None
-        star = self._fitted(boxes, offset)
-        rest = np.square(boxes - star)
-        left, own = (self._in_core(part / self.noise**2) for part in (rest - self.noise**2, star**2))
+        star, light = self._fitted(boxes, offset)
+        rest = boxes - star
+        left, own = (self._in_core(part / self.noise**2) for part in (rest**2 - self.noise**2, star**2))
         allowed = self.unlike[:, 0, 0] ** 2 * own
         if left[clear].sum() > allowed[clear].sum():
             return None
+        # galaxies around quasars have their light on all sides: what is there twice is neither noise nor a neighbour
+        opposite = _moved(fft.fft2(rest[:, ::-1, ::-1]), 2 * offset)
+        around = np.minimum(rest, opposite) - HOST * self.unlike * star
+        if np.sum(around / self.noise, axis=(1, 2), where=self.rim)[clear].sum() > 0:
+            return None
         usable &= ~clear | (left < CUT_OFF**2 * allowed)
-        others = np.maximum(gaussian_filter(rest, (0, 1, 1)) - (self.unlike * star) ** 2, 0)
-        share = star**2 / (star**2 + self.noise**2 + others)
+        place = offset + np.transpose([self.own.y, self.own.x])
+        own = np.minimum(star, light * _moved(self.target, place)) ** 2
+        share = star**2 / (star**2 + self.noise**2) * own / (own + self._others(rest, star, opposite) + TINY)
         share *= np.clip((1 - self.radius / self.half) / (1 - FADING), 0, 1)
-        return offset + self.half, share * usable[:, None, None]
+        return place + self.half, (share * usable[:, None, None]).astype(np.float32)
+
+    def _others(self, rest, star, opposite):
+        """How much the squared light of others counts, from what is left without the star, there and opposite."""
+        alone = np.maximum(rest - np.maximum(opposite, 0), 0)
+        known = (self.unlike * star) ** 2
+        others, neighbours = (gaussian_filter(part**2, (0, 1, 1)) - known for part in (rest, alone))
+        return np.maximum(others, 0) + np.maximum(neighbours - 2 * self.noise**2, 0) / NEIGHBOUR**2
+
+    def _moments(self, boxes):
+        return round_moments(boxes[:, self.near, self.near])
 
     def _fitted(self, boxes, offset):
         """Images ``[C, k, k]`` of the star that fits the core best, at offsets from the middle."""
-        spectra = zip(fft.fft2(self.psf), offset, strict=True)
-        moved = np.array([fft.ifft2(fourier_shift(spectrum, by)).real for spectrum, by in spectra])
+        moved = _moved(self.spectra, offset)
         light = self._in_core(boxes * moved) / self._in_core(moved**2)
-        return np.maximum(light, 0)[:, None, None] * moved
+        light = np.maximum(light, 0)[:, None, None]
+        return light * moved, light
 
     def _in_core(self, values):
         return np.sum(values, axis=(1, 2), where=self.core)
@@ -170,11 +222,15 @@ def redraw(flux, points, scale, bands, seeing, fwhm, pixel_scale, noise=None):
         for k, band in enumerate(bands):
             share = zoom(point.share[k], scale, order=1, mode="nearest", grid_mode=True)[cut]
             star, radius = (part[cut] for part in drawn.star(k, scale * (point.place[k] + 0.5) - 0.5))
-            weight, before = share * (radius < reach[k]), flux[(band, *inside)]
-            if weight.any():
-                star *= max(np.sum(weight * before) / np.sum(weight * star), 0)
-                noisy = star if noise is None else star + noise(band, star)
-                before += share * (noisy - before)
+            near, before = radius < reach[k], flux[(band, *inside)]
+            total = np.sum(share * star, where=near)
+            if total > 0:
+                light, noisy = np.sum(share * before, where=near), 0
+                if noise is not None:
+                    # with what stays of the network's noise it has the variance of the target's
+                    noisy = np.sqrt(1 - (1 - share) ** 2) * noise(band, max(light / total, 0) * star)
+                    light -= np.sum(noisy, where=near)  # the flux of a sample has its noise already
+                before += share * (max(light / total, 0) * star - before) + noisy
 
 
 class _Drawn:
@@ -192,9 +248,14 @@ class _Drawn:
     def star(self, band, place):
         """Return the image of a star at a row and column, and how far its pixels are from there."""
         row, column = place
-        moved = self.transfer[band] * np.exp(-1j * (row * self.y + column * self.x))
+        moved = self.transfer[band] * (np.exp(-1j * row * self.y) * np.exp(-1j * column * self.x))
         y, x = (np.arange(self.side) - n for n in place)
         return fft.irfft2(moved, s=self.shape)[: self.side, : self.side], np.hypot(y[:, None], x)
+
+
+def _moved(spectra, offset):
+    """Images ``[C, k, k]`` of their spectra, each moved by rows and columns."""
+    return np.array([fft.ifft2(fourier_shift(one, by)).real for one, by in zip(spectra, offset, strict=True)])
 
 
 def _box(planes, corner, side, outside):

@@ -9,7 +9,7 @@ from scipy.ndimage import fourier_shift
 from .domain import MIN_STARS, find_stars, seeing_from_stars, sky_rms
 from .psf import MoffatPSF, profile_fwhm, psf_images
 
-__all__ = ["as_image", "carried_psf", "measured_psf", "star_image"]
+__all__ = ["as_image", "carried_psf", "measured_psf", "moved", "star_image"]
 
 REACH = 6.0  # arcsec around stars: 98 % of their light, more than which their noise and their neighbours hide
 CORE = 2.0  # arcsec around stars, in which the light is that all of them are scaled to
@@ -80,15 +80,20 @@ def star_image(plane, good, noise, pixel_scale):
     boxes, stars = find_stars(plane, good, noise, half)
     y, x = np.indices(boxes.shape[1:]) - half
     radius = np.hypot(y, x)
-    moved = np.empty(boxes.shape)
+    shifted = np.empty(boxes.shape)
     for k, box in enumerate(boxes):
         box = box - np.median(box[radius > half - 2])
-        moved[k] = np.fft.ifft2(fourier_shift(np.fft.fft2(box), (-stars.y[k], -stars.x[k]))).real
-    light = moved[:, radius * pixel_scale < CORE].sum(axis=1)
+        shifted[k] = moved(box, -stars.y[k], -stars.x[k])
+    light = shifted[:, radius * pixel_scale < CORE].sum(axis=1)
     blur = noise and noise * radius.size**0.5 / light  # of the sum over the box
     bright = np.zeros(0, int) if not len(boxes) else np.flatnonzero((light > 0) & (blur < STAR_NOISE))
     # a median of n values is 1.25 times as noisy as their mean
     if len(bright) < MIN_STARS or 1.25 * np.sqrt(np.mean(blur[bright] ** 2) / len(bright)) > STACK_NOISE:
         return None
-    image = np.median(moved[bright] / light[bright, None, None], axis=0)
+    image = np.median(shifted[bright] / light[bright, None, None], axis=0)
     return image / image.sum()
+
+
+def moved(image, rows, columns):
+    """Return an image ``[H, W]``, moved by a fraction of a pixel."""
+    return np.fft.ifft2(fourier_shift(np.fft.fft2(image), (rows, columns))).real

@@ -147,6 +147,36 @@ def test_the_psf_of_each_block(rng, tmp_path):
     assert {(49.5, 49.5), (149.5, 49.5)} <= set(asked)  # the middles of blocks
 
 
+@pytest.mark.filterwarnings("ignore::astro_galtrans.exceptions.DomainWarning")
+@pytest.mark.parametrize(("psf", "other"), [
+    (lambda _x, _y: 1.3, lambda x, _: 1.3 + 0.001 * (x - 49.5)), (1.301, 1.304),
+])  # fmt: skip
+def test_a_run_that_ended_early_does_not_go_on_with_other_psfs(tmp_path, psf, other):
+    given = make_cube((100, 100)), "srgan-sdss-cfhtls", tmp_path / "out.fits"
+    options, steps = {"bands": BANDS, "block": 50}, []
+
+    def end(_):
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        translate_mosaic(*given, **options, psf=psf, progress=end)
+    with pytest.raises(FileExistsError, match=r"made with other settings \(psf\)"):
+        translate_mosaic(*given, **options, psf=other)
+    translate_mosaic(*given, **options, psf=psf, progress=steps.append)
+    assert len(steps) == 3
+
+
+@pytest.mark.filterwarnings("ignore::astro_galtrans.exceptions.DomainWarning")
+def test_a_psf_of_a_later_block_that_is_none_is_told_of_before_the_work(tmp_path):
+    blocks = []
+    with pytest.raises(ValueError, match=r"psf of band u must be a FWHM .* got nan") as caught:
+        translate_mosaic(
+            make_cube((60, 120)), "srgan-sdss-cfhtls", tmp_path / "out.fits", bands=BANDS, block=60,
+            psf=lambda x, _: 1.3 if x < 60 else np.nan, progress=blocks.append,
+        )  # fmt: skip
+    assert blocks == [] and "x=89.5, y=29.5" in caught.value.__notes__[0]
+
+
 def test_masks_and_parts_without_pixels(toy, tmp_path):
     images = make_bands(SHAPE)
     for image in images.values():

@@ -1,5 +1,7 @@
 """Bright stars, found in an image and drawn in its translation. The truth is drawn by GalSim."""
 
+import time
+
 import numpy as np
 import pytest
 from astropy.nddata import CCDData
@@ -38,7 +40,7 @@ def scene(sources, rng, psf=PSFS):
 
 
 def found_in(source, psf=None, fwhm=FWHM, bad=None):
-    return find_points(source, images() if psf is None else psf, fwhm, NOISE, PIXEL, bad)
+    return find_points(source, images() if psf is None else psf, fwhm, NOISE, PIXEL, TARGET_FWHM, bad)
 
 
 def with_rings(target, place):
@@ -92,6 +94,37 @@ def test_neighbours_of_a_star_stay_the_network_s(rng):
 
 
 @pytest.mark.parametrize("known", ["image", "width"])
+@pytest.mark.parametrize(("ratio", "apart", "kept"), [(0.03, 2.0, 0.9), (0.03, 3.0, 0.98), (0.3, 3.0, 0.98)])
+def test_faint_companions_of_a_star_keep_their_light(rng, known, ratio, apart, kept):
+    star, companion = (STAR, 200.0, (0.13, -0.21)), (STAR, 200.0 * ratio, (0.13 + 0.8 * apart, -0.21 + 0.6 * apart))
+    source, target = scene([star, companion], rng)
+    _, alone = scene([companion], rng)
+    points = found_in(source, None if known == "image" else [None, None])
+    assert points
+    lost = target - drawn_anew(target, points)
+    y, x = (SCALE * (SIDE / 2 + n / PIXEL) - 0.5 for n in companion[2][::-1])
+    near = np.hypot(*(np.indices(target.shape[1:]) - np.array([y, x])[:, None, None])) < 0.5 / PIXEL * SCALE
+    for plane, true in zip(lost, alone, strict=True):
+        assert plane[near].sum() < (1 - kept) * true[near].sum()
+
+
+def test_a_star_between_pixels_is_found_once():
+    light = np.array([drawn(galsim.Convolve(200 * STAR, psf), SIDE, PIXEL) for psf in PSFS])  # of a corner of pixels
+    assert SIDE % 2 == 0 and np.ptp(light[0, 39:41, 39:41]) == pytest.approx(0, abs=1e-12)
+    light[:, 39:41, 39:41] = light[:, 39:40, 39:40]
+    (point,) = found_in(light)
+    np.testing.assert_allclose(np.array(point.corner) + point.place, SIDE / 2 - 0.5, atol=0.01)
+
+
+def test_bright_light_everywhere_is_looked_at_quickly(rng):
+    noise = np.array(NOISE)[:, None, None]
+    sky = 200 * noise + noise * rng.normal(size=(2, 500, 500))  # as a galaxy that fills the image
+    begin = time.process_time()
+    assert found_in(sky) == []
+    assert time.process_time() - begin < 3  # looking at each of its peaks takes 20 s
+
+
+@pytest.mark.parametrize("known", ["image", "width"])
 @pytest.mark.parametrize("profile", [
     galsim.Exponential(0.4), galsim.Exponential(0.9).shear(q=0.4, beta=0.3 * galsim.radians),
     galsim.DeVaucouleurs(0.8), galsim.Gaussian(half_light_radius=0.4),
@@ -100,6 +133,27 @@ def test_neighbours_of_a_star_stay_the_network_s(rng):
 def test_galaxies_and_close_pairs_of_stars_are_no_points(rng, profile, known):
     source, _ = scene([(profile, 300.0, (0.1, 0.0))], rng)
     assert found_in(source, None if known == "image" else [None, None]) == []
+
+
+@pytest.mark.parametrize(("known", "share"), [("image", 0.5), ("image", 0.8), ("width", 0.5)])
+@pytest.mark.parametrize("half_light", [0.7, 1.5, 3.0])
+def test_quasars_with_a_galaxy_around_them_are_no_points(rng, known, share, half_light):
+    quasar, host = (STAR, 200.0 * share, (0.1, 0.05)), galsim.Exponential(half_light_radius=half_light)
+    source, _ = scene([quasar, (host, 200.0 * (1 - share), (0.1, 0.05))], rng)
+    assert found_in(source, None if known == "image" else [None, None]) == []
+
+
+@pytest.mark.parametrize("known", ["image", "width"])
+@pytest.mark.parametrize("half_light", [1.5, 3.0])
+def test_a_faint_galaxy_around_a_quasar_stays_where_the_target_shows_it(rng, known, half_light):
+    quasar, host = (STAR, 180.0, (0.1, 0.05)), galsim.Exponential(half_light_radius=half_light)
+    source, target = scene([quasar, (host, 20.0, (0.1, 0.05))], rng)
+    result = drawn_anew(target, found_in(source, None if known == "image" else [None, None]))
+    centre = (SCALE * (SIDE / 2 + n / PIXEL) - 0.5 for n in (0.05, 0.1))
+    radius = np.hypot(*(np.indices(target.shape[1:]) - np.array(list(centre))[:, None, None])) * PIXEL / SCALE
+    for first, last, kept in ((1.8, 2.5, 0.7), (2.5, 4.0, 0.93)):
+        ring = (radius >= first) & (radius < last)
+        assert (result[:, ring].sum(axis=1) > kept * target[:, ring].sum(axis=1)).all()
 
 
 def test_faint_masked_and_misplaced_stars_are_left(rng):
@@ -134,6 +188,23 @@ def test_samples_keep_the_noise_of_the_target(rng):
     noisy = drawn_anew(target, points, noise=lambda _, light: rng.normal(0, 0.1, light.shape))
     change = (noisy - drawn_anew(target, points))[:, 72:88, 72:88]
     assert change.std() == pytest.approx(0.1, rel=0.15)
+
+
+def test_samples_have_the_noise_of_the_target_where_a_star_ends(rng):
+    source, target = scene([(STAR, 60.0, (0.0, 0.0))], rng)
+    points = found_in(source)
+
+    def noise(_, light):
+        return rng.normal(0, 0.1, light.shape)
+
+    results = [drawn_anew(target + noise(0, target), points, noise=noise) for _ in range(200)]
+    std, radius = np.std(results, axis=0), np.hypot(*(np.indices(target.shape[1:]) - SCALE * SIDE / 2 + 0.5))
+    for first in range(0, 30, 3):
+        ring = (radius >= first) & (radius < first + 3)
+        assert std[:, ring].mean() == pytest.approx(0.1, rel=0.1)  # the star's flux varies, too
+    core = radius < 1.5 * 1.2 / PIXEL * SCALE
+    fluxes = np.sum(results, axis=(2, 3), where=core)
+    np.testing.assert_allclose(fluxes.std(axis=0), 0.1 * core.sum() ** 0.5, rtol=0.15)
 
 
 # --- translations ---
@@ -200,3 +271,23 @@ def test_samples_have_the_star_of_their_image_and_noise_of_their_own(rng):
     core = np.s_[y - 2 : y + 3, x - 2 : x + 3]
     rest = samples[0][core] / samples[0][core].sum() - samples[1][core] / samples[1][core].sum()
     assert 0 < np.abs(rest).max() < 0.02
+
+
+def psf_image(side, shift=0.0):
+    return drawn(galsim.Moffat(3.5, fwhm=1.2).shift(shift * PIXEL, shift * PIXEL), side, PIXEL)
+
+
+@pytest.mark.parametrize("psf", [psf_image(50), psf_image(50, 0.5), psf_image(51, 0.4), psf_image(151)])
+def test_an_image_of_the_psf_may_have_any_side_and_its_star_beside_the_middle(rng, psf):
+    image, _ = field(rng)
+    expected = translate(image, "srgan-sdss-cfhtls", psf=psf_image(51))["r"]
+    result = translate(image, "srgan-sdss-cfhtls", psf=psf)["r"]
+    assert result.meta["GTSTARS"] == expected.meta["GTSTARS"] == 9
+    assert result.meta["GTFLUXES"] == expected.meta["GTFLUXES"]
+    assert np.abs(result.data - expected.data).max() < 0.01 * expected.data.max()
+
+
+def test_sky_left_in_an_image_of_the_psf_is_told_of(rng):
+    image, _ = field(rng, "ri")
+    with pytest.warns(match="PSF image of band r has 21 % of its light in a level"):
+        translate(image, "srgan-sdss-cfhtls", psf={"r": psf_image(51) + 1e-4, "i": psf_image(51)})

@@ -42,13 +42,14 @@ def _noise(translator, sampling, pixel_scale, seed):
 
 def points_of(flux, bad, seen, translator):
     """Return the bright stars of an image that has some of the bands of the network, ``[C, H, W]``."""
-    own, inside, _ = _bands_of_stars(seen, translator)
+    own, inside, outside = _bands_of_stars(seen, translator)
     if not own:
         return []
     images, of_image = [seen.images[k] for k in inside], seen.observation
     flux, bad = flux[own], None if bad is None else bad[own]
     fwhm, noise = of_image.fwhm[inside], of_image.noise[inside]
-    return find_points(flux, images, fwhm, noise, translator.source["pixel_scale"], bad)
+    target = np.take(translator.target["fwhm"], outside)
+    return find_points(flux, images, fwhm, noise, translator.source["pixel_scale"], target, bad)
 
 
 def _bands_of_stars(seen, translator):

@@ -4,6 +4,7 @@ import json
 import shutil
 import warnings
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from operator import index
 from pathlib import Path
 from typing import NamedTuple
@@ -111,7 +112,23 @@ class Plan:
         y, x = ((part.start + part.stop - 1) / 2 for part in block)
         translator = request.translator
         pixel_scale = translator.source["pixel_scale"]
-        return replace(request, seen=with_psf(request.seen, request.psf(x, y), translator.bands_in, pixel_scale))
+        try:
+            seen = with_psf(request.seen, request.psf(x, y), translator.bands_in, pixel_scale)
+        except Exception as err:
+            err.add_note(f"(what psf gives for the pixel x={x:g}, y={y:g} of the mosaic)")
+            raise
+        return replace(request, seen=seen)
+
+    def told_psfs(self):
+        """Hash of the PSFs that are given for the blocks, each of which is checked before the long work; or None."""
+        request, found = self.request, sha256()
+        if request.psf is None or request.seen is None:
+            return None
+        for block in self.blocks if callable(request.psf) else self.blocks[:1]:
+            seen = self._asked_of(block).seen
+            for values in (seen.observation.fwhm, *seen.images):
+                found.update(b"" if values is None else np.asarray(values, np.float32).tobytes())
+        return found.hexdigest()
 
     def write(self, number, stream):
         """Translate a block into a file; return its number, and what is unlike the images of the training."""
@@ -297,7 +314,7 @@ class _Journal:
         settings = {
             "translator": translator.name, "weights": translator.checkpoint.sha256, "image": plan.windows.identity,
             "options": plan.request.reading, "block": plan.side, "n_samples": sampling.n,
-            "psf": plan.request.seen and plan.request.seen.psf,
+            "psf": [plan.request.seen and plan.request.seen.psf, plan.told_psfs()],
         }  # fmt: skip
         settings = {name: json.dumps(value, default=str, sort_keys=True) for name, value in settings.items()}
         self.done, self.seed = set(), sampling.seed
