@@ -22,7 +22,7 @@ from .inputs import Observation
 from .moments import gaussian_fwhm
 from .psf import measured_fwhm, profile_fwhm
 
-__all__ = ["Seen", "carried_psf", "observe", "star_image"]
+__all__ = ["Seen", "carried_psf", "has_wings", "observe", "star_image"]
 
 REACH = 6.0  # arcsec around stars: 98 % of their light, more than which their noise and their neighbours hide
 CORE = 2.0  # arcsec around stars, in which the light is that all of them are scaled to
@@ -113,12 +113,12 @@ def _images(stack, told, seen, measured, pixel_scale):
             image = star_image(plane.data, plane.good, measured["sky_rms"][band], pixel_scale)
         else:
             continue
-        if image is not None and _has_wings(image, fwhm / pixel_scale):
+        if image is not None and has_wings(image, fwhm / pixel_scale):
             found[band] = image / image.sum()
     return found
 
 
-def _has_wings(image, fwhm):
+def has_wings(image, fwhm):
     """Whether the image of a PSF of a FWHM (pixels) reaches into the wings, and is no Gaussian, which has none."""
     y, x = (np.arange(n) - n // 2 for n in image.shape)
     far = np.hypot(y[:, None], x) > WINGS_FROM * fwhm
