@@ -1,10 +1,13 @@
 """Fluxes of translations that agree with the image they were made from. The truth is drawn by GalSim."""
 
+from copy import deepcopy
+
 import numpy as np
 import pytest
 from astropy.nddata import CCDData
+from photutils.aperture import CircularAperture
 
-from astro_galtrans import Translator, consistency, load_translator, translate
+from astro_galtrans import Translator, aperture_covariance, aperture_error, consistency, load_translator, translate
 from astro_galtrans.consistency import Consistency
 from astro_galtrans.exceptions import CheckpointError
 from astro_galtrans.models import checkpoint
@@ -193,6 +196,34 @@ def test_a_sampler_s_fluxes_are_its_own(rng):
     assert "GTFLUXES" not in drawn_once["r"].meta
     mean = load_translator("photometric-sdss-cfhtls").mean
     assert translate(image, mean, psf=given)["r"].meta["GTFLUXES"] == "u,g,r,i,z"
+
+
+def with_errors(consistent):
+    """A shipped translator whose card says, or does not say, how large errors are where fluxes follow the image."""
+    found = load_translator("srgan-sdss-cfhtls", device="cpu")
+    card = deepcopy(found.card)
+    card["calibration"].pop("correlation_consistent", None)
+    if consistent:
+        amplitudes = 0.5 * np.array(card["calibration"]["correlation"]["amplitudes"])
+        entry = {"amplitudes": amplitudes.tolist(), "between": np.eye(5).tolist()}
+        card["calibration"]["correlation_consistent"] = entry
+    return Translator(checkpoint.Checkpoint(found.model, card, found.checkpoint.sha256))
+
+
+def test_errors_are_those_of_the_bands_whose_fluxes_follow_the_image(rng):
+    image, aperture = bands_of(rng, stars=1), CircularAperture((44.5, 44.5), 15)
+    widths = dict.fromkeys("ugriz", 1.25)
+    drawn_in_two = widths | {band: drawn(PSFS[1], 51, PIXEL) for band in "gr"}
+    for psf, bands in ((widths, ""), (drawn_in_two, "gr")):
+        old, new = (translate(image, with_errors(consistent), psf=psf) for consistent in (False, True))
+        assert new["r"].meta.get("GTFLUXES", "") == ",".join(bands)
+        np.testing.assert_array_equal(new["r"].data, old["r"].data)
+        alone, errors = (aperture_error(result, aperture, noise=False) for result in (old, new))
+        # errors are linear in the amplitudes
+        expected = [0.5 if band in bands else 1.0 for band in "ugriz"]
+        np.testing.assert_allclose((errors / alone).value, expected, rtol=0.01)
+        common = aperture_covariance(new, aperture)[0, 1]
+        assert (common == 0) == bool(bands)  # the correlation between bands changed, too
 
 
 # --- colour terms ---

@@ -60,12 +60,15 @@ def compare(model, scalings, pairs, indices, *, factors=None, n_samples=1, seed=
 
     ``factors`` are the calibration factors ``"flux"`` and ``"std"`` to apply. A network that samples averages
     ``n_samples``; pair ``i`` is sampled with ``seed + i``. A `~astro_galtrans.consistency.Consistency` brings fluxes to
-    those of the source where its PSF is known, as it does in translations.
+    those of the source, as it does in translations; pairs whose PSFs are not known are then left out.
     """
     flux, spread = (np.asarray((factors or {}).get(name, 1.0)).reshape(-1, 1, 1) for name in ("flux", "std"))
     places, observations = main_sources(pairs), Observations(pairs)
     inputs = inputs_of(model.spec, pairs.header, scalings)
     for index in map(int, indices):
+        psf = consistency and observations.psf(index)
+        if consistency and any(psf[band] is None for band in consistency.inside):
+            continue
         source, target, good = read_pair(pairs, index)
         observation = observations[index]
         planes = inputs.planes(source, observation)
@@ -77,8 +80,8 @@ def compare(model, scalings, pairs, indices, *, factors=None, n_samples=1, seed=
                 aperture = None
         signal = signal_pixels(pairs, index) & good
         images = (flux * mean).astype(np.float32), (flux * spread * std).astype(np.float32)
-        if consistency is not None:
-            consistency.apply(images[0], source, observations.psf(index), observation.noise)
+        if consistency:
+            consistency.apply(images[0], source, psf, observation.noise)
         yield Comparison(index, source, target, good, signal, _excess(pairs, index), aperture, *images)
 
 

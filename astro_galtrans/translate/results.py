@@ -149,6 +149,7 @@ def _target_psf(target, scale):
 
 
 def _provenance(translator, sampling, image):
+    consistent = _consistent_bands(image.seen, translator, sampling)
     return {
         "translator": translator.name,
         "weights_hash": translator.checkpoint.sha256 or None,
@@ -161,9 +162,9 @@ def _provenance(translator, sampling, image):
         "target": translator.target["survey"],
         "source_bands": image.stack.bands,
         "psf": image.seen and image.seen.psf,
-        "fluxes": _consistent_bands(image.seen, translator, sampling) or None,
+        "fluxes": consistent or None,
         "scale": translator.spec.scale,
         "calibration": translator.card["calibration"]["std"],
-        "covariance": translator.correlation,
+        "covariance": translator.correlation(consistent),
         "domain": "; ".join(image.outside.values()) or None,
     }
