@@ -2,8 +2,8 @@
 Stated errors of aperture fluxes and significances of detections, against pairs, simulated fields and a second epoch.
 
 *Errors*: 68 % of the errors of aperture fluxes of held-out pairs lie within so many stated ones (1 is right), by
-magnitude of the galaxy, and at any place. Translators are given the width of the PSF; with ``--psf`` its image, too, so
-that fluxes follow those of the image, and for comparison their errors are also stated as those of the network alone.
+magnitude of the galaxy, and at any place. Translators are given the width of the PSF; with ``--psf`` its image, so that
+fluxes follow those of the image, and for comparison their errors are also stated as those of the network alone.
 *Simulated fields*: share of peaks of the significance map above 5 where the
 noise-free image has, within 0.9 arcsec, at least half of the flux. *Second epoch*: share of peaks above 5 in the
 translation of one epoch of SDSS Stripe 82 where the image of the other epoch has a point source above 2 sigma in the
@@ -54,7 +54,7 @@ def main():
     parser.add_argument("pairs")
     parser.add_argument("-m", "--models", nargs="+", required=True)
     parser.add_argument("-n", "--number", type=int, default=512)
-    parser.add_argument("--psf", action="store_true", help="give images of the PSF, too")
+    parser.add_argument("--psf", action="store_true", help="give images of the PSF, not its width")
     parser.add_argument("--rst", help="table to write, of all galaxies")
     parser.add_argument("--fields", action="store_true", help="count true detections in simulated fields")
     parser.add_argument("--frames", help="folder with the SDSS frames of two epochs")
@@ -64,12 +64,11 @@ def main():
     for name in options.models:
         translator = load_translator(name)
         print(translator.name, *translator.bands_out)
-        for images in [False, True] if options.psf else [False]:
-            for kind, found in pulls(translator, pairs, options.number, images=images).items():
-                for where, number, diameter, values in within(found):
-                    print(f"{kind}; {where} ({number}), {diameter:g} arcsec:", *values, flush=True)
-                    if where == "galaxies" and diameter in TABLED:
-                        rows.append((translator.name, kind, f"{diameter:g}", *values))
+        for kind, found in pulls(translator, pairs, options.number, images=options.psf).items():
+            for where, number, diameter, values in within(found):
+                print(f"{kind}; {where} ({number}), {diameter:g} arcsec:", *values, flush=True)
+                if where == "galaxies" and diameter in TABLED:
+                    rows.append((translator.name, kind, f"{diameter:g}", *values))
         if options.fields:
             print("simulated fields", *purity(translator))
         if options.frames:
@@ -118,11 +117,9 @@ def stated_errors(translator, result, apertures):
     """Stated errors ``[C, n]`` by what is known of the PSF and what they are of."""
     if "GTFLUXES" not in result.meta:
         return {"width": aperture_error(result, apertures).value}
-    alone = CCDData(result, meta=dict(result.meta) | {"GTCOVAR": translator.correlation()})
-    return {
-        "image, errors of the network alone": aperture_error(alone, apertures).value,
-        "image": aperture_error(result, apertures).value,
-    }
+    found = {"image": aperture_error(result, apertures).value}
+    result.meta["GTCOVAR"] = translator.correlation()
+    return {"image, errors of the network alone": aperture_error(result, apertures).value} | found
 
 
 def within(found):
