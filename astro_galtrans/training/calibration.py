@@ -73,22 +73,22 @@ def calibrate(model, scalings, pairs, *, colour_terms=None, n_samples=1, seed=0,
     if covariance is None:
         return found
     found["correlation"] = covariance.to_dict()
-    indices = tqdm(together, desc="calibrating", unit="pair", disable=None if progress else True)
-    consistent = consistent_correlation(
-        model, scalings, pairs, indices, found, colour_terms, n_samples=n_samples, seed=seed
-    )
+    options = {"n_samples": n_samples, "seed": seed, "progress": progress}
+    consistent = consistent_correlation(model, scalings, pairs, together, found, colour_terms, **options)
     return found | ({"correlation_consistent": consistent} if consistent else {})
 
 
-def consistent_correlation(model, scalings, pairs, indices, factors, colour_terms, *, n_samples=1, seed=0):
+def consistent_correlation(
+    model, scalings, pairs, indices, factors, colour_terms, *, n_samples=1, seed=0, progress=True,
+):  # fmt: skip
     """
     Return what is different in the covariance of errors where fluxes agree with the image.
 
     Parameters
     ----------
-    model, scalings, pairs
+    model, scalings, pairs, n_samples, seed, progress
         As for `calibrate`.
-    indices : iterable of int
+    indices : sequence of int
         Of the pairs to use; those whose PSF is not known with its wings are left out.
     factors : dict
         With the calibration factors per band, ``"flux"`` and ``"std"``.
@@ -108,7 +108,8 @@ def consistent_correlation(model, scalings, pairs, indices, factors, colour_term
         return None
     places, scale, options = main_sources(pairs), header.target_pixel_scale, {"n_samples": n_samples, "seed": seed}
     options |= {"factors": {"flux": factors["flux"]}, "consistency": consistency}  # the fit has the factors of std
-    compared = compare(model, scalings, pairs, indices, **options)
+    bar = tqdm(indices, desc="calibrating fluxes", unit="pair", disable=None if progress else True)
+    compared = compare(model, scalings, pairs, bar, **options)
     cut = [patch for pair in compared for patch in patches(pair, places[pair.index], scale, seed)]
     covariance = fit_covariance(cut, header, [1.0] * len(header.target_bands), factors["std"])
     return covariance and {name: covariance.to_dict()[name] for name in ("amplitudes", "between")}

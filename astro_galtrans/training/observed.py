@@ -54,7 +54,8 @@ class Observations:
         self.pairs, survey = pairs, pairs.header.source
         names = "fwhm", "star_fwhm", "noise"
         self.fwhm, self.stars, self.noise = (self._columns(name, survey.band_names) for name in names)
-        self.beta, self.wings, self.wing_width = (pairs.column(name) for name in ("beta", "wings", "wing_width"))
+        self.beta, wings = pairs.column("beta"), {name: pairs.column(name) for name in ("wings", "wing_width")}
+        self.wings = {name: column for name, column in wings.items() if column is not None}  # earlier pairs have none
         self.typical = np.array([band.fwhm for band in survey.bands]), survey.sky_rms()
 
     def _columns(self, name, bands):
@@ -83,13 +84,13 @@ class Observations:
         """
         fwhm, pixel = self.fwhm[index], self.pairs.header.source.pixel_scale
         if self.beta is not None and np.isfinite(fwhm).all():
-            wings = {name: float(column[index]) for name in ("wings", "wing_width")
-                     if (column := getattr(self, name)) is not None}  # fmt: skip
+            wings = {name: float(column[index]) for name, column in self.wings.items()}
             side = 2 * int(np.ceil(PSF_REACH * fwhm.max() / pixel)) + 1
-            return list(Seeing(float(self.beta[index]), tuple(fwhm), **wings).psf_images(pixel, side))
-        widths = ((image, gaussian_fwhm(image)) for image in _psf_images(self.pairs, index))
-        found = [image if width and has_wings(image, width) else None for image, width in widths]
-        return found or [None] * len(fwhm)
+            images = Seeing(float(self.beta[index]), tuple(fwhm), **wings).psf_images(pixel, side)
+        else:
+            images = _psf_images(self.pairs, index) or [None] * len(fwhm)
+        return [image if image is not None and (width := gaussian_fwhm(image)) and has_wings(image, width) else None
+                for image in images]  # fmt: skip
 
 
 def _psf_images(pairs, index):
