@@ -117,9 +117,11 @@ def stated_errors(translator, result, apertures):
     """Stated errors ``[C, n]`` by what is known of the PSF and what they are of."""
     if "GTFLUXES" not in result.meta:
         return {"width": aperture_error(result, apertures).value}
-    found = {"image": aperture_error(result, apertures).value}
-    result.meta["GTCOVAR"] = translator.correlation()
-    return {"image, errors of the network alone": aperture_error(result, apertures).value} | found
+    found, own = {}, result.meta["GTCOVAR"]
+    for kind, text in {"image, errors of the network alone": translator.correlation(), "image": own}.items():
+        result.meta["GTCOVAR"] = text
+        found[kind] = aperture_error(result, apertures).value
+    return found
 
 
 def within(found):
