@@ -29,7 +29,7 @@ from scipy import fft
 from scipy.ndimage import zoom
 
 from .moments import SIGMA_TO_FWHM
-from .psf import Frequencies, MoffatPSF, SampledPSF, both_halves, summing
+from .psf import Frequencies, MoffatPSF, SampledPSF, both_halves, image_fwhm, summing
 from .units import flux_factor
 
 __all__ = ["Consistency"]
@@ -115,7 +115,7 @@ class _Compared:
         self.inside, self.outside = [whole.inside[k] for k in known], whole.outside
         self.flux, self.image, self.scale = flux, image, flux.shape[-1] // image.shape[-1]
         pixel, self.matrix, self.scatter = whole.pixel_scale, whole.matrix[known], whole.scatter[known]
-        width = BROADER * max(*whole.target_fwhm, *(pixel * _equivalent_fwhm(one) for one in psf))
+        width = BROADER * max(*whole.target_fwhm, *(pixel * image_fwhm(one) for one in psf))
         self.margin = int(np.ceil(REACH * width / pixel))
         sides = (2 * fft.next_fast_len(min(n, BLOCK) // 2 + self.margin + 1, real=True) for n in image.shape[1:])
         self.frequencies = grid = Frequencies(tuple(sides), self.scale, pixel)
@@ -168,8 +168,3 @@ def _reflected(start, number, n):
 
 def _inverse(transfer):
     return np.conj(transfer) / (np.abs(transfer) ** 2 + FLOOR**2)
-
-
-def _equivalent_fwhm(image):
-    """FWHM (pixels) of the Gaussian with the noise-equivalent area of a PSF's image."""
-    return SIGMA_TO_FWHM / np.sqrt(4 * np.pi * np.sum(np.square(image / image.sum())))

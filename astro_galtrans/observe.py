@@ -10,23 +10,20 @@ Where bright stars, or an image that is given, show the PSF with its wings, that
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 from astropy import units as u
-from scipy.ndimage import fourier_shift
 
 from .bands import parse_bands
-from .domain import MIN_STARS, find_stars
 from .inputs import Observation
 from .moments import gaussian_fwhm
-from .psf import measured_fwhm, profile_fwhm
+from .psf import image_fwhm, measured_fwhm, profile_fwhm
+from .stars import star_image
 
-__all__ = ["Seen", "carried_psf", "has_wings", "observe", "star_image"]
+__all__ = ["Seen", "observe", "with_psf", "with_wings"]
 
-REACH = 6.0  # arcsec around stars: 98 % of their light, more than which their noise and their neighbours hide
-CORE = 2.0  # arcsec around stars, in which the light is that all of them are scaled to
-STAR_NOISE, STACK_NOISE = 0.05, 0.015  # most noise of all pixels of a star, and of the median of stars, over its light
 LEAST_HALF = 3.0  # FWHM: half the side from which on an image of a PSF has its wings
 # Share of the light beyond 1.5 FWHM: 0.002 of a Gaussian, 0.036 of a Moffat profile of exponent 4.765, the steepest of
 # the atmosphere, and 0.1 of stars in SDSS.
@@ -41,14 +38,6 @@ class Seen(NamedTuple):
     psf: str  #: per band of the image the FWHM of its stars (arcsec), and from where it is known
     assumed: bool  #: does nothing tell the PSF, so that the survey's typical one is assumed?
     images: tuple = ()  #: per band of the network the image of the PSF with its wings, ``[k, k]``, or None
-
-
-def carried_psf(image):
-    """Return the PSF that NDData carries, or a dict of those of a dict of bands, or None."""
-    if isinstance(image, Mapping):
-        found = {band: getattr(one, "psf", None) for band, one in image.items()}
-        return {band: psf for band, psf in found.items() if psf is not None} or None
-    return getattr(image, "psf", None)
 
 
 def observe(stack, bands, typical, measured, pixel_scale, psf=None, *, images=False):
@@ -102,6 +91,29 @@ def observe(stack, bands, typical, measured, pixel_scale, psf=None, *, images=Fa
     return Seen(observation, text, not known, tuple(found.get(band) for band in bands) if images else ())
 
 
+def with_psf(seen, psf, bands, pixel_scale):
+    """
+    Return what is known of an image, but for the PSF in a part of it.
+
+    Parameters
+    ----------
+    seen : `Seen`
+        Of the whole image.
+    psf, pixel_scale
+        As for `observe`.
+    bands : tuple of str
+        Of the network.
+    """
+    told = _given(psf, tuple(np.compress(seen.observation.present, bands)), bands)
+    fwhm, images = np.array(seen.observation.fwhm, float), list(seen.images)
+    for band, value in told.items():
+        k, width = bands.index(band), _width(value, band, pixel_scale)
+        fwhm[k] = profile_fwhm(width, pixel_scale=pixel_scale)
+        if images:
+            images[k] = with_wings(_odd(value), width / pixel_scale) if np.ndim(value) == 2 else None
+    return seen._replace(observation=replace(seen.observation, fwhm=fwhm), images=tuple(images))
+
+
 def _images(stack, told, seen, measured, pixel_scale):
     """Images of the PSF of bands by band, given or of stars, where they reach into the wings."""
     found = {}
@@ -113,52 +125,16 @@ def _images(stack, told, seen, measured, pixel_scale):
             image = star_image(plane.data, plane.good, measured["sky_rms"][band], pixel_scale)
         else:
             continue
-        if image is not None and has_wings(image, fwhm / pixel_scale):
-            found[band] = image / image.sum()
+        found[band] = None if image is None else with_wings(image, fwhm / pixel_scale)
     return found
 
 
-def has_wings(image, fwhm):
-    """Whether the image of a PSF of a FWHM (pixels) reaches into the wings, and is no Gaussian, which has none."""
+def with_wings(image, fwhm):
+    """Return an image of a PSF of a FWHM (pixels) with sum 1; None if it does not reach the wings or is a Gaussian."""
     y, x = (np.arange(n) - n // 2 for n in image.shape)
     far = np.hypot(y[:, None], x) > WINGS_FROM * fwhm
-    return min(image.shape) // 2 >= LEAST_HALF * fwhm and image[far].sum() > LEAST_WINGS * image.sum()
-
-
-def star_image(plane, good, noise, pixel_scale):
-    """
-    Return the image of the PSF that the stars of an image show, ``[k, k]`` of sum 1, k odd.
-
-    It is the median of those stars that are bright enough to show their wings, each moved to the middle of a pixel.
-    Their light is that within 6 arcsec above the level there: surveys measure the total light of stars, by which their
-    zero points are defined, in such apertures.
-
-    Parameters
-    ----------
-    plane, good, noise, pixel_scale
-        As for `~astro_galtrans.domain.seeing_from_stars`.
-
-    Returns
-    -------
-    `numpy.ndarray` or None
-        None if there are fewer than five such stars, or all together are too faint.
-    """
-    half = round(REACH / pixel_scale)
-    boxes, stars = find_stars(plane, good, noise, half)
-    y, x = np.indices(boxes.shape[1:]) - half
-    radius = np.hypot(y, x)
-    moved = np.empty(boxes.shape)
-    for k, box in enumerate(boxes):
-        box = box - np.median(box[radius > half - 2])
-        moved[k] = np.fft.ifft2(fourier_shift(np.fft.fft2(box), (-stars.y[k], -stars.x[k]))).real
-    light = moved[:, radius * pixel_scale < CORE].sum(axis=1)
-    blur = noise and noise * radius.size**0.5 / light  # of the sum over the box
-    bright = np.zeros(0, int) if not len(boxes) else np.flatnonzero((light > 0) & (blur < STAR_NOISE))
-    # a median of n values is 1.25 times as noisy as their mean
-    if len(bright) < MIN_STARS or 1.25 * np.sqrt(np.mean(blur[bright] ** 2) / len(bright)) > STACK_NOISE:
-        return None
-    image = np.median(moved[bright] / light[bright, None, None], axis=0)
-    return image / image.sum()
+    reaches = min(image.shape) // 2 >= LEAST_HALF * fwhm and image[far].sum() > LEAST_WINGS * image.sum()
+    return image / image.sum() if reaches else None
 
 
 def _given(psf, bands, known):
@@ -189,6 +165,8 @@ def _width(value, band, pixel_scale):
     if np.ndim(value) == 2:
         image = _odd(value)  # the search for the matching Gaussian begins at the centre
         found = gaussian_fwhm(image) if np.isfinite(image).all() else None
+        if found is None and image[image.shape[0] // 2, image.shape[1] // 2] >= np.max(image) > 0:
+            found = image_fwhm(image)  # of a star narrower than pixels allow to measure
         if found is None:
             msg = f"the PSF image of band {band}, {np.shape(value)}, has no star at its centre"
             raise ValueError(msg)

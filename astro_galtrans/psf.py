@@ -20,7 +20,7 @@ from astro_galtrans.moments import SIGMA_TO_FWHM, gaussian_fwhm
 from astro_galtrans.surveys import MOFFAT_BETA
 
 __all__ = [
-    "Frequencies", "MoffatPSF", "SampledPSF", "as_psf", "both_halves", "equivalent_fwhm", "measured_fwhm",
+    "Frequencies", "MoffatPSF", "SampledPSF", "as_psf", "both_halves", "equivalent_fwhm", "image_fwhm", "measured_fwhm",
     "moffat_transform", "profile_fwhm", "psf_images", "star_fwhm", "summing",
     "widths",
 ]  # fmt: skip
@@ -277,6 +277,11 @@ def equivalent_fwhm(transfer, frequencies):
     area = np.prod(frequencies.fine) * frequencies.fine_pixel**2
     square = np.einsum("...yx,x->...", np.abs(transfer) ** 2, weight, dtype=float) / area
     return SIGMA_TO_FWHM / np.sqrt(4 * np.pi * square)
+
+
+def image_fwhm(image):
+    """Return the FWHM (pixels) of the Gaussian with the noise-equivalent area of a PSF's image, of any sum."""
+    return SIGMA_TO_FWHM / np.sqrt(4 * np.pi * np.sum(np.square(image / image.sum())))
 
 
 # The width that is measured of a star (`gaussian_fwhm`) is that of the best-matching Gaussian, pixel and wings

@@ -12,8 +12,8 @@ from astro_galtrans.consistency import Consistency
 from astro_galtrans.exceptions import CheckpointError
 from astro_galtrans.models import checkpoint
 from astro_galtrans.moments import gaussian_fwhm
-from astro_galtrans.observe import star_image
 from astro_galtrans.pairs.simulated import PairSettings, simulate_pairs
+from astro_galtrans.stars import star_image
 from astro_galtrans.training.colours import colour_terms
 from helpers import make_wcs
 

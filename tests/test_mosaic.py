@@ -17,11 +17,12 @@ from dask import array
 from test_translate_many import make_translator
 from toy_network import ToySampler
 
-from astro_galtrans import translate, translate_mosaic
+from astro_galtrans import load_translator, translate, translate_mosaic
 from astro_galtrans.bandstack import Windows, read
 from astro_galtrans.exceptions import DomainWarning, EmptyImageError
+from astro_galtrans.moments import gaussian_fwhm
 from astro_galtrans.survey import cluster
-from helpers import BANDS, make_bands, make_cube
+from helpers import BANDS, make_bands, make_cube, make_wcs
 
 SHAPE = (150, 130)
 BLOCK = 48
@@ -118,6 +119,32 @@ def test_real_networks_see_no_blocks(name, tmp_path):
     whole = translate(cube, name, bands=BANDS, psf=1.3)
     translate_mosaic(cube, name, tmp_path / "out.fits", bands=BANDS, block=40, psf=1.3)
     np.testing.assert_allclose(fits.getdata(tmp_path / "out.fits"), whole.data, rtol=1e-3, atol=1e-2)
+
+
+@pytest.mark.filterwarnings("ignore::astro_galtrans.exceptions.DomainWarning")
+def test_the_psf_of_each_block(rng, tmp_path):
+    galsim = pytest.importorskip("galsim")
+    sky = np.reshape([0.055, 0.018, 0.027, 0.044, 0.22], (5, 1, 1))
+    data, measured = sky * rng.standard_normal((5, 100, 200)), {}
+    for side, fwhm in ((0, 0.9), (1, 1.6)):
+        star = galsim.Moffat(3.5, fwhm=fwhm).drawImage(nx=61, ny=61, scale=0.396).array
+        data[:, 20:81, 100 * side + 20 : 100 * side + 81] += 300 * star
+        measured[side] = gaussian_fwhm(star.astype(float)) * 0.396
+    cube = CCDData(data.astype("f4"), unit="nmgy", wcs=make_wcs((100, 200)))
+    asked = []
+
+    def psf(x, y):
+        asked.append((x, y))
+        return measured[x > 100]
+
+    translate_mosaic(cube, "srgan-sdss-cfhtls", tmp_path / "out.fits", bands=BANDS, block=100, psf=psf)
+    result = fits.getdata(tmp_path / "out.fits")
+    target = load_translator("srgan-sdss-cfhtls").target["fwhm"]
+    for k, fwhm in enumerate(target):
+        true = gaussian_fwhm(galsim.Moffat(3.5, fwhm=fwhm).drawImage(nx=25, ny=25, scale=0.198).array.astype(float))
+        for x in (101, 301):
+            assert gaussian_fwhm(result[k, 89:114, x - 12 : x + 13].astype(float)) == pytest.approx(true, rel=0.03)
+    assert {(49.5, 49.5), (149.5, 49.5)} <= set(asked)  # the middles of blocks
 
 
 def test_masks_and_parts_without_pixels(toy, tmp_path):

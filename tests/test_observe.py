@@ -15,7 +15,7 @@ from astro_galtrans import Translator, translate, translate_mosaic
 from astro_galtrans.exceptions import DomainError, DomainWarning, GaltransWarning
 from astro_galtrans.models.checkpoint import Checkpoint
 from astro_galtrans.models.registry import get_model_class
-from astro_galtrans.moments import gaussian_fwhm
+from astro_galtrans.moments import SIGMA_TO_FWHM, gaussian_fwhm
 from astro_galtrans.psf import MoffatPSF, measured_fwhm, profile_fwhm, psf_images
 
 BANDS, PIXEL = ("g", "r", "i"), 0.396
@@ -92,6 +92,14 @@ def test_without_stars_it_is_assumed_with_a_warning(translator):
         warnings.simplefilter("error")
         result = translate(cutout, translator, psf=1.3)
     assert psf_card(result) == "g 1.30 (given), r 1.30 (given), i 1.30 (given)"
+
+
+def test_a_psf_narrower_than_its_pixels(translator):
+    galsim = pytest.importorskip("galsim")
+    sharp = galsim.Gaussian(fwhm=0.35).drawImage(nx=15, ny=15, scale=PIXEL).array
+    told = psf_card(translate(field(TYPICAL, stars=1), translator, psf=sharp))
+    true = np.hypot(0.35, PIXEL / np.sqrt(12) * SIGMA_TO_FWHM)  # of a Gaussian with the pixel's second moment
+    assert float(told.split()[1]) == pytest.approx(true, rel=0.15)
 
 
 def test_a_given_psf_changes_the_answer(translator):

@@ -429,7 +429,6 @@ def test_what_shards_cannot_be_compared_by_is_told(survey, tmp_path):
     ("option", "way"),
     [
         (["--output-grid", "target", "--catalogue", "x.ecsv"], "reproject_interp"),
-        (["--psf", "1.3", "--catalogue", "x.ecsv"], "SEEING"),
         (["--subtract-background", "--block"], "Background2D"),
         (["--saturation", "50", "--block"], "--bad-planes"),
     ],

@@ -7,7 +7,7 @@ a file that `astropy.nddata.CCDData.read` reads.
 """
 
 from ._cards import PROVENANCE_CARDS
-from ._cutout import cut_stack, cutout, cutouts
+from ._cutout import cut_stack, cutout, cutouts, psf_by_band
 from ._layers import Pixels, bands_of, read_pixels
 from ._numbers import mask_marks
 from ._opening import Origin, find_files, split_extension
@@ -20,6 +20,6 @@ from ._writers import check_writable, described_meta, write_fits, write_hdulist,
 __all__ = [
     "PROVENANCE_CARDS", "BandStack", "FitsStream", "Origin", "Pixels", "Plane", "Windows", "ZarrStream", "bands_of",
     "check_layout", "check_writable", "cut_stack", "cutout", "cutouts", "described_meta", "find_files", "is_fits",
-    "mask_marks", "open_fits", "read", "read_pixels", "select", "split_extension", "to_unit", "write_fits",
-    "write_hdulist", "write_like",
+    "mask_marks", "open_fits", "psf_by_band", "read", "read_pixels", "select", "split_extension", "to_unit",
+    "write_fits", "write_hdulist", "write_like",
 ]  # fmt: skip

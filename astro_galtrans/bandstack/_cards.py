@@ -37,6 +37,7 @@ PROVENANCE_CARDS = {
     "background": ("GTSKY", "sky subtracted before translation"),
     "psf": ("GTPSF", "FWHM in the input (arcsec), and its origin"),
     "fluxes": ("GTFLUXES", "bands whose fluxes follow the input"),
+    "stars": ("GTSTARS", "bright stars drawn with the target's PSF"),
     "domain": ("GTDOMAIN", "what lies outside the training range"),
 }
 

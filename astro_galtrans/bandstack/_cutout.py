@@ -1,6 +1,8 @@
 """Stamps of all bands by sky position: the way to cut bands whose pixel grids differ."""
 
 import warnings
+from collections.abc import Mapping
+from dataclasses import replace
 from os import PathLike
 from typing import NamedTuple
 
@@ -13,14 +15,16 @@ from astropy.wcs.wcsapi import BaseHighLevelWCS, HighLevelWCSWrapper, SlicedLowL
 
 from astro_galtrans._columns import name_rows
 from astro_galtrans._positions import sky_positions
+from astro_galtrans.bands import parse_bands
 from astro_galtrans.exceptions import EmptyImageError, GaltransWarning
 from astro_galtrans.geometry import check_celestial, move_origin, pixel_scale
+from astro_galtrans.stars import as_image, carried_psf, measured_psf
 
 from ._opening import Origin
 from ._stack import Plane, read
 from ._writers import write_like
 
-__all__ = ["cut_stack", "cutout", "cutouts"]
+__all__ = ["cut_stack", "cutout", "cutouts", "psf_by_band"]
 
 MARGIN = 4  # pixels around all bands but the middle one: alignment interpolates from three on each side
 
@@ -46,7 +50,8 @@ def cutout(images, position, size, bands=None, **options):
     -------
     dict of str to `~astropy.nddata.CCDData`
         By band, in one unit, with mask and standard deviation where the images have them; NDData where the WCS is not a
-        FITS one, which CCDData cannot hold. A stamp that reaches over the edge of an image ends there.
+        FITS one, which CCDData cannot hold. A stamp that reaches over the edge of an image ends there. ``psf`` is that
+        of the images, or else what their stars show: a stamp has no stars to tell it.
 
     Raises
     ------
@@ -67,6 +72,7 @@ def cutout(images, position, size, bands=None, **options):
         msg = f"the position must be one SkyCoord, got {position!r}"
         raise ValueError(msg)
     stack = read(images, bands, **options)
+    stack = replace(stack, psf=psf_by_band(stack, images))
     angle, centres = _as_angle(size, stack), _centres(stack, position.reshape(1))
     absent = [band for band, inside in zip(stack.bands, centres.covered[:, 0], strict=True) if not inside]
     if absent:
@@ -119,6 +125,7 @@ def cutouts(images, catalogue, size, bands=None, *, ra=None, dec=None, **options
         catalogue = Table.read(catalogue)
     positions = sky_positions(catalogue, ra, dec)
     stack = read(images, bands, **options)
+    stack = replace(stack, psf=psf_by_band(stack, images))
     angle, centres = _as_angle(size, stack), _centres(stack, SkyCoord(*np.nan_to_num(positions), unit="deg"))
     covered = centres.covered.all(axis=0) & np.isfinite(positions).all(axis=0)
     if not covered.any():
@@ -166,7 +173,23 @@ def cut_stack(stack, positions, size):
             msg = f"band {empty[0]} does not cover {positions[row].to_string('hmsdms')}"
             yield EmptyImageError(msg)
         else:
-            yield stack.with_planes(planes)
+            yield stack.with_planes(planes, psf=stack.psf)
+
+
+def psf_by_band(stack, images=None):
+    """
+    Return the PSF of each band of a stack by its name, where ``images`` carry it or stars tell it.
+
+    It is an image ``[k, k]``, or a FWHM (arcsec).
+    """
+    carried = carried_psf(images)
+    if carried is not None and not isinstance(carried, Mapping):
+        carried = dict(zip(stack.bands, carried if np.ndim(carried) == 3 else [carried], strict=False))
+    found = {parse_bands([band])[0]: psf for band, psf in (carried or {}).items()}
+    for band, plane in zip(stack.bands, stack.planes, strict=True):
+        if band not in found:
+            found[band] = measured_psf(plane.data, plane.mask, pixel_scale(plane.wcs, plane.data.shape))
+    return {band: found[band] for band in stack.bands if found[band] is not None}
 
 
 class _Centres(NamedTuple):
@@ -187,7 +210,10 @@ def _stamps(stack, centres, row, angle):
     middle, stamps = len(stack.bands) // 2, {}
     for index, (band, plane) in enumerate(zip(stack.bands, stack.planes, strict=True)):
         cut = _cut(plane, centres.pixels[index, :, row], angle, 0 if index == middle else MARGIN)
-        stamps[band] = write_like(stack.with_planes([cut], bands=(band,)), Origin(CCDData, cube=False))
+        psf = stack.psf.get(band)
+        if psf is not None:
+            psf = (as_image(psf, pixel_scale(plane.wcs, plane.data.shape)) if np.ndim(psf) == 0 else psf)[None]
+        stamps[band] = write_like(stack.with_planes([cut], bands=(band,), psf=psf), Origin(CCDData, cube=False))
     return stamps
 
 

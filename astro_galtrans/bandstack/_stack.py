@@ -63,9 +63,9 @@ class BandStack:
         How the files were understood, by names of `PROVENANCE_CARDS`: ``bad_planes`` (what was taken as bad),
         ``noise`` (where the variance is from), ``zeropoint`` (card, system and time base) and ``pixels`` (what was done
         to their values). They are in ``meta``, too.
-    psf : `~numpy.ndarray` or None, [C, k, k]
-        Image of the PSF of each band, sum 1. `write_like` puts it where ``CCDData`` has it; it is that of these pixels,
-        and a stack with other images is without.
+    psf : `~numpy.ndarray`, dict or None
+        Image of the PSF of each band, ``[C, k, k]`` of sum 1, which `write_like` puts where ``CCDData`` has it; of
+        stamps what `psf_by_band` returns. It is that of these pixels, and a stack with other images is without.
     labels : dict of str to str
         What each band was read from, for messages.
     seeing : dict of str to float

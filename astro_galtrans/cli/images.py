@@ -245,10 +245,10 @@ def _translate_catalogue(options, settings):
 
     more = {
         "block": "--shard says how many objects a part of the output has",
-        "psf": "the cards SEEING of the images may tell, in arcsec", "device": "each worker takes what it has",
+        "device": "each worker takes what it has",
     }  # fmt: skip
     _unfit(options, settings, WHOLE | more, "catalogue")
-    known = given(options, "bands", "unit", "zeropoint", "bad_planes", "shard", "n_samples", "seed")
+    known = given(options, "bands", "unit", "zeropoint", "bad_planes", "shard", "n_samples", "seed", "psf")
     with one_thread(), workers(options) as client:
         counts = translate_catalogue(
             options.catalogue, options.images, options.model, options.output, size=options.size, client=client,

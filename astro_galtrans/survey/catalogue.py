@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +19,7 @@ from astro_galtrans._optional import require
 from astro_galtrans._positions import sky_positions
 from astro_galtrans._progress import tqdm
 from astro_galtrans._release import __version__
-from astro_galtrans.bandstack import Windows, cut_stack
+from astro_galtrans.bandstack import Windows, cut_stack, psf_by_band
 from astro_galtrans.exceptions import Failure, GaltransWarning
 from astro_galtrans.stamps import SHARDS_FILE, target_survey
 from astro_galtrans.translate import load_translator
@@ -26,7 +27,7 @@ from astro_galtrans.translate.pipeline import results
 from astro_galtrans.translate.request import Request, Sampling
 from astro_galtrans.translate.workers import done_by
 
-from .fields import assigned, find_fields, identity, in_shards
+from .fields import CELL, assigned, find_fields, identity, in_shards
 from .shards import check_settings, check_workers, shard_path, sweep_unfinished, whole_folder
 
 __all__ = ["translate_catalogue"]
@@ -38,7 +39,7 @@ FLAGS = {"failed": 1, "edge": 2, "outside": 4}  #: bits of the column ``flags``
 
 def translate_catalogue(
     catalogue, images, translator, output, *, size=64, ra=None, dec=None, shard=SHARD, seed=0, n_samples=None,
-    client=None, progress=True, report=None, **reading,
+    psf=None, client=None, progress=True, report=None, **reading,
 ):  # fmt: skip
     """
     Cut the objects of a catalogue from images of a survey, and translate them.
@@ -68,6 +69,9 @@ def translate_catalogue(
         Seed of a translator that samples; each object has one of its own, made of this and its row.
     n_samples : int, optional
         Samples that are averaged.
+    psf : float, `~numpy.ndarray` or dict of them by band, optional
+        PSF of all images, as for `astro_galtrans.translate`; by default that of the stars in each part of 2048 x 2048
+        pixels of an image, with its wings where they show.
     client : `distributed.Client`, optional
         Workers, see `cluster`; by default this process does the work.
     progress : bool, optional
@@ -134,6 +138,7 @@ def translate_catalogue(
         "objects": len(catalogue), "catalogue": fingerprint(places), "images": identity(fields),
         "shards": len(shards), "survey": survey.to_dict(),
         "pixel_scale": loaded.target["pixel_scale"],
+        "psf": None if psf is None else fingerprint({"psf": psf}),
     }  # fmt: skip
     output.mkdir(parents=True, exist_ok=True)
     with locked(output):
@@ -142,7 +147,7 @@ def translate_catalogue(
         todo = [number for number in range(len(shards)) if not shard_path(output, number).exists()]
         if todo:
             check_workers(client, named, loaded.checkpoint.sha256)
-        job = _Job(named, settings, reading, str(output))
+        job = _Job(named, settings, reading, str(output), psf)
         tally = {"translated": 0, "failed": 0}
         count = sum(len(part.rows) for number in todo for part in shards[number])
         with tqdm(total=count, unit="object", disable=None if progress else True) as bar:
@@ -156,6 +161,20 @@ def translate_catalogue(
         "objects": len(catalogue), "absent": int(absent.sum()), **tally, "shards": len(shards),
         "skipped": len(shards) - len(todo),
     }  # fmt: skip
+
+
+def _psf_of_cell(windows, request, cell):
+    """What stars tell of the PSF in a cell of an image; the parts of a cell may go into several shards."""
+    key = json.dumps([windows.identity, request.reading, cell], default=str)
+    if key not in _PSFS:
+        _PSFS.clear()  # cells come one after the other
+        corner = [int(max(n, 0)) * CELL for n in cell]
+        window = [slice(start, min(start + CELL, n)) for start, n in zip(corner, windows.shape, strict=True)]
+        _PSFS[key] = psf_by_band(windows.read(*window, **request.window_reading))
+    return _PSFS[key]
+
+
+_PSFS = {}
 
 
 def _make(number, parts, job):
@@ -182,6 +201,7 @@ class _Job(NamedTuple):
     settings: dict
     reading: dict
     output: str
+    psf: object
 
     def make(self, number, parts):
         """Translate the objects of a shard into a zarr group; return how many, and what could not be read."""
@@ -189,7 +209,7 @@ class _Job(NamedTuple):
         translator = _worker_translator(self.translator, settings["weights"], settings["version"])
         options = {"bands": None, "zeropoint": None, "unit": None, "align": True, "bad_planes": None, "strict": False}
         sampling = Sampling.of(translator, settings["n_samples"], "mean", settings["seed"])
-        request = Request(translator, sampling, None, options | self.reading, None, None, None)
+        request = Request(translator, sampling, None, options | self.reading, None, None, None, self.psf)
         rows = np.concatenate([part.rows for part in parts])
         messages = []
         stamps = self._stamps(parts, request, messages)
@@ -208,6 +228,8 @@ class _Job(NamedTuple):
                 low = np.maximum(np.floor(part.pixels.min(axis=0)).astype(int) - half, 0)
                 high = np.minimum(np.ceil(part.pixels.max(axis=0)).astype(int) + half + 1, field.shape)
                 area = windows.read(slice(low[0], high[0]), slice(low[1], high[1]), **request.window_reading)
+                if request.psf is None and request.translator.spec.observed:
+                    area = replace(area, psf=_psf_of_cell(windows, request, tuple(part.pixels[0] // CELL)))
             except Exception as err:  # noqa: BLE001 - of a damaged file any; the objects of other files are still to do
                 messages.append(f"{field.name}: {type(err).__name__}: {err}")
                 yield from (err for _ in part.rows)

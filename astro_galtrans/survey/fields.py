@@ -12,7 +12,7 @@ from astro_galtrans._files import fingerprint
 from astro_galtrans.bandstack import Windows, split_extension
 from astro_galtrans.batch import find_images
 
-__all__ = ["Field", "Part", "assigned", "find_fields", "identity", "in_shards"]
+__all__ = ["CELL", "Field", "Part", "assigned", "find_fields", "identity", "in_shards"]
 
 CELL = 2048  # source pixels a side that are read at once: of five bands with their noise 170 MB
 

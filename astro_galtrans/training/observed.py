@@ -5,7 +5,7 @@ import numpy as np
 from astro_galtrans.domain import sky_rms
 from astro_galtrans.inputs import Inputs, Observation
 from astro_galtrans.moments import gaussian_fwhm
-from astro_galtrans.observe import has_wings
+from astro_galtrans.observe import with_wings
 from astro_galtrans.pairs.simulated.render import Seeing
 from astro_galtrans.psf import measured_fwhm, profile_fwhm
 
@@ -89,8 +89,8 @@ class Observations:
             images = Seeing(float(self.beta[index]), tuple(fwhm), **wings).psf_images(pixel, side)
         else:
             images = _psf_images(self.pairs, index) or [None] * len(fwhm)
-        return [image if image is not None and (width := gaussian_fwhm(image)) and has_wings(image, width) else None
-                for image in images]  # fmt: skip
+        widths = [None if image is None else gaussian_fwhm(image) for image in images]
+        return [width and with_wings(image, width) for image, width in zip(images, widths, strict=True)]
 
 
 def _psf_images(pairs, index):

@@ -17,6 +17,7 @@ from astro_galtrans.stamps import Stamps, image_column, target_survey
 from astro_galtrans.units import parse_unit
 
 from .pipeline import ASSUMED, bar, results, warn_of_outside
+from .results import OF_ONE_IMAGE
 
 __all__ = ["Many", "are_images", "several"]
 
@@ -168,7 +169,7 @@ def _of_stack(stack, request):
         data, variance, mask, first = _arrays(found, request, len(planes[0]))
         described = next(first.stacks(request))
         known = {"unit": described.unit, "wcs": None if stack.wcs is None else described.wcs, "meta": dict(stack.meta)}
-        known["meta"] |= {key: value for key, value in described.meta.items() if key not in {"GTDOMAIN", "GTFILLED"}}
+        known["meta"] |= {key: value for key, value in described.meta.items() if key not in OF_ONE_IMAGE}
         if request.sampling.stochastic:
             known["meta"]["GTSEED"] = request.sampling.seed
         whole = [

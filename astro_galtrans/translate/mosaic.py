@@ -16,11 +16,12 @@ from astro_galtrans._locks import locked
 from astro_galtrans.bandstack import FitsStream, Windows, ZarrStream, check_writable, described_meta
 from astro_galtrans.exceptions import EmptyImageError, GaltransWarning
 from astro_galtrans.geometry import rescale_wcs
+from astro_galtrans.observe import with_psf
 
 from .pipeline import ASSUMED, bar, checked_batch, evaluated, warn_of_outside
 from .prepare import prepare
 from .request import Request, Sampling
-from .results import as_stack
+from .results import OF_ONE_IMAGE, as_stack
 from .translator import ready
 from .workers import done_by
 
@@ -92,7 +93,7 @@ class Plan:
         try:
             pieces = self.windows.pieces(*window) if pieces is None else pieces
             stack = self.windows.assemble(pieces, **self.request.window_reading)
-            image = prepare(stack, self.request, self.request.sampling.seed_of(number))
+            image = prepare(stack, self._asked_of(block), self.request.sampling.seed_of(number))
         except EmptyImageError:
             return np.full(shape, np.nan, "f4"), np.full(shape, np.nan, "f4"), np.ones(shape, bool), {}
         ((part,),) = evaluated([image], self.request)
@@ -101,6 +102,16 @@ class Plan:
         ))  # fmt: skip
         flux, variance, mask = (None if plane is None else plane[inner] for plane in part[:3])
         return flux, np.sqrt(variance), np.zeros(shape, bool) if mask is None else mask, image.outside
+
+    def _asked_of(self, block):
+        """What is asked of a block: where the PSF varies, with that in its middle."""
+        request = self.request
+        if not callable(request.psf) or request.seen is None:
+            return request
+        y, x = ((part.start + part.stop - 1) / 2 for part in block)
+        translator = request.translator
+        pixel_scale = translator.source["pixel_scale"]
+        return replace(request, seen=with_psf(request.seen, request.psf(x, y), translator.bands_in, pixel_scale))
 
     def write(self, number, stream):
         """Translate a block into a file; return its number, and what is unlike the images of the training."""
@@ -118,7 +129,7 @@ class Plan:
         wcs = rescale_wcs(self.windows.wcs, request.translator.spec.scale, self.windows.shape)
         blank = np.broadcast_to(np.float32(0), self.shape)
         described = as_stack((blank, blank, None, wcs), image, request.translator, request.sampling)
-        for card in ("GTDOMAIN", "GTFILLED"):  # of this part only
+        for card in OF_ONE_IMAGE:
             described.meta.pop(card, None)
         return described
 
@@ -167,7 +178,8 @@ def translate_mosaic(
     client : `distributed.Client`, optional
         Workers that share the blocks; they read the images and write the output by the same paths.
     psf : object, optional
-        As for `translate`; by default that of the stars in one block, for all blocks.
+        As for `translate`; by default that of the stars in one block, for all blocks. A function gives that of each
+        block, where the PSF varies.
 
     Returns
     -------
@@ -239,7 +251,11 @@ def _plan(image, request, side):
     if not request.translator.spec.observed:
         return plan
     # blocks differ in the stars that they happen to have: one part is measured for all
-    seen = plan.probe(min(BLOCK, *plan.windows.shape)).seen
+    probed = plan
+    if callable(request.psf):  # of the whole mosaic's pixels, which parts of it do not know
+        height, width = plan.windows.shape
+        probed = replace(plan, request=replace(request, psf=request.psf((width - 1) / 2, (height - 1) / 2)))
+    seen = probed.probe(min(BLOCK, *plan.windows.shape)).seen
     if seen.assumed:
         warnings.warn(ASSUMED.format("no stars tell the PSF", seen.psf), GaltransWarning, stacklevel=3)
     return replace(plan, request=replace(request, seen=seen))

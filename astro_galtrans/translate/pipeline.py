@@ -16,9 +16,10 @@ from astro_galtrans.exceptions import DomainWarning, Failure, GaltransWarning
 from astro_galtrans.geometry import resample
 from astro_galtrans.tiling import TilePlan
 
+from .agreement import make_consistent
 from .prepare import Prepared, prepare
 from .request import Request, Sampling, output_grid_of
-from .results import as_stack, error_variance, make_consistent, to_flux
+from .results import as_stack, error_variance, to_flux
 from .translator import ready
 
 __all__ = [
@@ -95,11 +96,12 @@ def translate(
         Whether one of many images that cannot be translated ends the run, or is recorded while the others go on.
     column : str, optional
         Column of a table that holds the images; by default the only one that does.
-    psf : float, `~astropy.units.Quantity`, `~numpy.ndarray` or dict of them by band, optional
+    psf : float, `~astropy.units.Quantity`, `~numpy.ndarray`, dict of them by band, or function, optional
         PSF of the images, for translators that are told: the FWHM of stars as measured in them (arcsec), or images of
-        the PSF on their pixels, ``[k, k]``. By default what CCDData carries as ``psf``, or what the stars in the image
-        tell; without either what is typical of the survey, with a warning. ``meta`` records it. Images that reach to
-        three FWHM, or bright stars, also tell fluxes, with which the translation is made to agree.
+        the PSF on their pixels, ``[k, k]``, or a function of a pixel ``(x, y)`` that gives any of these for the middle
+        of an image, or of a block of dask arrays. By default what CCDData carries as ``psf``, or what the stars in the
+        image tell; without either what is typical of the survey, with a warning. ``meta`` records it. Images that reach
+        to three FWHM, or bright stars, also tell fluxes, with which the translation is made to agree.
     saturation : float or mapping of str to float, optional
         Flux in a pixel from which it is saturated, in the images' unit, for all bands or by band. Saturated pixels are
         masked; so are those that a card (SATURATE, SATLEVEL) tells, and cut-off cores that show in the image.
@@ -380,13 +382,14 @@ def _parts(images, request, step=None):
     )
     del planes
     # 6. Network units to flux of the target survey, and samples to their mean.
-    for flux, variance in sampling.gather(map(partial(to_flux, card=translator.card), predictions)):
+    gathered = sampling.gather(map(partial(to_flux, card=translator.card), predictions))
+    for number, (flux, variance) in enumerate(gathered):
         rows, parts = flux.shape[1] // len(images), []
         for k, image in enumerate(images):
-            # 7. What the image itself tells of fluxes; and the variance of their errors: what the network states,
-            # calibrated, and unusual noise of the input.
+            # 7. What the image itself tells of fluxes and stars; and the variance of their errors: what the network
+            # states, calibrated, and unusual noise of the input.
             of_image = slice(k * rows, (k + 1) * rows)
-            make_consistent(flux[:, of_image], image, request)
+            make_consistent(flux[:, of_image], image, request, number)
             error = error_variance(variance[:, of_image], image.stack, translator, image.seen)
             part = flux[:, of_image], error, image.mask, image.wcs
             # 8. The grid that was asked for, if it is not the finer one.

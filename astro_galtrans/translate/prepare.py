@@ -9,10 +9,12 @@ from astro_galtrans._config import conf
 from astro_galtrans.bandstack import BandStack, read, select, to_unit
 from astro_galtrans.exceptions import EmptyImageError
 from astro_galtrans.geometry import align_planes, fill_masked, pixel_scale, rescale_wcs
-from astro_galtrans.observe import Seen, carried_psf, observe
+from astro_galtrans.observe import Seen, observe
 from astro_galtrans.saturation import mask_saturated
+from astro_galtrans.stars import carried_psf
 from astro_galtrans.tiling import TilePlan, plan_tiles
 
+from .agreement import points_of
 from .results import mask_of_result
 from .unusual import unlike_its_survey, unlike_stars
 
@@ -39,6 +41,7 @@ class Prepared:
     lost: str | None  #: how much is masked since bands cover different sky, if it is much
     seed: int | None  #: of its samples
     seen: Seen | None  #: how it was taken, if the network is told
+    points: list  #: its bright stars, see `astro_galtrans.points`
 
 
 def prepare(image, request, seed=None):
@@ -77,6 +80,7 @@ def prepare(image, request, seed=None):
     filled = fill_masked(stack.data, bad).astype(np.float32, copy=False)
     seen = request.seen or (_seen(image, stack, measured, request) if spec.observed else None)
     outside |= unlike_stars(measured, seen, request)
+    points = points_of(filled, bad, seen, translator)
     planes = _planes(filled, own, translator, seen)
     del filled  # it may be as large as the image
     # 3. Tiles that overlap by what the network needs to see; and, before it starts its work, what else can go wrong.
@@ -87,12 +91,15 @@ def prepare(image, request, seed=None):
     )  # fmt: skip
     wcs, mask = rescale_wcs(stack.wcs, spec.scale, shape), mask_of_result(bad, translator, seen)
     lost = lost and lost.format(masked=100 * mask.mean())
-    return Prepared(stack, planes, bad, plan, wcs, mask, outside, alignment, lost, seed, seen)
+    return Prepared(stack, planes, bad, plan, wcs, mask, outside, alignment, lost, seed, seen, points)
 
 
 def _seen(image, stack, measured, request):
     """How an image was taken: its PSF given, carried or measured, and its noise."""
     translator, psf = request.translator, carried_psf(image) if request.psf is None else request.psf
+    if callable(psf):
+        height, width = stack.data.shape[1:]
+        psf = psf((width - 1) / 2, (height - 1) / 2)
     return observe(
         stack, translator.bands_in, translator.inputs.typical, measured, measured["pixel_scale"], psf,
         images=translator.consistency is not None,

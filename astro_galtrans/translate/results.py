@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from math import ceil
 
 import numpy as np
@@ -15,8 +16,11 @@ from astro_galtrans.psf import MoffatPSF, psf_images
 from astro_galtrans.scaling import AsinhScaling
 from astro_galtrans.units import flux_factor, parse_unit
 
-__all__ = ["as_stack", "error_variance", "make_consistent", "mask_of_result", "to_flux"]
+from .agreement import consistent_bands
 
+__all__ = ["OF_ONE_IMAGE", "as_stack", "error_variance", "mask_of_result", "to_flux"]
+
+OF_ONE_IMAGE = "GTDOMAIN", "GTFILLED", "GTSTARS"  # cards that a set of images, or a mosaic in blocks, has not
 PSF_REACH = 4.0  # FWHM: 99 % of a Moffat profile's light
 ROWS = 128  # output rows converted at once: a step that needs temporary arrays keeps them small
 
@@ -35,23 +39,6 @@ def to_flux(prediction, card):
                 msg = f"the network's result is not finite around output row {start}; its weights or the image are bad"
                 raise GaltransError(msg)
     return prediction
-
-
-def make_consistent(flux, image, request):
-    """Bring fluxes, in place, to those of a `~astro_galtrans.translate.prepare.Prepared` image, where its PSF tells."""
-    translator = request.translator
-    if _consistent_bands(image.seen, translator, request.sampling):
-        seen = translator.inputs.source.inverse(image.planes[: len(translator.bands_in)])
-        translator.consistency.apply(flux, seen, image.seen.images, image.seen.observation.noise, image.mask)
-
-
-def _consistent_bands(seen, translator, sampling):
-    """Bands whose PSF is known with its wings, so that their fluxes follow those of the image."""
-    drawn = sampling.stochastic and translator.model.sampler is not None  # which has conditioned fluxes on the image's
-    if seen is None or not seen.images or drawn:
-        return []
-    chosen = (translator.bands_in[k] for k in translator.consistency.inside)
-    return [band for band in chosen if seen.images[translator.bands_in.index(band)] is not None]
 
 
 def error_variance(variance, stack, translator, seen=None):
@@ -144,12 +131,17 @@ def _target_psf(target, scale):
     widths = target.get("fwhm") or [None]
     if not all(fwhm and np.isfinite(fwhm) for fwhm in widths):
         return None
+    return _moffat_images(tuple(widths), float(f"{scale:.5g}")).copy()
+
+
+@lru_cache(maxsize=16)  # of the stamps of a survey it is the same, and takes as long as reading them
+def _moffat_images(widths, scale):
     side = 2 * ceil(PSF_REACH * max(widths) / scale) + 1
     return psf_images(MoffatPSF(widths), scale, side).astype(np.float32)
 
 
 def _provenance(translator, sampling, image):
-    consistent = _consistent_bands(image.seen, translator, sampling)
+    consistent = consistent_bands(image.seen, translator, sampling)
     return {
         "translator": translator.name,
         "weights_hash": translator.checkpoint.sha256 or None,
@@ -162,6 +154,7 @@ def _provenance(translator, sampling, image):
         "target": translator.target["survey"],
         "source_bands": image.stack.bands,
         "psf": image.seen and image.seen.psf,
+        "stars": len(image.points) or None,
         "fluxes": consistent or None,
         "scale": translator.spec.scale,
         "calibration": translator.card["calibration"]["std"],
