@@ -85,7 +85,7 @@ def plain_wcs(side, scale):
 
 
 def pulls(translator, pairs, number, *, images):
-    """Magnitude (NaN: any place) and errors over stated ones, ``[n, 1 + diameters * bands]``, by what is known."""
+    """Magnitude (NaN: any place) and errors over stated ones, ``[n, 1 + diameters * bands]``, by what is stated."""
     scale, rng = pairs.header.target_pixel_scale, np.random.default_rng(3)
     wcs = plain_wcs(pairs.header.size, pairs.header.source.pixel_scale)
     meta = {"BANDS": ",".join(translator.bands_in), "MAGZERO": translator.source["zeropoint"]}
@@ -114,11 +114,11 @@ def pulls(translator, pairs, number, *, images):
 
 
 def stated_errors(translator, result, apertures):
-    """Stated errors ``[C, n]`` by what is known of the PSF and what they are of."""
+    """Stated errors ``[C, n]`` by what they are of."""
     if "GTFLUXES" not in result.meta:
-        return {"width": aperture_error(result, apertures).value}
+        return {"network alone": aperture_error(result, apertures).value}
     found, own = {}, result.meta["GTCOVAR"]
-    for kind, text in {"image, errors of the network alone": translator.correlation(), "image": own}.items():
+    for kind, text in {"network alone": translator.correlation(), "fluxes that follow the image": own}.items():
         result.meta["GTCOVAR"] = text
         found[kind] = aperture_error(result, apertures).value
     return found
@@ -135,8 +135,8 @@ def within(found):
 
 
 def table(rows, bands):
-    """Return rows of translator, what is known of the PSF, diameter and values as an RST table."""
-    head = ["translator", "known of the PSF", "diameter (arcsec)", *bands]
+    """Return rows of translator, what errors are stated, diameter and values as an RST table."""
+    head = ["translator", "stated errors of", "diameter (arcsec)", *bands]
     lines = [".. list-table::", "   :header-rows: 1", ""]
     for row in (head, *rows):
         lines += [f"   * - {row[0]}", *(f"     - {cell}" for cell in row[1:])]
