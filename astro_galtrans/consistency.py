@@ -69,6 +69,12 @@ class Consistency:
         electrons = np.array(source.get("electrons") or [np.inf] * len(bands_in), float)[self.inside]
         self.electrons = np.where(electrons > 0, electrons, np.inf)
 
+    @classmethod
+    def of(cls, card, spec):
+        """Return that of a card and the `~astro_galtrans.models.base.ModelSpec` of its network; None if not known."""
+        known = card["calibration"].get("colour_terms") and all(card["target"].get("fwhm") or [None])
+        return cls(card, spec.in_bands, spec.out_bands) if known and spec.observed else None
+
     def apply(self, flux, image, psf, noise, mask=None):
         """
         Change the fluxes of a translation in place.

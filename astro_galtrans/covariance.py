@@ -21,11 +21,13 @@ is a Gaussian. The Fourier transform of neither is negative anywhere, so the sum
 amplitudes, and no aperture has a negative variance.
 
 The amplitudes are measured on pairs (`astro_galtrans.training`), are part of a translator's card
-(``calibration.correlation``) and travel in the ``meta`` of every translation (card ``GTCOVAR``).
+(``calibration.correlation``) and travel in the ``meta`` of every translation (card ``GTCOVAR``). Bands whose fluxes
+agree with the image (`astro_galtrans.consistency`) have smaller errors, and amplitudes of their own
+(``calibration.correlation_consistent``).
 """
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
 
 import numpy as np
@@ -151,6 +153,19 @@ class Covariance:
     def to_text(self):
         """Return one line of text for a header."""
         return json.dumps(self.to_dict(), separators=(",", ":"))
+
+    def with_bands_of(self, other, bands):
+        """
+        Return the covariance with the amplitudes of another `Covariance` in some bands.
+
+        The correlation between bands is that of the other one as soon as there is such a band: an error that one of two
+        bands has lost is no longer common to them.
+        """
+        if not bands:
+            return self
+        chosen = (other if band in bands else self for band in self.bands)
+        amplitudes = [one.amplitudes[k] for k, one in enumerate(chosen)]
+        return replace(self, amplitudes=amplitudes, between=other.between)
 
     def correlated(self, band, flux, std):
         """Return the maps :math:`u_k` of correlated errors, ``[K, H, W]``, of fluxes and standard deviations."""

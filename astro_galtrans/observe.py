@@ -23,7 +23,7 @@ from .moments import gaussian_fwhm, round_moments
 from .psf import image_fwhm, measured_fwhm, profile_fwhm
 from .stars import moved, star_image
 
-__all__ = ["Seen", "has_wings", "observe", "with_psf"]
+__all__ = ["Seen", "observe", "with_psf", "with_wings"]
 
 LEAST_HALF = 3.0  # FWHM: half the side from which on an image of a PSF has its wings
 # Share of the light beyond 1.5 FWHM: 0.002 of a Gaussian, 0.036 of a Moffat profile of exponent 4.765, the steepest of
@@ -112,7 +112,7 @@ def with_psf(seen, psf, bands, pixel_scale):
         k, width = bands.index(band), _width(value, band, pixel_scale)
         fwhm[k] = profile_fwhm(width, pixel_scale=pixel_scale)
         if images:
-            images[k] = _with_wings(_odd(value), width / pixel_scale, band) if np.ndim(value) == 2 else None
+            images[k] = with_wings(_odd(value), width / pixel_scale, band) if np.ndim(value) == 2 else None
     return seen._replace(observation=replace(seen.observation, fwhm=fwhm), images=tuple(images))
 
 
@@ -127,20 +127,26 @@ def _images(stack, told, seen, measured, pixel_scale):
             image = star_image(plane.data, plane.good, measured["sky_rms"][band], pixel_scale)
         else:
             continue
-        found[band] = None if image is None else _with_wings(image, fwhm / pixel_scale, band)
+        found[band] = None if image is None else with_wings(image, fwhm / pixel_scale, band)
     return found
 
 
-def has_wings(image, fwhm):
-    """Whether the image of a PSF of a FWHM (pixels) reaches into the wings, and is no Gaussian, which has none."""
+def with_wings(image, fwhm, band):
+    """
+    Return an image of a PSF, in its middle and with sum 1, if it reaches into the wings and is no Gaussian; else None.
+
+    Parameters
+    ----------
+    image : `~numpy.ndarray`
+        ``[k, k]``, k odd.
+    fwhm : float
+        As measured (pixels).
+    band : str
+        For a warning of sky that was left in it.
+    """
     y, x = (np.arange(n) - n // 2 for n in image.shape)
     far = np.hypot(y[:, None], x) > WINGS_FROM * fwhm
-    return min(image.shape) // 2 >= LEAST_HALF * fwhm and image[far].sum() > LEAST_WINGS * image.sum()
-
-
-def _with_wings(image, fwhm, band):
-    """Image of a PSF of a FWHM (pixels), of sum 1, if it reaches into the wings and is no Gaussian, which has none."""
-    if not has_wings(image, fwhm):
+    if min(image.shape) // 2 < LEAST_HALF * fwhm or image[far].sum() <= LEAST_WINGS * image.sum():
         return None
     border = np.ones(image.shape, bool)
     border[1:-1, 1:-1] = False

@@ -2,13 +2,16 @@
 Stated errors of aperture fluxes and significances of detections, against pairs, simulated fields and a second epoch.
 
 *Errors*: 68 % of the errors of aperture fluxes of held-out pairs lie within so many stated ones (1 is right), by
-magnitude of the galaxy, and at any place. *Simulated fields*: share of peaks of the significance map above 5 where the
+magnitude of the galaxy, and at any place. Translators are given the width of the PSF; with ``--psf`` its image, so that
+fluxes follow those of the image, and for comparison their errors are also stated as those of the network alone.
+*Simulated fields*: share of peaks of the significance map above 5 where the
 noise-free image has, within 0.9 arcsec, at least half of the flux. *Second epoch*: share of peaks above 5 in the
 translation of one epoch of SDSS Stripe 82 where the image of the other epoch has a point source above 2 sigma in the
 same band, and above 3 in g, r or i; and the same of peaks above 5 times the scatter of the translation's own sky.
 
-Run as ``python benchmarks/errors.py TRANSLATOR PAIRS [-n 512] [--frames FOLDER]``. TRANSLATOR is one whose card has the
-correlation of errors (``galtrans calibrate``), PAIRS others than it was calibrated with, from ``galtrans simulate``.
+Run as ``python benchmarks/errors.py PAIRS -m NAME [NAME ...] [-n 512] [--psf] [--rst FILE] [--fields] [--frames
+FOLDER]``. NAME is a translator whose card has the correlation of errors (``galtrans calibrate``), PAIRS are others than
+it was calibrated with, from ``galtrans simulate``.
 """
 
 import argparse
@@ -19,7 +22,7 @@ import numpy as np
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
-from astropy.nddata import CCDData, StdDevUncertainty
+from astropy.nddata import CCDData
 from astropy.stats import mad_std
 from astropy.wcs import WCS
 from photutils.aperture import CircularAperture
@@ -27,16 +30,20 @@ from scipy.ndimage import maximum_filter
 from scipy.signal import oaconvolve
 
 from astro_galtrans import aperture_error, cutout, load_translator, significance
-from astro_galtrans.covariance import Covariance
 from astro_galtrans.domain import sky_rms
 from astro_galtrans.pairs.simulated import PairSettings, simulate_pair
 from astro_galtrans.pairs.store import PairStore
-from astro_galtrans.psf import MoffatPSF, psf_images
-from astro_galtrans.scaling import AsinhScaling
-from astro_galtrans.training.compare import compare, main_sources
+from astro_galtrans.psf import MoffatPSF, measured_fwhm, psf_images
+from astro_galtrans.training.compare import main_sources
+from astro_galtrans.training.data import read_pair
+from astro_galtrans.training.observed import Observations
+from astro_galtrans.uncertainty import ONE_SIGMA
 
 DIAMETERS = 1.0, 2.0, 3.0, 6.0
-CLASSES = {"galaxies r < 18": (0, 18), "18 to 20": (18, 20), "20 to 22": (20, 22.5), "any place": None}
+CLASSES = {
+    "galaxies": (0, 22.5), "galaxies r < 18": (0, 18), "18 to 20": (18, 20), "20 to 22": (20, 22.5), "any place": None,
+}  # fmt: skip
+TABLED = 3.0, 6.0  # diameters of the table
 FIELDS, FIELD_SIDE, SEED = 10, 256, 5151
 PLACES = (351.62, 0.06), (351.66, 0.12), (351.69, 0.17), (351.6, 0.16)  # on both epochs
 EPOCHS, SIDE = ("004192", "006377"), 150 * u.arcsec
@@ -44,19 +51,30 @@ EPOCHS, SIDE = ("004192", "006377"), 150 * u.arcsec
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
-    parser.add_argument("translator")
     parser.add_argument("pairs")
+    parser.add_argument("-m", "--models", nargs="+", required=True)
     parser.add_argument("-n", "--number", type=int, default=512)
+    parser.add_argument("--psf", action="store_true", help="give images of the PSF, not its width")
+    parser.add_argument("--rst", help="table to write, of all galaxies")
+    parser.add_argument("--fields", action="store_true", help="count true detections in simulated fields")
     parser.add_argument("--frames", help="folder with the SDSS frames of two epochs")
     options = parser.parse_args()
     warnings.simplefilter("ignore")  # of sky left in and of saturated stars
-    translator = load_translator(options.translator)
-    print("bands", *translator.bands_out)
-    for row in pulls(translator, PairStore(options.pairs), options.number):
-        print(*row)
-    print("simulated fields", *purity(translator))
-    if options.frames:
-        print(*second_epoch(translator, Path(options.frames)), sep="\n")
+    pairs, rows = PairStore(options.pairs), []
+    for name in options.models:
+        translator = load_translator(name)
+        print(translator.name, *translator.bands_out)
+        for kind, found in pulls(translator, pairs, options.number, images=options.psf).items():
+            for where, number, diameter, values in within(found):
+                print(f"{kind}; {where} ({number}), {diameter:g} arcsec:", *values, flush=True)
+                if where == "galaxies" and diameter in TABLED:
+                    rows.append((translator.name, kind, f"{diameter:g}", *values))
+        if options.fields:
+            print("simulated fields", *purity(translator))
+        if options.frames:
+            print(*second_epoch(translator, Path(options.frames)), sep="\n")
+    if options.rst:
+        Path(options.rst).write_text(table(rows, translator.bands_out))
 
 
 def plain_wcs(side, scale):
@@ -66,33 +84,63 @@ def plain_wcs(side, scale):
     return wcs
 
 
-def pulls(translator, pairs, number):
-    card, scale, rng = translator.card, pairs.header.target_pixel_scale, np.random.default_rng(3)
-    scalings = [AsinhScaling.from_dict(card[end]["scaling"]) for end in ("source", "target")]
-    meta = {"BANDS": ",".join(translator.bands_out), "MAGZERO": translator.target["zeropoint"],
-            "GTCOVAR": Covariance.from_dict(card["calibration"]["correlation"]).to_text()}  # fmt: skip
-    found, places, n = [], main_sources(pairs), card.get("sampling", {}).get("n_samples", 1)
-    indices = range(min(number, len(pairs)))
-    for pair in compare(translator.model, scalings, pairs, indices, factors=card["calibration"], n_samples=n):
-        side = pair.mean.shape[-1]
-        image = CCDData(pair.mean, unit=translator.target["unit"], uncertainty=StdDevUncertainty(pair.std),
-                        wcs=plain_wcs(side, scale), meta=meta)  # fmt: skip
+def pulls(translator, pairs, number, *, images):
+    """Magnitude (NaN: any place) and errors over stated ones, ``[n, 1 + diameters * bands]``, by what is stated."""
+    scale, rng = pairs.header.target_pixel_scale, np.random.default_rng(3)
+    wcs = plain_wcs(pairs.header.size, pairs.header.source.pixel_scale)
+    meta = {"BANDS": ",".join(translator.bands_in), "MAGZERO": translator.source["zeropoint"]}
+    observations, places, found = Observations(pairs), main_sources(pairs), {}
+    for index in range(min(number, len(pairs))):
+        source, target, good = read_pair(pairs, index)
+        unit, mask = translator.source["unit"], pairs.source_mask(index)
+        image = CCDData(source, unit=unit, wcs=wcs, meta=meta, mask=mask)
+        widths = measured_fwhm(observations[index].fwhm, pixel_scale=pairs.header.source.pixel_scale)
+        psf = dict(zip(translator.bands_in, observations.psf(index) if images else widths, strict=True))
+        result = translator(image, psf=psf, seed=index if translator.samples else None)
+        good = good if result.mask is None else good & ~result.mask
+        side = target.shape[-1]
         around = [(np.nan, *rng.uniform(-0.36, 0.36, 2) * side * scale)]
-        around += [] if places[pair.index] is None else [(pairs.table["r"][pair.index], *places[pair.index])]
+        around += [] if places[index] is None else [(pairs.table["r"][index], *places[index])]
         for r, *place in around:
             centre = [(side - 1) / 2 + offset / scale for offset in place]
             apertures = [CircularAperture(centre, d / 2 / scale) for d in DIAMETERS]
             weights = np.array([a.to_mask(method="exact").to_image((side, side)) for a in apertures])
-            if not pair.good[:, weights.any(axis=0)].all():
+            if not good[:, weights.any(axis=0)].all():
                 continue
-            error = np.einsum("ayx,cyx->ac", weights, pair.target - pair.mean)
-            found.append((r, *(error / aperture_error(image, apertures).value.T).ravel()))
+            error = np.einsum("ayx,cyx->ac", weights, target - result.data)
+            for kind, stated in stated_errors(translator, result, apertures).items():
+                found.setdefault(kind, []).append((r, *(error / stated.T).ravel()))
+    return found
+
+
+def stated_errors(translator, result, apertures):
+    """Stated errors ``[C, n]`` by what they are of."""
+    if "GTFLUXES" not in result.meta:
+        return {"network alone": aperture_error(result, apertures).value}
+    found, own = {}, result.meta["GTCOVAR"]
+    for kind, text in {"network alone": translator.correlation(), "fluxes that follow the image": own}.items():
+        result.meta["GTCOVAR"] = text
+        found[kind] = aperture_error(result, apertures).value
+    return found
+
+
+def within(found):
+    """Yield class, number of places, diameter and, per band, within how many stated errors 68 % of the errors lie."""
     found = np.array(found)
     for name, limits in CLASSES.items():
         chosen = np.isnan(found[:, 0]) if limits is None else (found[:, 0] >= limits[0]) & (found[:, 0] < limits[1])
-        within = np.quantile(np.abs(found[chosen, 1:]), 0.6827, axis=0).reshape(len(DIAMETERS), -1)
-        for diameter, values in zip(DIAMETERS, within, strict=True):
-            yield f"{name} ({np.count_nonzero(chosen)}), {diameter:g} arcsec:", *(f"{value:.2f}" for value in values)
+        share = np.quantile(np.abs(found[chosen, 1:]), ONE_SIGMA, axis=0).reshape(len(DIAMETERS), -1)
+        for diameter, values in zip(DIAMETERS, share, strict=True):
+            yield name, np.count_nonzero(chosen), diameter, [f"{value:.2f}" for value in values]
+
+
+def table(rows, bands):
+    """Return rows of translator, what errors are stated, diameter and values as an RST table."""
+    head = ["translator", "stated errors of", "diameter (arcsec)", *bands]
+    lines = [".. list-table::", "   :header-rows: 1", ""]
+    for row in (head, *rows):
+        lines += [f"   * - {row[0]}", *(f"     - {cell}" for cell in row[1:])]
+    return "\n".join(lines) + "\n"
 
 
 def peaks(plane, threshold=5.0):

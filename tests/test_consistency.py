@@ -1,13 +1,26 @@
 """Fluxes of translations that agree with the image they were made from. The truth is drawn by GalSim."""
 
+from copy import deepcopy
+
 import numpy as np
 import pytest
 from astropy.nddata import CCDData
+from photutils.aperture import CircularAperture
 
-from astro_galtrans import Translator, consistency, load_translator, translate
+from astro_galtrans import (
+    Translator,
+    aperture_covariance,
+    aperture_error,
+    consistency,
+    list_translators,
+    load_translator,
+    translate,
+)
 from astro_galtrans.consistency import Consistency
+from astro_galtrans.demo import sample
 from astro_galtrans.exceptions import CheckpointError
 from astro_galtrans.models import checkpoint
+from astro_galtrans.models.shipped import find_weights
 from astro_galtrans.moments import gaussian_fwhm
 from astro_galtrans.pairs.simulated import PairSettings, simulate_pairs
 from astro_galtrans.stars import star_image
@@ -195,6 +208,54 @@ def test_a_sampler_s_fluxes_are_its_own(rng):
     assert translate(image, mean, psf=given)["r"].meta["GTFLUXES"] == "u,g,r,i,z"
 
 
+def with_errors(consistent):
+    """A shipped translator whose card says, or does not say, how large errors are where fluxes follow the image."""
+    found = load_translator("srgan-sdss-cfhtls", device="cpu")
+    card = deepcopy(found.card)
+    card["calibration"].pop("correlation_consistent", None)
+    if consistent:
+        amplitudes = 0.5 * np.array(card["calibration"]["correlation"]["amplitudes"])
+        entry = {"amplitudes": amplitudes.tolist(), "between": np.eye(5).tolist()}
+        card["calibration"]["correlation_consistent"] = entry
+    return Translator(checkpoint.Checkpoint(found.model, card, found.checkpoint.sha256))
+
+
+def test_errors_are_those_of_the_bands_whose_fluxes_follow_the_image(rng):
+    image, aperture = bands_of(rng, stars=1), CircularAperture((44.5, 44.5), 15)
+    widths = dict.fromkeys("ugriz", 1.25)
+    drawn_in_two = widths | {band: drawn(PSFS[1], 51, PIXEL) for band in "gr"}
+    for psf, bands in ((widths, ""), (drawn_in_two, "gr")):
+        old, new = (translate(image, with_errors(consistent), psf=psf) for consistent in (False, True))
+        assert new["r"].meta.get("GTFLUXES", "") == ",".join(bands)
+        np.testing.assert_array_equal(new["r"].data, old["r"].data)
+        alone, errors = (aperture_error(result, aperture, noise=False) for result in (old, new))
+        # errors are linear in the amplitudes
+        expected = [0.5 if band in bands else 1.0 for band in "ugriz"]
+        np.testing.assert_allclose((errors / alone).value, expected, rtol=0.01)
+        common = aperture_covariance(new, aperture)[0, 1]
+        assert (common == 0) == bool(bands)  # the correlation between bands changed, too
+
+
+@pytest.mark.parametrize("name", ["srgan-sdss-cfhtls", "swin-sdss-cfhtls"])
+def test_a_bright_galaxy_s_errors_are_smaller_where_its_fluxes_follow_the_image(name):
+    translator, aperture = load_translator(name), CircularAperture((111.5, 111.5), 7.6)
+    given = {band: drawn(PSFS[1], 51, PIXEL) for band in "ugriz"}
+    result = translate(sample("sdss"), translator, psf=given)
+    for band in "gri":  # in u and z there is less signal, and colour terms of u are known to 10 % only
+        error = aperture_error(result[band], aperture, noise=False)
+        result[band].meta["GTCOVAR"] = translator.correlation()
+        alone = aperture_error(result[band], aperture, noise=False)
+        assert 0.1 * alone < error < 0.7 * alone
+
+
+def test_cards_of_shipped_translators_with_colour_terms_state_these_errors():
+    cards = {name: checkpoint.read_card(find_weights(name))["calibration"] for name in list_translators()}
+    stated = [name for name, calibration in cards.items() if "correlation_consistent" in calibration]
+    # of pairs in which the target shows less than the source there are no terms
+    assert stated == [name for name, calibration in cards.items() if "colour_terms" in calibration]
+    assert set(cards) - set(stated) == {"srgan-deblend-sdss"}
+
+
 # --- colour terms ---
 
 
@@ -223,16 +284,10 @@ def test_pairs_of_blends_tell_no_terms(tmp_path):
     "wrong", [{"bands": ["q"]}, {"matrix": [[1.0]]}, {"scatter": ["x"] * 5}, {"matrix": [[1e9] * 5] * 5}]
 )
 def test_terms_that_are_wrong_are_refused(tmp_path, wrong):
-    there = checkpoint.load(_shipped())
+    there = checkpoint.load(find_weights("srgan-sdss-cfhtls"))
     card = {k: v for k, v in there.card.items() if k not in {"card_sha256", "tensors_sha256"}}
     terms = card["calibration"]["colour_terms"]
     card["calibration"] = dict(card["calibration"]) | {"colour_terms": dict(terms) | wrong}
     checkpoint.save(tmp_path / "mine.safetensors", there.model, card)
     with pytest.raises(CheckpointError, match="colour_terms"):
         load_translator(tmp_path / "mine.safetensors")
-
-
-def _shipped():
-    from astro_galtrans.models.shipped import find_weights
-
-    return find_weights("srgan-sdss-cfhtls")

@@ -47,8 +47,9 @@ def check_card(card, path):
             found = _find(card, entry)
             if found is not None or not entry.endswith("?"):
                 _check(found, entry.rstrip("?"), kind, limits, network)
-        if (correlation := card["calibration"].get("correlation")) is not None:
-            Covariance.from_dict(correlation)  # which checks itself
+        for entry in ("correlation", "correlation_consistent"):  # which says only what is different
+            if (correlation := card["calibration"].get(entry)) is not None:
+                Covariance.from_dict((card["calibration"].get("correlation") or {}) | correlation)  # checks itself
         if (terms := card["calibration"].get("colour_terms")) is not None:
             _colour_terms(terms, card["network"])
 

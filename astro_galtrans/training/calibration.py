@@ -11,19 +11,22 @@ known, :math:`k^2` is that quantile of :math:`(r^2 - e) / \sigma^2`. Without var
 the statement holds for targets as noisy as those of the pairs.
 
 *Correlation.* Neighbouring pixels share errors; how, is fitted to errors of aperture fluxes
-(`astro_galtrans.training.correlation`).
+(`astro_galtrans.training.correlation`). It is fitted twice where the pairs tell the PSF of their source with its wings:
+of the network alone, and of translations whose fluxes agree with the image (`astro_galtrans.consistency`).
 """
 
 import numpy as np
 
 from astro_galtrans._progress import tqdm
+from astro_galtrans.consistency import Consistency
 from astro_galtrans.statistics import sigma_mad
 from astro_galtrans.uncertainty import ONE_SIGMA
 
 from .compare import APERTURE, BRIGHT, compare, main_sources, signal_to_noise
 from .correlation import fit_covariance, patches
+from .observed import source_entry, target_entry
 
-__all__ = ["ENOUGH", "FEWEST", "calibrate"]
+__all__ = ["ENOUGH", "FEWEST", "calibrate", "consistent_correlation"]
 
 #: Bright sources that are enough for a flux factor (with an error of a quarter of their scatter), and fewest for any.
 ENOUGH, FEWEST = 20, 5
@@ -34,15 +37,16 @@ CORRELATION_PAIRS = 512, 192  # for the correlation, of a deterministic network 
 SPREAD_PAIRS = 192  # pairs for the factor of the standard deviation; each has some thousand pixels with signal
 
 
-def calibrate(model, scalings, pairs, *, n_samples=1, seed=0, progress=True):
+def calibrate(model, scalings, pairs, *, colour_terms=None, n_samples=1, seed=0, progress=True):
     """
     Return the factors per output band that make flux unbiased and the standard deviation right, and from what.
 
     The dict has ``"flux"`` and ``"std"``, one factor per band; ``"flux_error"``, the standard error of the flux
     factors; ``"sources"``, the number of sources measured, and ``"selection"``, how these were chosen; ``"pairs"``, the
     number of pairs; ``"correlation"``, the `~astro_galtrans.covariance.Covariance` of the errors as a dict, where the
-    pairs tell it. With fewer than `FEWEST` sources the flux factors are 1, and ``"selection"`` says so. It is a
-    `ValueError` if a band has no good pixel with signal in any pair.
+    pairs tell it; and ``"correlation_consistent"``, what `consistent_correlation` returns, where they tell their PSFs
+    and ``colour_terms`` are given, those of the card. With fewer than `FEWEST` sources the flux factors are 1, and
+    ``"selection"`` says so. It is a `ValueError` if a band has no good pixel with signal in any pair.
     """
     bright, selection = select_sources(pairs)
     spread = range(min(SPREAD_PAIRS, len(pairs)))
@@ -66,7 +70,49 @@ def calibrate(model, scalings, pairs, *, n_samples=1, seed=0, progress=True):
         "pairs": len(pairs), "aperture": APERTURE,
     }  # fmt: skip
     covariance = fit_covariance(cut, pairs.header, flux, std)
-    return found if covariance is None else found | {"correlation": covariance.to_dict()}
+    if covariance is None:
+        return found
+    found["correlation"] = covariance.to_dict()
+    options = {"n_samples": n_samples, "seed": seed, "progress": progress}
+    consistent = consistent_correlation(model, scalings, pairs, together, found, colour_terms, **options)
+    return found | ({"correlation_consistent": consistent} if consistent else {})
+
+
+def consistent_correlation(
+    model, scalings, pairs, indices, factors, colour_terms, *, n_samples=1, seed=0, progress=True,
+):  # fmt: skip
+    """
+    Return what is different in the covariance of errors where fluxes agree with the image.
+
+    Parameters
+    ----------
+    model, scalings, pairs, n_samples, seed, progress
+        As for `calibrate`.
+    indices : sequence of int
+        Of the pairs to use; those whose PSF is not known with its wings are left out.
+    factors : dict
+        With the calibration factors per band, ``"flux"`` and ``"std"``.
+    colour_terms : dict or None
+        Those of the card.
+
+    Returns
+    -------
+    dict or None
+        ``"amplitudes"`` and ``"between"`` of a `~astro_galtrans.covariance.Covariance`. None if the network is not told
+        PSFs, there are no colour terms, or too few sources in pairs with a known PSF.
+    """
+    header = pairs.header
+    ends = {"source": source_entry(header, scalings[0]), "target": target_entry(header, scalings[1])}
+    consistency = Consistency.of(ends | {"calibration": {"colour_terms": colour_terms}}, model.spec)
+    if consistency is None:
+        return None
+    places, scale, options = main_sources(pairs), header.target_pixel_scale, {"n_samples": n_samples, "seed": seed}
+    options |= {"factors": {"flux": factors["flux"]}, "consistency": consistency}  # the fit has the factors of std
+    bar = tqdm(indices, desc="calibrating fluxes", unit="pair", disable=None if progress else True)
+    compared = compare(model, scalings, pairs, bar, **options)
+    cut = [patch for pair in compared for patch in patches(pair, places[pair.index], scale, seed)]
+    covariance = fit_covariance(cut, header, [1.0] * len(header.target_bands), factors["std"])
+    return covariance and {name: covariance.to_dict()[name] for name in ("amplitudes", "between")}
 
 
 def select_sources(pairs):

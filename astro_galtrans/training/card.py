@@ -63,7 +63,8 @@ def export(path, trained, recipe, pairs, held_out, *, test=None, n_samples=1, in
     model, scalings, header = trained.model.eval(), trained.scalings, pairs.header
     recipe = recipe.for_surveys(header.source, header.target)
     sampling = {"n_samples": n_samples, "progress": progress}
-    factors = calibrate(model, scalings, held_out, **sampling)
+    terms = with_colour_terms(held_out)
+    factors = calibrate(model, scalings, held_out, **terms, **sampling)
     training = {
         "data": data_card(pairs) | (header.simulation or header.observation or {}), "recipe": _plain(recipe.to_dict()),
         "seed": recipe.run.seed, "steps": trained.steps, "hours": round(trained.hours, 4),
@@ -73,7 +74,7 @@ def export(path, trained, recipe, pairs, held_out, *, test=None, n_samples=1, in
         "network": {"preset": recipe.network.preset},
         "source": source_entry(header, scalings[0]) | _bands_needed(model.spec, recipe),
         "target": target_entry(header, scalings[1]),
-        "calibration": factors | with_colour_terms(held_out) | data_card(held_out),
+        "calibration": factors | terms | data_card(held_out),
         "validity": validity_range(pairs),
         "training": training | ({"init": Path(init).name} if init else {}),
     }  # fmt: skip

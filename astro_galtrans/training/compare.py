@@ -54,19 +54,24 @@ class Comparison(NamedTuple):
         return np.einsum("chw,hw->c", np.asarray(image, float), self.aperture)
 
 
-def compare(model, scalings, pairs, indices, *, factors=None, n_samples=1, seed=0):
+def compare(model, scalings, pairs, indices, *, factors=None, n_samples=1, seed=0, consistency=None):
     """
     Translate pairs, one after the other, and yield a `Comparison` of each.
 
     ``factors`` are the calibration factors ``"flux"`` and ``"std"`` to apply. A network that samples averages
-    ``n_samples``; pair ``i`` is sampled with ``seed + i``.
+    ``n_samples``; pair ``i`` is sampled with ``seed + i``. A `~astro_galtrans.consistency.Consistency` brings fluxes to
+    those of the source, as it does in translations; pairs whose PSFs are not known are then left out.
     """
     flux, spread = (np.asarray((factors or {}).get(name, 1.0)).reshape(-1, 1, 1) for name in ("flux", "std"))
     places, observations = main_sources(pairs), Observations(pairs)
     inputs = inputs_of(model.spec, pairs.header, scalings)
     for index in map(int, indices):
+        psf = consistency and observations.psf(index)
+        if consistency and any(psf[band] is None for band in consistency.inside):
+            continue
         source, target, good = read_pair(pairs, index)
-        planes = inputs.planes(source, observations[index])
+        observation = observations[index]
+        planes = inputs.planes(source, observation)
         mean, std = predict_flux(model, scalings[1], planes, n_samples=n_samples, seed=seed + index)
         aperture = None
         if places[index] is not None:
@@ -75,6 +80,8 @@ def compare(model, scalings, pairs, indices, *, factors=None, n_samples=1, seed=
                 aperture = None
         signal = signal_pixels(pairs, index) & good
         images = (flux * mean).astype(np.float32), (flux * spread * std).astype(np.float32)
+        if consistency:
+            consistency.apply(images[0], source, psf, observation.noise)
         yield Comparison(index, source, target, good, signal, _excess(pairs, index), aperture, *images)
 
 

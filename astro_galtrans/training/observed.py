@@ -5,9 +5,13 @@ import numpy as np
 from astro_galtrans.domain import sky_rms
 from astro_galtrans.inputs import Inputs, Observation
 from astro_galtrans.moments import gaussian_fwhm
+from astro_galtrans.observe import with_wings
+from astro_galtrans.pairs.simulated.render import Seeing
 from astro_galtrans.psf import measured_fwhm, profile_fwhm
 
 __all__ = ["Observations", "inputs_of", "source_entry", "target_entry"]
+
+PSF_REACH = 8.0  # FWHM from the centre to the edge of the images of simulated PSFs: half a per cent lies beyond
 
 
 def source_entry(header, scaling):
@@ -50,7 +54,8 @@ class Observations:
         self.pairs, survey = pairs, pairs.header.source
         names = "fwhm", "star_fwhm", "noise"
         self.fwhm, self.stars, self.noise = (self._columns(name, survey.band_names) for name in names)
-        self.beta = pairs.column("beta")
+        self.beta, wings = pairs.column("beta"), {name: pairs.column(name) for name in ("wings", "wing_width")}
+        self.wings = {name: column for name, column in wings.items() if column is not None}  # earlier pairs have none
         self.typical = np.array([band.fwhm for band in survey.bands]), survey.sky_rms()
 
     def _columns(self, name, bands):
@@ -71,14 +76,37 @@ class Observations:
         fwhm, noise = (np.where(np.isfinite(v) & (v > 0), v, typical) for v, typical in both)
         return Observation(fwhm, noise, np.ones(len(fwhm), bool))
 
+    def psf(self, index):
+        """
+        Return per band the image of a pair's PSF ``[k, k]``, or None where nothing shows it with its wings.
+
+        It is that of the profiles that the table has of simulated pairs, or else the pair's PSF image.
+        """
+        fwhm, pixel = self.fwhm[index], self.pairs.header.source.pixel_scale
+        if self.beta is not None and np.isfinite(fwhm).all():
+            wings = {name: float(column[index]) for name, column in self.wings.items()}
+            side = 2 * int(np.ceil(PSF_REACH * fwhm.max() / pixel)) + 1
+            images = Seeing(float(self.beta[index]), tuple(fwhm), **wings).psf_images(pixel, side)
+        else:
+            images = _psf_images(self.pairs, index) or [None] * len(fwhm)
+        widths = [None if image is None else gaussian_fwhm(image) for image in images]
+        known = zip(images, widths, self.pairs.header.source_bands, strict=True)
+        return [width and with_wings(image, width, band) for image, width, band in known]
+
+
+def _psf_images(pairs, index):
+    """Images of a pair's PSF in the bands of its source, of odd sides, so that they have a middle; none if unknown."""
+    psfs = pairs.psf(index)
+    images = () if psfs is None else psfs[0]
+    return [psf[: psf.shape[0] - 1 + psf.shape[0] % 2, : psf.shape[1] - 1 + psf.shape[1] % 2] for psf in images]
+
 
 def _psf_fwhm(pairs, index):
     """FWHM (arcsec) of the profiles that match a pair's PSF images, NaN where there are none."""
-    psfs, pixel = pairs.psf(index), pairs.header.source.pixel_scale
-    if psfs is None:
+    pixel, images = pairs.header.source.pixel_scale, _psf_images(pairs, index)
+    if not images:
         return np.full(len(pairs.header.source_bands), np.nan)
-    odd = (psf[: psf.shape[0] - 1 + psf.shape[0] % 2, : psf.shape[1] - 1 + psf.shape[1] % 2] for psf in psfs[0])
-    return profile_fwhm([pixel * (gaussian_fwhm(psf) or np.nan) for psf in odd], pixel_scale=pixel)
+    return profile_fwhm([pixel * (gaussian_fwhm(psf) or np.nan) for psf in images], pixel_scale=pixel)
 
 
 def _measured_noise(pairs, index):

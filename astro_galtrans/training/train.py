@@ -144,10 +144,11 @@ def recalibrate(translator, pairs, output, *, n_samples=None, sampler=False, wor
     scalings = tuple(AsinhScaling.from_dict(card[end]["scaling"]) for end in ("source", "target"))
     recommended = card.get("sampling", {}).get("n_samples", 1)
     sampling = {"n_samples": n_samples or recommended, "progress": progress}
-    factors = calibrate(there.model, scalings, calibration, **sampling)
-    scores = score(there.model, scalings, test, factors, **sampling)
     known = {name: entry for name, entry in card["calibration"].items() if name == "colour_terms"}
-    factors |= known | with_colour_terms(calibration) | data_card(calibration)
+    terms = known | with_colour_terms(calibration)
+    factors = calibrate(there.model, scalings, calibration, **terms, **sampling)
+    scores = score(there.model, scalings, test, factors, **sampling)
+    factors |= terms | data_card(calibration)
     new = {"calibration": factors, "scores": scores}
     card = {k: v for k, v in card.items() if k != "created"} | new
     if not sampler:

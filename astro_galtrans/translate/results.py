@@ -141,6 +141,7 @@ def _moffat_images(widths, scale):
 
 
 def _provenance(translator, sampling, image):
+    consistent = consistent_bands(image.seen, translator, sampling)
     return {
         "translator": translator.name,
         "weights_hash": translator.checkpoint.sha256 or None,
@@ -154,9 +155,9 @@ def _provenance(translator, sampling, image):
         "source_bands": image.stack.bands,
         "psf": image.seen and image.seen.psf,
         "stars": len(image.points) or None,
-        "fluxes": consistent_bands(image.seen, translator, sampling) or None,
+        "fluxes": consistent or None,
         "scale": translator.spec.scale,
         "calibration": translator.card["calibration"]["std"],
-        "covariance": translator.correlation,
+        "covariance": translator.correlation(consistent),
         "domain": "; ".join(image.outside.values()) or None,
     }

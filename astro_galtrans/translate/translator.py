@@ -2,7 +2,7 @@
 
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from html import escape
 
 import numpy as np
@@ -100,10 +100,21 @@ class Translator:
         return Translator(replace(self.checkpoint, model=model, card=card))
 
     @cached_property
-    def correlation(self):
-        """How errors of pixels are correlated, as `~astro_galtrans.covariance.Covariance.to_text` has it, or None."""
-        found = self.card["calibration"].get("correlation")
-        return found and Covariance.from_dict(found).to_text()
+    def _covariances(self):
+        """Covariance of errors of the network alone, and where fluxes agree with the image's; None where not known."""
+        calibration = self.card["calibration"]
+        plain, consistent = (calibration.get(name) for name in ("correlation", "correlation_consistent"))
+        known = plain, plain and consistent and plain | consistent
+        return tuple(entry and Covariance.from_dict(entry) for entry in known)
+
+    def correlation(self, consistent=()):
+        """
+        Return how errors of pixels are correlated, as `~astro_galtrans.covariance.Covariance.to_text` has it, or None.
+
+        Fluxes in the bands ``consistent`` have been brought to those of the image (`consistency`).
+        """
+        plain, other = self._covariances
+        return plain and _covariance_text(plain, other, tuple(consistent) if other else ())
 
     @cached_property
     def inputs(self):
@@ -113,8 +124,7 @@ class Translator:
     @cached_property
     def consistency(self):
         """What brings fluxes to those of the image, `~astro_galtrans.consistency.Consistency`, or None."""
-        known = self.card["calibration"].get("colour_terms") and all(self.target.get("fwhm") or [None])
-        return Consistency(self.card, self.bands_in, self.bands_out) if known and self.spec.observed else None
+        return Consistency.of(self.card, self.spec)
 
     @property
     def bands_in(self):
@@ -264,6 +274,11 @@ def _load(path, device):
 
 
 _load_shipped = cache(_load)
+
+
+@lru_cache(maxsize=64)  # of thousands of stamps that are made alike
+def _covariance_text(plain, other, bands):
+    return plain.with_bands_of(other, bands).to_text()
 
 
 def ready(translator, device):

@@ -80,6 +80,7 @@ def test_networks_far_from_their_weights_are_not_built(whole, tmp_path, settings
         ("source.sky_rms", [0.1, 0]), ("source.scaling", KeyError), ("target.scaling.softening", [1, "2"]),
         ("target.survey", None), ("target.unit", 3), ("calibration.std", []), ("calibration.std", [1.0, -1.0]),
         ("calibration.flux", {"g": 1}), ("calibration.correlation", {"bands": ["g"]}), ("calibration.correlation", 3),
+        ("calibration.correlation_consistent", 3), ("calibration.correlation_consistent", {"amplitudes": [1.0]}),
         ("validity", []), ("validity.pixel_scale", [0.1, 0.2, 0.3]),
         ("validity.fwhm", [1, 2]), ("validity.peak", {"g": "high"}), ("sampling", {"n_samples": 10**9}),
         ("network", []), ("network.name", 5), ("network.name", "no-such"), ("network.scale", 10**6),

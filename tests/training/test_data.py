@@ -9,7 +9,9 @@ from scipy.ndimage import binary_dilation
 
 from astro_galtrans.models.base import ModelSpec
 from astro_galtrans.models.blocks import MatchedSkip
+from astro_galtrans.moments import gaussian_fwhm
 from astro_galtrans.pairs.store import PairHeader, PairStore, PairWriter
+from astro_galtrans.psf import measured_fwhm
 from astro_galtrans.surveys import get_survey
 from astro_galtrans.training.augment import dihedral
 from astro_galtrans.training.data import CropSampler, filled, matched_scalings, signal_pixels, stream
@@ -218,6 +220,22 @@ def test_networks_are_told_how_each_pair_was_taken(write_pairs):
         assert observed.fwhm[1] == pytest.approx(1.2 + 0.05 * k, rel=1e-3)
         np.testing.assert_allclose(observed.noise, [0.02, 0.05])
         np.testing.assert_allclose(inputs.planes(pairs.source(k), observed), crop, atol=1e-4)
+
+
+def test_psfs_of_pairs_are_those_of_their_profiles_or_images_with_wings(write_pairs):
+    profiles = Observations(write_pairs(number=2, row=lambda _: SEEN)).psf(1)
+    assert [gaussian_fwhm(psf) * 0.396 for psf in profiles] == pytest.approx(
+        measured_fwhm([1.6, 1.5], pixel_scale=0.396).tolist(), rel=0.01
+    )
+    y, x = np.indices((28, 28)) - 13  # of an even side, as of psField files; the last row and column are left out
+    moffat, gaussian = (1 + (x**2 + y**2) / 9) ** -3.0, np.exp(-(x**2 + y**2) / 8)
+    small = np.where(np.hypot(x, y) < 4, moffat, 0)
+    for second in (gaussian, small):
+        images = {"source_psf": np.stack([moffat, second]), "target_psf": moffat[None]}
+        first, other = Observations(write_pairs(number=2, planes=lambda *_, images=images: images)).psf(1)
+        np.testing.assert_allclose(first, moffat[:27, :27] / moffat[:27, :27].sum(), rtol=1e-5)
+        assert other is None
+    assert Observations(write_pairs(number=2)).psf(1) == [None, None]
 
 
 def test_the_linear_answer_turns_with_the_crop(write_pairs):

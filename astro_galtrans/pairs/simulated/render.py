@@ -14,7 +14,7 @@ from functools import cache, lru_cache
 import numpy as np
 
 from astro_galtrans._optional import require
-from astro_galtrans.psf import star_fwhm
+from astro_galtrans.psf import MoffatPSF, psf_images, star_fwhm
 from astro_galtrans.surveys import get_survey
 
 from .noise import RESAMPLINGS, add_noise, draw_residual
@@ -62,6 +62,13 @@ class Seeing:
         profiles = (self.beta, 1 - self.wings, 1.0), (WING_BETA, self.wings, self.wing_width)
         return [star_fwhm([(fwhm * width, beta, share) for beta, share, width in profiles if share], pixel_scale)
                 for fwhm in self.fwhm]  # fmt: skip
+
+    def psf_images(self, pixel_scale, side):
+        """Images of the PSF in each band on pixels of that scale (arcsec), ``[C, side, side]``; shear left out."""
+        fwhm = np.array(self.fwhm)
+        core = psf_images(MoffatPSF(fwhm, self.beta), pixel_scale, side)
+        wings = psf_images(MoffatPSF(self.wing_width * fwhm, WING_BETA), pixel_scale, side)
+        return (1 - self.wings) * core + self.wings * wings
 
 
 def draw_seeing(rng, survey, spread=0.13, long_end=0.0):

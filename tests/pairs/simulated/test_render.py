@@ -44,6 +44,19 @@ def test_both_surveys_as_galsim_draws_them(scene):
     np.testing.assert_array_equal(target, clean)
 
 
+def test_images_of_a_psf_with_wings_as_galsim_draws_them():
+    seeing = Seeing(3.0, (1.3, 1.1), wings=0.18, wing_width=2.8)
+    radius = np.hypot(*(np.indices((61, 61)) - 30)) * 0.396
+    for fwhm, image in zip(seeing.fwhm, seeing.psf_images(0.396, 61), strict=True):
+        psf = 0.82 * galsim.Moffat(3.0, fwhm=fwhm) + 0.18 * galsim.Moffat(2.5, fwhm=2.8 * fwhm)
+        expected = psf.drawImage(nx=61, ny=61, scale=0.396).array
+        expected /= expected.sum()
+        # what source pixels do not resolve is left out
+        np.testing.assert_allclose(image, expected, atol=5e-3 * expected.max())
+        for limit in (0.7, 1.5, 3, 6):
+            assert image[radius < limit].sum() == pytest.approx(expected[radius < limit].sum(), rel=2e-3)
+
+
 def test_target_on_coarse_pixels(scene):
     seeing = Seeing(2.8, (0.9,) * 5), Seeing(3.5, (0.8,) * 5)
     source, target, _ = render_pair(scene, None, ("sdss", "sdss"), seeing, 48, 1, noise=False)
