@@ -430,8 +430,10 @@ def test_what_shards_cannot_be_compared_by_is_told(survey, tmp_path):
     [
         (["--output-grid", "target", "--catalogue", "x.ecsv"], "reproject_interp"),
         (["--psf", "1.3", "--catalogue", "x.ecsv"], "SEEING"),
+        (["--psf", "g=1.3,r=1.2", "--catalogue", "x.ecsv"], "SEEING"),
         (["--subtract-background", "--block"], "Background2D"),
         (["--saturation", "50", "--block"], "--bad-planes"),
+        (["--saturation", "g=50,r=60", "--block"], "--bad-planes"),
     ],
 )
 def test_options_that_need_a_whole_image_are_refused_with_a_way_out(option, way, capsys):
