@@ -431,6 +431,7 @@ def test_what_shards_cannot_be_compared_by_is_told(survey, tmp_path):
         (["--output-grid", "target", "--catalogue", "x.ecsv"], "reproject_interp"),
         (["--subtract-background", "--block"], "Background2D"),
         (["--saturation", "50", "--block"], "--bad-planes"),
+        (["--saturation", "g=50,r=60", "--block"], "--bad-planes"),
     ],
 )
 def test_options_that_need_a_whole_image_are_refused_with_a_way_out(option, way, capsys):

@@ -234,7 +234,8 @@ def _translate(options):
 def _unfit(options, settings, ways, where):
     """Raise if options are set that do not apply; ``ways`` says what to do instead of each."""
     for name, way in ways.items():
-        if settings.get(name, getattr(options, name, None)) not in {None, False}:
+        value = settings.get(name, getattr(options, name, None))
+        if value is not None and value is not False:
             msg = f"--{name.replace('_', '-')} does not go with --{where}: {way}"
             raise ValueError(msg)
 

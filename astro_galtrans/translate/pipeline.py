@@ -434,7 +434,7 @@ def _lazy(images, request):
         "combine": None if not request.sampling.apart else "None",
     }  # fmt: skip
     for name, value in unfit.items():
-        if value not in {None, False}:
+        if value is not None and value is not False:
             msg = f"{name} cannot be had of dask arrays, which are translated block by block; compute() them before"
             raise ValueError(msg)
     return lazy_mosaic(images, request)
