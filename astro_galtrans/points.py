@@ -55,7 +55,7 @@ NEIGHBOUR = 0.16
 # In a ring of this radius (FWHM) a star has 0.02 of its peak, and median light of more than this share tells, without
 # a look at all pixels, that there is none: large galaxies have a noise peak every five pixels.
 RING, MOST_IN_RING = CORE, 0.25
-LEAST_BESIDE = 0.1  # of the peak in the four pixels beside it: 0.2 of the narrowest star (1.3 pixels), less of cosmic rays
+LEAST_BESIDE = 0.1  # of the peak in the four pixels beside it: the narrowest star has 0.2, a cosmic ray less
 AT_ONCE = 256  # sources: 30 MB for PSFs of 51 x 51 pixels in five bands
 FADING = 0.7  # of the half side of a PSF's image: from there to its edge the share of the star falls to zero
 
