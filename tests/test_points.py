@@ -124,6 +124,15 @@ def test_bright_light_everywhere_is_looked_at_quickly(rng):
     assert time.process_time() - begin < 3  # looking at each of its peaks takes 20 s
 
 
+def test_thousands_of_cosmic_rays_are_no_stars_and_are_told_quickly(rng):
+    source = np.array(NOISE)[:, None, None] * rng.normal(size=(2, 600, 600))
+    y, x = rng.integers(0, 600, (2, 4000))
+    source[rng.integers(0, 2, 4000), y, x] += rng.uniform(2, 50, 4000)
+    begin = time.process_time()
+    assert found_in(source) == []
+    assert time.process_time() - begin < 3  # a search for the place of each takes 20 s
+
+
 @pytest.mark.parametrize("known", ["image", "width"])
 @pytest.mark.parametrize("profile", [
     galsim.Exponential(0.4), galsim.Exponential(0.9).shear(q=0.4, beta=0.3 * galsim.radians),
