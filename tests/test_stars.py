@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from astropy.coordinates import SkyCoord
+from astropy.io import fits
 from astropy.nddata import CCDData
 from astropy.table import Table
 
@@ -77,6 +78,10 @@ def test_faint_stars_tell_a_width_and_none_nothing(rng):
     assert "GTFLUXES" not in translate(stamp, "srgan-sdss-cfhtls")["r"].meta
     blank = CCDData(rng.normal(size=(60, 60)), unit="nmgy", wcs=make_wcs((60, 60), PIXEL))
     assert cutout({"r": blank}, blank.wcs.pixel_to_world(30, 30), 20)["r"].psf is None
+    blank.meta = fits.Header([("SEEING", 1.3, "[arcsec] of its stars")])
+    assert gaussian_fwhm(cutout({"r": blank}, blank.wcs.pixel_to_world(30, 30), 20)["r"].psf) * PIXEL == pytest.approx(
+        1.3, rel=0.02
+    )
 
 
 @pytest.mark.parametrize("fwhm", [0.9, 1.4, 3.0])
@@ -87,8 +92,6 @@ def test_a_width_as_an_image(fwhm):
 
 def test_objects_of_a_catalogue_have_the_psf_of_their_image(frame, tmp_path):
     pytest.importorskip("zarr")
-    from astropy.io import fits
-
     from astro_galtrans.stamps import Stamps
     from astro_galtrans.survey import translate_catalogue
 

@@ -178,7 +178,7 @@ def cut_stack(stack, positions, size):
 
 def psf_by_band(stack, images=None):
     """
-    Return the PSF of each band of a stack by its name, where ``images`` carry it or stars tell it.
+    Return the PSF of each band of a stack by its name, where ``images`` carry it, or stars or a header tell it.
 
     It is an image ``[k, k]``, or a FWHM (arcsec).
     """
@@ -188,7 +188,8 @@ def psf_by_band(stack, images=None):
     found = {parse_bands([band])[0]: psf for band, psf in (carried or {}).items()}
     for band, plane in zip(stack.bands, stack.planes, strict=True):
         if band not in found:
-            found[band] = measured_psf(plane.data, plane.mask, pixel_scale(plane.wcs, plane.data.shape))
+            shown = measured_psf(plane.data, plane.mask, pixel_scale(plane.wcs, plane.data.shape))
+            found[band] = stack.seeing.get(band) if shown is None else shown
     return {band: found[band] for band in stack.bands if found[band] is not None}
 
 
