@@ -33,13 +33,13 @@ PAGES = {
     f"{GUIDE}/command_line.rst": {},
     f"{GUIDE}/fidelity.rst": {"pairs": "observed", "z-test": "set", "translated": "translations"},
     f"{GUIDE}/input_output.rst": {},
-    f"{GUIDE}/keeping_redshift.rst": {"pairs": "set", "my-pairs": "many"},
+    f"{GUIDE}/keeping_redshift.rst": {"pairs": "many", "my-pairs": "many"},
     f"{GUIDE}/redshift.rst": {},
     f"{GUIDE}/scale.rst": {},
     f"{GUIDE}/simulate.rst": {},
     f"{GUIDE}/study.rst": {},
     f"{GUIDE}/surveys.rst": {},
-    f"{GUIDE}/train.rst": {"my-pairs": "observed", "pairs": "set", "other-pairs": "others"},
+    f"{GUIDE}/train.rst": {"my-pairs": "observed", "pairs": "set", "other-pairs": "more"},
 }
 #: Options that take the cost out of a command.
 LESS = {
@@ -116,7 +116,7 @@ def world(tmp_path_factory):
     # a sampler is trained on no fewer than 200 pairs
     _, _, store = (
         simulate_pairs(folder / name, number, PairSettings(kind="galaxy", size=48, seed=seed), workers=1)
-        for seed, name, number in ((3, "many", 256), (1, "others", 64), (2, "set", 64))
+        for seed, name, number in ((3, "many", 256), (1, "more", 64), (2, "set", 64))
     )
     for name in ("x.npy", "stamps.npy"):
         np.save(folder / name, np.stack([store.source(k) for k in range(64)]))

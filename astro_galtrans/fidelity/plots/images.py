@@ -170,7 +170,7 @@ def _violins(place, models):
             continue
         low, first, median, third, high = np.percentile(values, [1, 25, 50, 75, 99])
         within = values[(values >= low) & (values <= high)]
-        if np.ptp(within) > 0:
+        if np.unique(within).size > 1:  # of two galaxies none is in the middle
             (body,) = place.violinplot(within, [k], widths=0.8, showextrema=False)["bodies"]
             body.set(facecolor=cycle(k), alpha=0.6, edgecolor="none")
         place.vlines(k, first, third, color="0.15", lw=2)

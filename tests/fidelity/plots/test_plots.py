@@ -5,6 +5,7 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
+from astro_galtrans.fidelity.plots import images
 from astro_galtrans.fidelity.plots import redshift as plots
 
 
@@ -88,3 +89,15 @@ def test_the_users_settings_stay(redshifts):
     before = dict(mpl.rcParams)
     plots.redshift_panels(*redshifts)
     assert dict(mpl.rcParams) == before
+
+
+@pytest.mark.parametrize("values", [[], [0.1], [0.1, 0.1], [0.1, 0.3], [0.1, 0.2, 0.3], [np.nan, 0.1, 0.3]])
+def test_violins_of_few_galaxies(values, tmp_path):
+    many = np.linspace(-1, 1, 50)
+    figure = images.violins({"flux": {"few": np.array(values), "many": many}}, ylabels={})
+    figure.savefig(tmp_path / "violins.png")
+    (place,) = figure.axes
+    finite = np.array(values)[np.isfinite(values)]
+    assert [text.get_text() for text in place.get_xticklabels()] == [f"few ({len(finite)})", "many (50)"]
+    if len(finite):
+        assert np.isclose(place.lines[0].get_ydata(), np.median(finite)).all()
