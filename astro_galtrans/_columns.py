@@ -2,8 +2,9 @@
 
 import numpy as np
 from astropy import units as u
+from astropy.io import fits
 
-__all__ = ["because", "name_rows", "plain", "redshifts", "same_length", "sort_out"]
+__all__ = ["because", "name_rows", "plain", "redshifts", "same_length", "sort_out", "table_hdu"]
 
 
 def name_rows(where, limit=10):
@@ -66,3 +67,10 @@ def sort_out(z_spec, z_phot=None, z_range=None):
         counts[reason] = int((applies & usable).sum())
         usable &= ~applies
     return usable, counts
+
+
+def table_hdu(table, name):
+    """Return a FITS extension of a table; astropy's own function takes a name from 7.1 on."""
+    hdu = fits.table_to_hdu(table)
+    hdu.name = name
+    return hdu

@@ -16,6 +16,7 @@ import numpy as np
 from astropy.io import fits
 from astropy.table import QTable
 
+from astro_galtrans._columns import table_hdu
 from astro_galtrans._files import CheckedFile, whole_file
 from astro_galtrans._optional import require_report
 from astro_galtrans._plain import plain_name
@@ -197,7 +198,7 @@ class Result:
         path = Path(path)
         if path.suffix == ".fits" and not path.is_dir() and format in {None, "fits"}:
             _check_free([path], overwrite)
-            tables = (fits.table_to_hdu(table, name=name.upper()) for name, table in self._all_tables(FORMATS).items())
+            tables = (table_hdu(table, name.upper()) for name, table in self._all_tables(FORMATS).items())
             write_hdulist(fits.HDUList([fits.PrimaryHDU(), *tables]), path, overwrite)
             return [path]
         format = format or "ecsv"  # noqa: A001

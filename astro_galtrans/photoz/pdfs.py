@@ -9,7 +9,7 @@ from astropy.io import fits
 from astropy.table import QTable
 from scipy.integrate import cumulative_trapezoid
 
-from astro_galtrans._columns import name_rows
+from astro_galtrans._columns import name_rows, table_hdu
 from astro_galtrans.bandstack import open_fits, write_hdulist
 
 __all__ = ["GridPDF", "segment"]
@@ -203,7 +203,7 @@ class GridPDF:
     def write(self, path, *, overwrite=False):
         """Write a FITS file with two tables: ``GRID`` (column ``z``) and ``PDF`` (column ``density``, vectors)."""
         grid, pdf = QTable({"z": self.z}), QTable({"density": self.density})
-        tables = [fits.table_to_hdu(grid, name="GRID"), fits.table_to_hdu(pdf, name="PDF")]
+        tables = [table_hdu(grid, "GRID"), table_hdu(pdf, "PDF")]
         write_hdulist(fits.HDUList([fits.PrimaryHDU(), *tables]), path, overwrite)
 
     @classmethod

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from astropy.modeling.fitting import LevMarLSQFitter
 from astropy.modeling.models import Moffat2D, Sersic2D
+from astropy.utils import minversion
 from scipy.optimize import approx_fprime, leastsq
 from scipy.signal import fftconvolve
 from statmorph import ConvolvedSersic2D
@@ -90,7 +91,8 @@ def test_fit_takes_astropys_steps(rng, size):
     fit, theirs = fits(rng, size, n)
     for k, (parameters, reason, calls) in enumerate(theirs):
         np.testing.assert_allclose(fit.x[k], parameters, rtol=1e-4)
-        assert (fit.info[k], fit.calls[k]) == (reason, calls)
+        if minversion("scipy", "1.15"):  # before, MINPACK was in Fortran, whose sums differ in their last digits
+            assert (fit.info[k], fit.calls[k]) == (reason, calls)
 
 
 def test_fit_that_passes_below_the_bound_comes_back(rng):
