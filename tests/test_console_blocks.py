@@ -113,10 +113,10 @@ def world(tmp_path_factory):
     shards = "--catalogue objects.parquet --images survey/*.fits -m srgan-sdss-cfhtls -o other.zarr"
     run(f"galtrans translate {shards}", folder)
     np.save(folder / "real.npy", [stamp for number in range(FEW) for stamp in real_stamps(folder, number)])
-    # a sampler is trained on no fewer than 200 pairs
+    # a sampler is trained on no fewer than 200 sources, of half of the pairs
     _, _, store = (
         simulate_pairs(folder / name, number, PairSettings(kind="galaxy", size=48, seed=seed), workers=1)
-        for seed, name, number in ((3, "many", 256), (1, "more", 64), (2, "set", 64))
+        for seed, name, number in ((3, "many", 512), (1, "more", 64), (2, "set", 64))
     )
     for name in ("x.npy", "stamps.npy"):
         np.save(folder / name, np.stack([store.source(k) for k in range(64)]))
